@@ -1,0 +1,67 @@
+//! How many may run at once: the seam, and one file an algorithm.
+
+use std::fmt;
+
+use crate::sample::Sample;
+use crate::time::Timestamp;
+
+pub mod fixed;
+
+/// The highest limit there is: what a gate's counter can hold with room to spare.
+pub const MAX: usize = 1_000_000;
+
+/// Sets how many attempts may run at once.
+///
+/// An algorithm is a plain state machine: it is told what each finished attempt measured and says
+/// what the limit is from now on. It owns no clock and takes no lock, so it can be stepped by hand
+/// in a test, run in a simulation and driven by a gate without knowing which.
+///
+/// ```
+/// use backpressure_core::{Limit, Outcome, Sample, Timestamp};
+///
+/// /// One less for every overload, never below one.
+/// #[derive(Debug)]
+/// struct Timid(usize);
+///
+/// impl Limit for Timid {
+///     fn limit(&self) -> usize {
+///         self.0
+///     }
+///
+///     fn observe(&mut self, sample: &Sample, _now: Timestamp) {
+///         if sample.outcome == Outcome::Overload {
+///             self.0 = (self.0 - 1).max(1);
+///         }
+///     }
+/// }
+/// ```
+pub trait Limit: fmt::Debug + Send {
+    /// How many may run at once from now on; at least 1.
+    fn limit(&self) -> usize;
+
+    /// Learns from an attempt that finished at `now`.
+    fn observe(&mut self, sample: &Sample, now: Timestamp);
+
+    /// What has to be measured for [`observe`](Self::observe).
+    fn metering(&self) -> Metering {
+        Metering::Latency
+    }
+
+    /// Whether an admitted request should yield once before it runs, so that whoever came with it
+    /// is read and counted first. A handler that never awaits hides its queue from any limit
+    /// otherwise.
+    fn yields(&self) -> bool {
+        false
+    }
+}
+
+/// What a limit needs measured of each attempt; less is cheaper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Metering {
+    /// Nothing: the limit does not learn.
+    Nothing,
+    /// Latency, in-flight and outcome.
+    Latency,
+    /// Also the time spent runnable but not run, and the time spent on a worker.
+    RunQueue,
+}

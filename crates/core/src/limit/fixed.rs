@@ -1,0 +1,42 @@
+//! A limit somebody chose.
+
+use crate::limit::{Limit, Metering};
+use crate::sample::Sample;
+use crate::time::Timestamp;
+
+/// Always the same limit. Right until capacity changes.
+///
+/// ```
+/// use backpressure_core::{Fixed, Limit};
+///
+/// assert_eq!(Fixed::new(16).limit(), 16);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Fixed(usize);
+
+impl Fixed {
+    /// At most `limit` at once.
+    ///
+    /// # Panics
+    /// When `limit` is not in 1..=1 000 000.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        assert!(
+            limit >= 1 && limit <= super::MAX,
+            "limit must be in 1..=1000000"
+        );
+        Self(limit)
+    }
+}
+
+impl Limit for Fixed {
+    fn limit(&self) -> usize {
+        self.0
+    }
+
+    fn observe(&mut self, _sample: &Sample, _now: Timestamp) {}
+
+    fn metering(&self) -> Metering {
+        Metering::Nothing
+    }
+}

@@ -1,0 +1,13 @@
+//! What became of an attempt.
+
+/// How a finished attempt ended, as far as a limit cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Useful work was done: its latency says what the service can do.
+    Success,
+    /// The work was refused or ran out of time further down: too much was asked for.
+    Overload,
+    /// Says nothing about capacity: a fast failure must never look like fast service.
+    Ignore,
+}

@@ -1,0 +1,70 @@
+//! Turned away: why, and when to come back.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why a request was turned away before it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The limit is reached and nobody may wait.
+    Limit,
+    /// The queue is full.
+    QueueFull,
+    /// Waited as long as waiting made sense.
+    QueueTimeout,
+    /// Gave way to a request that matters more or is fresher.
+    Displaced,
+    /// The caller's deadline would pass before the answer.
+    Deadline,
+}
+
+impl Reason {
+    /// All reasons there are, for exhaustive counters.
+    pub const ALL: [Self; 5] = [
+        Self::Limit,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::Displaced,
+        Self::Deadline,
+    ];
+
+    /// A stable short name, for metric labels and headers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::Displaced => "displaced",
+            Self::Deadline => "deadline",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A request turned away before it ran. It may be sent again, whatever its method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shed {
+    /// Why.
+    pub reason: Reason,
+    /// When to come back: a reservation, so that the refused do not all return at once.
+    pub retry_after: Duration,
+}
+
+impl fmt::Display for Shed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            reason,
+            retry_after,
+        } = self;
+        write!(f, "shed ({reason}), come back in {retry_after:?}")
+    }
+}
+
+impl std::error::Error for Shed {}

@@ -1,0 +1,4 @@
+//! Tower layers that close the backpressure loop over HTTP.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]

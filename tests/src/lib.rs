@@ -1,0 +1,1 @@
+//! Promises the workspace keeps, as tests over the whole stack.
