@@ -1,3 +1,34 @@
-//! The lab.
+//! The lab: where what the layers promise is put to the proof.
 
-fn main() {}
+mod storm;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// The lab of tower-backpressure. Without a command it runs the storm.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version, args_conflicts_with_subcommands = true)]
+struct Lab {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    storm: storm::Options,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Overload a real service on loopback, with and without the layers, and show what comes of it.
+    Storm(storm::Options),
+}
+
+fn main() -> ExitCode {
+    let lab = Lab::parse();
+    let outcome = match lab.command {
+        Some(Command::Storm(options)) => storm::run(&options),
+        None => storm::run(&lab.storm),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

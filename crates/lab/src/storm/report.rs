@@ -1,0 +1,20 @@
+//! What is written to disk: the runs as JSON.
+
+use super::Findings;
+use super::score::Run;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Makes the directory of the report, before the time is spent.
+pub(super) fn prepare(out: &Path) -> Result<(), String> {
+    fs::create_dir_all(out).map_err(|error| format!("cannot write to {}: {error}", out.display()))
+}
+
+/// Writes the report and says where its page is.
+pub(super) fn write(out: &Path, findings: &Findings) -> io::Result<PathBuf> {
+    let runs: Vec<&Run> = findings.trials.iter().map(|trial| &trial.run).collect();
+    let json = out.join("report.json");
+    fs::write(&json, serde_json::to_string_pretty(&runs)?)?;
+    Ok(json)
+}
