@@ -11,6 +11,7 @@ mod cpu;
 mod generator;
 mod handler;
 mod measure;
+mod pace;
 mod pacer;
 mod plan;
 mod pool;
@@ -27,7 +28,8 @@ pub(crate) use plan::Options;
 use bench::Bench;
 use calibrate::{Calibration, calibrate};
 use handler::Handler;
-use plan::{Entry, Pace};
+use pace::Pace;
+use plan::Entry;
 use progress::Progress;
 use stack::Stack;
 use std::error::Error;
@@ -53,6 +55,16 @@ struct Findings {
     calibrations: Vec<Calibration>,
     trials: Vec<Trial>,
     interrupted: bool,
+}
+
+impl Findings {
+    /// The stacks there is something to say about, in their order.
+    fn stacks(&self) -> Vec<Stack> {
+        let mut stacks: Vec<Stack> = self.trials.iter().map(|trial| trial.entry.stack).collect();
+        stacks.sort_unstable();
+        stacks.dedup();
+        stacks
+    }
 }
 
 /// Runs the storm and writes what it found.

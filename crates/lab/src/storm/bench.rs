@@ -4,7 +4,7 @@ use super::client::Attempts;
 use super::cpu::{self, Allowed};
 use super::handler::{Handler, Work};
 use super::measure::Log;
-use super::plan::Pace;
+use super::pace::Pace;
 use super::pool::Pool;
 use super::server::Server;
 use axum::Router;

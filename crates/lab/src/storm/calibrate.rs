@@ -3,7 +3,7 @@
 use super::arrivals::{Step, poisson};
 use super::bench::Bench;
 use super::client::{Client, Temper, target};
-use super::cpu::Burnt;
+use super::cpu::{self, Burnt};
 use super::generator::{pour, saturate, trickle};
 use super::handler::Handler;
 use super::measure::{Counts, Log, Window, latencies, percentile};
@@ -12,11 +12,12 @@ use super::stack::{Stack, room_for_one};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Longer than anything a calibration waits for.
 const PATIENT: Duration = Duration::from_secs(10);
-/// Closed loops for the capacity, and the more of the two counts: the first is enough for either handler, unless it is not.
-const LEVELS: [usize; 2] = [24, 48];
+/// Requests going at all times, for the capacity. The most that any of them brings is what the service can do.
+const LEVELS: [usize; 3] = [16, 32, 64];
 
 /// What a handler can do at best, on this machine, in this storm.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,11 @@ impl Calibration {
     /// r: what a refusal costs, over what a service costs.
     pub(super) fn r(&self) -> f64 {
         self.refusal.as_secs_f64() / self.service.as_secs_f64().max(f64::EPSILON)
+    }
+
+    /// The share of a CPU that the server had while it did all it could.
+    pub(super) fn cpu_at_capacity(&self) -> f64 {
+        self.capacity * self.service.as_secs_f64()
     }
 }
 
@@ -119,29 +125,49 @@ async fn uncontended(bench: &Bench, handler: Handler) -> io::Result<(Duration, D
 }
 
 /// Answers a second, and CPU time of the server an answer, with so many requests going at all times.
+///
+/// Those requests march in step, and a count between two instants is wrong by as many as there are. What the server burns
+/// is even: the share of a CPU that it gets, over what an answer costs of it, is the same rate without the error.
 async fn capacity(bench: &Bench, handler: Handler, level: usize) -> io::Result<(f64, Duration)> {
     let server = bench.serve(bench.router(handler)).await?;
     let log = Bench::log();
     let end = bench.pace.capacity;
+    let client = once(bench, &server, PATIENT, &log);
     let before = Burnt::now();
-    saturate(&once(bench, &server, PATIENT, &log), level, end, &log).await;
+    let ((), share) = tokio::join!(
+        saturate(&client, level, end, &log),
+        share(
+            Window {
+                from: end / 5,
+                to: end
+            },
+            &log
+        )
+    );
     let burnt = Burnt::now().since(before);
     server.stop().await;
-    let events = log.take();
-    let window = Window {
-        from: end / 5,
-        to: end,
-    };
-    let rate = f64::from(Counts::within(&events, window).answered) / window.seconds();
     let answered = Counts::within(
-        &events,
+        &log.take(),
         Window {
             from: Duration::ZERO,
             to: Duration::MAX,
         },
     )
     .answered;
-    Ok((rate, burnt.server / answered.max(1)))
+    if cpu::CLOCKS {
+        let service = burnt.server / answered.max(1);
+        Ok((share / service.as_secs_f64().max(f64::EPSILON), service))
+    } else {
+        Ok((f64::from(answered) / end.as_secs_f64(), Duration::ZERO))
+    }
+}
+
+/// The share of a CPU that the server gets in a window.
+async fn share(window: Window, log: &Log) -> f64 {
+    sleep_until(log.start + window.from).await;
+    let (start, before) = (Instant::now(), Burnt::now());
+    sleep_until(log.start + window.to).await;
+    Burnt::now().since(before).server.as_secs_f64() / start.elapsed().as_secs_f64()
 }
 
 /// CPU time of the server for a refusal, on a few connections kept alive, by a gate that somebody holds full.
@@ -155,7 +181,7 @@ async fn refusal(bench: &Bench, handler: Handler) -> io::Result<Duration> {
     };
     let holding = tokio::spawn(holder.ask());
     let held = Duration::from_millis(50);
-    tokio::time::sleep(held).await;
+    sleep(held).await;
     let warm = held + bench.pace.refusal / 4;
     saturate(&client, 4, warm, &log).await;
     let warming = log.take();

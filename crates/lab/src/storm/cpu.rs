@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+/// Whether this system has the clocks. Without them a refusal counts as free, and the ceiling is the load up to the capacity.
+pub(super) const CLOCKS: bool = cfg!(unix);
+
 /// CPU time burnt up to some moment, or between two.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Burnt {
@@ -65,7 +68,6 @@ fn read(clock: rustix::time::ClockId) -> Duration {
     Duration::try_from(rustix::time::clock_gettime(clock)).expect("a CPU clock starts at zero")
 }
 
-// Without CPU clocks a refusal counts as free, and the ceiling is the offered load up to the capacity.
 #[cfg(not(unix))]
 pub(super) fn thread_clock() -> Duration {
     Duration::ZERO

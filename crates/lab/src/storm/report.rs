@@ -1,4 +1,10 @@
-//! What is written to disk: the runs as JSON.
+//! What is written to disk: the runs as JSON, and a page for people.
+
+mod chart;
+mod page;
+mod pictures;
+mod scale;
+mod text;
 
 use super::Findings;
 use super::score::Run;
@@ -14,7 +20,11 @@ pub(super) fn prepare(out: &Path) -> Result<(), String> {
 /// Writes the report and says where its page is.
 pub(super) fn write(out: &Path, findings: &Findings) -> io::Result<PathBuf> {
     let runs: Vec<&Run> = findings.trials.iter().map(|trial| &trial.run).collect();
-    let json = out.join("report.json");
-    fs::write(&json, serde_json::to_string_pretty(&runs)?)?;
-    Ok(json)
+    fs::write(
+        out.join("report.json"),
+        serde_json::to_string_pretty(&runs)?,
+    )?;
+    let page = out.join("report.html");
+    fs::write(&page, page::page(findings))?;
+    Ok(page)
 }

@@ -2,6 +2,7 @@
 
 use super::Findings;
 use super::calibrate::Calibration;
+use super::cpu;
 use super::handler::Handler;
 use super::plan::{SLOWER, Scenario};
 use super::trial::Trial;
@@ -9,6 +10,9 @@ use std::fmt::Write;
 
 const HEADER: &str = "scenario   stack                 offered   goodput   of what is      p50        p99   p99 over   refused   attempts   recovered";
 const UNITS: &str = "                                     ×C       /s      possible       ms         ms    no load       /s  a request";
+
+/// Of a CPU, at capacity, by a server that has it for itself; the rest is the kernel's and the clocks' share.
+const UNDISTURBED: f64 = 0.95;
 
 /// The whole table, one part a handler, and the conditions it was made under.
 pub(super) fn render(findings: &Findings) -> String {
@@ -116,6 +120,18 @@ pub(super) fn notes(findings: &Findings) -> Vec<String> {
         most(|trial| trial.generator_cpu) * 100.0,
         if findings.apart { "a CPU of its own" } else { "the one CPU it shares with the server" },
     ));
+    let least = findings
+        .calibrations
+        .iter()
+        .map(Calibration::cpu_at_capacity)
+        .fold(1.0, f64::min);
+    if cpu::CLOCKS && least < UNDISTURBED {
+        notes.push(format!(
+            "Something else was busy on this machine: at capacity the server got only {:.0} % of its CPU. The figures are noisy, and \
+             those of different stacks hardly comparable.",
+            least * 100.0
+        ));
+    }
     notes.push(format!(
         "Good is a 200 within {} ms. In the brown-out work takes {SLOWER} times as long.",
         findings.pace.deadline.as_millis()
