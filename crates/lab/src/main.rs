@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// The lab of tower-backpressure. Without a command it runs the storm.
 #[derive(Debug, Parser)]
-#[command(name = "lab", version, args_conflicts_with_subcommands = true)]
+#[command(name = "lab", version, args_conflicts_with_subcommands = true, after_long_help = storm::EXPLAINED)]
 struct Lab {
     #[command(subcommand)]
     command: Option<Command>,
@@ -17,7 +17,6 @@ struct Lab {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Overload a real service on loopback, with and without the layers, and show what comes of it.
     Storm(storm::Options),
 }
 

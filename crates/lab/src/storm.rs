@@ -23,7 +23,7 @@ mod stack;
 mod table;
 mod trial;
 
-pub(crate) use plan::Options;
+pub(crate) use plan::{EXPLAINED, Options};
 
 use bench::Bench;
 use calibrate::{Calibration, calibrate};

@@ -11,38 +11,12 @@ pub(super) const BASE: f64 = 0.8;
 /// How many times longer every millisecond of work takes during the brown-out.
 pub(super) const SLOWER: u64 = 8;
 
-/// Storm a real service on loopback, with and without the layers, and report what its users got.
-///
-/// Starts an axum service on one thread (pinned to a CPU of its own where there are two), finds how many requests a second
-/// it can do (C), and sends it 0.5, 1, 2, 5 and 10 times that. Requests leave at the times of a Poisson process whatever
-/// became of those before (open loop), and latency is measured from when a request was due, so that a stalled server is
-/// charged for every request it kept from leaving. The load is made by another thread, on another CPU; how much of that CPU
-/// it took is reported.
-///
-/// STACKS: each in front of the same two handlers. `bare` is nothing. `tower` is tower's own ConcurrencyLimit and LoadShed,
-/// with the best fixed limit, found at the start of the storm. `backpressure` is our admission layer with nothing
-/// configured. `backpressure+client` is the same, and clients that go through our retry layer.
-///
-/// HANDLERS: `cpu` burns 5 ms of CPU and never awaits, which hides its queue from a limit that only counts: a connection
-/// runs its handler to the end before the next one is even read. `mix` does four times 1 ms of CPU and 10 ms of sleep.
-///
-/// BROWN-OUT (mix only): 0.8 C all the time; for ten seconds every millisecond of work takes eight. Clients send again at
-/// once whatever fails, up to four times in all (through the retry layer in `backpressure+client`). What is asked for is
-/// whether the service comes back by itself when its capacity does.
-///
-/// MEASURES: an answer is good when it is a 200 within one second of the attempt's start. Goodput is good answers a second,
-/// and is put over what is physically possible, C·g*: turning work away costs CPU too, and r, the cost of one refusal over
-/// the cost of one service, is measured in the same storm (g* = min(N, (1 − N·r)/(1 − r)) for an offered load of N·C).
-/// A step is left to settle before it is measured: one second, or the time after which the queue of a service that refuses
-/// nothing is longer than the deadline (two seconds at 2×). Percentiles are over good answers. Recovery is the time from the
-/// end of the brown-out until a second's goodput is 95 % of what was asked for in it, and 90 % from there to the end.
-///
-/// OUTPUT: a table, and in the output directory `report.html` (one file, no network) and `report.json`: a list of runs
-/// {scenario, handler, stack, offered, goodput, goodput_over_ceiling, p50_ms, p99_ms, p99_over_uncontended, shed,
-/// attempts_per_request, recovered_s}, where offered, goodput and shed (attempts refused) are per second, and what was not
-/// there to be measured is null. Interrupted (^C), it reports the runs that were finished.
+/// The whole of it, in words.
+pub(crate) const EXPLAINED: &str = include_str!("help.txt");
+
+/// Overload a real service on loopback, with and without the layers, and show what comes of it
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXPLAINED)]
 pub(crate) struct Options {
     /// Make every time five times shorter, the deadline included: a look in under a minute, and noisier
     #[arg(long)]

@@ -192,6 +192,7 @@ pub(super) fn brown_out(
         points: smoothed(&trial.timeline, |counts| counts.answered, bucket, from),
         marked: false,
     }));
+    let most = lines.iter().flat_map(|line| &line.points).map(|point| point.y).fold(asked, f64::max);
     Some(Chart {
         title: "Goodput over time, through a brown-out".into(),
         width: 1100.0,
@@ -199,7 +200,7 @@ pub(super) fn brown_out(
         right: 160.0,
         x: Axis::linear(from, to, seconds(from, to)),
         x_label: "seconds since the brown-out began".into(),
-        y: per_second(asked * 1.3),
+        y: per_second(most * 1.1),
         bands: vec![Band {
             from: 0.0,
             to: edge,
