@@ -21,10 +21,7 @@ impl Fixed {
     /// When `limit` is not in 1..=1 000 000.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        assert!(
-            limit >= 1 && limit <= super::MAX,
-            "limit must be in 1..=1000000"
-        );
+        assert!(limit >= 1 && limit <= super::MAX, "limit must be in 1..=1000000");
         Self(limit)
     }
 }

@@ -1,0 +1,132 @@
+//! The right to run.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use backpressure_core::{Metering, Outcome, Sample};
+use tokio::time::Instant;
+
+use crate::count::Entry;
+use crate::gate::Gate;
+use crate::meter::Meter;
+
+/// The right to run, given back when it is dropped.
+///
+/// A permit teaches its gate nothing unless it is told how the work ended: dropped early, by a
+/// cancelled request or a panic, it only frees its place.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), backpressure_gate::Shed> {
+/// use backpressure_gate::{Arrival, Gate, Outcome};
+///
+/// let gate = Gate::adaptive();
+/// let mut permit = gate.enter(Arrival::default()).await?;
+/// let sum = permit.measure(async { 1 + 1 }).await;
+/// permit.record(Outcome::Success);
+/// # assert_eq!(sum, 2);
+/// # Ok(()) }
+/// ```
+///
+/// # Cancellation
+/// Dropping it at any point frees its place exactly once.
+#[must_use = "a permit that is dropped frees its place at once"]
+pub struct Permit {
+    gate: Gate,
+    in_flight: usize,
+    weight: u32,
+    meter: Option<Meter>,
+    start: Start,
+}
+
+/// Where a permit is before its work begins.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// The work has not been polled.
+    Fresh,
+    /// It yielded, so that whoever came with it is counted first.
+    Yielded(Instant),
+    /// It runs.
+    Running,
+}
+
+impl Permit {
+    pub(crate) fn new(gate: Gate, entry: Entry) -> Self {
+        let metering = gate.hall().metering();
+        let weight = if metering == Metering::Nothing { 0 } else { gate.hall().weight(entry) };
+        let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
+        Self { gate, in_flight: entry.in_flight, weight, meter, start: Start::Fresh }
+    }
+
+    /// Runs `work` under this permit's meter.
+    pub async fn measure<F: Future>(&mut self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|cx| self.poll_measured(work.as_mut(), cx)).await
+    }
+
+    /// One poll of `work` under this permit's meter; the same work must be passed each time.
+    ///
+    /// The first poll may return [`Poll::Pending`] after waking the task itself, without polling
+    /// `work`: see [`Limit::yields`](backpressure_core::Limit::yields).
+    pub fn poll_measured<F: Future>(
+        &mut self,
+        work: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        if !matches!(self.start, Start::Running) {
+            ready!(self.poll_start(cx));
+        }
+        match &mut self.meter {
+            Some(meter) => meter.poll(work, cx),
+            None => work.poll(cx),
+        }
+    }
+
+    /// Says how the work ended; the measurement ends here. The place is kept until the drop.
+    pub fn record(&mut self, outcome: Outcome) {
+        let Some(meter) = self.meter.take() else {
+            return;
+        };
+        let reading = meter.read();
+        let sample = Sample {
+            latency: reading.latency,
+            run_queue: reading.run_queue,
+            busy: reading.busy,
+            in_flight: self.in_flight,
+            weight: self.weight,
+            outcome,
+        };
+        self.gate.hall().learn(&sample, self.gate.now());
+    }
+
+    fn poll_start(&mut self, cx: &Context<'_>) -> Poll<()> {
+        match self.start {
+            Start::Fresh if self.gate.hall().yields() => {
+                self.start = Start::Yielded(Instant::now());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Start::Yielded(since) => {
+                if let Some(meter) = &mut self.meter {
+                    meter.waited_since(since);
+                }
+            }
+            Start::Fresh | Start::Running => {}
+        }
+        self.start = Start::Running;
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.hall().leave(|| self.gate.now());
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}
