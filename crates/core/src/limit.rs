@@ -5,6 +5,7 @@ use std::fmt;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
+pub mod aimd;
 pub mod fixed;
 
 /// The highest limit there is: what a gate's counter can hold with room to spare.
