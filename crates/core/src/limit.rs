@@ -7,6 +7,7 @@ use crate::time::Timestamp;
 
 pub mod aimd;
 pub mod fixed;
+pub mod vegas;
 
 /// The highest limit there is: what a gate's counter can hold with room to spare.
 pub const MAX: usize = 1_000_000;
