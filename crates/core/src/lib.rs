@@ -12,7 +12,10 @@ mod sample;
 mod shed;
 mod time;
 
-pub use crate::limit::{Limit, Metering, aimd::Aimd, fixed::Fixed, vegas::Vegas};
+pub use crate::limit::{
+    Limit, Metering, aimd::Aimd, fixed::Fixed, gradient2::Gradient2, vegas::Vegas,
+    windowed::Windowed,
+};
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::sample::Sample;

@@ -7,7 +7,9 @@ use crate::time::Timestamp;
 
 pub mod aimd;
 pub mod fixed;
+pub mod gradient2;
 pub mod vegas;
+pub mod windowed;
 
 /// The highest limit there is: what a gate's counter can hold with room to spare.
 pub const MAX: usize = 1_000_000;
