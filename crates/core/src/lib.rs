@@ -18,7 +18,10 @@ mod shed;
 mod time;
 
 pub use crate::arrival::Arrival;
-pub use crate::limit::{Limit, Metering, adaptive::Adaptive, fixed::Fixed};
+pub use crate::limit::{
+    Limit, Metering, adaptive::Adaptive, aimd::Aimd, fixed::Fixed, gradient2::Gradient2,
+    vegas::Vegas, windowed::Windowed,
+};
 pub use crate::machine::{Machine, Next, QueueBounds, Verdict};
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;

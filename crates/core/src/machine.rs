@@ -228,6 +228,11 @@ impl Machine {
         self.limit = limit;
     }
 
+    /// Bounds the queue anew; who waits already keeps waiting.
+    pub fn bound_queue(&mut self, bounds: QueueBounds) {
+        self.bounds = bounds;
+    }
+
     fn seat(&mut self, arrival: Arrival, now: Timestamp) -> Verdict {
         let room = self.room();
         if room == 0 {

@@ -127,6 +127,20 @@ impl Gate {
         self.shared.hall.change(self.now(), |machine| machine.replace_limit(limit));
     }
 
+    /// Bounds the queue anew.
+    ///
+    /// Whoever waits beyond a shorter bound is turned away.
+    pub fn bound_queue(&self, queue: QueueBounds) {
+        self.shared.hall.change(self.now(), |machine| machine.bound_queue(queue));
+    }
+
+    /// A moment on this gate's own scale, for [`Arrival::deadline`].
+    #[must_use]
+    pub fn timestamp(&self, at: Instant) -> Timestamp {
+        let nanos = at.saturating_duration_since(self.shared.epoch).as_nanos();
+        Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
     pub(crate) fn hall(&self) -> &Hall {
         &self.shared.hall
     }
@@ -139,8 +153,7 @@ impl Gate {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let nanos = self.shared.epoch.elapsed().as_nanos();
-        Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        self.timestamp(Instant::now())
     }
 
     pub(crate) fn instant(&self, at: Timestamp) -> Instant {

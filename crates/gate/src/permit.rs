@@ -67,20 +67,41 @@ impl Permit {
 
     /// One poll of `work` under this permit's meter; the same work must be passed each time.
     ///
-    /// The first poll may return [`Poll::Pending`] after waking the task itself, without polling
-    /// `work`: see [`Limit::yields`](backpressure_core::Limit::yields).
+    /// Calls [`poll_begin`](Self::poll_begin) first.
     pub fn poll_measured<F: Future>(
         &mut self,
         work: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
-        if !matches!(self.start, Start::Running) {
-            ready!(self.poll_start(cx));
-        }
+        ready!(self.poll_begin(cx));
         match &mut self.meter {
             Some(meter) => meter.poll(work, cx),
             None => work.poll(cx),
         }
+    }
+
+    /// Ready when the work may begin.
+    ///
+    /// The first poll may wake the task itself and return [`Poll::Pending`], so that whoever came
+    /// with this request is counted before it runs: see
+    /// [`Limit::yields`](backpressure_core::Limit::yields).
+    pub fn poll_begin(&mut self, cx: &Context<'_>) -> Poll<()> {
+        match self.start {
+            Start::Running => return Poll::Ready(()),
+            Start::Fresh if self.gate.hall().yields() => {
+                self.start = Start::Yielded(Instant::now());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Start::Fresh => {}
+            Start::Yielded(since) => {
+                if let Some(meter) = &mut self.meter {
+                    meter.waited_since(since);
+                }
+            }
+        }
+        self.start = Start::Running;
+        Poll::Ready(())
     }
 
     /// Says how the work ended; the measurement ends here. The place is kept until the drop.
@@ -98,24 +119,6 @@ impl Permit {
             outcome,
         };
         self.gate.hall().learn(&sample, self.gate.now());
-    }
-
-    fn poll_start(&mut self, cx: &Context<'_>) -> Poll<()> {
-        match self.start {
-            Start::Fresh if self.gate.hall().yields() => {
-                self.start = Start::Yielded(Instant::now());
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Start::Yielded(since) => {
-                if let Some(meter) = &mut self.meter {
-                    meter.waited_since(since);
-                }
-            }
-            Start::Fresh | Start::Running => {}
-        }
-        self.start = Start::Running;
-        Poll::Ready(())
     }
 }
 
