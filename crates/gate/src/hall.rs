@@ -128,3 +128,6 @@ impl Hall {
         self.desk.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+#[cfg(all(test, gate_loom))]
+mod model;
