@@ -109,7 +109,7 @@ async fn a_permit_granted_to_somebody_who_has_gone_goes_to_the_next() {
     // The permit is granted to `gone` before it is polled again, and it never is.
     drop(first);
     gone.abort();
-    next.await.expect("no panic").expect("the place was passed on");
+    let _permit = next.await.expect("no panic").expect("the place was passed on");
     assert_eq!(gate.snapshot().in_flight, 0);
 }
 
