@@ -97,7 +97,7 @@ pub struct Machine {
 
 /// Under overload, one may wait for so many that may run: enough that no slot stands empty while
 /// the next request is on its way, too few to be felt.
-const IN_FLIGHT_PER_WAITER: usize = 8;
+const IN_FLIGHT_PER_WAITER: usize = 16;
 /// Weight of a sample in the mean latency.
 const SERVICE_GAIN: f64 = 1.0 / 32.0;
 

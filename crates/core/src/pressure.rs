@@ -33,6 +33,8 @@ enum State {
 const GRACE: Duration = Duration::from_millis(100);
 /// Standard deviations of a Poisson count that pass for chance: one in three million.
 const CHANCE: f64 = 5.0;
+/// Standard deviations below what full load would shed that show that it is not.
+const EXIT_CHANCE: f64 = 2.0;
 /// The shortest block: at twice the capacity it misleads once in some thousand blocks.
 const SHORTEST_BLOCK: u32 = 64;
 /// The longest block: a fifth above capacity is told from a tenth below.
@@ -108,7 +110,7 @@ impl Pressure {
 
     /// An arrival runs or waits, where `places` may be in flight or wait.
     ///
-    /// Overloaded → Queueing once no more of a block were turned away than would be at full load.
+    /// Overloaded → Queueing once fewer of a block were turned away than would be at full load.
     pub(crate) fn admitted(&mut self, places: usize, now: Timestamp) {
         let State::Overloaded { arrived, shed, .. } = &mut self.state else {
             return;
@@ -117,7 +119,10 @@ impl Pressure {
         if *arrived < self.block {
             return;
         }
-        if f64::from(*shed) < f64::from(*arrived) * shed_at_full_load(places) {
+        let full_load = shed_at_full_load(places);
+        let expected = f64::from(*arrived) * full_load;
+        let chance = (expected * (1.0 - full_load)).sqrt();
+        if f64::from(*shed) < expected - EXIT_CHANCE * chance {
             self.block = (self.block * 2).min(LONGEST_BLOCK);
             self.queue(now);
         } else {

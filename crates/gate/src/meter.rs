@@ -41,9 +41,9 @@ impl Meter {
         }
     }
 
-    /// Time passed since `since` was spent waiting for a worker.
-    pub(crate) fn waited_since(&mut self, since: Instant) {
-        self.run_queue += since.elapsed();
+    /// So much was spent waiting for a worker, unseen by the waker.
+    pub(crate) fn waited(&mut self, waited: Duration) {
+        self.run_queue += waited;
     }
 
     pub(crate) fn poll<F: Future>(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use backpressure_core::{Metering, Outcome, Sample};
 use tokio::time::Instant;
@@ -47,9 +48,16 @@ enum Start {
     Fresh,
     /// It yielded, so that whoever came with it is counted first.
     Yielded(Instant),
+    /// It yielded to the I/O driver, so that whoever came meanwhile is counted too.
+    Deferred(Instant),
+    /// It yielded for the last time.
+    Last(Instant),
     /// It runs.
     Running,
 }
+
+/// A run queue that took longer than this to turn over has run work, not only read requests.
+const STALE: Duration = Duration::from_micros(500);
 
 impl Permit {
     pub(crate) fn new(gate: Gate, entry: Entry) -> Self {
@@ -84,8 +92,9 @@ impl Permit {
     ///
     /// The first poll may wake the task itself and return [`Poll::Pending`], so that whoever came
     /// with this request is counted before it runs: see
-    /// [`Limit::yields`](backpressure_core::Limit::yields).
-    pub fn poll_begin(&mut self, cx: &Context<'_>) -> Poll<()> {
+    /// [`Limit::yields`](backpressure_core::Limit::yields). If that took long, others have run
+    /// meanwhile and nobody has looked at the sockets: it yields to the I/O driver as well.
+    pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.start {
             Start::Running => return Poll::Ready(()),
             Start::Fresh if self.gate.hall().yields() => {
@@ -95,13 +104,29 @@ impl Permit {
             }
             Start::Fresh => {}
             Start::Yielded(since) => {
-                if let Some(meter) = &mut self.meter {
-                    meter.waited_since(since);
+                let waited = since.elapsed();
+                self.wait(waited);
+                if waited > STALE {
+                    self.start = Start::Deferred(Instant::now());
+                    return pin!(tokio::task::yield_now()).poll(cx);
                 }
             }
+            Start::Deferred(since) => {
+                // Woken by the driver ahead of everybody it woke: back behind them.
+                self.start = Start::Last(since);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Start::Last(since) => self.wait(since.elapsed()),
         }
         self.start = Start::Running;
         Poll::Ready(())
+    }
+
+    fn wait(&mut self, waited: Duration) {
+        if let Some(meter) = &mut self.meter {
+            meter.waited(waited);
+        }
     }
 
     /// Says how the work ended; the measurement ends here. The place is kept until the drop.

@@ -85,7 +85,7 @@ async fn what_matters_more_runs_first_and_displaces_what_matters_less() {
     let running = payment.await.expect("no panic").expect("first in line");
     assert!(!page.is_finished());
     drop(running);
-    page.await.expect("no panic").expect("its turn at last");
+    drop(page.await.expect("no panic").expect("its turn at last"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,7 +109,7 @@ async fn a_permit_granted_to_somebody_who_has_gone_goes_to_the_next() {
     // The permit is granted to `gone` before it is polled again, and it never is.
     drop(first);
     gone.abort();
-    let _permit = next.await.expect("no panic").expect("the place was passed on");
+    drop(next.await.expect("no panic").expect("the place was passed on"));
     assert_eq!(gate.snapshot().in_flight, 0);
 }
 
@@ -154,7 +154,8 @@ async fn ten_thousand_tasks_never_exceed_the_limit_and_all_places_come_back() {
         .map(|n| {
             let (gate, now, most) = (gate.clone(), Arc::clone(&now), Arc::clone(&most));
             tokio::spawn(async move {
-                let entered = timeout(Duration::from_micros(n % 300), gate.enter(Arrival::default()));
+                let entered =
+                    timeout(Duration::from_micros(n % 300), gate.enter(Arrival::default()));
                 let Ok(Ok(_permit)) = entered.await else { return };
                 most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
