@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use backpressure_core::{Arrival, Shed, Ticket};
@@ -9,18 +10,18 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::desk::Answer;
-use crate::gate::Gate;
+use crate::door::Door;
 use crate::permit::Permit;
 
 pin_project! {
-    /// The future of [`Gate::enter`].
+    /// The future of [`Gate::enter`](crate::Gate::enter).
     ///
     /// # Cancellation
     /// Dropping it gives up the place in the queue, and the permit if one was granted meanwhile.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Enter {
-        gate: Gate,
+        door: Arc<Door>,
         arrival: Arrival,
         // Lives while somebody may still decide about it.
         ticket: Option<Ticket>,
@@ -31,15 +32,15 @@ pin_project! {
     impl PinnedDrop for Enter {
         fn drop(this: Pin<&mut Self>) {
             if let Some(ticket) = this.ticket {
-                this.gate.hall().abandon(ticket, this.gate.now());
+                this.door.hall().abandon(ticket, this.door.now());
             }
         }
     }
 }
 
 impl Enter {
-    pub(crate) const fn new(gate: Gate, arrival: Arrival) -> Self {
-        Self { gate, arrival, ticket: None, patience: None }
+    pub(crate) const fn new(door: Arc<Door>, arrival: Arrival) -> Self {
+        Self { door, arrival, ticket: None, patience: None }
     }
 }
 
@@ -48,16 +49,16 @@ impl Future for Enter {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let hall = this.gate.hall();
+        let hall = this.door.hall();
         if this.ticket.is_none() {
-            match this.gate.ask(*this.arrival) {
+            match this.door.enter(*this.arrival) {
                 Answer::Run(entry) => {
-                    return Poll::Ready(Ok(Permit::new(this.gate.clone(), entry)));
+                    return Poll::Ready(Ok(Permit::new(Arc::clone(this.door), entry)));
                 }
                 Answer::Shed(shed) => return Poll::Ready(Err(shed)),
                 Answer::Wait(ticket, until) => {
                     *this.ticket = Some(ticket);
-                    this.patience.set(Some(tokio::time::sleep_until(this.gate.instant(until))));
+                    this.patience.set(Some(tokio::time::sleep_until(this.door.instant(until))));
                 }
             }
         }
@@ -68,10 +69,10 @@ impl Future for Enter {
             if patience.poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            decision = hall.expire(ticket, this.gate.now());
+            decision = hall.expire(ticket, this.door.now());
         }
         *this.ticket = None;
         let decision = decision.expect("a ticket is decided once, and collected by its holder");
-        Poll::Ready(decision.map(|entry| Permit::new(this.gate.clone(), entry)))
+        Poll::Ready(decision.map(|entry| Permit::new(Arc::clone(this.door), entry)))
     }
 }

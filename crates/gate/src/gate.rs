@@ -5,9 +5,8 @@ use std::sync::Arc;
 use backpressure_core::{Adaptive, Arrival, Fixed, Limit, Machine, QueueBounds, Shed, Timestamp};
 use tokio::time::Instant;
 
-use crate::desk::Answer;
+use crate::door::Door;
 use crate::enter::Enter;
-use crate::hall::Hall;
 use crate::permit::Permit;
 
 /// The shared door: whoever enters runs, as many at once as the limit says; the others wait in a
@@ -29,13 +28,7 @@ use crate::permit::Permit;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Gate {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    hall: Hall,
-    epoch: Instant,
+    door: Arc<Door>,
 }
 
 /// The state of a gate at one moment.
@@ -74,8 +67,7 @@ impl Gate {
     /// A gate with any limit.
     #[must_use]
     pub fn new(limit: impl Limit + 'static, queue: QueueBounds) -> Self {
-        let hall = Hall::new(Machine::new(Box::new(limit), queue));
-        Self { shared: Arc::new(Shared { hall, epoch: Instant::now() }) }
+        Self { door: Arc::new(Door::new(Machine::new(Box::new(limit), queue))) }
     }
 
     /// Enters, waiting if need be.
@@ -86,7 +78,7 @@ impl Gate {
     /// # Panics
     /// When it has to wait outside a tokio runtime with time enabled.
     pub fn enter(&self, arrival: Arrival) -> Enter {
-        Enter::new(self.clone(), arrival)
+        Enter::new(Arc::clone(&self.door), arrival)
     }
 
     /// Enters at once or not at all.
@@ -94,22 +86,25 @@ impl Gate {
     /// # Errors
     /// [`Shed`] when it cannot run at once.
     pub fn try_enter(&self) -> Result<Permit, Shed> {
-        match self.pass() {
-            Some(permit) => Ok(permit),
-            None => self.hall().ask_once(self.now()).map(|entry| Permit::new(self.clone(), entry)),
-        }
+        let hall = self.door.hall();
+        let entry = match hall.pass() {
+            Some(entry) => entry,
+            None => hall.ask_once(self.door.now())?,
+        };
+        Ok(Permit::new(Arc::clone(&self.door), entry))
     }
 
     /// Enters if nobody has to be asked: what [`enter`](Self::enter) does first, without a future.
     pub fn pass(&self) -> Option<Permit> {
-        self.hall().pass().map(|entry| Permit::new(self.clone(), entry))
+        let entry = self.door.hall().pass()?;
+        Some(Permit::new(Arc::clone(&self.door), entry))
     }
 
     /// The state of this moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let in_flight = self.shared.hall.in_flight();
-        self.shared.hall.inspect(|machine| Snapshot {
+        let in_flight = self.door.hall().in_flight();
+        self.door.hall().inspect(|machine| Snapshot {
             limit: machine.limit(),
             in_flight,
             queued: machine.queued(),
@@ -124,47 +119,21 @@ impl Gate {
     /// with limits that do not learn.
     pub fn replace_limit(&self, limit: impl Limit + 'static) {
         let limit = Box::new(limit);
-        self.shared.hall.change(self.now(), |machine| machine.replace_limit(limit));
+        self.door.hall().change(self.door.now(), |machine| machine.replace_limit(limit));
     }
 
     /// Bounds the queue anew.
     ///
     /// Whoever waits beyond a shorter bound is turned away.
     pub fn bound_queue(&self, queue: QueueBounds) {
-        self.shared.hall.change(self.now(), |machine| machine.bound_queue(queue));
+        self.door.hall().change(self.door.now(), |machine| machine.bound_queue(queue));
     }
 
     /// A moment on this gate's own scale, for [`Arrival::deadline`].
     #[must_use]
     pub fn timestamp(&self, at: Instant) -> Timestamp {
-        let nanos = at.saturating_duration_since(self.shared.epoch).as_nanos();
-        Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        self.door.timestamp(at)
     }
-
-    pub(crate) fn hall(&self) -> &Hall {
-        &self.shared.hall
-    }
-
-    pub(crate) fn ask(&self, arrival: Arrival) -> Answer {
-        match self.hall().pass() {
-            Some(entry) => Answer::Run(entry),
-            None => self.hall().ask(arrival, self.now()),
-        }
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        self.timestamp(Instant::now())
-    }
-
-    pub(crate) fn instant(&self, at: Timestamp) -> Instant {
-        let since = at.since(Timestamp::ZERO);
-        self.shared.epoch.checked_add(since).unwrap_or_else(far_future)
-    }
-}
-
-/// As far away as anybody waits: 30 years, the furthest tokio itself uses.
-fn far_future() -> Instant {
-    Instant::now() + std::time::Duration::from_secs(86_400 * 365 * 30)
 }
 
 fn workers() -> usize {

@@ -7,6 +7,7 @@
 
 mod count;
 mod desk;
+mod door;
 mod enter;
 mod gate;
 mod hall;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use backpressure_core::{Metering, Outcome, Sample};
 use tokio::time::Instant;
 
 use crate::count::Entry;
-use crate::gate::Gate;
+use crate::door::Door;
 use crate::meter::Meter;
 
 /// The right to run, given back when it is dropped.
@@ -34,7 +35,7 @@ use crate::meter::Meter;
 /// Dropping it at any point frees its place exactly once.
 #[must_use = "a permit that is dropped frees its place at once"]
 pub struct Permit {
-    gate: Gate,
+    door: Arc<Door>,
     in_flight: usize,
     weight: u32,
     meter: Option<Meter>,
@@ -60,11 +61,11 @@ enum Start {
 const STALE: Duration = Duration::from_micros(500);
 
 impl Permit {
-    pub(crate) fn new(gate: Gate, entry: Entry) -> Self {
-        let metering = gate.hall().metering();
-        let weight = if metering == Metering::Nothing { 0 } else { gate.hall().weight(entry) };
+    pub(crate) fn new(door: Arc<Door>, entry: Entry) -> Self {
+        let metering = door.hall().metering();
+        let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
-        Self { gate, in_flight: entry.in_flight, weight, meter, start: Start::Fresh }
+        Self { door, in_flight: entry.in_flight, weight, meter, start: Start::Fresh }
     }
 
     /// Runs `work` under this permit's meter.
@@ -97,7 +98,7 @@ impl Permit {
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.start {
             Start::Running => return Poll::Ready(()),
-            Start::Fresh if self.gate.hall().yields() => {
+            Start::Fresh if self.door.hall().yields() => {
                 self.start = Start::Yielded(Instant::now());
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -143,13 +144,13 @@ impl Permit {
             weight: self.weight,
             outcome,
         };
-        self.gate.hall().learn(&sample, self.gate.now());
+        self.door.hall().learn(&sample, self.door.now());
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.hall().leave(|| self.gate.now());
+        self.door.hall().leave(|| self.door.now());
     }
 }
 

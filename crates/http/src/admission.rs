@@ -13,7 +13,6 @@ use crate::rejection::Rejection;
 mod future;
 mod service;
 
-pub(crate) use future::Held;
 pub use future::ResponseFuture;
 pub use service::Admission;
 

@@ -8,7 +8,7 @@ use http::{Response, header};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::admission::Held;
+use crate::held::Held;
 
 pin_project! {
     /// The body of what an admission layer answers: the service's own, or that of a refusal.

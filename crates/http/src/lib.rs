@@ -18,6 +18,7 @@ mod body;
 mod bulkhead;
 mod classify;
 mod deadline;
+mod held;
 mod observe;
 mod rejection;
 

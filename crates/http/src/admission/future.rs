@@ -15,7 +15,7 @@ use tower_service::Service;
 use super::{PermitScope, Shared};
 use crate::body::ResponseBody;
 use crate::classify::classify;
-use crate::observe::Admitted;
+use crate::held::Held;
 use crate::rejection::Caller;
 
 pin_project! {
@@ -45,13 +45,6 @@ pin_project! {
         // The inner service runs.
         Running { #[pin] future: F, held: Option<Held> },
     }
-}
-
-/// A place in flight, seen from here.
-#[derive(Debug)]
-pub(crate) struct Held {
-    permit: Permit,
-    _counted: Admitted,
 }
 
 impl<S, ReqBody> ResponseFuture<S, ReqBody>
@@ -99,7 +92,7 @@ where
                 }
                 // Starting → Running when the inner service is ready.
                 StateProj::Starting { held } => {
-                    let permit = &mut held.as_mut().expect("taken when left").permit;
+                    let permit = held.as_mut().expect("taken when left").permit();
                     ready!(permit.poll_begin(cx));
                     let inner = this.inner.as_mut().expect("taken when called");
                     ready!(inner.poll_ready(cx))?;
@@ -111,7 +104,7 @@ where
                 }
                 // Ends with the head; the permit goes on with the body.
                 StateProj::Running { future, held } => {
-                    let permit = &mut held.as_mut().expect("polled after it ended").permit;
+                    let permit = held.as_mut().expect("polled after it ended").permit();
                     let answer = ready!(permit.poll_measured(future, cx));
                     let held = held.take().expect("was there a line ago");
                     return Poll::Ready(this.shared.finish(answer, held, *this.is_head));
@@ -123,7 +116,7 @@ where
 
 impl Shared {
     fn hold(&self, permit: Permit) -> Held {
-        Held { permit, _counted: self.observer.admitted(&self.gate) }
+        Held::new(permit, self.observer.admitted(&self.gate))
     }
 
     fn refuse<B, R: Body>(&self, shed: Shed, request: &Request<B>) -> Response<ResponseBody<R>> {
@@ -138,7 +131,7 @@ impl Shared {
         is_head: bool,
     ) -> Result<Response<ResponseBody<R>>, E> {
         let outcome = answer.as_ref().map_or(Outcome::Ignore, classify);
-        held.permit.record(outcome);
+        held.permit().record(outcome);
         self.observer.recorded(&self.gate);
         let mut response = answer?;
         crate::rejection::disown(&mut response);
