@@ -33,6 +33,8 @@ enum State {
 const GRACE: Duration = Duration::from_millis(100);
 /// Standard deviations of a Poisson count that pass for chance: one in three million.
 const CHANCE: f64 = 5.0;
+/// Counts below this are too small to have a standard deviation.
+const HEADSTART: f64 = 10.0;
 /// Standard deviations below what full load would shed that show that it is not.
 const EXIT_CHANCE: f64 = 2.0;
 /// The shortest block: at twice the capacity it misleads once in some thousand blocks.
@@ -63,7 +65,7 @@ impl Pressure {
                 }
                 *arrived += 1;
                 let expected = f64::from(*started);
-                if f64::from(*arrived) > expected + CHANCE * expected.max(1.0).sqrt() {
+                if f64::from(*arrived) > expected + CHANCE * expected.sqrt() + HEADSTART {
                     self.overload(now);
                 }
             }
