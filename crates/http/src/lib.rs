@@ -2,3 +2,7 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod retry_after;
+
+pub use crate::retry_after::RetryAfter;
