@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod client;
 mod retry_after;
 
+pub use crate::client::RetryBudget;
 pub use crate::retry_after::RetryAfter;
