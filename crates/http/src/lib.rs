@@ -6,5 +6,5 @@
 pub mod client;
 mod retry_after;
 
-pub use crate::client::RetryBudget;
+pub use crate::client::{Attempts, Retry, RetryBudget, RetryLayer};
 pub use crate::retry_after::RetryAfter;
