@@ -45,7 +45,7 @@ impl RetryAfter {
 
     /// Both forms of the header count in whole seconds: those who were told the same number may
     /// have been meant to come back up to this much apart.
-    pub const RESOLUTION: Duration = Duration::from_secs(1);
+    pub(crate) const RESOLUTION: Duration = Duration::from_secs(1);
 
     /// What `headers` say, seen at `now`; `None` where they say nothing that can be understood.
     ///

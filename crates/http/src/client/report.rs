@@ -48,6 +48,12 @@ impl Report {
         events::retrying(&self.policy, resend, wait, source);
     }
 
+    /// A retry was sent.
+    pub(crate) fn retried(&self) {
+        self.counters.retried(&self.policy);
+    }
+
+    /// A failure that could have been retried was handed over after so many attempts.
     pub(crate) fn gave_up(&self, attempts: u32, reason: GiveUp) {
         self.counters.gave_up(&self.policy, reason);
         events::gave_up(&self.policy, attempts, reason);
@@ -83,6 +89,16 @@ mod counters {
 
     use super::{Duration, GiveUp, Source};
 
+    /// In the order of declaration: a variant is the index of its own handle.
+    const SOURCES: [Source; 2] = [Source::RetryAfter, Source::Backoff];
+    const GIVE_UPS: [GiveUp; 5] = [
+        GiveUp::Attempts,
+        GiveUp::NotReplayable,
+        GiveUp::RetryAfter,
+        GiveUp::Deadline,
+        GiveUp::Budget,
+    ];
+
     /// Handles bind to the recorder that is there when they are made, so the first use makes them.
     #[derive(Clone, Debug, Default)]
     pub(super) struct Counters(OnceLock<Handles>);
@@ -90,39 +106,28 @@ mod counters {
     #[derive(Clone, Debug)]
     struct Handles {
         retried: Counter,
-        gave_up: [(GiveUp, Counter); 5],
-        waits: [(Source, Histogram); 2],
+        gave_up: [Counter; GIVE_UPS.len()],
+        waits: [Histogram; SOURCES.len()],
     }
 
     impl Counters {
         pub(super) fn retrying(&self, policy: &str, wait: Duration, source: Source) {
-            let handles = self.handles(policy);
-            handles.retried.increment(1);
-            for (_, waits) in handles.waits.iter().filter(|(of, _)| *of == source) {
-                waits.record(wait);
-            }
+            self.handles(policy).waits[source as usize].record(wait);
+        }
+
+        pub(super) fn retried(&self, policy: &str) {
+            self.handles(policy).retried.increment(1);
         }
 
         pub(super) fn gave_up(&self, policy: &str, reason: GiveUp) {
-            let gave_up = &self.handles(policy).gave_up;
-            for (_, counter) in gave_up.iter().filter(|(of, _)| *of == reason) {
-                counter.increment(1);
-            }
+            self.handles(policy).gave_up[reason as usize].increment(1);
         }
 
         fn handles(&self, policy: &str) -> &Handles {
             self.0.get_or_init(|| Handles {
                 retried: outcome(policy, "retried".to_owned()),
-                gave_up: [
-                    GiveUp::Attempts,
-                    GiveUp::NotReplayable,
-                    GiveUp::RetryAfter,
-                    GiveUp::Deadline,
-                    GiveUp::Budget,
-                ]
-                .map(|reason| (reason, outcome(policy, reason.to_string()))),
-                waits: [Source::RetryAfter, Source::Backoff]
-                    .map(|source| (source, waits(policy, source))),
+                gave_up: GIVE_UPS.map(|reason| outcome(policy, reason.to_string())),
+                waits: SOURCES.map(|source| waits(policy, source)),
             })
         }
     }
@@ -136,6 +141,27 @@ mod counters {
         let source = source.to_string();
         histogram!("backpressure_retry_wait_seconds", "policy" => policy, "source" => source)
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn every_variant_is_the_index_of_its_own_handle() {
+            assert!(
+                SOURCES
+                    .iter()
+                    .enumerate()
+                    .all(|(at, of)| *of as usize == at)
+            );
+            assert!(
+                GIVE_UPS
+                    .iter()
+                    .enumerate()
+                    .all(|(at, of)| *of as usize == at)
+            );
+        }
+    }
 }
 
 #[cfg(not(feature = "metrics"))]
@@ -147,6 +173,8 @@ mod counters {
 
     impl Counters {
         pub(super) fn retrying(&self, _policy: &str, _wait: Duration, _source: Source) {}
+
+        pub(super) fn retried(&self, _policy: &str) {}
 
         pub(super) fn gave_up(&self, _policy: &str, _reason: GiveUp) {}
     }

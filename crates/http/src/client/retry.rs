@@ -53,6 +53,9 @@ mod wait;
 ///
 /// A body that cannot be copied is sent once.
 ///
+/// RFC 9110 §9.2.2 would have no failed retry retried; here it may be, as the attempts of one
+/// request and the retries of all of them are bounded.
+///
 /// # How long it waits
 ///
 /// With `Retry-After`: that long and up to a second more, or up to a tenth more where that is
@@ -74,12 +77,21 @@ mod wait;
 /// |---|---|---|
 /// | [`max_attempts`](Self::max_attempts) | 3 in all | a third attempt mends most of what can be mended; a fourth is mostly load |
 /// | [`budget`](Self::budget) | 10 %, reserve 10 | see [`RetryBudget`] |
-/// | [`deadline`](Self::deadline) | 30 s | about when callers and proxies in front give up |
-/// | [`max_retry_after`](Self::max_retry_after) | 60 s | the cap most clients agree on |
+/// | [`deadline`](Self::deadline) | 30 s | about when callers and proxies in front give up; a batch has more time and should say so |
+/// | [`max_retry_after`](Self::max_retry_after) | 60 s | the cap most clients agree on; it matters where the deadline is longer |
 /// | [`backoff`](Self::backoff) | 50 ms up to 5 s | past a lost connection or a restarted worker, yet not felt by a person |
 /// | [`seed`](Self::seed) | random | |
 ///
 /// State lives in the layer: all services it makes, and all their clones, share one budget.
+///
+/// # Metrics and events
+///
+/// With feature `metrics`: the counter `backpressure_retries_total{policy, outcome}`, where outcome
+/// is `retried` for each retry sent, and otherwise why a failure was handed over: `attempts`,
+/// `not_replayable`, `retry_after`, `deadline`, `budget`. The histogram
+/// `backpressure_retry_wait_seconds{policy, source}`, where source is `retry_after` or `backoff`.
+/// With feature `tracing`: an event at debug level for each of them, with
+/// `http.request.resend_count`.
 ///
 /// # Cancellation
 ///
@@ -171,12 +183,12 @@ impl RetryLayer {
     /// first attempt, twice that after the second and so on, never more than `most`.
     ///
     /// # Panics
-    /// When `first` is zero, or longer than `most`.
+    /// When `first` is zero or longer than `most`, or `most` is more than ten minutes.
     #[must_use]
     pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
         assert!(
-            !first.is_zero() && first <= most,
-            "backoff must be longer than zero and at most {most:?}, was {first:?}"
+            !first.is_zero() && first <= most && most <= RetryAfter::MAX,
+            "backoff must be in 1ns..=most and most in first..=600s, was {first:?} and {most:?}"
         );
         self.edit().backoff = wait::Backoff { first, most };
         self

@@ -369,6 +369,44 @@ async fn nothing_is_held_while_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_is_dropped_before_the_wait() {
+    let held = Arc::new(());
+    let lent = Arc::clone(&held);
+    let refusing = service_fn(move |_: Request<()>| {
+        let body = Arc::clone(&lent);
+        ready(Ok::<_, Infallible>(
+            answer(503, &[("retry-after", "5")]).map(|_| body),
+        ))
+    });
+    let service = RetryLayer::new().layer(refusing);
+    let waiting = tokio::spawn(service.oneshot(get()));
+    sleep(SECOND).await;
+    assert_eq!(Arc::strong_count(&held), 2, "the server's own and mine");
+    waiting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn giving_up_before_the_inner_service_is_ready_pays_the_retry_back() {
+    let arrivals = Arrivals::default();
+    let budget = RetryBudget::new(0.0).reserve(10);
+    let busy = answer(503, &[("retry-after", "2")]);
+    let limited = ConcurrencyLimit::new(server(&arrivals, &[busy, ok()]), 1);
+    let layer = RetryLayer::new().budget(budget.clone());
+    let waiting = timeout(10 * SECOND, layer.layer(limited.clone()).oneshot(get()));
+    let occupying = async {
+        sleep(SECOND).await;
+        // Ready and never called: the only permit is taken.
+        let mut limited = limited;
+        limited.ready().await.unwrap();
+        sleep(20 * SECOND).await;
+    };
+    let (waiting, ()) = tokio::join!(waiting, occupying);
+    assert!(waiting.is_err());
+    assert_eq!(arrivals.count(), 1);
+    assert_eq!(budget.balance(), 10.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn readiness_is_awaited_within_the_future_before_every_attempt() {
     /// Panics when called without having been asked, as the contract of `Service` allows.
     #[derive(Debug, Default)]
@@ -466,6 +504,7 @@ fn wrong_options_are_refused_when_they_are_chosen() {
     assert!(refused(|| RetryLayer::new().max_retry_after(601 * SECOND)));
     assert!(refused(|| RetryLayer::new().backoff(Duration::ZERO, SECOND)));
     assert!(refused(|| RetryLayer::new().backoff(2 * SECOND, SECOND)));
+    assert!(refused(|| RetryLayer::new().backoff(SECOND, 601 * SECOND)));
     assert!(refused(|| RetryBudget::new(1.1)));
     assert!(refused(|| RetryBudget::new(-0.1)));
     assert!(refused(|| RetryBudget::new(0.1).reserve(1_000_001)));

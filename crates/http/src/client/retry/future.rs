@@ -115,7 +115,10 @@ where
         }
         this.progress.replayable = this.request.is_some();
         match this.withdrawal.take() {
-            Some(withdrawal) => withdrawal.spend(),
+            Some(withdrawal) => {
+                withdrawal.spend();
+                this.policy.report.retried();
+            }
             None => this.policy.budget.deposit(),
         }
         let future = this.inner.call(request);
