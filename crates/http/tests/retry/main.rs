@@ -6,10 +6,14 @@
 )]
 
 mod any_server;
+mod budget;
+mod contract;
 mod far_end;
-mod in_memory;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod near_end;
 mod over_hyper;
 #[cfg(feature = "reqwest")]
 mod over_reqwest;
+mod what;
+mod when;

@@ -7,6 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpSocket;
 use tower::{Layer, ServiceExt};
 use tower_backpressure::{Attempts, Retry, RetryLayer};
 
@@ -51,9 +52,10 @@ async fn a_post_that_may_have_been_begun_is_sent_once_and_its_answer_kept() {
 
 #[tokio::test]
 async fn nobody_at_the_other_end_is_an_error_after_all_attempts() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    // Bound, so that nobody else is given the port, but never listening.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", socket.local_addr().unwrap());
     let get = Request::get(url).body(Full::default()).unwrap();
     assert!(client().oneshot(get).await.unwrap_err().is_connect());
 }

@@ -128,6 +128,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_capped_is_too_long_even_for_the_most_patient() {
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, "601".parse().unwrap())]);
+        let jitter = Jitter::new(Rng::with_seed(7));
+        let wait = Wait::told(&headers, RetryAfter::MAX, &jitter);
+        assert_eq!(wait, Err(TooLong));
+    }
+
+    #[test]
     fn the_ceiling_doubles_up_to_the_most() {
         let backoff = Backoff::default();
         let ceilings: Vec<_> = (1..=9)
