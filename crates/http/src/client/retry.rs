@@ -68,8 +68,8 @@ mod wait;
 /// At the last attempt, when the budget is spent, when the wait would outlast the deadline, or when
 /// the server asks for more than `max_retry_after` (coming back earlier would be refused again, and
 /// deserve it). It then hands over what it has, at once: the server's own response, untouched, or
-/// the inner service's own error. [`Attempts`](crate::client::Attempts) in the extensions of every
-/// response tell how many attempts were made.
+/// the inner service's own error. [`Attempts::of`](crate::client::Attempts::of) a response's
+/// extensions tells how many attempts were made.
 ///
 /// # Options
 ///

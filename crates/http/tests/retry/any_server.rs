@@ -102,7 +102,7 @@ proptest! {
         prop_assert_eq!(&ended, sent.last().unwrap(), "what is handed over is not held back");
         let status = StatusCode::from_u16(script[retries].status).unwrap();
         prop_assert_eq!(last.status(), status);
-        prop_assert_eq!(last.extensions().get(), Some(&Attempts(sent.len() as u32)));
+        prop_assert_eq!(Attempts::of(last.extensions()), Attempts(sent.len() as u32));
 
         for (said, pair) in script.iter().zip(sent.windows(2)) {
             let told = Duration::from_secs(said.retry_after.unwrap_or(0));

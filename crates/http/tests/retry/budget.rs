@@ -22,8 +22,8 @@ async fn without_budget_there_is_no_retry() {
         .oneshot(get())
         .await
         .unwrap();
-    assert_eq!(first.extensions().get(), Some(&Attempts(2)));
-    assert_eq!(second.extensions().get(), Some(&Attempts(1)));
+    assert_eq!(Attempts::of(first.extensions()), Attempts(2));
+    assert_eq!(Attempts::of(second.extensions()), Attempts(1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ async fn a_refused_get_is_served_no_earlier_than_told() {
     let get = Request::get(url).body(Full::default()).unwrap();
     let response = client().oneshot(get).await.unwrap();
     assert_eq!(response.status(), 200);
-    assert_eq!(response.extensions().get(), Some(&Attempts(2)));
+    assert_eq!(Attempts::of(response.extensions()), Attempts(2));
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(body, "served");
     assert!(far_end.gaps()[0] >= Duration::from_secs(1));

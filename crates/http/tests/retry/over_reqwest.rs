@@ -26,7 +26,7 @@ async fn a_refused_get_is_served_no_earlier_than_told() {
     let (far_end, url) = FarEnd::refusing(&[(429, &[("retry-after", "1")])]).await;
     let get = request(Method::GET, &url, "");
     let response = client().oneshot(get).await.unwrap();
-    assert_eq!(response.extensions().get(), Some(&Attempts(2)));
+    assert_eq!(Attempts::of(response.extensions()), Attempts(2));
     assert_eq!(response.text().await.unwrap(), "served");
     assert!(far_end.gaps()[0] >= Duration::from_secs(1));
 }

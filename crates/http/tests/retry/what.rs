@@ -60,7 +60,7 @@ async fn the_last_answer_is_the_servers_own() {
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["retry-after"], "1");
     assert_eq!(response.headers()["x-queue"], "91");
-    assert_eq!(response.extensions().get(), Some(&Attempts(3)));
+    assert_eq!(Attempts::of(response.extensions()), Attempts(3));
     assert_eq!(*response.body(), "the server's own words");
     assert_eq!(arrivals.count(), 3);
 }
@@ -99,7 +99,7 @@ async fn one_attempt_is_sent_without_a_copy() {
         ready(Ok::<_, Infallible>(answer(503, &[])))
     }));
     let response = service.oneshot(Request::new(Once)).await.unwrap();
-    assert_eq!(response.extensions().get(), Some(&Attempts(1)));
+    assert_eq!(Attempts::of(response.extensions()), Attempts(1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -90,7 +90,7 @@ async fn a_wait_past_the_deadline_is_not_begun() {
     let service = layer.layer(server(&arrivals, &[busy]));
     let start = Instant::now();
     let response = service.oneshot(get()).await.unwrap();
-    assert_eq!(response.extensions().get(), Some(&Attempts(2)));
+    assert_eq!(Attempts::of(response.extensions()), Attempts(2));
     assert!(start.elapsed() < 5 * SECOND);
 }
 
@@ -102,7 +102,7 @@ async fn the_last_attempt_comes_before_the_deadline() {
         let arrivals = Arrivals::default();
         let service = layer.layer(server(&arrivals, &[answer(503, &[("retry-after", "1")])]));
         let response = service.oneshot(get()).await.unwrap();
-        assert_eq!(response.extensions().get(), Some(&Attempts(2)));
+        assert_eq!(Attempts::of(response.extensions()), Attempts(2));
     }
 }
 
@@ -116,7 +116,7 @@ async fn a_deadline_of_the_requests_own_counts_where_it_is_earlier() {
         .extensions_mut()
         .insert(Deadline(Instant::now() + 2 * SECOND));
     let response = service.oneshot(hurried).await.unwrap();
-    assert_eq!(response.extensions().get(), Some(&Attempts(1)));
+    assert_eq!(Attempts::of(response.extensions()), Attempts(1));
 }
 
 /// The waits of several callers who were all told the same.

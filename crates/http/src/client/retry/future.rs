@@ -134,7 +134,7 @@ where
         let mut this = self.project();
         let Some(Grant { at, withdrawal }) = this.policy.next(this.progress, &outcome) else {
             *this.request = None;
-            if let Ok(response) = &mut outcome {
+            if let (Ok(response), 2..) = (&mut outcome, this.progress.attempts) {
                 let attempts = Attempts(this.progress.attempts);
                 response.extensions_mut().insert(attempts);
             }
