@@ -2,16 +2,14 @@
 
 use backpressure_gate::{Reason, Shed};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+
+use crate::marker::SHED_REASON;
 
 mod grpc;
 mod seconds;
 
 use seconds::whole_seconds;
-
-/// Header of a refusal. Its presence says that the request was not begun, so that it may be sent
-/// again whatever its method; its value says why it was refused.
-pub const SHED_REASON: HeaderName = HeaderName::from_static("x-shed-reason");
 
 /// The value of [`SHED_REASON`] where the reason is not revealed.
 const UNSAID: HeaderValue = HeaderValue::from_static("refused");
