@@ -117,8 +117,10 @@ impl Machine {
 
     /// A request arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
+        self.pressure.rest(self.service, now);
         if in_flight < self.limit.limit() && self.queue.is_empty() {
             self.pressure.admitted(self.limit() + self.room(), now);
+            self.reservations.admitted(1, now);
             return Verdict::Run;
         }
         self.pressure.crowded(self.service, now);
@@ -136,15 +138,20 @@ impl Machine {
     /// [`Shed`] when it cannot run now.
     pub fn arrive_or_leave(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
         if in_flight < self.limit.limit() && self.queue.is_empty() {
+            self.reservations.admitted(1, now);
             return Ok(());
         }
         Err(self.shed(Reason::Limit, now))
     }
 
+    /// So many have passed without asking, since this was last said; see [`open`](Self::open).
+    pub fn passed(&mut self, count: u32, now: Timestamp) {
+        self.reservations.admitted(count, now);
+    }
+
     /// An attempt finished and measured this. Attempts that were not measured are not reported.
     pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
         self.limit.observe(sample, now);
-        self.reservations.finished(sample.weight, now);
         if sample.outcome == Outcome::Ignore {
             return;
         }
@@ -171,6 +178,7 @@ impl Machine {
             return Some(Next::Shed(ticket, self.give_up(patience, now)));
         }
         self.pressure.started(self.service, now);
+        self.reservations.admitted(1, now);
         Some(Next::Run(ticket))
     }
 
@@ -207,8 +215,8 @@ impl Machine {
 
     /// Whether demand is above capacity.
     #[must_use]
-    pub fn is_overloaded(&self) -> bool {
-        self.pressure.is_overloaded()
+    pub fn is_overloaded(&self, now: Timestamp) -> bool {
+        self.pressure.is_overloaded() && !self.pressure.is_quiet(self.service, now)
     }
 
     /// What has to be measured of an attempt.
@@ -286,7 +294,13 @@ impl Machine {
     }
 
     fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        Shed { reason, retry_after: self.reservations.book(now) }
+        Shed { reason, retry_after: self.reservations.book(self.capacity(), now) }
+    }
+
+    /// Requests a second, by Little's law; `None`: nothing has been measured.
+    fn capacity(&self) -> Option<f64> {
+        let service = self.service.as_secs_f64();
+        (service > 0.0).then(|| self.limit() as f64 / service)
     }
 }
 

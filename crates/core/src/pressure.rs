@@ -53,6 +53,21 @@ impl Pressure {
         matches!(self.state, State::Overloaded { .. })
     }
 
+    /// Whether nobody has been turned away for so long that overload must have passed.
+    pub(crate) fn is_quiet(&self, service: Duration, now: Timestamp) -> bool {
+        match self.state {
+            State::Overloaded { last_shed, .. } => now.since(last_shed) > QUIET.max(4 * service),
+            State::Calm | State::Queueing { .. } => true,
+        }
+    }
+
+    /// Overloaded → Calm after a pause.
+    pub(crate) fn rest(&mut self, service: Duration, now: Timestamp) {
+        if self.is_overloaded() && self.is_quiet(service, now) {
+            *self = Self::new();
+        }
+    }
+
     /// A request finds the limit reached.
     pub(crate) fn crowded(&mut self, service: Duration, now: Timestamp) {
         match &mut self.state {
@@ -69,13 +84,7 @@ impl Pressure {
                     self.overload(now);
                 }
             }
-            // Overloaded → Queueing after a pause.
-            State::Overloaded { last_shed, .. } => {
-                if now.since(*last_shed) > QUIET.max(4 * service) {
-                    self.block = SHORTEST_BLOCK;
-                    self.queue(now);
-                }
-            }
+            State::Overloaded { .. } => {}
         }
     }
 
@@ -230,7 +239,9 @@ mod tests {
     fn overload_that_turned_nobody_away_for_a_second_has_passed() {
         let mut pressure = Pressure::new();
         pressure.overload(at(0));
-        pressure.crowded(SERVICE, at(1_001));
+        pressure.rest(SERVICE, at(999));
+        assert!(pressure.is_overloaded());
+        pressure.rest(SERVICE, at(1_001));
         assert!(!pressure.is_overloaded());
     }
 }

@@ -8,15 +8,13 @@ use crate::time::Timestamp;
 /// served and no faster.
 ///
 /// `vt = max(vt, now) + 1 / (η · spare)`; the answer is `vt − now`. What is spare is what the
-/// service completes less what arrives for the first time. A constant Retry-After brings every
+/// service can do less what usually arrives. A constant Retry-After brings every
 /// refused caller back in the same second.
 #[derive(Debug)]
 pub(crate) struct Reservations {
     /// The last place handed out.
     booked: Timestamp,
-    /// Attempts a second that finish, over the last second or so.
-    finished: Rate,
-    /// Attempts a second that arrive, over so long that a burst does not pass for the rule.
+    /// Requests a second that arrive, over so long that a burst does not pass for the rule.
     offered: Rate,
     /// Places promised past the horizon; spreads them evenly.
     spread: u64,
@@ -24,37 +22,31 @@ pub(crate) struct Reservations {
 
 /// Part of the spare capacity that is promised: the rest absorbs the callers' own jitter.
 const UTILISATION: f64 = 0.95;
-/// Even a service without anything to spare promises this share of what it completes.
+/// Even a service without anything to spare promises this share of what it can do.
 const LEAST_SPARE: f64 = 0.02;
 /// Nothing is promised past this. Twice the horizon is the longest answer: 60 s is what clients
 /// commonly accept as a Retry-After.
 const HORIZON: Duration = Duration::from_secs(30);
-/// Without a measured rate the refused are spread over this many seconds.
+/// As long as nothing has been measured the refused are spread over this many seconds.
 const BLIND_SPREAD: f64 = 4.0;
 
 impl Reservations {
     pub(crate) fn new() -> Self {
-        Self {
-            booked: Timestamp::ZERO,
-            finished: Rate::over(1.0),
-            offered: Rate::over(30.0),
-            spread: 0,
-        }
+        Self { booked: Timestamp::ZERO, offered: Rate::over(30.0), spread: 0 }
     }
 
-    /// `count` attempts ran to their end.
-    pub(crate) fn finished(&mut self, count: u32, now: Timestamp) {
-        self.finished.add(f64::from(count), now);
+    /// `count` requests got to run since the last call.
+    pub(crate) fn admitted(&mut self, count: u32, now: Timestamp) {
         self.offered.add(f64::from(count), now);
     }
 
-    /// Books the return of a request that is refused now.
-    pub(crate) fn book(&mut self, now: Timestamp) -> Duration {
+    /// Books the return of a request that is refused now, by a service that can do `capacity`
+    /// requests a second; `None`: nobody knows.
+    pub(crate) fn book(&mut self, capacity: Option<f64>, now: Timestamp) -> Duration {
         self.offered.add(1.0, now);
-        let capacity = self.finished.at(now);
-        if capacity <= 0.0 {
+        let Some(capacity) = capacity else {
             return Duration::from_secs_f64(1.0 + BLIND_SPREAD * self.next_fraction());
-        }
+        };
         let spare = (capacity - self.offered.at(now)).max(LEAST_SPARE * capacity);
         let step = (1.0 / (UTILISATION * spare)).min(HORIZON.as_secs_f64());
         self.booked = self.booked.max(now) + Duration::from_secs_f64(step);
@@ -80,17 +72,25 @@ struct Rate {
     /// Time constant of forgetting, in seconds.
     memory: f64,
     per_second: f64,
+    /// Events reported for the present instant, which has no length yet.
+    pending: f64,
     at: Timestamp,
 }
 
 impl Rate {
     const fn over(memory: f64) -> Self {
-        Self { memory, per_second: 0.0, at: Timestamp::ZERO }
+        Self { memory, per_second: 0.0, pending: 0.0, at: Timestamp::ZERO }
     }
 
+    /// `count` events since the last call, evenly.
     fn add(&mut self, count: f64, now: Timestamp) {
-        self.per_second = self.at(now) + count / self.memory;
-        self.at = self.at.max(now);
+        self.pending += count;
+        let span = now.since(self.at).as_secs_f64();
+        if span > 0.0 {
+            let kept = (-span / self.memory).exp();
+            self.per_second = kept * self.per_second + (1.0 - kept) * self.pending / span;
+            (self.pending, self.at) = (0.0, now);
+        }
     }
 
     fn at(&self, now: Timestamp) -> f64 {
@@ -106,47 +106,42 @@ mod tests {
         Timestamp::ZERO + Duration::from_secs_f64(seconds)
     }
 
-    /// A service that completes `rate` a second and has done so for a minute.
-    fn serving(rate: u32) -> Reservations {
+    /// Five minutes of `rate` requests a second.
+    fn after_five_minutes_of(rate: u32) -> Reservations {
         let mut reservations = Reservations::new();
-        for n in 0..60 * rate {
-            reservations.finished(1, at(f64::from(n) / f64::from(rate)));
+        for n in 0..300 * rate {
+            reservations.admitted(1, at(f64::from(n) / f64::from(rate)));
         }
         reservations
     }
 
     #[test]
     fn nobody_shares_a_place() {
-        let mut reservations = serving(100);
-        let waits: Vec<_> = (0..20).map(|_| reservations.book(at(60.0))).collect();
+        let mut reservations = after_five_minutes_of(50);
+        let waits: Vec<_> = (0..20).map(|_| reservations.book(Some(100.0), at(300.0))).collect();
         assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
     }
 
     #[test]
-    fn the_refused_of_a_burst_return_no_faster_than_spare_capacity() {
-        let mut reservations = Reservations::new();
-        for n in 0..3_000 {
-            reservations.finished(1, at(f64::from(n) / 50.0));
-        }
-        for n in 0..100 {
-            reservations.finished(1, at(60.0 + f64::from(n) / 100.0));
-        }
-        let last = (0..200).map(|_| reservations.book(at(61.0))).max().expect("200 booked");
-        assert!(last >= Duration::from_secs(4), "200 at no more than 50 a second: {last:?}");
+    fn the_refused_of_a_burst_return_no_faster_than_spare_capacity_and_not_much_slower() {
+        let mut reservations = after_five_minutes_of(50);
+        let waits = (0..200).map(|_| reservations.book(Some(100.0), at(300.0)));
+        let last = waits.max().expect("200 booked").as_secs_f64();
+        assert!((4.0..6.0).contains(&last), "200 at some 50 a second: {last} s");
     }
 
     #[test]
     fn past_the_horizon_nothing_is_promised_and_nothing_exceeds_a_minute() {
-        let mut reservations = serving(10);
+        let mut reservations = after_five_minutes_of(10);
         for _ in 0..100_000 {
-            assert!(reservations.book(at(60.0)) <= 2 * HORIZON);
+            assert!(reservations.book(Some(10.0), at(300.0)) <= 2 * HORIZON);
         }
     }
 
     #[test]
-    fn without_a_rate_the_refused_are_still_spread() {
+    fn without_a_measurement_the_refused_are_still_spread() {
         let mut reservations = Reservations::new();
-        let waits: Vec<_> = (0..1_000).map(|_| reservations.book(at(0.0))).collect();
+        let waits: Vec<_> = (0..1_000).map(|_| reservations.book(None, at(0.0))).collect();
         for second in 1..5 {
             let within = Duration::from_secs(second)..Duration::from_secs(second + 1);
             let share = waits.iter().filter(|wait| within.contains(wait)).count();
@@ -156,13 +151,21 @@ mod tests {
 
     #[test]
     fn places_that_nobody_took_expire() {
-        let mut reservations = serving(100);
+        let mut reservations = after_five_minutes_of(100);
         for _ in 0..50 {
-            reservations.book(at(60.0));
+            reservations.book(Some(100.0), at(300.0));
         }
-        for n in 0..100 {
-            reservations.finished(1, at(600.0 + f64::from(n) / 100.0));
+        assert!(reservations.book(Some(100.0), at(600.0)) < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn bulk_reports_count_like_single_ones() {
+        let mut reservations = Reservations::new();
+        for second in 1..=300 {
+            reservations.admitted(50, at(f64::from(second)));
         }
-        assert!(reservations.book(at(601.0)) < Duration::from_secs(1));
+        let single = after_five_minutes_of(50).offered.at(at(300.0));
+        let bulk = reservations.offered.at(at(300.0));
+        assert!((single / bulk - 1.0).abs() < 0.02, "{single} and {bulk}");
     }
 }

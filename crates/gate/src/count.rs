@@ -14,6 +14,8 @@ pub(crate) struct Count(AtomicU64);
 const FIELD: u64 = (1 << 20) - 1;
 const OPEN_SHIFT: u32 = 20;
 const SERIAL_SHIFT: u32 = 40;
+/// Serial numbers start again here.
+pub(crate) const SERIALS: u32 = 1 << 24;
 const ONE: u64 = 1 | 1 << SERIAL_SHIFT;
 
 /// What an entrant is told.
@@ -32,6 +34,11 @@ impl Count {
 
     pub(crate) fn in_flight(&self) -> usize {
         in_flight(self.0.load(Ordering::Acquire))
+    }
+
+    /// How many have entered so far, modulo 2²⁴.
+    pub(crate) fn serial(&self) -> u32 {
+        entry(self.0.load(Ordering::Relaxed)).serial
     }
 
     /// Enters if nobody needs to be asked.

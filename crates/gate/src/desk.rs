@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use backpressure_core::{Arrival, Machine, Next, Sample, Shed, Ticket, Timestamp, Verdict};
 
-use crate::count::{Count, Entry};
+use crate::count::{Count, Entry, SERIALS};
 use crate::stride::Stride;
 
 /// The locked part of a gate.
@@ -14,6 +14,8 @@ pub(crate) struct Desk {
     machine: Machine,
     waiting: HashMap<Ticket, Waiter>,
     stride: Stride,
+    /// The serial number of the last entrant the machine knows of.
+    known: u32,
 }
 
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub(crate) type Wakes = Vec<Waker>;
 
 impl Desk {
     pub(crate) fn new(machine: Machine) -> Self {
-        Self { machine, waiting: HashMap::new(), stride: Stride::new() }
+        Self { machine, waiting: HashMap::new(), stride: Stride::new(), known: 0 }
     }
 
     pub(crate) const fn machine(&self) -> &Machine {
@@ -48,12 +50,22 @@ impl Desk {
         &mut self.machine
     }
 
+    /// Tells the machine who passed without asking. Begins every visit to the desk.
+    pub(crate) fn open(&mut self, count: &Count, now: Timestamp) {
+        let serial = count.serial();
+        let passed = serial.wrapping_sub(self.known) % SERIALS;
+        if passed > 0 {
+            self.machine.passed(passed, now);
+            self.known = serial;
+        }
+    }
+
     /// Somebody asks to enter. The count is closed while that is decided: until it opens again,
     /// it can only fall, and whoever makes it fall comes to the desk next.
     pub(crate) fn arrive(&mut self, arrival: Arrival, count: &Count, now: Timestamp) -> Answer {
         count.close();
         match self.machine.arrive(arrival, count.in_flight(), now) {
-            Verdict::Run => Answer::Run(count.enter()),
+            Verdict::Run => Answer::Run(self.enter(count)),
             Verdict::Shed(shed) => Answer::Shed(shed),
             Verdict::Wait(ticket, until) => {
                 self.waiting.insert(ticket, Waiter::Waiting(None));
@@ -65,7 +77,7 @@ impl Desk {
     /// Somebody asks to enter who would not wait.
     pub(crate) fn arrive_or_leave(&mut self, count: &Count, now: Timestamp) -> Result<Entry, Shed> {
         count.close();
-        self.machine.arrive_or_leave(count.in_flight(), now).map(|()| count.enter())
+        self.machine.arrive_or_leave(count.in_flight(), now).map(|()| self.enter(count))
     }
 
     /// What a measured attempt taught; the new stride when it changed.
@@ -80,7 +92,7 @@ impl Desk {
         let mut wakes = Wakes::new();
         while let Some(next) = self.machine.next(count.in_flight(), now) {
             let (ticket, decision) = match next {
-                Next::Run(ticket) => (ticket, Ok(count.enter())),
+                Next::Run(ticket) => (ticket, Ok(self.enter(count))),
                 Next::Shed(ticket, shed) => (ticket, Err(shed)),
             };
             let before = self.waiting.insert(ticket, Waiter::Decided(decision));
@@ -114,6 +126,12 @@ impl Desk {
             Waiter::Decided(decision) => Some(decision),
             Waiter::Waiting(_) => self.machine.expire(ticket, now).map(Err),
         }
+    }
+
+    /// Lets one in of whom the machine knows.
+    fn enter(&mut self, count: &Count) -> Entry {
+        self.known = self.known.wrapping_add(1) % SERIALS;
+        count.enter()
     }
 
     /// Whoever held this ticket has gone; true when a place was already theirs and is free again.

@@ -103,12 +103,12 @@ impl Gate {
     /// The state of this moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let in_flight = self.door.hall().in_flight();
+        let (in_flight, now) = (self.door.hall().in_flight(), self.door.now());
         self.door.hall().inspect(|machine| Snapshot {
             limit: machine.limit(),
             in_flight,
             queued: machine.queued(),
-            overloaded: machine.is_overloaded(),
+            overloaded: machine.is_overloaded(now),
         })
     }
 

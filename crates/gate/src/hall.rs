@@ -115,6 +115,7 @@ impl Hall {
 
     fn visit<T>(&self, now: Timestamp, visit: impl FnOnce(&mut Desk, &Count) -> T) -> T {
         let mut desk = self.lock();
+        desk.open(&self.count, now);
         let answer = visit(&mut desk, &self.count);
         let wakes = desk.settle(&self.count, now);
         drop(desk);

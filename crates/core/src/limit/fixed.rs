@@ -1,6 +1,6 @@
 //! A limit somebody chose.
 
-use crate::limit::{Limit, Metering};
+use crate::limit::Limit;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -32,8 +32,4 @@ impl Limit for Fixed {
     }
 
     fn observe(&mut self, _sample: &Sample, _now: Timestamp) {}
-
-    fn metering(&self) -> Metering {
-        Metering::Nothing
-    }
 }
