@@ -20,7 +20,7 @@ use window::Window;
 /// `m = L · Σ(W − Q) / ΣW` over the requests that ran at the limit `L`, where `W` is the latency
 /// and `Q` the time spent waiting for a worker. The limit moves to `m` and some room for chance:
 ///
-/// `T = m + 2.5·√(m·p·(1 − p)) + max(1, m/20)`
+/// `T = m + 1.5·√(m·p·(1 − p)) + max(1, m/20)`
 ///
 /// with `p` the share of `W − Q` spent away from the worker. The more of a request is waiting, the
 /// more requests must overlap to keep a worker busy; a pure computation needs none. No baseline is
