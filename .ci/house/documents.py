@@ -16,7 +16,7 @@ def promises(root):
     faults, named = [], 0
     for document in sorted([*root.glob("*.md"), *root.glob("docs/**/*.md")]):
         text = re.sub(r"<!--.*?-->", "", document.read_text(), flags=re.DOTALL)
-        wrong = [f"no test or function `{name}`" for name in _TEST.findall(text) if name not in functions]
+        wrong = [f"no test, function or metric `{name}`" for name in _TEST.findall(text) if name not in functions]
         wrong += [f"no file {path}" for path in _PATH.findall(text) if not (root / path).exists()]
         wrong += [f"no file {path}" for path in _LINK.findall(text) if not (document.parent / path).exists()]
         wrong += [f"check-house has no part {part}" for part in _PART.findall(text) if part not in parts]
@@ -28,7 +28,9 @@ def promises(root):
 def _functions(root):
     found = set()
     for path in sources.every_file(root):
-        found |= set(re.findall(r"\bfn (\w+)", path.read_text()))
+        # A function, or the name of a metric.
+        found |= set(re.findall(r'\bfn (\w+)|"(\w+)"', path.read_text()))
+    found = {name for pair in found for name in pair}
     return found
 
 

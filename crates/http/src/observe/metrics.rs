@@ -2,7 +2,7 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `backpressure_requests` | counter | `policy`, `result` = `admitted` or `shed`, `reason` |
+//! | `backpressure_requests_total` | counter | `policy`, `result` = `admitted` or `shed`, `reason` |
 //! | `backpressure_in_flight` | gauge | `policy` |
 //! | `backpressure_limit` | gauge | `policy` |
 //! | `backpressure_queue_depth` | gauge | `policy` |
@@ -71,7 +71,7 @@ impl Metrics {
 impl Handles {
     fn new(policy: &str) -> Self {
         let policy = policy.to_owned();
-        let requests = |result: &'static str, reason: &'static str| counter!("backpressure_requests", "policy" => policy.clone(), "result" => result, "reason" => reason);
+        let requests = |result: &'static str, reason: &'static str| counter!("backpressure_requests_total", "policy" => policy.clone(), "result" => result, "reason" => reason);
         Self {
             admitted: requests("admitted", ""),
             shed: Reason::ALL.map(|reason| requests("shed", reason.as_str())),
