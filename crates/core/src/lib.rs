@@ -5,16 +5,27 @@
 
 #![forbid(unsafe_code)]
 
+mod arrival;
 pub mod limit;
+mod machine;
 mod outcome;
+mod pressure;
 mod priority;
+mod queue;
+mod reservation;
 mod sample;
 mod shed;
 mod time;
 
-pub use crate::limit::{Limit, Metering, fixed::Fixed};
+pub use crate::arrival::Arrival;
+pub use crate::limit::{
+    Limit, Metering, adaptive::Adaptive, aimd::Aimd, fixed::Fixed, gradient2::Gradient2,
+    vegas::Vegas, windowed::Windowed,
+};
+pub use crate::machine::{Machine, Next, QueueBounds, Verdict};
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
+pub use crate::queue::Ticket;
 pub use crate::sample::Sample;
 pub use crate::shed::{Reason, Shed};
 pub use crate::time::Timestamp;

@@ -5,7 +5,12 @@ use std::fmt;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
+pub mod adaptive;
+pub mod aimd;
 pub mod fixed;
+pub mod gradient2;
+pub mod vegas;
+pub mod windowed;
 
 /// The highest limit there is: what a gate's counter can hold with room to spare.
 pub const MAX: usize = 1_000_000;

@@ -21,13 +21,8 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons there are, for exhaustive counters.
-    pub const ALL: [Self; 5] = [
-        Self::Limit,
-        Self::QueueFull,
-        Self::QueueTimeout,
-        Self::Displaced,
-        Self::Deadline,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Limit, Self::QueueFull, Self::QueueTimeout, Self::Displaced, Self::Deadline];
 
     /// A stable short name, for metric labels and headers.
     #[must_use]
@@ -59,10 +54,7 @@ pub struct Shed {
 
 impl fmt::Display for Shed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            reason,
-            retry_after,
-        } = self;
+        let Self { reason, retry_after } = self;
         write!(f, "shed ({reason}), come back in {retry_after:?}")
     }
 }

@@ -1,1 +1,26 @@
-//! Waiting.
+//! Admission for any tokio program.
+//!
+//! [`Gate`] holds the machine of `backpressure-core`, those who wait and their wakers. It knows
+//! nothing of HTTP; `tower-backpressure` builds the layers on it.
+
+#![forbid(unsafe_code)]
+
+mod count;
+mod desk;
+mod door;
+mod enter;
+mod gate;
+mod hall;
+mod meter;
+mod permit;
+mod stride;
+mod sync;
+
+pub use backpressure_core::{
+    Adaptive, Arrival, Fixed, Limit, Outcome, Priority, QueueBounds, Reason, Sample, Shed,
+    Timestamp,
+};
+
+pub use crate::enter::Enter;
+pub use crate::gate::{Gate, Snapshot};
+pub use crate::permit::Permit;

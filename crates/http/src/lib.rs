@@ -1,4 +1,39 @@
 //! Tower layers that close the backpressure loop over HTTP.
+//!
+//! A server measures what it can do ([`AdmissionLayer::adaptive`]), keeps compartments
+//! ([`BulkheadLayer`]), and refuses the rest early, saying when to come back. A client comes back
+//! when it was told to, within a budget and a deadline ([`RetryLayer`]).
+//!
+//! # Features
+//! | feature | adds |
+//! |---|---|
+//! | `metrics` | counters, gauges and histograms through the `metrics` facade |
+//! | `tracing` | an event when shedding starts, when it stops, and for each retry |
+//! | `reqwest` | [`RetryLayer`] over `reqwest::Client` |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod admission;
+mod body;
+mod bulkhead;
+mod classify;
+pub mod client;
+mod deadline;
+mod held;
+mod marker;
+mod observe;
+mod rejection;
+mod retry_after;
+
+pub use backpressure_gate::{
+    Adaptive, Fixed, Gate, Limit, Priority, QueueBounds, Reason, Shed, Snapshot,
+};
+
+pub use crate::admission::{Admission, AdmissionLayer, PermitScope};
+pub use crate::body::ResponseBody;
+pub use crate::bulkhead::BulkheadLayer;
+pub use crate::client::{Attempts, Retry, RetryBudget, RetryLayer};
+pub use crate::deadline::Deadline;
+pub use crate::marker::SHED_REASON;
+pub use crate::retry_after::RetryAfter;

@@ -1,6 +1,6 @@
 //! A limit somebody chose.
 
-use crate::limit::{Limit, Metering};
+use crate::limit::Limit;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -21,10 +21,7 @@ impl Fixed {
     /// When `limit` is not in 1..=1 000 000.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        assert!(
-            limit >= 1 && limit <= super::MAX,
-            "limit must be in 1..=1000000"
-        );
+        assert!(limit >= 1 && limit <= super::MAX, "limit must be in 1..=1000000");
         Self(limit)
     }
 }
@@ -35,8 +32,4 @@ impl Limit for Fixed {
     }
 
     fn observe(&mut self, _sample: &Sample, _now: Timestamp) {}
-
-    fn metering(&self) -> Metering {
-        Metering::Nothing
-    }
 }

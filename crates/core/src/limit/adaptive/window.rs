@@ -1,0 +1,83 @@
+//! Sums over the attempts between two decisions.
+
+use std::time::Duration;
+
+use crate::outcome::Outcome;
+use crate::sample::Sample;
+use crate::time::Timestamp;
+
+/// What a number of attempts measured. Ratios of sums, never means of ratios: a mix of short and
+/// long requests would bend those.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    count: f64,
+    overloads: f64,
+    /// Attempts the samples stand for.
+    weight: f64,
+    /// Seconds, each.
+    latency: f64,
+    run_queue: f64,
+    busy: f64,
+    in_flight: f64,
+    first: Option<Timestamp>,
+    last: Timestamp,
+}
+
+impl Window {
+    pub(super) fn add(&mut self, sample: &Sample, now: Timestamp) {
+        self.count += 1.0;
+        self.overloads += f64::from(u8::from(sample.outcome == Outcome::Overload));
+        self.weight += f64::from(sample.weight);
+        self.latency += sample.latency.as_secs_f64();
+        self.run_queue += sample.run_queue.as_secs_f64();
+        self.busy += sample.busy.as_secs_f64();
+        self.in_flight += sample.in_flight as f64;
+        self.first.get_or_insert(now);
+        self.last = now;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0.0
+    }
+
+    pub(super) fn count(&self) -> f64 {
+        self.count
+    }
+
+    /// Share of latency spent waiting for a worker.
+    pub(super) fn queue_share(&self) -> f64 {
+        share(self.run_queue, self.latency)
+    }
+
+    /// Share of the useful time spent away from the worker.
+    pub(super) fn away_share(&self) -> f64 {
+        1.0 - share(self.busy, self.latency - self.run_queue)
+    }
+
+    pub(super) fn overload_share(&self) -> f64 {
+        share(self.overloads, self.count)
+    }
+
+    pub(super) fn mean_busy(&self) -> f64 {
+        self.busy / self.count.max(1.0)
+    }
+
+    pub(super) fn mean_in_flight(&self) -> f64 {
+        self.in_flight / self.count.max(1.0)
+    }
+
+    pub(super) fn mean_latency(&self) -> Duration {
+        Duration::try_from_secs_f64(self.latency / self.count.max(1.0)).unwrap_or(Duration::ZERO)
+    }
+
+    /// Attempts a second.
+    pub(super) fn throughput(&self) -> f64 {
+        let span = self.last.since(self.first.unwrap_or(self.last)).as_secs_f64();
+        self.weight / span.max(1e-9)
+    }
+}
+
+/// `part / whole` in 0..=1; 0 of nothing.
+fn share(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 }
+}

@@ -1,0 +1,308 @@
+//! The admission machine: who runs, who waits, who is turned away.
+
+use std::time::Duration;
+
+use crate::arrival::Arrival;
+use crate::limit::{Limit, Metering};
+use crate::outcome::Outcome;
+use crate::pressure::Pressure;
+use crate::queue::{Patience, Queue, Ticket};
+use crate::reservation::Reservations;
+use crate::sample::Sample;
+use crate::shed::{Reason, Shed};
+use crate::time::Timestamp;
+
+/// How long the line may get: a bound in people and one in time.
+///
+/// ```
+/// use backpressure_core::QueueBounds;
+/// use std::time::Duration;
+///
+/// let none = QueueBounds::NONE;
+/// let short = QueueBounds { max_len: 16, max_wait: Duration::from_millis(50) };
+/// # assert_ne!(none, short);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueBounds {
+    /// How many may wait; 0: nobody.
+    pub max_len: usize,
+    /// How long anybody may wait.
+    pub max_wait: Duration,
+}
+
+impl QueueBounds {
+    /// Nobody waits: admitted at once or turned away at once.
+    pub const NONE: Self = Self { max_len: 0, max_wait: Duration::ZERO };
+}
+
+impl Default for QueueBounds {
+    /// 1024 waiting, one second.
+    ///
+    /// Long enough that chance alone fills it once in a million at 90 % load even where one
+    /// worker serves one request at a time; under overload the machine shortens the line by itself.
+    fn default() -> Self {
+        Self { max_len: 1024, max_wait: Duration::from_secs(1) }
+    }
+}
+
+/// The answer to an arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs now.
+    Run,
+    /// It waits: until [`Machine::next`] names the ticket, or until the given moment at the latest.
+    Wait(Ticket, Timestamp),
+    /// It is turned away.
+    Shed(Shed),
+}
+
+/// What happens to somebody who waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It runs now.
+    Run(Ticket),
+    /// It is turned away.
+    Shed(Ticket, Shed),
+}
+
+/// The admission machine.
+///
+/// It is told how many are in flight and owns everything else: the limit, the queue and the
+/// reservations. Call [`arrive`](Self::arrive) for a request, [`depart`](Self::depart) with what a
+/// finished one measured, and [`next`](Self::next) until it is silent after either.
+///
+/// ```
+/// use backpressure_core::{Arrival, Fixed, Machine, Next, QueueBounds, Timestamp, Verdict};
+///
+/// let mut machine = Machine::new(Box::new(Fixed::new(1)), QueueBounds::default());
+/// let now = Timestamp::ZERO;
+/// assert_eq!(machine.arrive(Arrival::default(), 0, now), Verdict::Run);
+/// let Verdict::Wait(ticket, _) = machine.arrive(Arrival::default(), 1, now) else {
+///     panic!("the limit is reached, the queue is empty");
+/// };
+/// // The first one ends: nobody is in flight.
+/// assert_eq!(machine.next(0, now), Some(Next::Run(ticket)));
+/// assert_eq!(machine.next(1, now), None);
+/// ```
+#[derive(Debug)]
+pub struct Machine {
+    limit: Box<dyn Limit>,
+    bounds: QueueBounds,
+    queue: Queue,
+    pressure: Pressure,
+    reservations: Reservations,
+    /// Mean latency of late: what a place in flight is worth. Zero: not measured.
+    service: Duration,
+}
+
+/// Under overload, one may wait for so many that may run: enough that no slot stands empty while
+/// the next request is on its way, too few to be felt.
+const IN_FLIGHT_PER_WAITER: usize = 16;
+/// Weight of a sample in the mean latency.
+const SERVICE_GAIN: f64 = 1.0 / 32.0;
+
+impl Machine {
+    /// A machine without history.
+    #[must_use]
+    pub fn new(limit: Box<dyn Limit>, bounds: QueueBounds) -> Self {
+        Self {
+            limit,
+            bounds,
+            queue: Queue::default(),
+            pressure: Pressure::new(),
+            reservations: Reservations::new(),
+            service: Duration::ZERO,
+        }
+    }
+
+    /// A request arrives while `in_flight` others are in flight.
+    pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
+        self.pressure.rest(self.service, now);
+        if in_flight < self.limit.limit() && self.queue.is_empty() {
+            self.pressure.admitted(self.limit() + self.room(), now);
+            self.reservations.admitted(1, now);
+            return Verdict::Run;
+        }
+        self.pressure.crowded(self.service, now);
+        let verdict = self.seat(arrival, now);
+        match verdict {
+            Verdict::Shed(_) => self.pressure.shed(now),
+            _ => self.pressure.admitted(self.limit() + self.room(), now),
+        }
+        verdict
+    }
+
+    /// A request arrives that would rather be turned away than wait.
+    ///
+    /// # Errors
+    /// [`Shed`] when it cannot run now.
+    pub fn arrive_or_leave(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
+        if in_flight < self.limit.limit() && self.queue.is_empty() {
+            self.reservations.admitted(1, now);
+            return Ok(());
+        }
+        Err(self.shed(Reason::Limit, now))
+    }
+
+    /// So many have passed without asking, since this was last said; see [`open`](Self::open).
+    pub fn passed(&mut self, count: u32, now: Timestamp) {
+        self.reservations.admitted(count, now);
+    }
+
+    /// An attempt finished and measured this. Attempts that were not measured are not reported.
+    pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
+        self.limit.observe(sample, now);
+        if sample.outcome == Outcome::Ignore {
+            return;
+        }
+        let gain = if self.service.is_zero() { 1.0 } else { SERVICE_GAIN };
+        let capped = sample.latency.min(LONGEST_SERVICE).as_secs_f64();
+        let mean = self.service.as_secs_f64();
+        self.service = Duration::from_secs_f64(mean + gain * (capped - mean));
+    }
+
+    /// What happens next to those who wait, with `in_flight` in flight; `None`: nothing.
+    pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Next> {
+        if self.queue.len() > self.room() {
+            let victim = self.queue.displace()?;
+            return Some(Next::Shed(victim, self.shed(Reason::Displaced, now)));
+        }
+        if in_flight >= self.limit.limit() {
+            return None;
+        }
+        let Some((ticket, patience)) = self.queue.pop() else {
+            self.pressure.drained();
+            return None;
+        };
+        if patience.until < now {
+            return Some(Next::Shed(ticket, self.give_up(patience, now)));
+        }
+        self.pressure.started(self.service, now);
+        self.reservations.admitted(1, now);
+        Some(Next::Run(ticket))
+    }
+
+    /// Somebody who waited has gone; false when the ticket was answered before.
+    pub fn abandon(&mut self, ticket: Ticket) -> bool {
+        self.queue.remove(ticket).is_some()
+    }
+
+    /// Somebody has waited for as long as waiting makes sense; `None` when it was answered before.
+    pub fn expire(&mut self, ticket: Ticket, now: Timestamp) -> Option<Shed> {
+        let patience = self.queue.remove(ticket)?;
+        Some(self.give_up(patience, now))
+    }
+
+    /// How many may run at once.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.limit()
+    }
+
+    /// How many may be in flight before an arrival has to ask: the limit while nobody waits.
+    ///
+    /// Under overload everybody asks: only who is counted can tell that it has passed.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        if self.queue.is_empty() && !self.pressure.is_overloaded() { self.limit() } else { 0 }
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether demand is above capacity.
+    #[must_use]
+    pub fn is_overloaded(&self, now: Timestamp) -> bool {
+        self.pressure.is_overloaded() && !self.pressure.is_quiet(self.service, now)
+    }
+
+    /// What has to be measured of an attempt.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        self.limit.metering()
+    }
+
+    /// Whether an admitted request should yield once before it runs; see [`Limit::yields`].
+    #[must_use]
+    pub fn yields(&self) -> bool {
+        self.limit.yields()
+    }
+
+    /// Puts another limit in the place of this one; what is in flight stays in flight.
+    pub fn replace_limit(&mut self, limit: Box<dyn Limit>) {
+        self.limit = limit;
+    }
+
+    /// Bounds the queue anew; who waits already keeps waiting.
+    pub fn bound_queue(&mut self, bounds: QueueBounds) {
+        self.bounds = bounds;
+    }
+
+    fn seat(&mut self, arrival: Arrival, now: Timestamp) -> Verdict {
+        let room = self.room();
+        if room == 0 {
+            return self.refuse(Reason::Limit, now);
+        }
+        if !self.is_feasible(arrival, now) {
+            return self.refuse(Reason::Deadline, now);
+        }
+        let outranks = self.queue.lowest().is_some_and(|lowest| arrival.priority > lowest);
+        if self.queue.len() >= room && !outranks {
+            self.pressure.overload(now);
+            return self.refuse(Reason::QueueFull, now);
+        }
+        let patience = self.patience(arrival, now);
+        Verdict::Wait(self.queue.push(arrival.priority, patience), patience.until)
+    }
+
+    fn patience(&self, arrival: Arrival, now: Timestamp) -> Patience {
+        let longest = Patience { until: now + self.bounds.max_wait, then: Reason::QueueTimeout };
+        match arrival.deadline {
+            Some(until) if until < longest.until => Patience { until, then: Reason::Deadline },
+            _ => longest,
+        }
+    }
+
+    fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
+        if patience.then == Reason::QueueTimeout {
+            self.pressure.overload(now);
+        }
+        self.shed(patience.then, now)
+    }
+
+    /// Whether the answer would come before the caller's deadline, as far as that can be told.
+    fn is_feasible(&self, arrival: Arrival, now: Timestamp) -> bool {
+        let ahead = self.queue.ahead_of(arrival.priority) + 1;
+        let turns = ahead as f64 / self.limit() as f64;
+        let answered = now + self.service + self.service.mul_f64(turns);
+        arrival.deadline.is_none_or(|deadline| answered <= deadline && now < deadline)
+    }
+
+    fn room(&self) -> usize {
+        if self.pressure.is_overloaded() {
+            self.bounds.max_len.min(self.limit() / IN_FLIGHT_PER_WAITER)
+        } else {
+            self.bounds.max_len
+        }
+    }
+
+    fn refuse(&mut self, reason: Reason, now: Timestamp) -> Verdict {
+        Verdict::Shed(self.shed(reason, now))
+    }
+
+    fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
+        Shed { reason, retry_after: self.reservations.book(self.capacity(), now) }
+    }
+
+    /// Requests a second, by Little's law; `None`: nothing has been measured.
+    fn capacity(&self) -> Option<f64> {
+        let service = self.service.as_secs_f64();
+        (service > 0.0).then(|| self.limit() as f64 / service)
+    }
+}
+
+/// A single latency counts for no more than this in the mean: an hour is a stuck clock.
+const LONGEST_SERVICE: Duration = Duration::from_secs(3_600);

@@ -1,0 +1,247 @@
+//! Telling a queue that passes from one that stands.
+
+use std::f64::consts::PI;
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// Watches the queue and says whether what stands in it is luck or overload.
+///
+/// A burst makes a queue that drains by itself: everybody in it should wait. Demand above capacity
+/// makes one that stands: whoever joins it only makes everybody late. The two look alike at first;
+/// what tells them apart is whether, once the queue has stood for a while, more keep coming than
+/// go, by more than chance explains.
+#[derive(Debug)]
+pub(crate) struct Pressure {
+    state: State,
+    /// Arrivals between two looks at whether overload has passed: the more often it came right
+    /// back, the closer demand is to capacity and the more evidence it takes.
+    block: u32,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nobody waits.
+    Calm,
+    /// Somebody has waited since `since`; counted once the grace is over.
+    Queueing { since: Timestamp, arrived: u32, started: u32 },
+    /// Demand is above capacity; the counts are those of the current block.
+    Overloaded { arrived: u32, shed: u32, last_shed: Timestamp },
+}
+
+/// A queue that drains within this (or within two service times) is a burst.
+const GRACE: Duration = Duration::from_millis(100);
+/// Standard deviations of a Poisson count that pass for chance: one in three million.
+const CHANCE: f64 = 5.0;
+/// Counts below this are too small to have a standard deviation.
+const HEADSTART: f64 = 10.0;
+/// Standard deviations below what full load would shed that show that it is not.
+const EXIT_CHANCE: f64 = 2.0;
+/// The shortest block: at twice the capacity it misleads once in some thousand blocks.
+const SHORTEST_BLOCK: u32 = 64;
+/// The longest block: a fifth above capacity is told from a tenth below.
+const LONGEST_BLOCK: u32 = 1_024;
+/// Overload in which nobody is turned away for this (or for four service times) has passed.
+const QUIET: Duration = Duration::from_secs(1);
+
+impl Pressure {
+    pub(crate) const fn new() -> Self {
+        Self { state: State::Calm, block: SHORTEST_BLOCK }
+    }
+
+    pub(crate) const fn is_overloaded(&self) -> bool {
+        matches!(self.state, State::Overloaded { .. })
+    }
+
+    /// Whether nobody has been turned away for so long that overload must have passed.
+    pub(crate) fn is_quiet(&self, service: Duration, now: Timestamp) -> bool {
+        match self.state {
+            State::Overloaded { last_shed, .. } => now.since(last_shed) > QUIET.max(4 * service),
+            State::Calm | State::Queueing { .. } => true,
+        }
+    }
+
+    /// Overloaded → Calm after a pause.
+    pub(crate) fn rest(&mut self, service: Duration, now: Timestamp) {
+        if self.is_overloaded() && self.is_quiet(service, now) {
+            *self = Self::new();
+        }
+    }
+
+    /// A request finds the limit reached.
+    pub(crate) fn crowded(&mut self, service: Duration, now: Timestamp) {
+        match &mut self.state {
+            // Calm → Queueing.
+            State::Calm => self.queue(now),
+            // Queueing → Overloaded once more came than went.
+            State::Queueing { since, arrived, started } => {
+                if now.since(*since) < GRACE.max(2 * service) {
+                    return;
+                }
+                *arrived += 1;
+                let expected = f64::from(*started);
+                if f64::from(*arrived) > expected + CHANCE * expected.sqrt() + HEADSTART {
+                    self.overload(now);
+                }
+            }
+            State::Overloaded { .. } => {}
+        }
+    }
+
+    /// A waiting request gets to run.
+    pub(crate) fn started(&mut self, service: Duration, now: Timestamp) {
+        if let State::Queueing { since, started, .. } = &mut self.state {
+            *started += u32::from(now.since(*since) >= GRACE.max(2 * service));
+        }
+    }
+
+    /// Nobody waits any more: Queueing → Calm.
+    pub(crate) fn drained(&mut self) {
+        if matches!(self.state, State::Queueing { .. }) {
+            self.state = State::Calm;
+            self.block = SHORTEST_BLOCK;
+        }
+    }
+
+    /// The queue is at its bound: → Overloaded without further proof.
+    pub(crate) fn overload(&mut self, now: Timestamp) {
+        if !self.is_overloaded() {
+            self.state = State::Overloaded { arrived: 0, shed: 0, last_shed: now };
+        }
+    }
+
+    /// An arrival is turned away.
+    pub(crate) fn shed(&mut self, now: Timestamp) {
+        if let State::Overloaded { arrived, shed, last_shed } = &mut self.state {
+            *arrived += 1;
+            *shed += 1;
+            *last_shed = now;
+        }
+    }
+
+    /// An arrival runs or waits, where `places` may be in flight or wait.
+    ///
+    /// Overloaded → Queueing once fewer of a block were turned away than would be at full load.
+    pub(crate) fn admitted(&mut self, places: usize, now: Timestamp) {
+        let State::Overloaded { arrived, shed, .. } = &mut self.state else {
+            return;
+        };
+        *arrived += 1;
+        if *arrived < self.block {
+            return;
+        }
+        let full_load = shed_at_full_load(places);
+        let expected = f64::from(*arrived) * full_load;
+        let chance = (expected * (1.0 - full_load)).sqrt();
+        if f64::from(*shed) < expected - EXIT_CHANCE * chance {
+            self.block = (self.block * 2).min(LONGEST_BLOCK);
+            self.queue(now);
+        } else {
+            (*arrived, *shed) = (0, 0);
+        }
+    }
+
+    const fn queue(&mut self, now: Timestamp) {
+        self.state = State::Queueing { since: now, arrived: 0, started: 0 };
+    }
+}
+
+/// The share that a loss system with so many places turns away when demand equals capacity.
+///
+/// Erlang's B at an offered load of `places`, by Ramanujan's approximation
+/// `1/B ≈ √(π·n/2) + 2/3`; it holds for every distribution of service times.
+fn shed_at_full_load(places: usize) -> f64 {
+    1.0 / ((PI * places as f64 / 2.0).sqrt() + 2.0 / 3.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICE: Duration = Duration::from_millis(5);
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_nanos(millis * 1_000_000)
+    }
+
+    /// Erlang's B by its recursion.
+    fn erlang_b(places: u32) -> f64 {
+        let load = f64::from(places);
+        (1..=places).fold(1.0, |b, n| load * b / (f64::from(n) + load * b))
+    }
+
+    #[test]
+    fn full_load_matches_erlangs_recursion() {
+        for places in [1, 2, 3, 10, 100, 1_000] {
+            let exact = erlang_b(places);
+            let error = (shed_at_full_load(places as usize) / exact - 1.0).abs();
+            assert!(error < 0.05, "{places} places: off by {error}");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_not_overload() {
+        let mut pressure = Pressure::new();
+        for _ in 0..500 {
+            pressure.crowded(SERVICE, at(0));
+        }
+        // It drains at 200 a second while 100 a second arrive.
+        for millis in (100..2_000).step_by(10) {
+            pressure.crowded(SERVICE, at(millis));
+            pressure.started(SERVICE, at(millis));
+            pressure.started(SERVICE, at(millis + 5));
+        }
+        assert!(!pressure.is_overloaded());
+    }
+
+    #[test]
+    fn ten_times_the_capacity_is_overload_within_a_few_arrivals_of_the_grace() {
+        let mut pressure = Pressure::new();
+        let noticed = (0..)
+            .find(|&millis| {
+                pressure.crowded(SERVICE, at(millis));
+                pressure.crowded(SERVICE, at(millis));
+                if millis % 5 == 0 {
+                    pressure.started(SERVICE, at(millis));
+                }
+                pressure.is_overloaded()
+            })
+            .expect("noticed at last");
+        assert!((100..=110).contains(&noticed), "noticed after {noticed} ms");
+    }
+
+    #[test]
+    fn overload_ends_when_no_more_are_shed_than_at_full_load() {
+        let mut pressure = Pressure::new();
+        pressure.overload(at(0));
+        for n in 0..SHORTEST_BLOCK {
+            if n % 20 == 0 {
+                pressure.shed(at(1));
+            } else {
+                pressure.admitted(16, at(1));
+            }
+        }
+        assert!(!pressure.is_overloaded());
+    }
+
+    #[test]
+    fn overload_lasts_while_half_are_shed() {
+        let mut pressure = Pressure::new();
+        pressure.overload(at(0));
+        for _ in 0..10 * LONGEST_BLOCK {
+            pressure.shed(at(1));
+            pressure.admitted(16, at(1));
+        }
+        assert!(pressure.is_overloaded());
+    }
+
+    #[test]
+    fn overload_that_turned_nobody_away_for_a_second_has_passed() {
+        let mut pressure = Pressure::new();
+        pressure.overload(at(0));
+        pressure.rest(SERVICE, at(999));
+        assert!(pressure.is_overloaded());
+        pressure.rest(SERVICE, at(1_001));
+        assert!(!pressure.is_overloaded());
+    }
+}

@@ -1,0 +1,189 @@
+//! What the machine promises, whatever happens in whatever order.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use backpressure_core::{
+    Arrival, Fixed, Machine, Next, Outcome, Priority, QueueBounds, Sample, Shed, Ticket, Timestamp,
+    Verdict,
+};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Arrive { priority: Priority, patience_ms: Option<u64> },
+    Depart { latency_us: u64, outcome: Outcome },
+    GiveUp(usize),
+    TimeIsUp(usize),
+    Limit(usize),
+    Pass(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let priority = prop_oneof![
+        Just(Priority::Sheddable),
+        Just(Priority::Deferrable),
+        Just(Priority::Normal),
+        Just(Priority::Critical)
+    ];
+    let outcome =
+        prop_oneof![Just(Outcome::Success), Just(Outcome::Overload), Just(Outcome::Ignore)];
+    prop_oneof![
+        6 => (priority, proptest::option::of(0..2_000u64))
+            .prop_map(|(priority, patience_ms)| Event::Arrive { priority, patience_ms }),
+        5 => (any::<u64>(), outcome)
+            .prop_map(|(latency_us, outcome)| Event::Depart { latency_us, outcome }),
+        1 => any::<usize>().prop_map(Event::GiveUp),
+        1 => any::<usize>().prop_map(Event::TimeIsUp),
+        1 => (1..10usize).prop_map(Event::Limit),
+        3 => (0..500u64).prop_map(Event::Pass),
+    ]
+}
+
+/// A driver that keeps its own books and compares.
+struct Driver {
+    machine: Machine,
+    max_len: usize,
+    in_flight: usize,
+    waiting: Vec<Ticket>,
+    decided: HashSet<Ticket>,
+    now: Timestamp,
+}
+
+impl Driver {
+    fn new(max_len: usize) -> Self {
+        let bounds = QueueBounds { max_len, max_wait: Duration::from_secs(1) };
+        Self {
+            machine: Machine::new(Box::new(Fixed::new(3)), bounds),
+            max_len,
+            in_flight: 0,
+            waiting: Vec::new(),
+            decided: HashSet::new(),
+            now: Timestamp::ZERO,
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::Arrive { priority, patience_ms } => self.arrive(priority, patience_ms),
+            Event::Depart { latency_us, outcome } => self.depart(latency_us, outcome),
+            Event::GiveUp(n) => {
+                if let Some(ticket) = self.pick(n) {
+                    assert!(self.machine.abandon(ticket), "{ticket:?} was waiting");
+                    assert!(!self.machine.abandon(ticket), "a place is given up once");
+                }
+            }
+            Event::TimeIsUp(n) => {
+                if let Some(ticket) = self.pick(n) {
+                    Self::check(self.machine.expire(ticket, self.now).expect("was waiting"));
+                    assert!(self.machine.expire(ticket, self.now).is_none());
+                }
+            }
+            Event::Limit(limit) => self.machine.replace_limit(Box::new(Fixed::new(limit))),
+            Event::Pass(millis) => self.now = self.now + Duration::from_millis(millis),
+        }
+        self.settle();
+    }
+
+    fn arrive(&mut self, priority: Priority, patience_ms: Option<u64>) {
+        let deadline = patience_ms.map(|millis| self.now + Duration::from_millis(millis));
+        let arrival = Arrival { priority, deadline };
+        match self.machine.arrive(arrival, self.in_flight, self.now) {
+            Verdict::Run => {
+                assert!(self.in_flight < self.machine.limit());
+                self.in_flight += 1;
+            }
+            Verdict::Wait(ticket, until) => {
+                assert!(until >= self.now && until <= self.now + Duration::from_secs(1));
+                self.waiting.push(ticket);
+            }
+            Verdict::Shed(shed) => Self::check(shed),
+        }
+    }
+
+    fn depart(&mut self, latency_us: u64, outcome: Outcome) {
+        if self.in_flight > 0 {
+            let latency = Duration::from_micros(latency_us);
+            let sample = Sample { in_flight: self.in_flight, ..Sample::new(latency, outcome) };
+            self.in_flight -= 1;
+            self.machine.depart(&sample, self.now);
+        }
+    }
+
+    fn settle(&mut self) {
+        while let Some(next) = self.machine.next(self.in_flight, self.now) {
+            let (ticket, runs) = match next {
+                Next::Run(ticket) => (ticket, true),
+                Next::Shed(ticket, shed) => {
+                    Self::check(shed);
+                    (ticket, false)
+                }
+            };
+            let place = self.waiting.iter().position(|&known| known == ticket);
+            self.waiting.remove(place.expect("only who waits is called"));
+            assert!(self.decided.insert(ticket), "{ticket:?} is decided once");
+            if runs {
+                assert!(self.in_flight < self.machine.limit(), "the limit holds");
+                self.in_flight += 1;
+            }
+        }
+        assert_eq!(self.machine.queued(), self.waiting.len());
+        assert!(self.waiting.len() <= self.max_len, "the queue is bounded");
+        let idle = self.in_flight < self.machine.limit();
+        assert!(!idle || self.waiting.is_empty(), "nobody waits for a place that is free");
+    }
+
+    fn pick(&mut self, n: usize) -> Option<Ticket> {
+        let index = n.checked_rem(self.waiting.len())?;
+        Some(self.waiting.remove(index))
+    }
+
+    fn check(shed: Shed) {
+        assert!(shed.retry_after > Duration::ZERO, "every refusal says when to come back");
+        assert!(shed.retry_after <= Duration::from_secs(60), "and never asks for ages");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_order_of_events_breaks_the_books(
+        max_len in 0..6usize,
+        events in proptest::collection::vec(event(), 1..400),
+    ) {
+        let mut driver = Driver::new(max_len);
+        for event in events {
+            driver.step(event);
+        }
+    }
+}
+
+#[test]
+fn a_higher_class_runs_first_even_when_it_came_last() {
+    let mut machine = Machine::new(Box::new(Fixed::new(1)), QueueBounds::default());
+    let now = Timestamp::ZERO;
+    let enter = |machine: &mut Machine, priority| match machine.arrive(
+        Arrival::default().priority(priority),
+        1,
+        now,
+    ) {
+        Verdict::Wait(ticket, _) => ticket,
+        other => panic!("the queue has room: {other:?}"),
+    };
+    let page = enter(&mut machine, Priority::Normal);
+    let payment = enter(&mut machine, Priority::Critical);
+    assert_eq!(machine.next(0, now), Some(Next::Run(payment)));
+    assert_eq!(machine.next(0, now), Some(Next::Run(page)));
+}
+
+#[test]
+fn what_cannot_be_answered_in_time_does_not_wait() {
+    let mut machine = Machine::new(Box::new(Fixed::new(1)), QueueBounds::default());
+    let now = Timestamp::ZERO;
+    machine.depart(&Sample::new(Duration::from_millis(100), Outcome::Success), now);
+    let within = |millis| Arrival::default().deadline(now + Duration::from_millis(millis));
+    // One is in flight: a turn of 100 ms, then 100 ms of service.
+    assert!(matches!(machine.arrive(within(150), 1, now), Verdict::Shed(_)));
+    assert!(matches!(machine.arrive(within(250), 1, now), Verdict::Wait(..)));
+}

@@ -1,0 +1,145 @@
+//! The shared door.
+
+use std::sync::Arc;
+
+use backpressure_core::{Adaptive, Arrival, Fixed, Limit, Machine, QueueBounds, Shed, Timestamp};
+use tokio::time::Instant;
+
+use crate::door::Door;
+use crate::enter::Enter;
+use crate::permit::Permit;
+
+/// The shared door: whoever enters runs, as many at once as the limit says; the others wait in a
+/// bounded queue or are turned away.
+///
+/// Handles are cheap to clone and all open the same door. While nobody waits, entering and leaving
+/// is atomic arithmetic on one word; a lock is taken to wait, to be turned away, and to learn.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), backpressure_gate::Shed> {
+/// use backpressure_gate::{Arrival, Gate, QueueBounds};
+///
+/// let gate = Gate::fixed(1, QueueBounds::NONE);
+/// let permit = gate.enter(Arrival::default()).await?;
+/// assert!(gate.try_enter().is_err());
+/// drop(permit);
+/// assert!(gate.try_enter().is_ok());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Gate {
+    door: Arc<Door>,
+}
+
+/// The state of a gate at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// How many may run at once.
+    pub limit: usize,
+    /// How many hold a permit.
+    pub in_flight: usize,
+    /// How many wait.
+    pub queued: usize,
+    /// Whether demand is above capacity.
+    pub overloaded: bool,
+}
+
+impl Gate {
+    /// A gate that finds its limit by itself.
+    ///
+    /// The limit counts on the worker threads of the current tokio runtime; outside a runtime, on
+    /// the available parallelism.
+    #[must_use]
+    pub fn adaptive() -> Self {
+        Self::new(Adaptive::new(workers()), QueueBounds::default())
+    }
+
+    /// A gate with a limit somebody chose.
+    ///
+    /// # Panics
+    /// When `limit` is not in 1..=1 000 000.
+    #[must_use]
+    pub fn fixed(limit: usize, queue: QueueBounds) -> Self {
+        Self::new(Fixed::new(limit), queue)
+    }
+
+    /// A gate with any limit.
+    #[must_use]
+    pub fn new(limit: impl Limit + 'static, queue: QueueBounds) -> Self {
+        Self { door: Arc::new(Door::new(Machine::new(Box::new(limit), queue))) }
+    }
+
+    /// Enters, waiting if need be.
+    ///
+    /// # Errors
+    /// [`Shed`] when the request is turned away: it says why, and when to come back.
+    ///
+    /// # Panics
+    /// When it has to wait outside a tokio runtime with time enabled.
+    pub fn enter(&self, arrival: Arrival) -> Enter {
+        Enter::new(Arc::clone(&self.door), arrival)
+    }
+
+    /// Enters at once or not at all.
+    ///
+    /// # Errors
+    /// [`Shed`] when it cannot run at once.
+    pub fn try_enter(&self) -> Result<Permit, Shed> {
+        let hall = self.door.hall();
+        let entry = match hall.pass() {
+            Some(entry) => entry,
+            None => hall.ask_once(self.door.now())?,
+        };
+        Ok(Permit::new(Arc::clone(&self.door), entry))
+    }
+
+    /// Enters if nobody has to be asked: what [`enter`](Self::enter) does first, without a future.
+    pub fn pass(&self) -> Option<Permit> {
+        let entry = self.door.hall().pass()?;
+        Some(Permit::new(Arc::clone(&self.door), entry))
+    }
+
+    /// The state of this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let (in_flight, now) = (self.door.hall().in_flight(), self.door.now());
+        self.door.hall().inspect(|machine| Snapshot {
+            limit: machine.limit(),
+            in_flight,
+            queued: machine.queued(),
+            overloaded: machine.is_overloaded(now),
+        })
+    }
+
+    /// Puts another limit in the place of the present one, from now on.
+    ///
+    /// Nobody in flight is interrupted: a lower limit takes effect as they leave. Requests are
+    /// measured as the first limit needed it, so a gate made with [`fixed`](Self::fixed) stays
+    /// with limits that do not learn.
+    pub fn replace_limit(&self, limit: impl Limit + 'static) {
+        let limit = Box::new(limit);
+        self.door.hall().change(self.door.now(), |machine| machine.replace_limit(limit));
+    }
+
+    /// Bounds the queue anew.
+    ///
+    /// Whoever waits beyond a shorter bound is turned away.
+    pub fn bound_queue(&self, queue: QueueBounds) {
+        self.door.hall().change(self.door.now(), |machine| machine.bound_queue(queue));
+    }
+
+    /// A moment on this gate's own scale, for [`Arrival::deadline`].
+    #[must_use]
+    pub fn timestamp(&self, at: Instant) -> Timestamp {
+        self.door.timestamp(at)
+    }
+}
+
+fn workers() -> usize {
+    let runtime = tokio::runtime::Handle::try_current();
+    let workers = runtime.map(|handle| handle.metrics().num_workers());
+    workers
+        .unwrap_or_else(|_| std::thread::available_parallelism().map_or(1, usize::from))
+        .clamp(1, 4_096)
+}

@@ -1,0 +1,134 @@
+//! What all handles of one gate share: the count, and the desk behind its lock.
+
+use std::task::Waker;
+
+use backpressure_core::{Arrival, Machine, Metering, Sample, Shed, Ticket, Timestamp};
+
+use crate::count::{Count, Entry};
+use crate::desk::{Answer, Desk};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::{Mutex, MutexGuard};
+
+/// The protocol between those who pass and those who ask. Time is an argument: the whole of it
+/// can be model-checked without a runtime.
+#[derive(Debug)]
+pub(crate) struct Hall {
+    count: Count,
+    desk: Mutex<Desk>,
+    metering: Metering,
+    /// One entrant in so many is measured.
+    stride: AtomicU32,
+    /// Whether entrants yield once before they run.
+    yields: AtomicBool,
+}
+
+impl Hall {
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self {
+            count: Count::new(machine.open()),
+            metering: machine.metering(),
+            stride: AtomicU32::new(1),
+            yields: AtomicBool::new(machine.yields()),
+            desk: Mutex::new(Desk::new(machine)),
+        }
+    }
+
+    pub(crate) const fn metering(&self) -> Metering {
+        self.metering
+    }
+
+    pub(crate) fn yields(&self) -> bool {
+        self.yields.load(Ordering::Relaxed)
+    }
+
+    /// How many entrants this one stands for in the measurements; 0: it is not measured.
+    pub(crate) fn weight(&self, entry: Entry) -> u32 {
+        let every = self.stride.load(Ordering::Relaxed);
+        if entry.serial & (every - 1) == 0 { every } else { 0 }
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.count.in_flight()
+    }
+
+    /// Enters where nobody has to be asked.
+    pub(crate) fn pass(&self) -> Option<Entry> {
+        self.count.try_enter()
+    }
+
+    /// Asks to enter.
+    pub(crate) fn ask(&self, arrival: Arrival, now: Timestamp) -> Answer {
+        self.visit(now, |desk, count| desk.arrive(arrival, count, now))
+    }
+
+    /// Asks to enter, but would not wait.
+    pub(crate) fn ask_once(&self, now: Timestamp) -> Result<Entry, Shed> {
+        self.visit(now, |desk, count| desk.arrive_or_leave(count, now))
+    }
+
+    /// Leaves.
+    pub(crate) fn leave(&self, now: impl FnOnce() -> Timestamp) {
+        if self.count.leave() {
+            self.visit(now(), |_, _| ());
+        }
+    }
+
+    /// Teaches the limit.
+    pub(crate) fn learn(&self, sample: &Sample, now: Timestamp) {
+        self.visit(now, |desk, _| {
+            if let Some(every) = desk.learn(sample, now) {
+                self.stride.store(every, Ordering::Relaxed);
+            }
+            self.yields.store(desk.machine().yields(), Ordering::Relaxed);
+        });
+    }
+
+    /// Collects the decision on a ticket, or leaves a waker for it.
+    pub(crate) fn collect(&self, ticket: Ticket, waker: &Waker) -> Option<Result<Entry, Shed>> {
+        self.lock().collect(ticket, waker)
+    }
+
+    /// The time of a ticket is up.
+    pub(crate) fn expire(&self, ticket: Ticket, now: Timestamp) -> Option<Result<Entry, Shed>> {
+        self.visit(now, |desk, _| desk.expire(ticket, now))
+    }
+
+    /// Whoever held a ticket has gone.
+    pub(crate) fn abandon(&self, ticket: Ticket, now: Timestamp) {
+        self.visit(now, |desk, count| {
+            if desk.abandon(ticket) {
+                // The desk is being visited already: whoever has to be told is told below.
+                let _ = count.leave();
+            }
+        });
+    }
+
+    /// Looks at the machine.
+    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Machine) -> T) -> T {
+        look(self.lock().machine())
+    }
+
+    /// Changes the machine.
+    pub(crate) fn change(&self, now: Timestamp, change: impl FnOnce(&mut Machine)) {
+        self.visit(now, |desk, _| change(desk.machine_mut()));
+    }
+
+    fn visit<T>(&self, now: Timestamp, visit: impl FnOnce(&mut Desk, &Count) -> T) -> T {
+        let mut desk = self.lock();
+        desk.open(&self.count, now);
+        let answer = visit(&mut desk, &self.count);
+        let wakes = desk.settle(&self.count, now);
+        drop(desk);
+        wakes.into_iter().for_each(Waker::wake);
+        answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Desk> {
+        // A panic under the lock can only come from a limit somebody else wrote; the desk's own
+        // state is whole, and a door that stays shut would be worse than a wrong limit.
+        self.desk.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, gate_loom))]
+mod model;

@@ -1,0 +1,153 @@
+//! The meter around a future and its waker.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use tokio::time::Instant;
+
+/// Times one attempt: how long it took, how long it stood runnable without being run, and how long
+/// it kept a worker.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    started: Instant,
+    run_queue: Duration,
+    busy: Duration,
+    bell: Option<Arc<Bell>>,
+}
+
+/// The readings of a meter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub(crate) latency: Duration,
+    pub(crate) run_queue: Duration,
+    pub(crate) busy: Duration,
+}
+
+impl Meter {
+    /// Starts now; with `bell`, wakes are timed too.
+    pub(crate) fn start(times_wakes: bool) -> Self {
+        let started = Instant::now();
+        Self {
+            started,
+            run_queue: Duration::ZERO,
+            busy: Duration::ZERO,
+            bell: times_wakes.then(|| Bell::take(started)),
+        }
+    }
+
+    /// So much was spent waiting for a worker, unseen by the waker.
+    pub(crate) fn waited(&mut self, waited: Duration) {
+        self.run_queue += waited;
+    }
+
+    pub(crate) fn poll<F: Future>(
+        &mut self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        let Some(bell) = &self.bell else {
+            return future.poll(cx);
+        };
+        let begun = Instant::now();
+        if let Some(rung) = bell.rung() {
+            self.run_queue += begun.saturating_duration_since(rung);
+        }
+        bell.sleeper.register(cx.waker());
+        let waker = Waker::from(Arc::clone(bell));
+        let answer = future.poll(&mut Context::from_waker(&waker));
+        self.busy += begun.elapsed();
+        answer
+    }
+
+    pub(crate) fn read(&self) -> Reading {
+        Reading { latency: self.started.elapsed(), run_queue: self.run_queue, busy: self.busy }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(bell) = self.bell.take() {
+            bell.put_back();
+        }
+    }
+}
+
+/// The waker that a metered future sees: notes when it was first rung, then wakes the task.
+#[derive(Debug)]
+struct Bell {
+    sleeper: AtomicWaker,
+    hung: Instant,
+    /// Nanoseconds from `hung` to the first ring since the last poll, plus one; 0: not rung.
+    rung: AtomicU64,
+}
+
+/// Bells a thread keeps for the next request, so that metering allocates nothing in the long run.
+const SPARE_BELLS: usize = 256;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Arc<Bell>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Bell {
+    fn take(hung: Instant) -> Arc<Self> {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        if let Some(mut bell) = spare {
+            if let Some(own) = Arc::get_mut(&mut bell) {
+                own.hung = hung;
+                *own.rung.get_mut() = 0;
+                return bell;
+            }
+        }
+        Arc::new(Self { sleeper: AtomicWaker::new(), hung, rung: AtomicU64::new(0) })
+    }
+
+    /// Keeps the bell for another request unless somebody still holds a waker to it.
+    fn put_back(mut self: Arc<Self>) {
+        drop(self.sleeper.take());
+        if Arc::get_mut(&mut self).is_none() {
+            return;
+        }
+        // A thread that is ending keeps nothing.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_BELLS {
+                spare.push(self);
+            }
+        });
+    }
+
+    /// When it was first rung since the last call.
+    fn rung(&self) -> Option<Instant> {
+        // A swap only where there is something to take: the common case is a read.
+        if self.rung.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let nanos = self.rung.swap(0, Ordering::AcqRel).checked_sub(1)?;
+        Some(self.hung + Duration::from_nanos(nanos))
+    }
+
+    fn ring(&self) {
+        if self.rung.load(Ordering::Relaxed) == 0 {
+            let nanos = u64::try_from(self.hung.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
+            // Losing the race means that somebody rang just before.
+            let _ = self.rung.compare_exchange(0, nanos + 1, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        self.sleeper.wake();
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+    }
+}

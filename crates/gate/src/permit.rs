@@ -1,0 +1,161 @@
+//! The right to run.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use backpressure_core::{Metering, Outcome, Sample};
+use tokio::time::Instant;
+
+use crate::count::Entry;
+use crate::door::Door;
+use crate::meter::Meter;
+
+/// The right to run, given back when it is dropped.
+///
+/// A permit teaches its gate nothing unless it is told how the work ended: dropped early, by a
+/// cancelled request or a panic, it only frees its place.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), backpressure_gate::Shed> {
+/// use backpressure_gate::{Arrival, Gate, Outcome};
+///
+/// let gate = Gate::adaptive();
+/// let mut permit = gate.enter(Arrival::default()).await?;
+/// let sum = permit.measure(async { 1 + 1 }).await;
+/// permit.record(Outcome::Success);
+/// # assert_eq!(sum, 2);
+/// # Ok(()) }
+/// ```
+///
+/// # Cancellation
+/// Dropping it at any point frees its place exactly once.
+#[must_use = "a permit that is dropped frees its place at once"]
+pub struct Permit {
+    door: Arc<Door>,
+    in_flight: usize,
+    weight: u32,
+    meter: Option<Meter>,
+    start: Start,
+}
+
+/// Where a permit is before its work begins.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// The work has not been polled.
+    Fresh,
+    /// It yielded, so that whoever came with it is counted first.
+    Yielded(Instant),
+    /// It yielded to the I/O driver, so that whoever came meanwhile is counted too.
+    Deferred(Instant),
+    /// It yielded for the last time.
+    Last(Instant),
+    /// It runs.
+    Running,
+}
+
+/// A run queue that took longer than this to turn over has run work, not only read requests.
+const STALE: Duration = Duration::from_micros(500);
+
+impl Permit {
+    pub(crate) fn new(door: Arc<Door>, entry: Entry) -> Self {
+        let metering = door.hall().metering();
+        let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
+        let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
+        Self { door, in_flight: entry.in_flight, weight, meter, start: Start::Fresh }
+    }
+
+    /// Runs `work` under this permit's meter.
+    pub async fn measure<F: Future>(&mut self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|cx| self.poll_measured(work.as_mut(), cx)).await
+    }
+
+    /// One poll of `work` under this permit's meter; the same work must be passed each time.
+    ///
+    /// Calls [`poll_begin`](Self::poll_begin) first.
+    pub fn poll_measured<F: Future>(
+        &mut self,
+        work: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        ready!(self.poll_begin(cx));
+        match &mut self.meter {
+            Some(meter) => meter.poll(work, cx),
+            None => work.poll(cx),
+        }
+    }
+
+    /// Ready when the work may begin.
+    ///
+    /// The first poll may wake the task itself and return [`Poll::Pending`], so that whoever came
+    /// with this request is counted before it runs: see
+    /// [`Limit::yields`](backpressure_core::Limit::yields). If that took long, others have run
+    /// meanwhile and nobody has looked at the sockets: it yields to the I/O driver as well.
+    pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.start {
+            Start::Running => return Poll::Ready(()),
+            Start::Fresh if self.door.hall().yields() => {
+                self.start = Start::Yielded(Instant::now());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Start::Fresh => {}
+            Start::Yielded(since) => {
+                let waited = since.elapsed();
+                self.wait(waited);
+                if waited > STALE {
+                    self.start = Start::Deferred(Instant::now());
+                    return pin!(tokio::task::yield_now()).poll(cx);
+                }
+            }
+            Start::Deferred(since) => {
+                // Woken by the driver ahead of everybody it woke: back behind them.
+                self.start = Start::Last(since);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Start::Last(since) => self.wait(since.elapsed()),
+        }
+        self.start = Start::Running;
+        Poll::Ready(())
+    }
+
+    fn wait(&mut self, waited: Duration) {
+        if let Some(meter) = &mut self.meter {
+            meter.waited(waited);
+        }
+    }
+
+    /// Says how the work ended; the measurement ends here. The place is kept until the drop.
+    pub fn record(&mut self, outcome: Outcome) {
+        let Some(meter) = self.meter.take() else {
+            return;
+        };
+        let reading = meter.read();
+        let sample = Sample {
+            latency: reading.latency,
+            run_queue: reading.run_queue,
+            busy: reading.busy,
+            in_flight: self.in_flight,
+            weight: self.weight,
+            outcome,
+        };
+        self.door.hall().learn(&sample, self.door.now());
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.door.hall().leave(|| self.door.now());
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}

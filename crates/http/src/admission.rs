@@ -1,0 +1,186 @@
+//! Admission: a limit, a bounded queue, and a refusal that says when to come back.
+
+use std::sync::Arc;
+
+use backpressure_gate::{Arrival, Gate, Limit, QueueBounds, Snapshot};
+use http::{Extensions, StatusCode};
+use tower_layer::Layer;
+
+use crate::deadline::Deadline;
+use crate::observe::Observer;
+use crate::rejection::Rejection;
+
+mod future;
+mod service;
+
+pub use future::ResponseFuture;
+pub use service::Admission;
+
+/// Lets in as many requests at once as the service can use, queues what will pass, and turns the
+/// rest away early with a 503 that says when to come back.
+///
+/// ```
+/// use axum::{Router, routing::get};
+/// use tower_backpressure::AdmissionLayer;
+///
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .layer(AdmissionLayer::adaptive("api"));
+/// ```
+///
+/// All state lives in the layer value: every service it makes, on every route and connection,
+/// shares one limit, and so does every clone of the layer.
+///
+/// | option | default | why |
+/// |---|---|---|
+/// | [`queue`](Self::queue) | 1024 requests, 1 s | holds a burst; it shortens itself under overload |
+/// | [`status`](Self::status) | 503 | 429 blames the caller |
+/// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer holds memory |
+/// | [`reveal_reason`](Self::reveal_reason) | true | turn it off towards strangers |
+///
+/// # Priority and deadline
+/// The queue honours a [`Priority`](crate::Priority) and a [`Deadline`] found in the request's
+/// extensions; an outer layer puts them there.
+///
+/// # Errors
+/// The service's own errors pass through. A refusal is a response, never an error.
+///
+/// # Cancellation
+/// A request dropped at any point gives back its place in the queue or its permit.
+#[derive(Clone, Debug)]
+pub struct AdmissionLayer {
+    shared: Arc<Shared>,
+}
+
+/// Until when a request counts as in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PermitScope {
+    /// Until the head of the response.
+    Head,
+    /// Until the last frame of the body, or until the body is dropped. Event streams
+    /// (`text/event-stream`) count to their head only under an adaptive limit: they last as long
+    /// as somebody looks, and would fill it without doing any work.
+    #[default]
+    Body,
+}
+
+/// What all services of one layer have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) gate: Gate,
+    pub(crate) rejection: Rejection,
+    pub(crate) observer: Observer,
+    pub(crate) scope: PermitScope,
+    /// Event streams are let go at their head.
+    pub(crate) frees_streams: bool,
+}
+
+impl AdmissionLayer {
+    /// Admission with a limit that finds itself; `name` labels its metrics and events.
+    ///
+    /// It counts on the worker threads of the current tokio runtime; made outside a runtime, on
+    /// the available parallelism.
+    #[must_use]
+    pub fn adaptive(name: &str) -> Self {
+        let mut layer = Self::over(name, Gate::adaptive());
+        Arc::make_mut(&mut layer.shared).frees_streams = true;
+        layer
+    }
+
+    /// Admission with a limit somebody chose.
+    ///
+    /// # Panics
+    /// When `limit` is not in 1..=1 000 000.
+    #[must_use]
+    pub fn fixed(name: &str, limit: usize) -> Self {
+        Self::over(name, Gate::fixed(limit, QueueBounds::default()))
+    }
+
+    /// Admission with any algorithm.
+    #[must_use]
+    pub fn with_limit(name: &str, limit: impl Limit + 'static) -> Self {
+        Self::over(name, Gate::new(limit, QueueBounds::default()))
+    }
+
+    /// Admission by a gate that others enter too: a job queue, say.
+    #[must_use]
+    pub fn over(name: &str, gate: Gate) -> Self {
+        let shared = Shared {
+            gate,
+            rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
+            observer: Observer::new(name),
+            scope: PermitScope::default(),
+            frees_streams: false,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Bounds the queue; [`QueueBounds::NONE`] admits at once or not at all.
+    #[must_use]
+    pub fn queue(self, bounds: QueueBounds) -> Self {
+        self.shared.gate.bound_queue(bounds);
+        self
+    }
+
+    /// The status of a refusal: 503 or 429.
+    ///
+    /// # Panics
+    /// When `status` is neither.
+    #[must_use]
+    pub fn status(mut self, status: StatusCode) -> Self {
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.rejection = shared.rejection.with_status(status);
+        self
+    }
+
+    /// Until when a request counts as in flight.
+    #[must_use]
+    pub fn scope(mut self, scope: PermitScope) -> Self {
+        Arc::make_mut(&mut self.shared).scope = scope;
+        self
+    }
+
+    /// Whether a refusal names its reason to the caller. Without, it still says that the request
+    /// was not begun.
+    #[must_use]
+    pub fn reveal_reason(mut self, reveal: bool) -> Self {
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.rejection = shared.rejection.with_reason(reveal);
+        self
+    }
+
+    /// The gate inside: to look at it, or to change its limit while it runs.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.shared.gate
+    }
+
+    /// The state of this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.gate.snapshot()
+    }
+}
+
+impl<S> Layer<S> for AdmissionLayer {
+    type Service = Admission<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Admission::new(inner, Arc::clone(&self.shared))
+    }
+}
+
+impl Shared {
+    /// What the queue needs to know of a request.
+    pub(crate) fn arrival(&self, extensions: &Extensions) -> Arrival {
+        let arrival = Arrival {
+            priority: extensions.get().copied().unwrap_or_default(),
+            ..Arrival::default()
+        };
+        match extensions.get() {
+            Some(&Deadline(at)) => arrival.deadline(self.gate.timestamp(at)),
+            None => arrival,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! The body of a response, and the permit it carries to its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::{Response, header};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use crate::held::Held;
+
+pin_project! {
+    /// The body of what an admission layer answers: the service's own, or that of a refusal.
+    ///
+    /// It gives the permit back when the body ends, fails or is dropped, whichever comes first.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    #[derive(Debug)]
+    enum Kind<B> {
+        Admitted { #[pin] body: B, held: Option<Held>, left: Option<u64> },
+        Refused { text: Option<Bytes> },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn refused(text: Bytes) -> Self {
+        Self { kind: Kind::Refused { text: (!text.is_empty()).then_some(text) } }
+    }
+}
+
+impl<B: Body> ResponseBody<B> {
+    /// The service's response; `held` is what its body carries.
+    pub(crate) fn admit(response: Response<B>, held: Option<Held>) -> Response<Self> {
+        // HTTP/1 stops polling a body of known length once it has all of it.
+        let left = held.as_ref().and_then(|_| {
+            let length = response.headers().get(header::CONTENT_LENGTH)?;
+            length.to_str().ok()?.parse().ok()
+        });
+        let held = held.filter(|_| left != Some(0) && !response.body().is_end_stream());
+        response.map(|body| Self { kind: Kind::Admitted { body, held, left } })
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProj::Refused { text } => {
+                Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
+            }
+            KindProj::Admitted { mut body, held, left } => {
+                let frame = std::task::ready!(body.as_mut().poll_frame(cx));
+                if body.is_end_stream() || is_last(&frame, left) {
+                    *held = None;
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Refused { text } => text.is_none(),
+            Kind::Admitted { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Refused { text } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Kind::Admitted { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+/// Whether nothing comes after this frame; counts the bytes of a body of known length.
+fn is_last<E>(frame: &Option<Result<Frame<Bytes>, E>>, left: &mut Option<u64>) -> bool {
+    let Some(Ok(frame)) = frame else {
+        return true;
+    };
+    if let (Some(data), Some(left)) = (frame.data_ref(), left.as_mut()) {
+        *left = left.saturating_sub(data.remaining() as u64);
+    }
+    frame.is_trailers() || *left == Some(0)
+}

@@ -1,0 +1,59 @@
+//! Bulkheads: a compartment with its own share.
+
+use backpressure_gate::{Gate, QueueBounds, Snapshot};
+use tower_layer::Layer;
+
+use crate::admission::{Admission, AdmissionLayer};
+
+/// Gives a route a share of its own, so that one slow dependency cannot take every slot there is.
+///
+/// At most so many requests run in the compartment at once; the next is turned away at once with a
+/// 503 and a Retry-After.
+///
+/// ```
+/// use axum::{Router, routing::{get, post}};
+/// use tower_backpressure::BulkheadLayer;
+///
+/// let app: Router = Router::new()
+///     .route("/pay", post(|| async { "paid" }).route_layer(BulkheadLayer::new("payments", 10)))
+///     .route("/search", get(|| async { "found" }));
+/// ```
+///
+/// Put it on a route inside an [`AdmissionLayer`] over all routes; what the bulkhead refuses
+/// teaches the outer limit nothing.
+///
+/// # Errors
+/// The service's own errors pass through. A refusal is a response, never an error.
+#[derive(Clone, Debug)]
+pub struct BulkheadLayer(AdmissionLayer);
+
+impl BulkheadLayer {
+    /// A compartment for `places` requests at once; `name` labels its metrics and events.
+    ///
+    /// # Panics
+    /// When `places` is not in 1..=1 000 000.
+    #[must_use]
+    pub fn new(name: &str, places: usize) -> Self {
+        Self(AdmissionLayer::over(name, Gate::fixed(places, QueueBounds::NONE)))
+    }
+
+    /// Lets requests wait for a place.
+    #[must_use]
+    pub fn queue(self, bounds: QueueBounds) -> Self {
+        Self(self.0.queue(bounds))
+    }
+
+    /// The state of this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+}
+
+impl<S> Layer<S> for BulkheadLayer {
+    type Service = Admission<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.0.layer(inner)
+    }
+}

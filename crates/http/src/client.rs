@@ -1,0 +1,37 @@
+//! The client's half of the loop: hear what a server says about its load, and act on it.
+//!
+//! [`RetryLayer`] comes back when it was asked to, within a [`RetryBudget`]. The budget and
+//! [`RetryAfter`](crate::RetryAfter) are of use alone, to a client with a loop of its own.
+//!
+//! With `reqwest`, switch off what it retries by itself, or every attempt counted here is up to
+//! three on the wire:
+//!
+//! ```
+//! # #[cfg(feature = "reqwest")] {
+//! use tower::ServiceBuilder;
+//! use tower_backpressure::RetryLayer;
+//!
+//! let reqwest = reqwest::Client::builder()
+//!     .retry(reqwest::retry::never())
+//!     .build()
+//!     .expect("the options above are valid");
+//! let client = ServiceBuilder::new()
+//!     .layer(RetryLayer::named("payments-api"))
+//!     .service(reqwest);
+//! # let _ = client;
+//! # }
+//! ```
+
+mod attempts;
+mod budget;
+mod classify;
+mod jitter;
+mod not_begun;
+mod replay;
+mod report;
+mod retry;
+
+pub use self::attempts::Attempts;
+pub use self::budget::{RetryBudget, Withdrawal};
+pub use self::replay::{Answer, Replay};
+pub use self::retry::{ResponseFuture, Retry, RetryLayer};

@@ -1,0 +1,36 @@
+//! The same of reqwest's own types.
+
+use http::Extensions;
+use http::header::HeaderMap;
+use http::method::Method;
+use http::status::StatusCode;
+
+use super::{Answer, Replay};
+
+impl Replay for reqwest::Request {
+    fn method(&self) -> &Method {
+        self.method()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn replay(&self) -> Option<Self> {
+        self.try_clone()
+    }
+}
+
+impl Answer for reqwest::Response {
+    fn status(&self) -> StatusCode {
+        self.status()
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        self.headers()
+    }
+
+    fn extensions_mut(&mut self) -> &mut Extensions {
+        self.extensions_mut()
+    }
+}

@@ -1,0 +1,116 @@
+//! Whether there is a next attempt, and when.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::wait::{Backoff, Wait};
+use crate::client::budget::{RetryBudget, Withdrawal};
+use crate::client::classify::is_retryable;
+use crate::client::jitter::Jitter;
+use crate::client::replay::Answer;
+use crate::client::report::{GiveUp, Report};
+
+/// Everything the services of one layer share. Cloned only while options are chosen.
+#[derive(Clone, Debug)]
+pub(super) struct Policy {
+    pub(super) max_attempts: u32,
+    pub(super) deadline: Duration,
+    pub(super) max_retry_after: Duration,
+    pub(super) backoff: Backoff,
+    pub(super) budget: RetryBudget,
+    pub(super) jitter: Jitter,
+    pub(super) report: Report,
+}
+
+/// How far a request has come.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// How often it was sent.
+    pub(super) attempts: u32,
+    /// Whether it may be sent twice although the first may have been carried out.
+    pub(super) idempotent: bool,
+    /// Whether there is a copy to send.
+    pub(super) replayable: bool,
+    /// When an answer is worth nothing any more; `None` is never.
+    pub(super) ends: Option<Instant>,
+}
+
+/// A retry that was granted and paid for.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) at: Instant,
+    pub(super) withdrawal: Withdrawal,
+}
+
+impl Policy {
+    pub(super) fn new(name: Cow<'static, str>) -> Self {
+        Self {
+            max_attempts: 3,
+            deadline: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(60),
+            backoff: Backoff::default(),
+            budget: RetryBudget::default(),
+            jitter: Jitter::new(fastrand::Rng::new()),
+            report: Report::new(name),
+        }
+    }
+
+    /// Judges the outcome of an attempt; `None` hands it over.
+    pub(super) fn next<Res: Answer, E>(
+        &self,
+        progress: &Progress,
+        outcome: &Result<Res, E>,
+    ) -> Option<Grant> {
+        let retryable = match outcome {
+            Ok(response) => {
+                is_retryable(response.status(), response.headers(), progress.idempotent)
+            }
+            Err(_) => progress.idempotent,
+        };
+        if !retryable {
+            return None;
+        }
+        match self.grant(progress, outcome.as_ref().ok()) {
+            Ok((wait, grant)) => {
+                self.report.retrying(progress.attempts, wait.span, wait.source);
+                Some(grant)
+            }
+            Err(reason) => {
+                self.report.gave_up(progress.attempts, reason);
+                None
+            }
+        }
+    }
+
+    /// The budget comes last: nothing is charged for a retry that something else forbids.
+    fn grant<Res: Answer>(
+        &self,
+        progress: &Progress,
+        response: Option<&Res>,
+    ) -> Result<(Wait, Grant), GiveUp> {
+        if progress.attempts >= self.max_attempts {
+            return Err(GiveUp::Attempts);
+        }
+        if !progress.replayable {
+            return Err(GiveUp::NotReplayable);
+        }
+        let wait = self.wait(progress.attempts, response)?;
+        let at = Instant::now() + wait.span;
+        if progress.ends.is_some_and(|ends| at >= ends) {
+            return Err(GiveUp::Deadline);
+        }
+        let withdrawal = self.budget.withdraw().ok_or(GiveUp::Budget)?;
+        Ok((wait, Grant { at, withdrawal }))
+    }
+
+    fn wait<Res: Answer>(&self, attempts: u32, response: Option<&Res>) -> Result<Wait, GiveUp> {
+        let told = match response {
+            Some(response) => Wait::told(response.headers(), self.max_retry_after, &self.jitter)
+                .map_err(|_too_long| GiveUp::RetryAfter)?,
+            None => None,
+        };
+        Ok(told.unwrap_or_else(|| self.backoff.after(attempts, &self.jitter)))
+    }
+}

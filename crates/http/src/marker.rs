@@ -1,0 +1,7 @@
+//! The mark of a request that was not begun.
+
+use http::HeaderName;
+
+/// Header of a refusal. Its presence says that the request was not begun, so that it may be sent
+/// again whatever its method; its value says why it was refused.
+pub const SHED_REASON: HeaderName = HeaderName::from_static("x-shed-reason");

@@ -1,0 +1,105 @@
+//! What operators see: metrics, and an event when shedding starts and stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backpressure_gate::{Gate, Shed};
+use tokio::time::Instant;
+
+#[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
+mod metrics;
+#[cfg_attr(not(feature = "tracing"), path = "observe/no_tracing.rs")]
+mod tracing;
+
+pub(crate) use metrics::Admitted;
+
+/// Sees what one layer does. Without the features `metrics` and `tracing` it does nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Observer {
+    metrics: metrics::Metrics,
+    episode: Arc<Episode>,
+}
+
+/// A stretch of time in which requests are turned away: it begins with the first, and ends when
+/// one is admitted and none was turned away for a second.
+#[derive(Debug)]
+struct Episode {
+    policy: Arc<str>,
+    epoch: Instant,
+    /// Nanoseconds from `epoch` to the last refusal; 0: no episode.
+    last_shed: AtomicU64,
+    shed: AtomicU64,
+}
+
+/// Without a refusal for this long, an episode is over.
+const QUIET: Duration = Duration::from_secs(1);
+
+impl Observer {
+    pub(crate) fn new(policy: &str) -> Self {
+        let policy: Arc<str> = policy.into();
+        Self {
+            metrics: metrics::Metrics::new(&policy),
+            episode: Arc::new(Episode {
+                policy,
+                epoch: Instant::now(),
+                last_shed: AtomicU64::new(0),
+                shed: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// A request was let in; it is in flight as long as what is returned.
+    pub(crate) fn admitted(&self, gate: &Gate) -> Admitted {
+        self.episode.admitted(gate);
+        self.metrics.admitted()
+    }
+
+    /// A request was turned away.
+    pub(crate) fn shed(&self, shed: Shed, gate: &Gate) {
+        self.episode.shed(shed, gate);
+        self.metrics.shed(shed.reason);
+        self.metrics.look(gate);
+    }
+
+    /// A request waited, and was let in or turned away.
+    pub(crate) fn waited(&self, wait: Duration) {
+        self.metrics.waited(wait);
+    }
+
+    /// A request ended.
+    pub(crate) fn recorded(&self, gate: &Gate) {
+        self.metrics.look(gate);
+    }
+}
+
+impl Episode {
+    fn shed(&self, shed: Shed, gate: &Gate) {
+        let now = self.nanos();
+        self.shed.fetch_add(1, Ordering::Relaxed);
+        if self.last_shed.swap(now, Ordering::AcqRel) == 0 {
+            tracing::shedding_starts(&self.policy, shed, gate);
+        }
+    }
+
+    fn admitted(&self, gate: &Gate) {
+        let last = self.last_shed.load(Ordering::Relaxed);
+        if last == 0 || self.nanos().saturating_sub(last) < nanos(QUIET) {
+            return;
+        }
+        // Whoever takes the last refusal away ends the episode.
+        let ended = self.last_shed.compare_exchange(last, 0, Ordering::AcqRel, Ordering::Relaxed);
+        if ended.is_ok() {
+            let count = self.shed.swap(0, Ordering::Relaxed);
+            tracing::shedding_stops(&self.policy, count, gate);
+        }
+    }
+
+    fn nanos(&self) -> u64 {
+        nanos(self.epoch.elapsed()).max(1)
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

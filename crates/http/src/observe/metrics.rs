@@ -1,0 +1,102 @@
+//! Metrics through the `metrics` facade.
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `backpressure_requests_total` | counter | `policy`, `result` = `admitted` or `shed`, `reason` |
+//! | `backpressure_in_flight` | gauge | `policy` |
+//! | `backpressure_limit` | gauge | `policy` |
+//! | `backpressure_queue_depth` | gauge | `policy` |
+//! | `backpressure_queue_wait_seconds` | histogram | `policy` |
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use backpressure_gate::{Gate, Reason};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+/// The handles of one policy. They are made with the first request: a recorder installed between
+/// the making of a layer and its use still sees everything.
+#[derive(Clone)]
+pub(super) struct Metrics {
+    policy: Arc<str>,
+    handles: Arc<OnceLock<Handles>>,
+}
+
+struct Handles {
+    admitted: Counter,
+    shed: [Counter; Reason::ALL.len()],
+    in_flight: Gauge,
+    limit: Gauge,
+    queue_depth: Gauge,
+    queue_wait: Histogram,
+}
+
+/// One in flight, until dropped.
+pub(crate) struct Admitted(Gauge);
+
+impl Metrics {
+    pub(super) fn new(policy: &Arc<str>) -> Self {
+        Self { policy: Arc::clone(policy), handles: Arc::default() }
+    }
+
+    pub(super) fn admitted(&self) -> Admitted {
+        let handles = self.handles();
+        handles.admitted.increment(1);
+        handles.in_flight.increment(1.0);
+        Admitted(handles.in_flight.clone())
+    }
+
+    pub(super) fn shed(&self, reason: Reason) {
+        let index = Reason::ALL.iter().position(|&known| known == reason).unwrap_or(0);
+        self.handles().shed[index].increment(1);
+    }
+
+    pub(super) fn waited(&self, wait: Duration) {
+        self.handles().queue_wait.record(wait.as_secs_f64());
+    }
+
+    pub(super) fn look(&self, gate: &Gate) {
+        let state = gate.snapshot();
+        let handles = self.handles();
+        handles.limit.set(state.limit as f64);
+        handles.queue_depth.set(state.queued as f64);
+    }
+
+    fn handles(&self) -> &Handles {
+        self.handles.get_or_init(|| Handles::new(&self.policy))
+    }
+}
+
+impl Handles {
+    fn new(policy: &str) -> Self {
+        let policy = policy.to_owned();
+        let requests = |result: &'static str, reason: &'static str| counter!("backpressure_requests_total", "policy" => policy.clone(), "result" => result, "reason" => reason);
+        Self {
+            admitted: requests("admitted", ""),
+            shed: Reason::ALL.map(|reason| requests("shed", reason.as_str())),
+            in_flight: gauge!("backpressure_in_flight", "policy" => policy.clone()),
+            limit: gauge!("backpressure_limit", "policy" => policy.clone()),
+            queue_depth: gauge!("backpressure_queue_depth", "policy" => policy.clone()),
+            queue_wait: histogram!("backpressure_queue_wait_seconds", "policy" => policy),
+        }
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Admitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admitted")
+    }
+}

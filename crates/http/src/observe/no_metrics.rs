@@ -1,0 +1,27 @@
+//! Without the feature `metrics`.
+
+use std::time::Duration;
+
+use backpressure_gate::{Gate, Reason};
+
+#[derive(Clone, Debug)]
+pub(super) struct Metrics;
+
+#[derive(Debug)]
+pub(crate) struct Admitted;
+
+impl Metrics {
+    pub(super) const fn new(_policy: &str) -> Self {
+        Self
+    }
+
+    pub(super) const fn admitted(&self) -> Admitted {
+        Admitted
+    }
+
+    pub(super) const fn shed(&self, _reason: Reason) {}
+
+    pub(super) const fn waited(&self, _wait: Duration) {}
+
+    pub(super) const fn look(&self, _gate: &Gate) {}
+}

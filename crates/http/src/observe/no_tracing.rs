@@ -1,0 +1,7 @@
+//! Without the feature `tracing`.
+
+use backpressure_gate::{Gate, Shed};
+
+pub(super) const fn shedding_starts(_policy: &str, _shed: Shed, _gate: &Gate) {}
+
+pub(super) const fn shedding_stops(_policy: &str, _count: u64, _gate: &Gate) {}

@@ -1,0 +1,26 @@
+//! An event at either edge, never one a request: a storm must not flood the log as well.
+
+use backpressure_gate::{Gate, Shed};
+
+pub(super) fn shedding_starts(policy: &str, shed: Shed, gate: &Gate) {
+    let state = gate.snapshot();
+    tracing::warn!(
+        policy,
+        reason = shed.reason.as_str(),
+        limit = state.limit,
+        in_flight = state.in_flight,
+        queued = state.queued,
+        "shedding starts"
+    );
+}
+
+pub(super) fn shedding_stops(policy: &str, count: u64, gate: &Gate) {
+    let state = gate.snapshot();
+    tracing::info!(
+        policy,
+        shed = count,
+        limit = state.limit,
+        in_flight = state.in_flight,
+        "shedding stops"
+    );
+}

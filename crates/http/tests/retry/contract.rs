@@ -1,0 +1,127 @@
+//! What tower asks of a service, and what may be asked of this one.
+
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
+use std::mem;
+use std::panic::{UnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::time::{Instant, sleep};
+use tower::limit::ConcurrencyLimit;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_backpressure::{Retry, RetryBudget, RetryLayer};
+
+use crate::near_end::{Arrivals, SECOND, answer, get, ok, server};
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_held_while_waiting() {
+    let arrivals = Arrivals::default();
+    let busy = answer(503, &[("retry-after", "5")]);
+    let inner = ConcurrencyLimit::new(server(&arrivals, &[busy, ok()]), 1);
+    let service = RetryLayer::new().layer(inner);
+    let start = Instant::now();
+    let waiting = tokio::spawn(service.clone().oneshot(get()));
+    sleep(SECOND).await;
+    service.oneshot(get()).await.unwrap();
+    assert!(start.elapsed() < 2 * SECOND, "the permit was free");
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_dropped_before_the_wait() {
+    let held = Arc::new(());
+    let lent = Arc::clone(&held);
+    let refusing = service_fn(move |_: Request<()>| {
+        let body = Arc::clone(&lent);
+        ready(Ok::<_, Infallible>(answer(503, &[("retry-after", "5")]).map(|_| body)))
+    });
+    let service = RetryLayer::new().layer(refusing);
+    let waiting = tokio::spawn(service.oneshot(get()));
+    sleep(SECOND).await;
+    assert_eq!(Arc::strong_count(&held), 2, "the server's own and mine");
+    waiting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "not polled after completion")]
+async fn a_finished_future_sends_nothing_more() {
+    let arrivals = Arrivals::default();
+    let mut service = RetryLayer::new().layer(server(&arrivals, &[ok()]));
+    let mut future = Box::pin(service.call(get()));
+    future.as_mut().await.unwrap();
+    let _ = future.await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_awaited_within_the_future_before_every_attempt() {
+    /// Panics when called without having been asked, as the contract of `Service` allows.
+    #[derive(Debug, Default)]
+    struct Strict {
+        ready: bool,
+        calls: Arc<AtomicU32>,
+    }
+
+    impl Clone for Strict {
+        fn clone(&self) -> Self {
+            let calls = Arc::clone(&self.calls);
+            Self { ready: false, calls }
+        }
+    }
+
+    impl Service<Request<()>> for Strict {
+        type Response = Response<()>;
+        type Error = Infallible;
+        type Future = Ready<Result<Response<()>, Infallible>>;
+
+        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            self.ready = true;
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _request: Request<()>) -> Self::Future {
+            assert!(mem::take(&mut self.ready), "called before ready");
+            self.calls.fetch_add(1, SeqCst);
+            ready(Ok(answer(503, &[]).map(drop)))
+        }
+    }
+
+    let strict = Strict::default();
+    let calls = Arc::clone(&strict.calls);
+    let service = RetryLayer::new().layer(strict);
+    service.clone().oneshot(get()).await.unwrap();
+    assert_eq!(calls.load(SeqCst), 3);
+}
+
+#[test]
+fn wrong_options_are_refused_when_they_are_chosen() {
+    fn refused<T>(choose: impl FnOnce() -> T + UnwindSafe) -> bool {
+        catch_unwind(choose).is_err()
+    }
+    assert!(refused(|| RetryLayer::new().max_attempts(0)));
+    assert!(refused(|| RetryLayer::new().max_attempts(11)));
+    assert!(refused(|| RetryLayer::new().deadline(Duration::ZERO)));
+    assert!(refused(|| RetryLayer::new().max_retry_after(601 * SECOND)));
+    assert!(refused(|| RetryLayer::new().backoff(Duration::ZERO, SECOND)));
+    assert!(refused(|| RetryLayer::new().backoff(2 * SECOND, SECOND)));
+    assert!(refused(|| RetryLayer::new().backoff(SECOND, 601 * SECOND)));
+    assert!(refused(|| RetryBudget::new(1.1)));
+    assert!(refused(|| RetryBudget::new(-0.1)));
+    assert!(refused(|| RetryBudget::new(0.1).reserve(1_000_001)));
+}
+
+#[test]
+fn a_service_builder_makes_it_send_and_clone() {
+    fn fits<S>(_: &S)
+    where
+        S: Service<Request<()>, Future: Future + Send> + Clone + Send + Sync + 'static,
+    {
+    }
+    let service: Retry<_> = ServiceBuilder::new()
+        .layer(RetryLayer::named("payments-api"))
+        .service(service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(ok()))));
+    fits(&service);
+}

@@ -1,0 +1,105 @@
+//! What is counted, under which names.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use metrics::{
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::{RetryBudget, RetryLayer};
+
+/// How often each metric was touched, by name and label values.
+#[derive(Clone, Debug, Default)]
+struct Tally(Arc<Mutex<BTreeMap<String, u64>>>);
+
+struct Line {
+    tally: Tally,
+    of: String,
+}
+
+impl Tally {
+    fn line(&self, key: &Key) -> Arc<Line> {
+        let labels: Vec<_> = key.labels().map(|label| label.value()).collect();
+        Arc::new(Line { tally: self.clone(), of: format!("{} {}", key.name(), labels.join(" ")) })
+    }
+
+    fn of(&self, line: &str) -> u64 {
+        self.0.lock().unwrap().get(line).copied().unwrap_or(0)
+    }
+}
+
+impl Line {
+    fn add(&self, count: u64) {
+        let mut tally = self.tally.0.lock().unwrap();
+        *tally.entry(self.of.clone()).or_default() += count;
+    }
+}
+
+impl CounterFn for Line {
+    fn increment(&self, value: u64) {
+        self.add(value);
+    }
+
+    fn absolute(&self, _value: u64) {
+        unreachable!("counters here only count up");
+    }
+}
+
+impl HistogramFn for Line {
+    fn record(&self, _value: f64) {
+        self.add(1);
+    }
+}
+
+impl Recorder for Tally {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(self.line(key))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(self.line(key))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_and_their_ends_are_counted_by_policy() {
+    let tally = Tally::default();
+    let _guard = metrics::set_default_local_recorder(&tally);
+    let layer = RetryLayer::named("payments").budget(RetryBudget::new(0.0).reserve(3));
+    let busy = |retry_after: &'static str| {
+        layer.layer(service_fn(move |_: Request<()>| {
+            let busy = Response::builder().status(503);
+            let busy = busy.header("retry-after", retry_after).body(());
+            ready(Ok::<_, Infallible>(busy.unwrap()))
+        }))
+    };
+    for retry_after in ["1", "soon", "61", "59"] {
+        busy(retry_after).oneshot(Request::new(())).await.unwrap();
+    }
+
+    let retries = |outcome| tally.of(&format!("backpressure_retries_total payments {outcome}"));
+    assert_eq!(retries("retried"), 3);
+    assert_eq!(retries("attempts"), 1);
+    assert_eq!(retries("budget"), 1);
+    assert_eq!(retries("retry_after"), 1);
+    assert_eq!(retries("deadline"), 1);
+    assert_eq!(retries("not_replayable"), 0);
+    let waits = |source| tally.of(&format!("backpressure_retry_wait_seconds payments {source}"));
+    assert_eq!(waits("retry_after"), 2);
+    assert_eq!(waits("backoff"), 1);
+}

@@ -1,0 +1,32 @@
+//! `cargo +nightly fuzz run retry_after -- -dict=fuzz/retry_after.dict`
+//!
+//! The first eight bytes are the local clock, then one header value a line: `Date`, and as many
+//! `Retry-After` as there are.
+
+#![no_main]
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use libfuzzer_sys::fuzz_target;
+use tower_backpressure::RetryAfter;
+
+fuzz_target!(|input: (u64, &[u8])| {
+    let (clock, lines) = input;
+    let mut headers = HeaderMap::new();
+    let mut values = lines.split(|byte| *byte == b'\n');
+    if let Some(Ok(date)) = values.next().map(HeaderValue::from_bytes) {
+        headers.insert(DATE, date);
+    }
+    for value in values.filter_map(|value| HeaderValue::from_bytes(value).ok()) {
+        headers.append(RETRY_AFTER, value);
+    }
+    // A quarter of all clocks lie beyond what the system can represent.
+    let Some(now) = UNIX_EPOCH.checked_add(Duration::from_secs(clock)) else {
+        return;
+    };
+    if let Some(told) = RetryAfter::from_headers(&headers, now) {
+        assert!(told.delay() <= RetryAfter::MAX);
+        assert!(!told.is_capped() || told.delay() == RetryAfter::MAX);
+    }
+});
