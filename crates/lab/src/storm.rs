@@ -88,19 +88,12 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     print!("{}", table::render(&findings));
     let page = report::write(&options.out, &findings)?;
     println!("\n{}", page.display());
-    Ok(if findings.interrupted {
-        ExitCode::from(INTERRUPTED)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if findings.interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
 /// The runtime of the load, on this thread. It looks at its sockets often, so that answers are not read late.
 fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_current_thread()
-        .enable_all()
-        .event_interval(8)
-        .build()
+    Builder::new_current_thread().enable_all().event_interval(8).build()
 }
 
 async fn until_interrupted(
@@ -120,32 +113,19 @@ async fn storm(bench: &Bench, entries: &[Entry], findings: &mut Findings) -> Out
     let handlers = handlers(entries);
     let searches = entries.iter().any(|entry| entry.stack == Stack::Tower);
     let calibrating = calibrate::expected(bench, searches);
-    let storming: Duration = entries
-        .iter()
-        .map(|entry| bench.pace.end(entry.scenario))
-        .sum();
+    let storming: Duration = entries.iter().map(|entry| bench.pace.end(entry.scenario)).sum();
     let mut progress = Progress::start(calibrating * handlers.len() as u32 + storming);
     for handler in handlers {
-        progress.stage(
-            &format!("{}: what it can do at best", handler.name()),
-            calibrating,
-        );
+        progress.stage(&format!("{}: what it can do at best", handler.name()), calibrating);
         let calibration = calibrate(bench, handler, searches, findings.seed).await?;
         progress.say(&table::calibration(&calibration));
         findings.calibrations.push(calibration);
     }
     for &entry in entries {
-        let name = format!(
-            "{} {} {}",
-            entry.handler.name(),
-            entry.scenario.name(),
-            entry.stack.name()
-        );
+        let name =
+            format!("{} {} {}", entry.handler.name(), entry.scenario.name(), entry.stack.name());
         progress.stage(&name, bench.pace.end(entry.scenario));
-        let calibration = findings
-            .calibrations
-            .iter()
-            .find(|known| known.handler == entry.handler);
+        let calibration = findings.calibrations.iter().find(|known| known.handler == entry.handler);
         let calibration = calibration.expect("every handler was calibrated");
         let trial = trial::run(bench, entry, calibration, findings.seed).await?;
         progress.say(&table::line(&trial));

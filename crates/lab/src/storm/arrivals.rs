@@ -37,14 +37,8 @@ mod tests {
     use super::*;
 
     const STEPS: [Step; 2] = [
-        Step {
-            rate: 100.0,
-            lasts: Duration::from_secs(100),
-        },
-        Step {
-            rate: 1000.0,
-            lasts: Duration::from_secs(100),
-        },
+        Step { rate: 100.0, lasts: Duration::from_secs(100) },
+        Step { rate: 1000.0, lasts: Duration::from_secs(100) },
     ];
 
     #[test]
@@ -68,10 +62,8 @@ mod tests {
     #[test]
     fn gaps_scatter_as_an_exponential_does() {
         let arrivals = poisson(3, &STEPS[1..]);
-        let gaps: Vec<f64> = arrivals
-            .windows(2)
-            .map(|pair| (pair[1] - pair[0]).as_secs_f64())
-            .collect();
+        let gaps: Vec<f64> =
+            arrivals.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.02);
@@ -86,15 +78,6 @@ mod tests {
 
     #[test]
     fn a_rate_of_zero_never_arrives() {
-        assert!(
-            poisson(
-                1,
-                &[Step {
-                    rate: 0.0,
-                    lasts: Duration::from_secs(10)
-                }]
-            )
-            .is_empty()
-        );
+        assert!(poisson(1, &[Step { rate: 0.0, lasts: Duration::from_secs(10) }]).is_empty());
     }
 }

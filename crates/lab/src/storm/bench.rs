@@ -32,28 +32,19 @@ impl Bench {
         cpu::pin(cpu::Side::Server, &allowed);
         let work = Arc::new(Work::calibrate());
         cpu::pin(cpu::Side::Generator, &allowed);
-        Self {
-            pace,
-            connections: cpu::raise_open_files().min(MOST_CONNECTIONS),
-            allowed,
-            work,
-        }
+        Self { pace, connections: cpu::raise_open_files().min(MOST_CONNECTIONS), allowed, work }
     }
 
     pub(super) fn router(&self, handler: Handler) -> Router {
         handler.router(Arc::clone(&self.work))
     }
 
-    pub(super) async fn serve(&self, router: Router) -> io::Result<Server> {
+    pub(super) async fn serve(&self, router: impl FnOnce() -> Router) -> io::Result<Server> {
         Server::start(router, &self.allowed).await
     }
 
     pub(super) fn attempts(&self, server: &Server, patience: Duration, log: &Arc<Log>) -> Attempts {
-        Attempts::new(
-            Pool::new(server.address, self.connections),
-            patience,
-            Arc::clone(log),
-        )
+        Attempts::new(Pool::new(server.address, self.connections), patience, Arc::clone(log))
     }
 
     /// A log that starts in a moment: what is due first can still be sent in time.

@@ -94,29 +94,18 @@ pub(super) async fn calibrate(
 
 fn once(bench: &Bench, server: &Server, patience: Duration, log: &Arc<Log>) -> Client {
     let temper = Temper::Once(bench.attempts(server, patience, log));
-    Client {
-        target: target(server.address, "/work"),
-        temper,
-    }
+    Client { target: target(server.address, "/work"), temper }
 }
 
 /// Half and 99 % of the latencies, one request at a time.
 async fn uncontended(bench: &Bench, handler: Handler) -> io::Result<(Duration, Duration)> {
-    let server = bench.serve(bench.router(handler)).await?;
+    let server = bench.serve(|| bench.router(handler)).await?;
     // The first request opens the connection.
     once(bench, &server, PATIENT, &Bench::log()).ask().await;
     let log = Bench::log();
-    trickle(
-        &once(bench, &server, PATIENT, &log),
-        bench.pace.uncontended,
-        &log,
-    )
-    .await?;
+    trickle(&once(bench, &server, PATIENT, &log), bench.pace.uncontended, &log).await?;
     server.stop().await;
-    let warm = Window {
-        from: bench.pace.uncontended / 10,
-        to: Duration::MAX,
-    };
+    let warm = Window { from: bench.pace.uncontended / 10, to: Duration::MAX };
     let all = latencies(&log.take(), warm);
     let at = |share| {
         percentile(&all, share).ok_or_else(|| io::Error::other("the service answers nothing"))
@@ -129,31 +118,19 @@ async fn uncontended(bench: &Bench, handler: Handler) -> io::Result<(Duration, D
 /// Those requests march in step, and a count between two instants is wrong by as many as there are. What the server burns
 /// is even: the share of a CPU that it gets, over what an answer costs of it, is the same rate without the error.
 async fn capacity(bench: &Bench, handler: Handler, level: usize) -> io::Result<(f64, Duration)> {
-    let server = bench.serve(bench.router(handler)).await?;
+    let server = bench.serve(|| bench.router(handler)).await?;
     let log = Bench::log();
     let end = bench.pace.capacity;
     let client = once(bench, &server, PATIENT, &log);
     let before = Burnt::now();
     let ((), share) = tokio::join!(
         saturate(&client, level, end, &log),
-        share(
-            Window {
-                from: end / 5,
-                to: end
-            },
-            &log
-        )
+        share(Window { from: end / 5, to: end }, &log)
     );
     let burnt = Burnt::now().since(before);
     server.stop().await;
-    let answered = Counts::within(
-        &log.take(),
-        Window {
-            from: Duration::ZERO,
-            to: Duration::MAX,
-        },
-    )
-    .answered;
+    let answered =
+        Counts::within(&log.take(), Window { from: Duration::ZERO, to: Duration::MAX }).answered;
     if cpu::CLOCKS {
         let service = burnt.server / answered.max(1);
         Ok((share / service.as_secs_f64().max(f64::EPSILON), service))
@@ -172,13 +149,10 @@ async fn share(window: Window, log: &Log) -> f64 {
 
 /// CPU time of the server for a refusal, on a few connections kept alive, by a gate that somebody holds full.
 async fn refusal(bench: &Bench, handler: Handler) -> io::Result<Duration> {
-    let server = bench.serve(room_for_one(bench.router(handler))).await?;
+    let server = bench.serve(|| room_for_one(bench.router(handler))).await?;
     let log = Bench::log();
     let client = once(bench, &server, PATIENT, &log);
-    let holder = Client {
-        target: target(server.address, "/hold"),
-        ..client.clone()
-    };
+    let holder = Client { target: target(server.address, "/hold"), ..client.clone() };
     let holding = tokio::spawn(holder.ask());
     let held = Duration::from_millis(50);
     sleep(held).await;
@@ -191,14 +165,7 @@ async fn refusal(bench: &Bench, handler: Handler) -> io::Result<Duration> {
     holding.abort();
     server.stop().await;
     let refused = |events: &[_]| {
-        Counts::within(
-            events,
-            Window {
-                from: Duration::ZERO,
-                to: Duration::MAX,
-            },
-        )
-        .refused
+        Counts::within(events, Window { from: Duration::ZERO, to: Duration::MAX }).refused
     };
     if refused(&warming) == 0 {
         return Err(io::Error::other("a gate that is held full refuses nothing"));
@@ -217,10 +184,8 @@ async fn best_limit(
     useful: f64,
     seed: u64,
 ) -> io::Result<usize> {
-    let mut limits: Vec<usize> = FACTORS
-        .iter()
-        .map(|factor| (useful * factor).ceil().max(1.0) as usize)
-        .collect();
+    let mut limits: Vec<usize> =
+        FACTORS.iter().map(|factor| (useful * factor).ceil().max(1.0) as usize).collect();
     limits.dedup();
     let mut tried = Vec::new();
     for limit in limits {
@@ -231,16 +196,9 @@ async fn best_limit(
 }
 
 fn pick(tried: &[(usize, f64, Duration)]) -> usize {
-    let most = tried
-        .iter()
-        .map(|(_, goodput, _)| *goodput)
-        .fold(0.0, f64::max);
-    let good = tried
-        .iter()
-        .filter(|(_, goodput, _)| *goodput >= 0.98 * most);
-    good.min_by_key(|(_, _, p99)| *p99)
-        .expect("the best is within 2 % of itself")
-        .0
+    let most = tried.iter().map(|(_, goodput, _)| *goodput).fold(0.0, f64::max);
+    let good = tried.iter().filter(|(_, goodput, _)| *goodput >= 0.98 * most);
+    good.min_by_key(|(_, _, p99)| *p99).expect("the best is within 2 % of itself").0
 }
 
 async fn try_limit(
@@ -251,24 +209,13 @@ async fn try_limit(
     seed: u64,
 ) -> io::Result<(f64, Duration)> {
     let end = bench.pace.candidate;
-    let server = bench
-        .serve(Stack::Tower.wrap(bench.router(handler), limit))
-        .await?;
+    let server = bench.serve(|| Stack::Tower.wrap(bench.router(handler), limit)).await?;
     let log = Bench::log();
     let arrivals = poisson(seed, &[Step { rate, lasts: end }]);
-    pour(
-        &once(bench, &server, bench.pace.deadline, &log),
-        &arrivals,
-        end,
-        &log,
-    )
-    .await?;
+    pour(&once(bench, &server, bench.pace.deadline, &log), &arrivals, end, &log).await?;
     let events = log.take();
     server.stop().await;
-    let window = Window {
-        from: end / 3,
-        to: end,
-    };
+    let window = Window { from: end / 3, to: end };
     let answered = latencies(&events, window);
     Ok((
         answered.len() as f64 / window.seconds(),
@@ -283,12 +230,8 @@ mod tests {
     #[test]
     fn the_best_limit_is_the_quickest_of_those_that_lose_nothing() {
         let ms = Duration::from_millis;
-        let tried = [
-            (8, 180.0, ms(50)),
-            (16, 249.0, ms(80)),
-            (24, 250.0, ms(110)),
-            (64, 251.0, ms(260)),
-        ];
+        let tried =
+            [(8, 180.0, ms(50)), (16, 249.0, ms(80)), (24, 250.0, ms(110)), (64, 251.0, ms(260))];
         assert_eq!(pick(&tried), 16);
     }
 

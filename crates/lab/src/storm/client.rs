@@ -62,15 +62,11 @@ impl Client {
 
 /// The address of `path` at a server.
 pub(super) fn target(address: SocketAddr, path: &str) -> Uri {
-    format!("http://{address}{path}")
-        .parse()
-        .expect("an address and a path make a URI")
+    format!("http://{address}{path}").parse().expect("an address and a path make a URI")
 }
 
 fn request(target: &Uri) -> Request<Full<Bytes>> {
-    Request::get(target.clone())
-        .body(Full::default())
-        .expect("a URI makes a request")
+    Request::get(target.clone()).body(Full::default()).expect("a URI makes a request")
 }
 
 /// A service that makes one attempt a call, with a time limit, and notes what came of it. It stands where a hyper client
@@ -84,11 +80,7 @@ pub(super) struct Attempts {
 
 impl Attempts {
     pub(super) fn new(pool: Pool, patience: Duration, log: Arc<Log>) -> Self {
-        Self {
-            pool,
-            patience,
-            log,
-        }
+        Self { pool, patience, log }
     }
 
     async fn once(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, BoxError> {
@@ -133,17 +125,12 @@ fn of_status(status: StatusCode) -> Option<What> {
 }
 
 fn to_origin_form(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
-    if let Some(host) = request
-        .uri()
-        .authority()
-        .and_then(|authority| authority.as_str().parse().ok())
+    if let Some(host) =
+        request.uri().authority().and_then(|authority| authority.as_str().parse().ok())
     {
         request.headers_mut().insert(HOST, host);
     }
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().expect("a path of a URI is a URI");
     request
 }
@@ -158,10 +145,7 @@ struct Fate {
 impl Fate {
     fn of_sent(log: Arc<Log>) -> Self {
         log.note(What::Sent);
-        Self {
-            log,
-            what: Some(What::Late),
-        }
+        Self { log, what: Some(What::Late) }
     }
 
     fn seal(&mut self, what: Option<What>) {

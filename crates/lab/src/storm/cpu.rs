@@ -21,10 +21,7 @@ impl Burnt {
     /// Reads the clocks. To be called on the thread that makes the load.
     pub(super) fn now() -> Self {
         let generator = thread_clock();
-        Self {
-            generator,
-            server: process_clock().saturating_sub(generator),
-        }
+        Self { generator, server: process_clock().saturating_sub(generator) }
     }
 
     pub(super) fn since(self, earlier: Self) -> Self {
@@ -102,11 +99,7 @@ impl Allowed {
         let set = rustix::thread::sched_getaffinity(None);
         Self(set.map_or_else(
             |_| Vec::new(),
-            |set| {
-                (0..rustix::thread::CpuSet::MAX_CPU)
-                    .filter(|&cpu| set.is_set(cpu))
-                    .collect()
-            },
+            |set| (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect(),
         ))
     }
 
@@ -129,11 +122,7 @@ pub(super) fn raise_open_files() -> usize {
     let before = limit.current;
     // Far above what the storm opens, and below what some systems refuse as a soft limit.
     limit.current = Some(limit.maximum.map_or(10_240, |hard| hard.min(10_240))).max(before);
-    let files = if setrlimit(Resource::Nofile, limit).is_ok() {
-        limit.current
-    } else {
-        before
-    };
+    let files = if setrlimit(Resource::Nofile, limit).is_ok() { limit.current } else { before };
     files.map_or(usize::MAX, |files| (files.saturating_sub(100) / 2) as usize)
 }
 

@@ -43,10 +43,7 @@ impl Handler {
             Self::Cpu => get(burn),
             Self::Mix => get(burn_and_wait),
         };
-        Router::new()
-            .route("/work", route)
-            .route("/hold", get(pending::<()>))
-            .with_state(work)
+        Router::new().route("/work", route).route("/hold", get(pending::<()>)).with_state(work)
     }
 }
 
@@ -93,10 +90,7 @@ impl Work {
     }
 
     fn of(turns_per_ms: u64) -> Self {
-        Self {
-            turns_per_ms: turns_per_ms.max(1),
-            factor: AtomicU64::new(1),
-        }
+        Self { turns_per_ms: turns_per_ms.max(1), factor: AtomicU64::new(1) }
     }
 
     /// Makes every millisecond of work take `factor` of them: the brown-out.
@@ -130,10 +124,6 @@ fn clock() -> Duration {
 fn turn(turns: u64) {
     let mut state = 1_u64;
     for turn in 0..turns {
-        state = black_box(
-            state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(turn),
-        );
+        state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(turn));
     }
 }

@@ -37,10 +37,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn starting(start: Instant) -> Self {
-        Self {
-            start,
-            events: Mutex::new(Vec::new()),
-        }
+        Self { start, events: Mutex::new(Vec::new()) }
     }
 
     pub(super) fn note(&self, what: What) {
@@ -49,10 +46,7 @@ impl Log {
 
     pub(super) fn note_at(&self, at: Instant, what: What) {
         let at = at.saturating_duration_since(self.start);
-        self.events
-            .lock()
-            .expect("nobody panics while noting")
-            .push(Event { at, what });
+        self.events.lock().expect("nobody panics while noting").push(Event { at, what });
     }
 
     /// Takes what was noted so far.
@@ -149,10 +143,7 @@ mod tests {
     use super::*;
 
     fn event(ms: u64, what: What) -> Event {
-        Event {
-            at: Duration::from_millis(ms),
-            what,
-        }
+        Event { at: Duration::from_millis(ms), what }
     }
 
     #[test]
@@ -161,19 +152,13 @@ mod tests {
         assert_eq!(percentile(&values, 0.50), Some(Duration::from_millis(50)));
         assert_eq!(percentile(&values, 0.99), Some(Duration::from_millis(99)));
         assert_eq!(percentile(&values, 1.0), Some(Duration::from_millis(100)));
-        assert_eq!(
-            percentile(&values[..1], 0.99),
-            Some(Duration::from_millis(1))
-        );
+        assert_eq!(percentile(&values[..1], 0.99), Some(Duration::from_millis(1)));
         assert_eq!(percentile(&[], 0.5), None);
     }
 
     #[test]
     fn a_window_holds_its_start_and_not_its_end() {
-        let window = Window {
-            from: Duration::from_millis(10),
-            to: Duration::from_millis(20),
-        };
+        let window = Window { from: Duration::from_millis(10), to: Duration::from_millis(20) };
         let events = [9, 10, 19, 20].map(|ms| event(ms, What::Offered));
         assert_eq!(Counts::within(&events, window).offered, 2);
     }
@@ -187,16 +172,9 @@ mod tests {
             event(250, What::Answered(latency)),
             event(600, What::Late),
         ];
-        let buckets = timeline(
-            &events,
-            Duration::from_millis(250),
-            Duration::from_millis(700),
-        );
+        let buckets = timeline(&events, Duration::from_millis(250), Duration::from_millis(700));
         assert_eq!(buckets.len(), 2);
-        assert_eq!(
-            (buckets[0].offered, buckets[0].sent, buckets[1].answered),
-            (1, 1, 1)
-        );
+        assert_eq!((buckets[0].offered, buckets[0].sent, buckets[1].answered), (1, 1, 1));
         assert_eq!(buckets.iter().map(|bucket| bucket.late).sum::<u32>(), 0);
     }
 }

@@ -67,20 +67,13 @@ impl Pace {
     /// When a FIFO that refuses nothing is past the deadline: it grows by N − 1 seconds a second, and what was admitted just
     /// before that is answered one deadline later. And a little more.
     fn settle(&self, load: f64) -> Duration {
-        let wait = if load > 1.0 {
-            load / (load - 1.0) * 1.05
-        } else {
-            1.0
-        };
+        let wait = if load > 1.0 { load / (load - 1.0) * 1.05 } else { 1.0 };
         self.deadline.mul_f64(wait)
     }
 
     /// The rates of a scenario for a service of this capacity.
     pub(super) fn steps(&self, scenario: Scenario, capacity: f64) -> Vec<Step> {
-        let step = |load: f64, lasts| Step {
-            rate: load * capacity,
-            lasts,
-        };
+        let step = |load: f64, lasts| Step { rate: load * capacity, lasts };
         match scenario {
             Scenario::BrownOut => vec![step(BASE, self.end(scenario))],
             steady => vec![
@@ -92,10 +85,8 @@ impl Pace {
 
     /// When the work is slow.
     pub(super) fn slow(&self, scenario: Scenario) -> Option<Window> {
-        (scenario == Scenario::BrownOut).then(|| Window {
-            from: self.before,
-            to: self.before + self.brown_out,
-        })
+        (scenario == Scenario::BrownOut)
+            .then(|| Window { from: self.before, to: self.before + self.brown_out })
     }
 
     /// What is measured: a step that has settled, or everything from the start of the brown-out.
@@ -104,10 +95,7 @@ impl Pace {
             Scenario::BrownOut => self.before,
             steady => self.warm + self.settle(steady.load()),
         };
-        Window {
-            from,
-            to: self.end(scenario),
-        }
+        Window { from, to: self.end(scenario) }
     }
 
     pub(super) fn end(&self, scenario: Scenario) -> Duration {
@@ -134,10 +122,8 @@ mod tests {
     #[test]
     fn four_stacks_fit_in_five_minutes_and_in_one() {
         for (pace, most) in [(Pace::full(), 250), (Pace::quick(), 50)] {
-            let steady: Duration = Scenario::value_variants()[..5]
-                .iter()
-                .map(|&scenario| pace.end(scenario))
-                .sum();
+            let steady: Duration =
+                Scenario::value_variants()[..5].iter().map(|&scenario| pace.end(scenario)).sum();
             assert!((steady * 2 + pace.end(Scenario::BrownOut)) * 4 < Duration::from_secs(most));
         }
     }

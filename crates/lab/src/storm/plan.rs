@@ -76,14 +76,7 @@ impl Scenario {
 
 impl ValueEnum for Scenario {
     fn value_variants<'a>() -> &'a [Self] {
-        &[
-            Self::Half,
-            Self::One,
-            Self::Two,
-            Self::Five,
-            Self::Ten,
-            Self::BrownOut,
-        ]
+        &[Self::Half, Self::One, Self::Two, Self::Five, Self::Ten, Self::BrownOut]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -105,17 +98,11 @@ pub(super) fn entries(options: &Options) -> Result<Vec<Entry>, String> {
     let entries: Vec<Entry> = chosen(&options.handler)
         .into_iter()
         .flat_map(|handler| {
-            chosen(&options.scenario)
-                .into_iter()
-                .map(move |scenario| (handler, scenario))
+            chosen(&options.scenario).into_iter().map(move |scenario| (handler, scenario))
         })
         .filter(|pair| *pair != (Handler::Cpu, Scenario::BrownOut))
         .flat_map(|(handler, scenario)| {
-            stacks.iter().map(move |&stack| Entry {
-                handler,
-                scenario,
-                stack,
-            })
+            stacks.iter().map(move |&stack| Entry { handler, scenario, stack })
         })
         .collect();
     if entries.is_empty() {
@@ -125,11 +112,7 @@ pub(super) fn entries(options: &Options) -> Result<Vec<Entry>, String> {
 }
 
 fn chosen<T: ValueEnum + Ord>(asked: &[T]) -> Vec<T> {
-    let mut chosen = if asked.is_empty() {
-        T::value_variants().to_vec()
-    } else {
-        asked.to_vec()
-    };
+    let mut chosen = if asked.is_empty() { T::value_variants().to_vec() } else { asked.to_vec() };
     chosen.sort_unstable();
     chosen.dedup();
     chosen
@@ -141,14 +124,7 @@ mod tests {
 
     fn options(handler: &[Handler], scenario: &[Scenario]) -> Options {
         let (handler, scenario) = (handler.to_vec(), scenario.to_vec());
-        Options {
-            quick: true,
-            handler,
-            stack: vec![],
-            scenario,
-            out: PathBuf::new(),
-            seed: 1,
-        }
+        Options { quick: true, handler, stack: vec![], scenario, out: PathBuf::new(), seed: 1 }
     }
 
     #[test]
@@ -160,10 +136,7 @@ mod tests {
     #[test]
     fn a_choice_made_twice_is_run_once() {
         let twice = options(&[Handler::Mix, Handler::Mix], &[Scenario::Two]);
-        assert_eq!(
-            entries(&twice).unwrap().len(),
-            Stack::value_variants().len()
-        );
+        assert_eq!(entries(&twice).unwrap().len(), Stack::value_variants().len());
     }
 
     #[test]

@@ -24,11 +24,7 @@ impl Pool {
     /// At most `cap` connections at once; who finds none fails.
     pub(super) fn new(address: SocketAddr, cap: usize) -> Self {
         let room = Arc::new(Semaphore::new(cap.min(Semaphore::MAX_PERMITS)));
-        Self {
-            address,
-            idle: Arc::default(),
-            room,
-        }
+        Self { address, idle: Arc::default(), room }
     }
 
     /// Sends the request, whose target is in origin form, and reads the whole answer. Dropped before that, it closes the
@@ -38,16 +34,9 @@ impl Pool {
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Full<Bytes>>, BoxError> {
         let mut connection = self.connection().await?;
-        let (head, body) = connection
-            .requests
-            .send_request(request)
-            .await?
-            .into_parts();
+        let (head, body) = connection.requests.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        self.idle
-            .lock()
-            .expect("nobody panics holding it")
-            .push(connection);
+        self.idle.lock().expect("nobody panics holding it").push(connection);
         Ok(Response::from_parts(head, Full::new(body)))
     }
 
@@ -80,11 +69,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         let (requests, driver) = handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(async move { _ = driver.await });
-        Ok(Self {
-            requests,
-            driver,
-            _room: room,
-        })
+        Ok(Self { requests, driver, _room: room })
     }
 }
 

@@ -22,20 +22,15 @@ impl Progress {
     /// Starts with nothing done of what takes so long.
     pub(super) fn start(whole: Duration) -> Self {
         let bars = MultiProgress::new();
-        let whole = bars.add(ProgressBar::new(millis(whole)).with_style(style(
-            "{prefix} {bar:40.cyan/blue} {elapsed} so far, {eta} left",
-        )));
+        let whole = bars.add(
+            ProgressBar::new(millis(whole))
+                .with_style(style("{prefix} {bar:40.cyan/blue} {elapsed} so far, {eta} left")),
+        );
         let stage =
             bars.add(ProgressBar::new(1).with_style(style("{prefix} {bar:40.green/blue} {msg}")));
         whole.set_prefix("storm");
         stage.set_prefix("  now");
-        Self {
-            bars,
-            whole,
-            stage,
-            done: 0,
-            ticking: None,
-        }
+        Self { bars, whole, stage, done: 0, ticking: None }
     }
 
     /// Goes on to the next stage, which takes so long.
@@ -83,9 +78,7 @@ async fn tick(whole: ProgressBar, stage: ProgressBar) {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template)
-        .expect("the template is fixed")
-        .progress_chars("━╸─")
+    ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("━╸─")
 }
 
 fn millis(time: Duration) -> u64 {

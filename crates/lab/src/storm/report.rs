@@ -20,10 +20,7 @@ pub(super) fn prepare(out: &Path) -> Result<(), String> {
 /// Writes the report and says where its page is.
 pub(super) fn write(out: &Path, findings: &Findings) -> io::Result<PathBuf> {
     let runs: Vec<&Run> = findings.trials.iter().map(|trial| &trial.run).collect();
-    fs::write(
-        out.join("report.json"),
-        serde_json::to_string_pretty(&runs)?,
-    )?;
+    fs::write(out.join("report.json"), serde_json::to_string_pretty(&runs)?)?;
     let page = out.join("report.html");
     fs::write(&page, page::page(findings))?;
     Ok(page)

@@ -90,17 +90,14 @@ pub(super) const SMOOTH: usize = 4;
 /// How long after the first of these buckets goodput was back: 95 % of what was due over [`SMOOTH`] buckets, and 90 % from
 /// there to the end.
 pub(super) fn recovery(after: &[Counts], bucket: Duration) -> Option<f64> {
-    let back = after
-        .windows(SMOOTH)
-        .enumerate()
-        .position(|(start, first)| {
-            let holds = |buckets: &[Counts], share: f64| {
-                let sum = |of: fn(&Counts) -> u32| buckets.iter().map(of).sum::<u32>();
-                f64::from(sum(|bucket| bucket.answered))
-                    >= share * f64::from(sum(|bucket| bucket.offered))
-            };
-            holds(first, 0.95) && holds(&after[start..], 0.90)
-        })?;
+    let back = after.windows(SMOOTH).enumerate().position(|(start, first)| {
+        let holds = |buckets: &[Counts], share: f64| {
+            let sum = |of: fn(&Counts) -> u32| buckets.iter().map(of).sum::<u32>();
+            f64::from(sum(|bucket| bucket.answered))
+                >= share * f64::from(sum(|bucket| bucket.offered))
+        };
+        holds(first, 0.95) && holds(&after[start..], 0.90)
+    })?;
     Some(rounded(back as f64 * bucket.as_secs_f64()))
 }
 
@@ -130,10 +127,7 @@ mod tests {
         uncontended_p99: Duration::from_millis(6),
         tower_limit: None,
     };
-    const SECOND: Window = Window {
-        from: Duration::ZERO,
-        to: Duration::from_secs(1),
-    };
+    const SECOND: Window = Window { from: Duration::ZERO, to: Duration::from_secs(1) };
 
     fn close(a: f64, b: f64) -> bool {
         (a - b).abs() < 1e-9
@@ -155,10 +149,7 @@ mod tests {
 
     #[test]
     fn a_brown_out_lowers_what_is_possible_for_its_share_of_the_time() {
-        let slow = Window {
-            from: Duration::ZERO,
-            to: Duration::from_millis(500),
-        };
+        let slow = Window { from: Duration::ZERO, to: Duration::from_millis(500) };
         let possible = best_possible(160.0, &CALIBRATION, SECOND, Some(slow));
         let dark = 25.0 * ceiling(160.0 / 25.0, 0.002 / 8.0);
         assert!(close(possible, (dark + 160.0) / 2.0));
@@ -167,11 +158,7 @@ mod tests {
     fn buckets(answered: &[u32]) -> Vec<Counts> {
         answered
             .iter()
-            .map(|&answered| Counts {
-                offered: 40,
-                answered,
-                ..Counts::default()
-            })
+            .map(|&answered| Counts { offered: 40, answered, ..Counts::default() })
             .collect()
     }
 
@@ -182,19 +169,13 @@ mod tests {
     #[test]
     fn recovery_is_the_first_second_that_is_good_and_stays_good() {
         assert_eq!(back(&[40; 12]), Some(0.0));
-        assert_eq!(
-            back(&[0, 0, 0, 0, 38, 38, 38, 38, 40, 40, 40, 40]),
-            Some(1.0)
-        );
+        assert_eq!(back(&[0, 0, 0, 0, 38, 38, 38, 38, 40, 40, 40, 40]), Some(1.0));
     }
 
     #[test]
     fn a_good_second_that_does_not_last_is_no_recovery() {
         assert_eq!(back(&[40, 40, 40, 40, 0, 0, 0, 0, 0, 0, 0, 0]), None);
-        assert_eq!(
-            back(&[40, 40, 40, 40, 0, 0, 0, 0, 40, 40, 40, 40]),
-            Some(2.0)
-        );
+        assert_eq!(back(&[40, 40, 40, 40, 0, 0, 0, 0, 40, 40, 40, 40]), Some(2.0));
     }
 
     #[test]
@@ -204,11 +185,7 @@ mod tests {
     }
 
     fn run(events: &[Event]) -> Run {
-        let entry = Entry {
-            handler: Handler::Cpu,
-            scenario: Scenario::Two,
-            stack: Stack::Bare,
-        };
+        let entry = Entry { handler: Handler::Cpu, scenario: Scenario::Two, stack: Stack::Bare };
         Run::of(entry, &CALIBRATION, events, SECOND, None)
     }
 
@@ -220,16 +197,10 @@ mod tests {
         events.extend(vec![event(What::Sent); 400]);
         events.extend(vec![event(What::Refused); 201]);
         events.extend(vec![event(What::Answered(Duration::from_millis(12))); 199]);
-        events.push(Event {
-            at: Duration::from_secs(2),
-            what: What::Refused,
-        });
+        events.push(Event { at: Duration::from_secs(2), what: What::Refused });
         let run = run(&events);
         assert_eq!((run.offered, run.goodput, run.shed), (400.0, 199.0, 201.0));
-        assert_eq!(
-            (run.p50_ms, run.p99_over_uncontended),
-            (Some(12.0), Some(2.0))
-        );
+        assert_eq!((run.p50_ms, run.p99_over_uncontended), (Some(12.0), Some(2.0)));
         assert_eq!(run.attempts_per_request, 1.0);
         assert!((run.goodput_over_ceiling - 199.0 / (200.0 * (1.0 - 0.004) / 0.998)).abs() < 1e-3);
     }

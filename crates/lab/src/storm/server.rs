@@ -20,8 +20,12 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves the router from one worker thread, on a CPU of its own where there is one.
-    pub(super) async fn start(router: Router, allowed: &Allowed) -> io::Result<Self> {
+    /// Serves a router from one worker thread, on a CPU of its own where there is one. The router is made in the runtime that
+    /// will run it, so that layers that count its workers count one.
+    pub(super) async fn start(
+        router: impl FnOnce() -> Router,
+        allowed: &Allowed,
+    ) -> io::Result<Self> {
         let (stopping, stopped) = mpsc::unbounded_channel();
         let allowed = allowed.clone();
         let runtime = Builder::new_multi_thread()
@@ -31,6 +35,10 @@ impl Server {
             .on_thread_stop(move || _ = stopping.send(()))
             .enable_all()
             .build()?;
+        let router = {
+            let _entered = runtime.enter();
+            router()
+        };
         let mut server = Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             runtime: Some(runtime),
@@ -42,10 +50,8 @@ impl Server {
 
     async fn listen(&self, router: Router) -> io::Result<SocketAddr> {
         let runtime = self.runtime.as_ref().expect("it has not been stopped");
-        let bound = runtime
-            .spawn(TcpListener::bind(self.address))
-            .await
-            .map_err(io::Error::other)??;
+        let bound =
+            runtime.spawn(TcpListener::bind(self.address)).await.map_err(io::Error::other)??;
         let address = bound.local_addr()?;
         let listener = bound.tap_io(|stream| _ = stream.set_nodelay(true));
         runtime.spawn(async move { axum::serve(listener, router).await });

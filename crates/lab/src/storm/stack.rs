@@ -9,7 +9,8 @@ use clap::builder::PossibleValue;
 use std::time::Duration;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{Layer, ServiceBuilder, ServiceExt};
+use tower_backpressure::{AdmissionLayer, QueueBounds, RetryLayer};
 
 /// A stack of layers on the server, and the temper of its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,14 +26,7 @@ pub(super) enum Stack {
 }
 
 impl Stack {
-    const ALL: [Self; 4] = [
-        Self::Bare,
-        Self::Tower,
-        Self::Backpressure,
-        Self::BackpressureClient,
-    ];
-    /// How many of them are there to be run.
-    const BUILT: usize = 2;
+    const ALL: [Self; 4] = [Self::Bare, Self::Tower, Self::Backpressure, Self::BackpressureClient];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -82,7 +76,7 @@ impl Stack {
 
 impl ValueEnum for Stack {
     fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL[..Self::BUILT]
+        &Self::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -92,16 +86,14 @@ impl ValueEnum for Stack {
 
 /// The service behind a gate with room for one, whose refusals are those whose price is measured.
 pub(super) fn room_for_one(router: Router) -> Router {
-    limited_by_tower(router, 1)
+    router.layer(AdmissionLayer::fixed("storm", 1).queue(QueueBounds::NONE))
 }
 
 /// One limit for all connections, the error turned into the answer a refused client expects.
 fn limited_by_tower(router: Router, limit: usize) -> Router {
     router.layer(
         ServiceBuilder::new()
-            .layer(HandleErrorLayer::new(|_| async {
-                StatusCode::SERVICE_UNAVAILABLE
-            }))
+            .layer(HandleErrorLayer::new(|_| async { StatusCode::SERVICE_UNAVAILABLE }))
             .layer(LoadShedLayer::new())
             .layer(GlobalConcurrencyLimitLayer::new(limit)),
     )
@@ -109,12 +101,11 @@ fn limited_by_tower(router: Router, limit: usize) -> Router {
 
 /// The service behind our admission layer.
 fn admitted(router: Router) -> Router {
-    router
+    router.layer(AdmissionLayer::adaptive("storm"))
 }
 
-/// The attempts behind our retry layer.
-fn retried(attempts: Attempts, _deadline: Duration) -> Layered {
-    attempts
-        .map_response(|response| response.status())
-        .boxed_clone()
+/// The attempts behind our retry layer. One layer for all users of a run, who share its budget.
+fn retried(attempts: Attempts, deadline: Duration) -> Layered {
+    let retry = RetryLayer::new().deadline(deadline);
+    retry.layer(attempts).map_response(|response| response.status()).boxed_clone()
 }

@@ -19,11 +19,8 @@ pub(super) fn render(findings: &Findings) -> String {
     let mut text = String::new();
     for calibration in &findings.calibrations {
         let handler = calibration.handler;
-        let trials: Vec<&Trial> = findings
-            .trials
-            .iter()
-            .filter(|trial| trial.entry.handler == handler)
-            .collect();
+        let trials: Vec<&Trial> =
+            findings.trials.iter().filter(|trial| trial.entry.handler == handler).collect();
         if !trials.is_empty() {
             part(&mut text, handler, calibration, &trials);
         }
@@ -36,9 +33,7 @@ pub(super) fn render(findings: &Findings) -> String {
 
 fn part(text: &mut String, handler: Handler, calibration: &Calibration, trials: &[&Trial]) {
     let rows = trials.iter().fold(String::new(), |mut rows, trial| {
-        let first = trials
-            .iter()
-            .find(|other| other.entry.scenario == trial.entry.scenario);
+        let first = trials.iter().find(|other| other.entry.scenario == trial.entry.scenario);
         let heads = first.is_some_and(|first| std::ptr::eq(*first, *trial));
         rows.push_str(&row(trial, calibration.capacity, heads));
         rows
@@ -95,9 +90,9 @@ pub(super) fn line(trial: &Trial) -> String {
 
 /// One line about what a handler can do.
 pub(super) fn calibration(found: &Calibration) -> String {
-    let limit = found.tower_limit.map_or_else(String::new, |limit| {
-        format!(", best limit for tower {limit}")
-    });
+    let limit = found
+        .tower_limit
+        .map_or_else(String::new, |limit| format!(", best limit for tower {limit}"));
     format!(
         "{}: C = {:.1}/s, uncontended p50 {:.1} ms and p99 {:.1} ms, a refusal {:.1} µs of {:.2} ms (r = {:.2} %){limit}",
         found.handler.name(),
@@ -120,11 +115,7 @@ pub(super) fn notes(findings: &Findings) -> Vec<String> {
         most(|trial| trial.generator_cpu) * 100.0,
         if findings.apart { "a CPU of its own" } else { "the one CPU it shares with the server" },
     ));
-    let least = findings
-        .calibrations
-        .iter()
-        .map(Calibration::cpu_at_capacity)
-        .fold(1.0, f64::min);
+    let least = findings.calibrations.iter().map(Calibration::cpu_at_capacity).fold(1.0, f64::min);
     if cpu::CLOCKS && least < UNDISTURBED {
         notes.push(format!(
             "Something else was busy on this machine: at capacity the server got only {:.0} % of its CPU. The figures are noisy, and \

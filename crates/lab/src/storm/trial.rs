@@ -38,20 +38,10 @@ pub(super) async fn run(
     calibration: &Calibration,
     seed: u64,
 ) -> io::Result<Trial> {
-    let Entry {
-        scenario,
-        stack,
-        handler,
-    } = entry;
-    let (pace, end, slow) = (
-        &bench.pace,
-        bench.pace.end(scenario),
-        bench.pace.slow(scenario),
-    );
+    let Entry { scenario, stack, handler } = entry;
+    let (pace, end, slow) = (&bench.pace, bench.pace.end(scenario), bench.pace.slow(scenario));
     let limit = calibration.tower_limit.unwrap_or(usize::MAX >> 4);
-    let server = bench
-        .serve(stack.wrap(bench.router(handler), limit))
-        .await?;
+    let server = bench.serve(|| stack.wrap(bench.router(handler), limit)).await?;
     let log = Bench::log();
     let client = client(bench, entry, &server, &log);
     let arrivals = poisson(seed, &pace.steps(scenario, calibration.capacity));
@@ -70,15 +60,7 @@ pub(super) async fn run(
         slow.and_then(|slow| recovery(&timeline[bucket_of(slow.to, pace.bucket)..], pace.bucket));
     let share = |burnt: Duration| burnt.as_secs_f64() / end.as_secs_f64();
     let (generator_cpu, server_cpu) = (share(burnt.generator), share(burnt.server));
-    Ok(Trial {
-        entry,
-        run,
-        timeline,
-        slow,
-        generator_cpu,
-        server_cpu,
-        lag,
-    })
+    Ok(Trial { entry, run, timeline, slow, generator_cpu, server_cpu, lag })
 }
 
 fn client(bench: &Bench, entry: Entry, server: &Server, log: &Arc<Log>) -> Client {
@@ -88,10 +70,7 @@ fn client(bench: &Bench, entry: Entry, server: &Server, log: &Arc<Log>) -> Clien
         Scenario::BrownOut => entry.stack.impatient(attempts, deadline),
         _ => entry.stack.patient(attempts, deadline),
     };
-    Client {
-        target: target(server.address, "/work"),
-        temper,
-    }
+    Client { target: target(server.address, "/work"), temper }
 }
 
 fn bucket_of(at: Duration, bucket: Duration) -> usize {
@@ -114,10 +93,7 @@ impl SlowDown {
             sleep_until(start + slow.to).await;
             slowed.slow_down(1);
         });
-        Self {
-            work: Arc::clone(work),
-            task,
-        }
+        Self { work: Arc::clone(work), task }
     }
 }
 

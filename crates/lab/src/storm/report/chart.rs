@@ -63,12 +63,7 @@ pub(super) struct Point {
 
 impl Point {
     pub(super) fn plain(x: f64, y: f64) -> Self {
-        Self {
-            x,
-            y,
-            text: String::new(),
-            missing: false,
-        }
+        Self { x, y, text: String::new(), missing: false }
     }
 }
 
@@ -80,16 +75,10 @@ impl Chart {
             self.height,
             escaped(&self.title)
         );
-        self.bands
-            .iter()
-            .for_each(|band| self.draw_band(&mut svg, band));
+        self.bands.iter().for_each(|band| self.draw_band(&mut svg, band));
         self.draw_axes(&mut svg);
-        self.areas
-            .iter()
-            .for_each(|area| self.draw_area(&mut svg, area));
-        self.lines
-            .iter()
-            .for_each(|line| self.draw_line(&mut svg, line));
+        self.areas.iter().for_each(|area| self.draw_area(&mut svg, area));
+        self.lines.iter().for_each(|line| self.draw_line(&mut svg, line));
         self.draw_labels(&mut svg);
         svg.push_str("</svg>");
         svg
@@ -175,10 +164,8 @@ impl Chart {
     fn draw_area(&self, svg: &mut String, area: &Area) {
         let upper = area.edges.iter().map(|&(x, _, upper)| (x, upper));
         let lower = area.edges.iter().rev().map(|&(x, lower, _)| (x, lower));
-        let outline: Vec<String> = upper
-            .chain(lower)
-            .map(|(x, y)| format!("{:.1},{:.1}", self.x(x), self.y(y)))
-            .collect();
+        let outline: Vec<String> =
+            upper.chain(lower).map(|(x, y)| format!("{:.1},{:.1}", self.x(x), self.y(y))).collect();
         put(
             svg,
             format_args!(
@@ -191,21 +178,14 @@ impl Chart {
 
     fn draw_line(&self, svg: &mut String, line: &Line) {
         let there = line.points.iter().filter(|point| !point.missing);
-        let path: Vec<String> = there
-            .map(|point| format!("{:.1},{:.1}", self.x(point.x), self.y(point.y)))
-            .collect();
+        let path: Vec<String> =
+            there.map(|point| format!("{:.1},{:.1}", self.x(point.x), self.y(point.y))).collect();
         put(
             svg,
-            format_args!(
-                r#"<polyline class="line {}" points="{}"/>"#,
-                line.class,
-                path.join(" ")
-            ),
+            format_args!(r#"<polyline class="line {}" points="{}"/>"#, line.class, path.join(" ")),
         );
         if line.marked {
-            line.points
-                .iter()
-                .for_each(|point| self.draw_mark(svg, line.class, point));
+            line.points.iter().for_each(|point| self.draw_mark(svg, line.class, point));
         }
     }
 
@@ -241,9 +221,8 @@ impl Chart {
             .collect();
         labels.sort_by(|a, b| a.0.total_cmp(&b.0));
         let wanted: Vec<f64> = labels.iter().map(|(y, _)| *y).collect();
-        for (y, (_, line)) in spread(&wanted, LABEL_GAP, self.height - BOTTOM)
-            .into_iter()
-            .zip(labels)
+        for (y, (_, line)) in
+            spread(&wanted, LABEL_GAP, self.height - BOTTOM).into_iter().zip(labels)
         {
             let x = self.width - self.right + 10.0;
             put(
@@ -284,10 +263,7 @@ mod tests {
     #[test]
     fn labels_that_would_overlap_are_moved_apart_and_stay_in_the_chart() {
         assert_eq!(spread(&[10.0, 10.0, 50.0], 16.0, 100.0), [10.0, 26.0, 50.0]);
-        assert_eq!(
-            spread(&[98.0, 99.0, 100.0], 16.0, 100.0),
-            [68.0, 84.0, 100.0]
-        );
+        assert_eq!(spread(&[98.0, 99.0, 100.0], 16.0, 100.0), [68.0, 84.0, 100.0]);
     }
 
     #[test]

@@ -15,15 +15,10 @@ const TEMPLATE: &str = include_str!("page.html");
 
 /// The whole page, in one piece.
 pub(super) fn page(findings: &Findings) -> String {
-    let notes: String = table::notes(findings)
-        .iter()
-        .map(|note| format!("<li>{}</li>", escaped(note)))
-        .collect();
-    let handlers: String = findings
-        .calibrations
-        .iter()
-        .map(|calibration| handler(findings, calibration))
-        .collect();
+    let notes: String =
+        table::notes(findings).iter().map(|note| format!("<li>{}</li>", escaped(note))).collect();
+    let handlers: String =
+        findings.calibrations.iter().map(|calibration| handler(findings, calibration)).collect();
     TEMPLATE
         .replace("{{headline}}", &escaped(&headline(findings)))
         .replace("{{legend}}", &legend(findings))
@@ -35,10 +30,7 @@ pub(super) fn page(findings: &Findings) -> String {
 
 /// The hardest load there was, in one sentence.
 fn headline(findings: &Findings) -> String {
-    let steady = findings
-        .trials
-        .iter()
-        .filter(|trial| trial.entry.scenario != Scenario::BrownOut);
+    let steady = findings.trials.iter().filter(|trial| trial.entry.scenario != Scenario::BrownOut);
     let Some(hardest) = steady.max_by_key(|trial| (trial.entry.scenario, trial.entry.handler))
     else {
         return "A service through a brown-out".into();
@@ -48,19 +40,10 @@ fn headline(findings: &Findings) -> String {
             == (hardest.entry.scenario, hardest.entry.handler)
     });
     let shares: Vec<String> = beside
-        .map(|trial| {
-            format!(
-                "{} {}",
-                trial.run.stack,
-                percent(trial.run.goodput_over_ceiling)
-            )
-        })
+        .map(|trial| format!("{} {}", trial.run.stack, percent(trial.run.goodput_over_ceiling)))
         .collect();
     let load = hardest.run.scenario.replace('x', "×");
-    format!(
-        "At {load} its capacity, of what is possible: {}",
-        shares.join(", ")
-    )
+    format!("At {load} its capacity, of what is possible: {}", shares.join(", "))
 }
 
 fn legend(findings: &Findings) -> String {
@@ -76,36 +59,21 @@ fn legend(findings: &Findings) -> String {
 }
 
 fn figure(heading: &str, chart: &Chart) -> String {
-    format!(
-        "<figure><figcaption>{}</figcaption>{}</figure>",
-        escaped(heading),
-        chart.svg()
-    )
+    format!("<figure><figcaption>{}</figcaption>{}</figure>", escaped(heading), chart.svg())
 }
 
 /// The picture of pictures: who comes back from the brown-out, and who does not.
 fn brown_out(findings: &Findings) -> Option<String> {
-    let trials: Vec<&Trial> = findings
-        .trials
-        .iter()
-        .filter(|trial| trial.entry.scenario == Scenario::BrownOut)
-        .collect();
+    let trials: Vec<&Trial> =
+        findings.trials.iter().filter(|trial| trial.entry.scenario == Scenario::BrownOut).collect();
     let calibration = findings.calibrations.iter().find(|calibration| {
-        calibration.handler
-            == trials
-                .first()
-                .map_or(Handler::Mix, |trial| trial.entry.handler)
+        calibration.handler == trials.first().map_or(Handler::Mix, |trial| trial.entry.handler)
     })?;
     let whole = pictures::brown_out(findings, &trials, calibration)?;
     let most = pictures::busiest(findings, &trials);
     let each: String = trials
         .iter()
-        .filter_map(|trial| {
-            Some(figure(
-                &fate(trial),
-                &pictures::attempts(findings, trial, most)?,
-            ))
-        })
+        .filter_map(|trial| Some(figure(&fate(trial), &pictures::attempts(findings, trial, most)?)))
         .collect();
     let seconds = trials.first()?.slow?.seconds();
     Some(format!(
@@ -134,11 +102,9 @@ fn who_came_back(trials: &[&Trial]) -> String {
         (back, lost) if back.is_empty() => {
             format!("The brown-out ends, and {} did not come back", and(&lost))
         }
-        (back, lost) => format!(
-            "The brown-out ends: {} came back, {} did not",
-            and(&back),
-            and(&lost)
-        ),
+        (back, lost) => {
+            format!("The brown-out ends: {} came back, {} did not", and(&back), and(&lost))
+        }
     }
 }
 
@@ -157,29 +123,19 @@ fn fate(trial: &Trial) -> String {
         Some(seconds) => format!("back after {seconds:.1} s"),
         None => "never came back".into(),
     };
-    format!(
-        "{}: {back}, {attempts:.1} attempts a request",
-        trial.run.stack
-    )
+    format!("{}: {back}, {attempts:.1} attempts a request", trial.run.stack)
 }
 
 /// The curves of one handler.
 fn handler(findings: &Findings, calibration: &Calibration) -> String {
-    let curves = Curves {
-        findings,
-        calibration,
-    };
+    let curves = Curves { findings, calibration };
     let (goodput, p99) = (curves.goodput(), curves.p99());
     if goodput.lines.len() < 2 {
         return String::new();
     }
     format!(
         "<section><h2>{}</h2><p>{}</p><div class=\"pair\">{}{}</div></section>",
-        escaped(&format!(
-            "{}: {}",
-            calibration.handler.name(),
-            calibration.handler.describe()
-        )),
+        escaped(&format!("{}: {}", calibration.handler.name(), calibration.handler.describe())),
         escaped(&remark(findings, calibration)),
         figure("Goodput, over capacity", &goodput),
         figure("p99 of good answers", &p99),
@@ -205,16 +161,9 @@ fn remark(findings: &Findings, calibration: &Calibration) -> String {
             .to_owned(),
         Handler::Mix => "The handler waits most of the time, so that a limit can see what is in flight.".to_owned(),
     };
-    for stack in findings
-        .stacks()
-        .into_iter()
-        .filter(|stack| *stack != Stack::Bare)
-    {
+    for stack in findings.stacks().into_iter().filter(|stack| *stack != Stack::Bare) {
         if let Some(trial) = hardest(stack) {
-            let p99 = trial
-                .run
-                .p99_ms
-                .map_or_else(|| "none good".into(), milliseconds);
+            let p99 = trial.run.p99_ms.map_or_else(|| "none good".into(), milliseconds);
             let refused = percent(
                 trial.run.shed / (trial.run.offered * trial.run.attempts_per_request).max(1.0),
             );
@@ -229,20 +178,12 @@ fn remark(findings: &Findings, calibration: &Calibration) -> String {
 }
 
 fn rows(findings: &Findings) -> String {
-    findings
-        .trials
-        .iter()
-        .map(|trial| row(findings, trial))
-        .collect()
+    findings.trials.iter().map(|trial| row(findings, trial)).collect()
 }
 
 fn row(findings: &Findings, trial: &Trial) -> String {
     let run = &trial.run;
-    let before = findings
-        .trials
-        .iter()
-        .take_while(|other| !std::ptr::eq(*other, trial))
-        .last();
+    let before = findings.trials.iter().take_while(|other| !std::ptr::eq(*other, trial)).last();
     let heads = before.is_none_or(|before| {
         (before.entry.scenario, before.entry.handler) != (trial.entry.scenario, trial.entry.handler)
     });
@@ -267,15 +208,9 @@ fn row(findings: &Findings, trial: &Trial) -> String {
         percent(trial.generator_cpu),
         percent(trial.server_cpu),
     ];
-    let cells: String = cells
-        .iter()
-        .map(|cell| format!("<td>{cell}</td>"))
-        .collect();
+    let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
     let (first, name) = if heads {
-        (
-            " class=\"first\"",
-            format!("{} {}", run.handler, run.scenario),
-        )
+        (" class=\"first\"", format!("{} {}", run.handler, run.scenario))
     } else {
         ("", String::new())
     };

@@ -50,25 +50,12 @@ impl Curves<'_> {
             points: self.trials(stack).into_iter().map(&point).collect(),
             marked: true,
         };
-        stacks
-            .map(line)
-            .filter(|line| !line.points.is_empty())
-            .collect()
+        stacks.map(line).filter(|line| !line.points.is_empty()).collect()
     }
 
     fn x_axis() -> Axis {
-        let ticks = [
-            (0.5, "½×"),
-            (1.0, "1×"),
-            (2.0, "2×"),
-            (5.0, "5×"),
-            (10.0, "10×"),
-        ];
-        Axis::log(
-            0.45,
-            11.0,
-            ticks.map(|(value, name)| (value, name.to_owned())).to_vec(),
-        )
+        let ticks = [(0.5, "½×"), (1.0, "1×"), (2.0, "2×"), (5.0, "5×"), (10.0, "10×")];
+        Axis::log(0.45, 11.0, ticks.map(|(value, name)| (value, name.to_owned())).to_vec())
     }
 
     fn chart(title: &str, y: Axis, lines: Vec<Line>) -> Chart {
@@ -90,9 +77,7 @@ impl Curves<'_> {
     pub(super) fn goodput(&self) -> Chart {
         let (capacity, r) = (self.calibration.capacity, self.calibration.r());
         let possible = (0..=60).map(|step| 0.45 * (11.0_f64 / 0.45).powf(f64::from(step) / 60.0));
-        let possible = possible
-            .map(|load| Point::plain(load, ceiling(load, r)))
-            .collect();
+        let possible = possible.map(|load| Point::plain(load, ceiling(load, r))).collect();
         let mut lines = vec![Line {
             class: "ceiling",
             label: "possible".into(),
@@ -110,14 +95,8 @@ impl Curves<'_> {
             ),
             missing: false,
         }));
-        let ticks = [0.0, 0.25, 0.5, 0.75, 1.0]
-            .map(|share| (share, percent(share)))
-            .to_vec();
-        Self::chart(
-            "Goodput over offered load",
-            Axis::linear(0.0, 1.12, ticks),
-            lines,
-        )
+        let ticks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| (share, percent(share))).to_vec();
+        Self::chart("Goodput over offered load", Axis::linear(0.0, 1.12, ticks), lines)
     }
 
     /// The 99th percentile of the good answers over offered load; a cross where there was none.
@@ -171,28 +150,19 @@ pub(super) fn brown_out(
     let asked = BASE * calibration.capacity;
     let dark = calibration.capacity / SLOWER as f64;
     let edge = slow.seconds();
-    let possible = [
-        (from, asked),
-        (0.0, asked),
-        (0.0, dark),
-        (edge, dark),
-        (edge, asked),
-        (to, asked),
-    ];
+    let possible =
+        [(from, asked), (0.0, asked), (0.0, dark), (edge, dark), (edge, asked), (to, asked)];
     let possible = possible.map(|(x, y)| Point::plain(x, y)).to_vec();
-    let mut lines = vec![Line {
-        class: "ceiling",
-        label: "possible".into(),
-        points: possible,
-        marked: false,
-    }];
+    let mut lines =
+        vec![Line { class: "ceiling", label: "possible".into(), points: possible, marked: false }];
     lines.extend(trials.iter().map(|trial| Line {
         class: class(trial.entry.stack),
         label: trial.run.stack.into(),
         points: smoothed(&trial.timeline, |counts| counts.answered, bucket, from),
         marked: false,
     }));
-    let most = lines.iter().flat_map(|line| &line.points).map(|point| point.y).fold(asked, f64::max);
+    let most =
+        lines.iter().flat_map(|line| &line.points).map(|point| point.y).fold(asked, f64::max);
     Some(Chart {
         title: "Goodput over time, through a brown-out".into(),
         width: 1100.0,
@@ -201,11 +171,7 @@ pub(super) fn brown_out(
         x: Axis::linear(from, to, seconds(from, to)),
         x_label: "seconds since the brown-out began".into(),
         y: per_second(most * 1.1),
-        bands: vec![Band {
-            from: 0.0,
-            to: edge,
-            label: format!("work takes {SLOWER}× as long"),
-        }],
+        bands: vec![Band { from: 0.0, to: edge, label: format!("work takes {SLOWER}× as long") }],
         areas: vec![],
         lines,
     })
@@ -218,22 +184,15 @@ pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<
     let from = -slow.from.as_secs_f64();
     let to = from + findings.pace.end(Scenario::BrownOut).as_secs_f64();
     let good = smoothed(&trial.timeline, |counts| counts.answered, bucket, from);
-    let refused = smoothed(
-        &trial.timeline,
-        |counts| counts.answered + counts.refused,
-        bucket,
-        from,
-    );
+    let refused =
+        smoothed(&trial.timeline, |counts| counts.answered + counts.refused, bucket, from);
     let lost = smoothed(
         &trial.timeline,
         |counts| counts.answered + counts.refused + counts.late + counts.broken,
         bucket,
         from,
     );
-    let zero = good
-        .iter()
-        .map(|point| Point::plain(point.x, 0.0))
-        .collect::<Vec<_>>();
+    let zero = good.iter().map(|point| Point::plain(point.x, 0.0)).collect::<Vec<_>>();
     Some(Chart {
         title: format!("What became of the attempts: {}", trial.run.stack),
         width: 540.0,
@@ -242,11 +201,7 @@ pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<
         x: Axis::linear(from, to, seconds(from, to)),
         x_label: "seconds since the brown-out began".into(),
         y: per_second(most),
-        bands: vec![Band {
-            from: 0.0,
-            to: slow.seconds(),
-            label: String::new(),
-        }],
+        bands: vec![Band { from: 0.0, to: slow.seconds(), label: String::new() }],
         areas: vec![
             between(class(trial.entry.stack), &zero, &good),
             between("refused", &good, &refused),
@@ -260,12 +215,7 @@ pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<
 pub(super) fn busiest(findings: &Findings, trials: &[&Trial]) -> f64 {
     let ended = |counts: &Counts| counts.answered + counts.refused + counts.late + counts.broken;
     let points = trials.iter().flat_map(|trial| {
-        smoothed(
-            &trial.timeline,
-            ended,
-            findings.pace.bucket.as_secs_f64(),
-            0.0,
-        )
+        smoothed(&trial.timeline, ended, findings.pace.bucket.as_secs_f64(), 0.0)
     });
     points.map(|point| point.y).fold(1.0, f64::max)
 }
@@ -273,11 +223,7 @@ pub(super) fn busiest(findings: &Findings, trials: &[&Trial]) -> f64 {
 fn between(class: &'static str, lower: &[Point], upper: &[Point]) -> Area {
     Area {
         class,
-        edges: lower
-            .iter()
-            .zip(upper)
-            .map(|(lower, upper)| (lower.x, lower.y, upper.y))
-            .collect(),
+        edges: lower.iter().zip(upper).map(|(lower, upper)| (lower.x, lower.y, upper.y)).collect(),
     }
 }
 
@@ -302,10 +248,7 @@ fn per_second(most: f64) -> Axis {
     Axis::linear(
         0.0,
         most,
-        round_steps(most)
-            .into_iter()
-            .map(|rate| (rate, format!("{rate:.0}/s")))
-            .collect(),
+        round_steps(most).into_iter().map(|rate| (rate, format!("{rate:.0}/s"))).collect(),
     )
 }
 

@@ -12,31 +12,17 @@ pub(super) struct Axis {
 
 impl Axis {
     pub(super) fn linear(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
-        Self {
-            from,
-            to,
-            log: false,
-            ticks,
-        }
+        Self { from, to, log: false, ticks }
     }
 
     pub(super) fn log(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
-        Self {
-            from,
-            to,
-            log: true,
-            ticks,
-        }
+        Self { from, to, log: true, ticks }
     }
 
     /// The share of the axis at which a value stands; values beyond an end stand at it.
     pub(super) fn place(&self, value: f64) -> f64 {
         let bend = |value: f64| {
-            if self.log {
-                value.max(f64::MIN_POSITIVE).ln()
-            } else {
-                value
-            }
+            if self.log { value.max(f64::MIN_POSITIVE).ln() } else { value }
         };
         ((bend(value) - bend(self.from)) / (bend(self.to) - bend(self.from))).clamp(0.0, 1.0)
     }
@@ -51,9 +37,7 @@ pub(super) fn round_steps(most: f64) -> Vec<f64> {
         .map(|round| round * power)
         .find(|&step| step >= rough);
     let step = step.unwrap_or(rough);
-    (0..=(most / step) as usize)
-        .map(|count| count as f64 * step)
-        .collect()
+    (0..=(most / step) as usize).map(|count| count as f64 * step).collect()
 }
 
 /// 1, 2 and 5 of every power of ten between two values.

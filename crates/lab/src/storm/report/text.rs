@@ -2,18 +2,17 @@
 
 /// Text that stays text inside an element or a quoted attribute.
 pub(super) fn escaped(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut safe, letter| {
-            match letter {
-                '&' => safe.push_str("&amp;"),
-                '<' => safe.push_str("&lt;"),
-                '>' => safe.push_str("&gt;"),
-                '"' => safe.push_str("&quot;"),
-                '\'' => safe.push_str("&#39;"),
-                other => safe.push(other),
-            }
-            safe
-        })
+    text.chars().fold(String::with_capacity(text.len()), |mut safe, letter| {
+        match letter {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+        safe
+    })
 }
 
 /// A share in percent.
@@ -46,9 +45,6 @@ mod tests {
 
     #[test]
     fn milliseconds_keep_two_digits() {
-        assert_eq!(
-            [5.25, 87.4, 1250.0].map(milliseconds),
-            ["5.2 ms", "87 ms", "1.2 s"]
-        );
+        assert_eq!([5.25, 87.4, 1250.0].map(milliseconds), ["5.2 ms", "87 ms", "1.2 s"]);
     }
 }
