@@ -39,8 +39,8 @@ impl Bench {
         handler.router(Arc::clone(&self.work))
     }
 
-    pub(super) async fn serve(&self, build: impl FnOnce() -> Router) -> io::Result<Server> {
-        Server::start(build, &self.allowed).await
+    pub(super) async fn serve(&self, router: impl FnOnce() -> Router) -> io::Result<Server> {
+        Server::start(router, &self.allowed).await
     }
 
     pub(super) fn attempts(&self, server: &Server, patience: Duration, log: &Arc<Log>) -> Attempts {

@@ -20,10 +20,10 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Serves a router from one worker thread, on a CPU of its own where there is one. The router is built as an
-    /// application builds it: inside its runtime.
+    /// Serves a router from one worker thread, on a CPU of its own where there is one. The router is made in the runtime that
+    /// will run it, so that layers that count its workers count one.
     pub(super) async fn start(
-        build: impl FnOnce() -> Router,
+        router: impl FnOnce() -> Router,
         allowed: &Allowed,
     ) -> io::Result<Self> {
         let (stopping, stopped) = mpsc::unbounded_channel();
@@ -36,8 +36,8 @@ impl Server {
             .enable_all()
             .build()?;
         let router = {
-            let _inside = runtime.enter();
-            build()
+            let _entered = runtime.enter();
+            router()
         };
         let mut server = Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

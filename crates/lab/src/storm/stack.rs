@@ -26,6 +26,8 @@ pub(super) enum Stack {
 }
 
 impl Stack {
+    const ALL: [Self; 4] = [Self::Bare, Self::Tower, Self::Backpressure, Self::BackpressureClient];
+
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
@@ -74,7 +76,7 @@ impl Stack {
 
 impl ValueEnum for Stack {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Bare, Self::Tower, Self::Backpressure, Self::BackpressureClient]
+        &Self::ALL
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -102,11 +104,8 @@ fn admitted(router: Router) -> Router {
     router.layer(AdmissionLayer::adaptive("storm"))
 }
 
-/// The attempts behind our retry layer.
+/// The attempts behind our retry layer. One layer for all users of a run, who share its budget.
 fn retried(attempts: Attempts, deadline: Duration) -> Layered {
-    RetryLayer::new()
-        .deadline(deadline)
-        .layer(attempts)
-        .map_response(|response| response.status())
-        .boxed_clone()
+    let retry = RetryLayer::new().deadline(deadline);
+    retry.layer(attempts).map_response(|response| response.status()).boxed_clone()
 }
