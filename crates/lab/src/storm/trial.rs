@@ -31,6 +31,9 @@ pub(super) struct Trial {
     pub(super) lag: Duration,
 }
 
+/// How many deadlines of one attempt a user who listens has for all attempts together.
+const PATIENCE: u32 = 10;
+
 /// Makes the run.
 pub(super) async fn run(
     bench: &Bench,
@@ -67,7 +70,7 @@ fn client(bench: &Bench, entry: Entry, server: &Server, log: &Arc<Log>) -> Clien
     let deadline = bench.pace.deadline;
     let attempts = bench.attempts(server, deadline, log);
     let temper = match entry.scenario {
-        Scenario::BrownOut => entry.stack.impatient(attempts, deadline),
+        Scenario::BrownOut => entry.stack.impatient(attempts, deadline * PATIENCE),
         _ => entry.stack.patient(attempts, deadline),
     };
     Client { target: target(server.address, "/work"), temper }
