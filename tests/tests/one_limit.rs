@@ -159,8 +159,8 @@ async fn a_layer_applied_anew_for_each_connection_is_one_limit() {
 #[tokio::test]
 async fn an_idle_clone_holds_no_permit() {
     let layer = limited();
-    let service =
-        layer.layer(service_fn(async |_: Request<()>| Ok::<_, ()>(http::Response::new(String::new()))));
+    let service = layer
+        .layer(service_fn(async |_: Request<()>| Ok::<_, ()>(http::Response::new(String::new()))));
     let mut idle = vec![service.clone(); 1_000];
     let mut cx = Context::from_waker(std::task::Waker::noop());
     for clone in &mut idle {
@@ -185,8 +185,8 @@ async fn an_idle_clone_holds_no_permit() {
 #[tokio::test]
 async fn a_call_that_is_never_polled_strands_nothing() {
     let layer = limited();
-    let mut service =
-        layer.layer(service_fn(async |_: Request<()>| Ok::<_, ()>(http::Response::new(String::new()))));
+    let mut service = layer
+        .layer(service_fn(async |_: Request<()>| Ok::<_, ()>(http::Response::new(String::new()))));
     let unpolled: Vec<_> = (0..100).map(|_| service.call(Request::new(()))).collect();
     drop(unpolled);
     assert_eq!((layer.snapshot().in_flight, layer.snapshot().queued), (0, 0));
