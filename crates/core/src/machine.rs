@@ -118,14 +118,14 @@ impl Machine {
     /// A request arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         if in_flight < self.limit.limit() && self.queue.is_empty() {
-            self.pressure.admitted(self.limit() + self.room(), now);
+            self.pressure.admitted(self.places(), now);
             return Verdict::Run;
         }
         self.pressure.crowded(self.service, now);
         let verdict = self.seat(arrival, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
-            _ => self.pressure.admitted(self.limit() + self.room(), now),
+            _ => self.pressure.admitted(self.places(), now),
         }
         verdict
     }
@@ -271,6 +271,11 @@ impl Machine {
         let turns = ahead as f64 / self.limit() as f64;
         let answered = now + self.service + self.service.mul_f64(turns);
         arrival.deadline.is_none_or(|deadline| answered <= deadline && now < deadline)
+    }
+
+    /// How many may run or wait.
+    fn places(&self) -> usize {
+        self.limit().saturating_add(self.room())
     }
 
     fn room(&self) -> usize {
