@@ -193,6 +193,25 @@ async fn the_gauge_of_those_in_flight_returns_to_zero_however_they_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_gives_up_waiting_leaves_the_gauge_of_the_queue_as_it_was() {
+    let recorder = DebuggingRecorder::new();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds { max_len: 8, max_wait: SECOND });
+    let service = layer.layer(service_fn(answer));
+    let _full = layer.gate().try_enter().expect("room for one");
+    let mut waits = Box::pin(service.clone().oneshot(Request::new(())));
+    assert!(begin!(waits));
+    // Somebody who is turned away, so that the gauges are looked at while it waits.
+    let mut late = Request::new(());
+    late.extensions_mut().insert(Deadline(Instant::now()));
+    assert_eq!(service.oneshot(late).await.expect("infallible").status(), 503);
+    drop(waits);
+    assert_eq!(layer.snapshot().queued, 0);
+    let seen = look(&recorder.snapshotter());
+    assert_eq!(gauge(&seen, "backpressure_queue_depth api"), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_time_in_the_queue_is_measured() {
     let recorder = DebuggingRecorder::new();
     let _here = metrics::set_default_local_recorder(&recorder);
