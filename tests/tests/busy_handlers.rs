@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::limit::GlobalConcurrencyLimitLayer;
-use tower_backpressure::AdmissionLayer;
+use tower_backpressure::{AdmissionLayer, QueueBounds};
 
 const CONNECTIONS: usize = 48;
 const WORK: Duration = Duration::from_millis(2);
@@ -93,7 +93,7 @@ fn an_adaptive_limit_sees_and_bounds_a_handler_that_never_awaits() {
     let (seen, hand_over) = (Arc::clone(&most), Arc::clone(&made));
     let (done, refused) = storm(async move {
         // Here, because it counts on the workers of the runtime it is made on.
-        let layer = AdmissionLayer::adaptive("api");
+        let layer = AdmissionLayer::adaptive("api").queue(QueueBounds::NONE);
         *hand_over.lock().expect("no panic") = Some(layer.clone());
         let gate = layer.gate().clone();
         let handler = get(async move || {

@@ -1,16 +1,15 @@
 //! What operators see: metrics that add up, and one event at either edge of a storm.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn, ready};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use backpressure_tests::meters::Meters;
 use backpressure_tests::script::{End, Script};
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{AdmissionLayer, BulkheadLayer, Deadline, Priority, QueueBounds, Reason};
@@ -19,39 +18,6 @@ use tracing::span;
 use tracing::subscriber::Subscriber;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Everything recorded since the last look, by name and labels.
-fn look(snapshotter: &Snapshotter) -> HashMap<String, DebugValue> {
-    let all = snapshotter.snapshot().into_vec().into_iter();
-    all.map(|(key, _, _, value)| {
-        let labels: Vec<_> = key.key().labels().map(|label| label.value()).collect();
-        (format!("{} {}", key.key().name(), labels.join(" ")), value)
-    })
-    .collect()
-}
-
-fn counter(seen: &HashMap<String, DebugValue>, key: &str) -> u64 {
-    match seen.get(key) {
-        Some(&DebugValue::Counter(count)) => count,
-        other => panic!("{key} is {other:?} in {seen:?}"),
-    }
-}
-
-fn gauge(seen: &HashMap<String, DebugValue>, key: &str) -> f64 {
-    match seen.get(key) {
-        Some(&DebugValue::Gauge(value)) => value.into_inner(),
-        other => panic!("{key} is {other:?} in {seen:?}"),
-    }
-}
-
-fn histogram(seen: &HashMap<String, DebugValue>, key: &str) -> Vec<f64> {
-    match seen.get(key) {
-        Some(DebugValue::Histogram(values)) => {
-            values.iter().map(|value| value.into_inner()).collect()
-        }
-        other => panic!("{key} is {other:?} in {seen:?}"),
-    }
-}
 
 async fn answer(_: Request<()>) -> Result<Response<Script>, Infallible> {
     Ok(Response::new(Script::pieces(1, 10)))
@@ -66,8 +32,8 @@ macro_rules! begin {
 
 #[tokio::test(start_paused = true)]
 async fn every_refusal_is_counted_with_its_reason() {
-    let recorder = DebuggingRecorder::new();
-    let _here = metrics::set_default_local_recorder(&recorder);
+    let meters = Meters::default();
+    let _here = metrics::set_default_local_recorder(&meters);
     let layer = AdmissionLayer::fixed("api", 1);
     let service = layer.layer(service_fn(answer));
     let ask = |priority: Priority| {
@@ -90,10 +56,9 @@ async fn every_refusal_is_counted_with_its_reason() {
     let layer = layer.queue(QueueBounds::NONE);
     ask(Priority::Normal).await.expect("limit");
 
-    let seen = look(&recorder.snapshotter());
     for reason in Reason::ALL {
         assert_eq!(
-            counter(&seen, &format!("backpressure_requests api shed {reason}")),
+            meters.counter(&format!("backpressure_requests api shed {reason}")),
             1,
             "{reason}"
         );
@@ -103,9 +68,8 @@ async fn every_refusal_is_counted_with_its_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn the_metrics_add_up() {
-    let recorder = DebuggingRecorder::new();
-    let _here = metrics::set_default_local_recorder(&recorder);
-    let snapshotter = recorder.snapshotter();
+    let meters = Meters::default();
+    let _here = metrics::set_default_local_recorder(&meters);
     let bounds = QueueBounds { max_len: 8, max_wait: 10 * SECOND };
     let layer = AdmissionLayer::fixed("api", 3).queue(bounds);
     let service = layer.layer(service_fn(async |request: Request<Option<Duration>>| {
@@ -124,24 +88,17 @@ async fn the_metrics_add_up() {
     let mut late = Request::new(None);
     late.extensions_mut().insert(Deadline(Instant::now()));
     assert_eq!(service.clone().oneshot(late).await.expect("a refusal").status(), 503);
-    let seen = look(&snapshotter);
-    assert_eq!(gauge(&seen, "backpressure_in_flight api"), 3.0);
-    assert_eq!(gauge(&seen, "backpressure_limit api"), 3.0);
-    assert_eq!(gauge(&seen, "backpressure_queue_depth api"), 1.0);
-    assert_eq!(counter(&seen, "backpressure_requests api admitted "), 3);
-    assert_eq!(counter(&seen, "backpressure_requests api shed deadline"), 1);
-}
-
-/// How much the gauge of those in flight moved in all: the recorder forgets it at each look.
-fn moved(snapshotter: &Snapshotter) -> f64 {
-    gauge(&look(snapshotter), "backpressure_in_flight api")
+    assert_eq!(meters.gauge("backpressure_in_flight api"), 3.0);
+    assert_eq!(meters.gauge("backpressure_limit api"), 3.0);
+    assert_eq!(meters.gauge("backpressure_queue_depth api"), 1.0);
+    assert_eq!(meters.counter("backpressure_requests api admitted"), 3);
+    assert_eq!(meters.counter("backpressure_requests api shed deadline"), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_gauge_of_those_in_flight_returns_to_zero_however_they_end() {
-    let recorder = DebuggingRecorder::new();
-    let _here = metrics::set_default_local_recorder(&recorder);
-    let snapshotter = recorder.snapshotter();
+    let meters = Meters::default();
+    let _here = metrics::set_default_local_recorder(&meters);
     let layer = AdmissionLayer::fixed("api", 2).queue(QueueBounds { max_len: 8, max_wait: SECOND });
     let plain = layer.layer(service_fn(answer));
 
@@ -189,13 +146,13 @@ async fn the_gauge_of_those_in_flight_returns_to_zero_however_they_end() {
     assert!(fails.oneshot(Request::new(())).await.is_err());
 
     assert_eq!(layer.snapshot().in_flight, 0);
-    assert_eq!(moved(&snapshotter), 0.0);
+    assert_eq!(meters.gauge("backpressure_in_flight api"), 0.0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_gives_up_waiting_leaves_the_gauge_of_the_queue_as_it_was() {
-    let recorder = DebuggingRecorder::new();
-    let _here = metrics::set_default_local_recorder(&recorder);
+    let meters = Meters::default();
+    let _here = metrics::set_default_local_recorder(&meters);
     let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds { max_len: 8, max_wait: SECOND });
     let service = layer.layer(service_fn(answer));
     let _full = layer.gate().try_enter().expect("room for one");
@@ -207,14 +164,13 @@ async fn who_gives_up_waiting_leaves_the_gauge_of_the_queue_as_it_was() {
     assert_eq!(service.oneshot(late).await.expect("infallible").status(), 503);
     drop(waits);
     assert_eq!(layer.snapshot().queued, 0);
-    let seen = look(&recorder.snapshotter());
-    assert_eq!(gauge(&seen, "backpressure_queue_depth api"), 0.0);
+    assert_eq!(meters.gauge("backpressure_queue_depth api"), 0.0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_time_in_the_queue_is_measured() {
-    let recorder = DebuggingRecorder::new();
-    let _here = metrics::set_default_local_recorder(&recorder);
+    let meters = Meters::default();
+    let _here = metrics::set_default_local_recorder(&meters);
     let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds { max_len: 8, max_wait: SECOND });
     let service = layer.layer(service_fn(answer));
     let full = layer.gate().try_enter().expect("room for one");
@@ -224,7 +180,7 @@ async fn the_time_in_the_queue_is_measured() {
     waits.await.expect("no panic").expect("infallible").collect().await.expect("whole");
     let _full = layer.gate().try_enter().expect("room for one");
     assert_eq!(service.oneshot(Request::new(())).await.expect("infallible").status(), 503);
-    let waits = histogram(&look(&recorder.snapshotter()), "backpressure_queue_wait_seconds api");
+    let waits = meters.histogram("backpressure_queue_wait_seconds api");
     assert_eq!(waits.len(), 2);
     assert!((0.3..0.302).contains(&waits[0]), "{waits:?}");
     assert!((1.0..1.002).contains(&waits[1]), "{waits:?}");
@@ -232,16 +188,15 @@ async fn the_time_in_the_queue_is_measured() {
 
 #[tokio::test(start_paused = true)]
 async fn two_policies_are_told_apart() {
-    let recorder = DebuggingRecorder::new();
-    let _here = metrics::set_default_local_recorder(&recorder);
+    let meters = Meters::default();
+    let _here = metrics::set_default_local_recorder(&meters);
     let service = AdmissionLayer::fixed("api", 4)
         .layer(BulkheadLayer::new("payments", 2).layer(service_fn(answer)));
     for _ in 0..3 {
         service.clone().oneshot(Request::new(())).await.expect("infallible");
     }
-    let seen = look(&recorder.snapshotter());
     for policy in ["api", "payments"] {
-        assert_eq!(counter(&seen, &format!("backpressure_requests {policy} admitted ")), 3);
+        assert_eq!(meters.counter(&format!("backpressure_requests {policy} admitted")), 3);
     }
 }
 
