@@ -1,1 +1,11 @@
 //! Promises the workspace keeps, as tests over the whole stack.
+//!
+//! The promises stand in `tests/`; here is what they are tested with: servers and connections on
+//! real sockets, and a body that does as it is told.
+
+pub mod client;
+pub mod meters;
+pub mod raw;
+pub mod samples;
+pub mod script;
+pub mod server;

@@ -119,7 +119,7 @@ impl Machine {
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         self.pressure.rest(self.service, now);
         if in_flight < self.limit.limit() && self.queue.is_empty() {
-            self.pressure.admitted(self.limit() + self.room(), now);
+            self.pressure.admitted(self.places(), now);
             self.reservations.admitted(1, now);
             return Verdict::Run;
         }
@@ -127,7 +127,7 @@ impl Machine {
         let verdict = self.seat(arrival, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
-            _ => self.pressure.admitted(self.limit() + self.room(), now),
+            _ => self.pressure.admitted(self.places(), now),
         }
         verdict
     }
@@ -279,6 +279,11 @@ impl Machine {
         let turns = ahead as f64 / self.limit() as f64;
         let answered = now + self.service + self.service.mul_f64(turns);
         arrival.deadline.is_none_or(|deadline| answered <= deadline && now < deadline)
+    }
+
+    /// How many may run or wait.
+    fn places(&self) -> usize {
+        self.limit().saturating_add(self.room())
     }
 
     fn room(&self) -> usize {

@@ -21,6 +21,12 @@ pub(crate) struct Observer {
     episode: Arc<Episode>,
 }
 
+/// Somebody who asks to be let in, until dropped.
+pub(crate) struct Waiting {
+    since: Instant,
+    _queued: metrics::Queued,
+}
+
 /// A stretch of time in which requests are turned away: it begins with the first, and ends when
 /// one is admitted and none was turned away for a second.
 #[derive(Debug)]
@@ -62,9 +68,14 @@ impl Observer {
         self.metrics.look(gate);
     }
 
+    /// A request waits as long as what is returned.
+    pub(crate) fn waits(&self) -> Waiting {
+        Waiting { since: Instant::now(), _queued: self.metrics.queued() }
+    }
+
     /// A request waited, and was let in or turned away.
-    pub(crate) fn waited(&self, wait: Duration) {
-        self.metrics.waited(wait);
+    pub(crate) fn waited(&self, waiting: &Waiting) {
+        self.metrics.waited(waiting.since.elapsed());
     }
 
     /// A request ended.

@@ -16,6 +16,7 @@ use super::{PermitScope, Shared};
 use crate::body::ResponseBody;
 use crate::classify::classify;
 use crate::held::Held;
+use crate::observe::Waiting;
 use crate::rejection::Caller;
 
 pin_project! {
@@ -39,7 +40,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F> {
         // Waits to be let in.
-        Entering { #[pin] enter: Enter, since: tokio::time::Instant },
+        Entering { #[pin] enter: Enter, waiting: Waiting },
         // Let in; the inner service is not called yet.
         Starting { held: Option<Held> },
         // The inner service runs.
@@ -56,7 +57,7 @@ where
             Some(permit) => State::Starting { held: Some(shared.hold(permit)) },
             None => State::Entering {
                 enter: shared.gate.enter(shared.arrival(request.extensions())),
-                since: tokio::time::Instant::now(),
+                waiting: shared.observer.waits(),
             },
         };
         let is_head = request.method() == Method::HEAD;
@@ -76,9 +77,9 @@ where
         loop {
             match this.state.as_mut().project() {
                 // Entering → Starting when let in; ends when turned away.
-                StateProj::Entering { enter, since } => {
+                StateProj::Entering { enter, waiting } => {
                     let entered = ready!(enter.poll(cx));
-                    this.shared.observer.waited(since.elapsed());
+                    this.shared.observer.waited(waiting);
                     match entered {
                         Ok(permit) => {
                             let held = Some(this.shared.hold(permit));

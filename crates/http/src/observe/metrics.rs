@@ -35,6 +35,9 @@ struct Handles {
 /// One in flight, until dropped.
 pub(crate) struct Admitted(Gauge);
 
+/// One who waits, until dropped.
+pub(super) struct Queued(Gauge);
+
 impl Metrics {
     pub(super) fn new(policy: &Arc<str>) -> Self {
         Self { policy: Arc::clone(policy), handles: Arc::default() }
@@ -52,15 +55,18 @@ impl Metrics {
         self.handles().shed[index].increment(1);
     }
 
+    pub(super) fn queued(&self) -> Queued {
+        let depth = &self.handles().queue_depth;
+        depth.increment(1.0);
+        Queued(depth.clone())
+    }
+
     pub(super) fn waited(&self, wait: Duration) {
         self.handles().queue_wait.record(wait.as_secs_f64());
     }
 
     pub(super) fn look(&self, gate: &Gate) {
-        let state = gate.snapshot();
-        let handles = self.handles();
-        handles.limit.set(state.limit as f64);
-        handles.queue_depth.set(state.queued as f64);
+        self.handles().limit.set(gate.snapshot().limit as f64);
     }
 
     fn handles(&self) -> &Handles {
@@ -84,6 +90,12 @@ impl Handles {
 }
 
 impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl Drop for Queued {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }

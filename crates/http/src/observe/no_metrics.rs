@@ -10,6 +10,8 @@ pub(super) struct Metrics;
 #[derive(Debug)]
 pub(crate) struct Admitted;
 
+pub(super) struct Queued;
+
 impl Metrics {
     pub(super) const fn new(_policy: &str) -> Self {
         Self
@@ -20,6 +22,10 @@ impl Metrics {
     }
 
     pub(super) const fn shed(&self, _reason: Reason) {}
+
+    pub(super) const fn queued(&self) -> Queued {
+        Queued
+    }
 
     pub(super) const fn waited(&self, _wait: Duration) {}
 

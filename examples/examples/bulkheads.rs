@@ -1,0 +1,38 @@
+//! Two routes with a compartment each: however many wait for the slow one, the other has its places.
+//!
+//! `/slow` depends on something that takes two seconds. Its compartment holds four requests; the
+//! fifth is refused at once, while `/fast` never notices.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use tower_backpressure::BulkheadLayer;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let app = Router::new()
+        .route("/slow", get(slow).layer(BulkheadLayer::new("slow", 4)))
+        .route("/fast", get(fast).layer(BulkheadLayer::new("fast", 16)));
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    println!("http://{}/slow, http://{0}/fast", listener.local_addr()?);
+    axum::serve(listener, app).await
+}
+
+async fn slow() -> &'static str {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    "at last\n"
+}
+
+async fn fast() -> &'static str {
+    "here you are\n"
+}
+
+// cargo run -p backpressure-examples --example bulkheads
+//
+// Six at once for the slow route: four are served after two seconds, two are refused at once. The
+// fast one answers meanwhile.
+//
+// for n in $(seq 6); do curl -s -o /dev/null -w "slow %{http_code} after %{time_total} s\n" localhost:3000/slow & done
+// sleep 0.5; curl -s localhost:3000/fast; wait

@@ -1,0 +1,190 @@
+//! A refusal is a response that says when to come back, whoever asks.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use backpressure_tests::client::text;
+use backpressure_tests::samples::Notebook;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
+use tokio::time::Instant;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_backpressure::{
+    AdmissionLayer, BulkheadLayer, Deadline, Priority, QueueBounds, Reason, SHED_REASON, Shed,
+};
+
+/// An error of the service's own, like no other.
+#[derive(Debug, PartialEq)]
+struct Own;
+
+async fn handle(request: Request<bool>) -> Result<Response<String>, Own> {
+    if request.into_body() { Ok(Response::new("done".into())) } else { Err(Own) }
+}
+
+fn bounds(max_len: usize, wait: Duration) -> QueueBounds {
+    QueueBounds { max_len, max_wait: wait }
+}
+
+const SOON: Duration = Duration::from_millis(10);
+const LATE: Duration = Duration::from_secs(3_600);
+
+/// A layer that is full, and the request to it that will be turned away for this reason.
+fn scene(layer: AdmissionLayer, reason: Reason) -> (AdmissionLayer, Request<bool>) {
+    let mut request = Request::new(true);
+    let bounds = match reason {
+        Reason::Limit => QueueBounds::NONE,
+        Reason::QueueTimeout => bounds(1, SOON),
+        _ => bounds(1, LATE),
+    };
+    if reason == Reason::Deadline {
+        request.extensions_mut().insert(Deadline(Instant::now()));
+    }
+    if reason == Reason::Displaced {
+        request.extensions_mut().insert(Priority::Sheddable);
+    }
+    (layer.queue(bounds), request)
+}
+
+/// Has a full layer turn a request away for this reason.
+async fn refuse(
+    layer: AdmissionLayer,
+    reason: Reason,
+    headers: HeaderMap,
+) -> Response<impl Body<Data = bytes::Bytes, Error: std::fmt::Debug>> {
+    let (layer, mut request) = scene(layer, reason);
+    *request.headers_mut() = headers;
+    let service = layer.layer(service_fn(handle));
+    let _full = layer.gate().try_enter().expect("room for one");
+    let mut other = Request::new(true);
+    other.extensions_mut().insert(Priority::Critical);
+    let (mut asks, mut other) =
+        (Box::pin(service.clone().oneshot(request)), Box::pin(service.oneshot(other)));
+    let waits = poll_fn(|cx| Poll::Ready(other.as_mut().poll(cx).is_pending()));
+    match reason {
+        // Somebody waits already.
+        Reason::QueueFull => assert!(waits.await),
+        // Somebody comes later who matters more.
+        Reason::Displaced => {
+            let asked = poll_fn(|cx| Poll::Ready(asks.as_mut().poll(cx).is_pending()));
+            assert!(asked.await && waits.await);
+        }
+        _ => {}
+    }
+    let answer = asks.await.expect("a refusal is no error");
+    let shed = answer.extensions().get::<Shed>().expect("a mark for layers further out");
+    assert_eq!(shed.reason, reason);
+    answer
+}
+
+fn whole(headers: &HeaderMap, name: &str) -> u64 {
+    let value = headers[name].to_str().expect("text");
+    assert!(value.bytes().all(|digit| digit.is_ascii_digit()), "{name}: {value}");
+    value.parse().expect("a number")
+}
+
+fn layer() -> AdmissionLayer {
+    AdmissionLayer::fixed("api", 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_refusal_says_when_to_come_back() {
+    for reason in Reason::ALL {
+        let variants = [
+            layer(),
+            layer().status(StatusCode::TOO_MANY_REQUESTS),
+            layer().reveal_reason(false),
+            AdmissionLayer::adaptive("self").queue(QueueBounds::NONE),
+        ];
+        let [plain, too_many, hidden, adaptive] = variants;
+        adaptive.gate().replace_limit(tower_backpressure::Fixed::new(1));
+        for (layer, status) in [(plain, 503), (too_many, 429), (hidden, 503), (adaptive, 503)] {
+            let answer = refuse(layer, reason, HeaderMap::new()).await;
+            assert_eq!(answer.status(), status);
+            assert!(whole(answer.headers(), "retry-after") >= 1, "{reason}");
+            assert!(answer.headers().contains_key(SHED_REASON));
+        }
+        let grpc = HeaderMap::from_iter([(
+            http::header::CONTENT_TYPE,
+            http::HeaderValue::from_static("application/grpc"),
+        )]);
+        let answer = refuse(layer(), reason, grpc).await;
+        assert_eq!(answer.headers()["grpc-status"], "14");
+        assert!(whole(answer.headers(), "grpc-retry-pushback-ms") >= 1, "{reason}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_a_problem_that_parses_and_is_never_cached() {
+    for reason in Reason::ALL {
+        let answer = refuse(layer(), reason, HeaderMap::new()).await;
+        assert_eq!(answer.headers()["content-type"], "application/problem+json");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        assert_eq!(answer.headers()["x-shed-reason"], reason.as_str());
+        let problem: serde_json::Value =
+            serde_json::from_str(&text(answer).await).expect("valid JSON");
+        assert_eq!(problem["status"], 503);
+        assert_eq!(problem["title"], "Service Unavailable");
+        assert_eq!(problem["reason"], reason.as_str());
+        assert!(problem["type"].as_str().is_some_and(|kind| kind.starts_with("https://")));
+        assert!(problem["detail"].is_string());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_a_stranger_is_not_told_why() {
+    for reason in Reason::ALL {
+        let answer = refuse(layer().reveal_reason(false), reason, HeaderMap::new()).await;
+        assert_eq!(answer.headers()["x-shed-reason"], "refused");
+        let head = format!("{:?}", answer.headers());
+        let body = text(answer).await;
+        let problem: serde_json::Value = serde_json::from_str(&body).expect("valid JSON");
+        assert!(problem.get("reason").is_none(), "{body}");
+        assert!(!head.contains(reason.as_str()), "{head}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refused_are_not_all_told_to_come_back_in_the_same_second() {
+    let layer = AdmissionLayer::with_limit("api", Notebook::new(1)).queue(QueueBounds::NONE);
+    let service = layer.layer(service_fn(handle));
+    // A service that does ten a second.
+    for _ in 0..50 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+        service.clone().oneshot(Request::new(true)).await.expect("admitted");
+    }
+    let _full = layer.gate().try_enter().expect("room for one");
+    let mut seconds = std::collections::BTreeSet::new();
+    for _ in 0..100 {
+        let answer = service.clone().oneshot(Request::new(true)).await.expect("a refusal");
+        seconds.insert(whole(answer.headers(), "retry-after"));
+    }
+    assert!(seconds.len() >= 5, "{seconds:?}");
+    assert!(seconds.iter().all(|wait| (1..=60).contains(wait)), "{seconds:?}");
+}
+
+/// Compiles only if the error type of the service stays.
+fn error_stays<L, S>(layer: &L, service: S) -> L::Service
+where
+    L: Layer<S>,
+    L::Service: Service<Request<bool>, Error = S::Error>,
+    S: Service<Request<bool>>,
+{
+    layer.layer(service)
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_response_and_the_error_type_stays() {
+    let layer = layer().queue(QueueBounds::NONE);
+    let service = error_stays(&layer, service_fn(handle));
+    let bulkhead = BulkheadLayer::new("part", 1);
+    let compartment = error_stays(&bulkhead, service_fn(handle));
+    let error = service.clone().oneshot(Request::new(false)).await.expect_err("its own error");
+    assert_eq!(error, Own);
+    let error = compartment.clone().oneshot(Request::new(false)).await.expect_err("its own error");
+    assert_eq!(error, Own);
+
+    let _full = layer.gate().try_enter().expect("room for one");
+    let refusal = service.oneshot(Request::new(false)).await.expect("a response");
+    assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
