@@ -58,7 +58,7 @@ async fn every_refusal_is_counted_with_its_reason() {
 
     for reason in Reason::ALL {
         assert_eq!(
-            meters.counter(&format!("backpressure_requests api shed {reason}")),
+            meters.counter(&format!("backpressure_requests_total api shed {reason}")),
             1,
             "{reason}"
         );
@@ -91,8 +91,8 @@ async fn the_metrics_add_up() {
     assert_eq!(meters.gauge("backpressure_in_flight api"), 3.0);
     assert_eq!(meters.gauge("backpressure_limit api"), 3.0);
     assert_eq!(meters.gauge("backpressure_queue_depth api"), 1.0);
-    assert_eq!(meters.counter("backpressure_requests api admitted"), 3);
-    assert_eq!(meters.counter("backpressure_requests api shed deadline"), 1);
+    assert_eq!(meters.counter("backpressure_requests_total api admitted"), 3);
+    assert_eq!(meters.counter("backpressure_requests_total api shed deadline"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +196,7 @@ async fn two_policies_are_told_apart() {
         service.clone().oneshot(Request::new(())).await.expect("infallible");
     }
     for policy in ["api", "payments"] {
-        assert_eq!(meters.counter(&format!("backpressure_requests {policy} admitted")), 3);
+        assert_eq!(meters.counter(&format!("backpressure_requests_total {policy} admitted")), 3);
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Event {
     pub(super) what: What,
 }
 
-/// The log of a run. It is bounded by the schedule: a request makes at most eleven events.
+/// The log of a run. It is bounded by the schedule: a request makes at most ten events.
 #[derive(Debug)]
 pub(super) struct Log {
     pub(super) start: Instant,

@@ -18,7 +18,12 @@ mod kernel {
     };
     use std::io;
     use std::os::fd::OwnedFd;
+    use std::time::Duration;
     use tokio::io::unix::AsyncFd;
+    use tokio::time::timeout_at;
+
+    /// Two ticks of tokio's timer.
+    const BEHIND: Duration = Duration::from_millis(2);
 
     /// A timer of the kernel's, for one waiter at a time.
     #[derive(Debug)]
@@ -49,6 +54,11 @@ mod kernel {
                 it_value: Timespec::try_from(wait).expect("waits of the storm are seconds"),
             };
             timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
+            // Tokio's timer stands behind the kernel's, so that no wake can be lost for good.
+            timeout_at(at + BEHIND, self.expired()).await.unwrap_or(Ok(()))
+        }
+
+        async fn expired(&self) -> io::Result<()> {
             loop {
                 let mut ready = self.0.readable().await?;
                 // Readiness left over from the wait before ends here in "would block", and the loop waits on.
