@@ -9,3 +9,8 @@ pub mod raw;
 pub mod samples;
 pub mod script;
 pub mod server;
+
+/// The README's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
