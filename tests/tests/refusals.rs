@@ -147,10 +147,12 @@ async fn who_is_a_stranger_is_not_told_why() {
 #[tokio::test(start_paused = true)]
 async fn the_refused_are_not_all_told_to_come_back_in_the_same_second() {
     let layer = AdmissionLayer::with_limit("api", Notebook::new(1)).queue(QueueBounds::NONE);
-    let service = layer.layer(service_fn(handle));
-    // A service that does ten a second.
+    let service = layer.layer(service_fn(async |request| {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        handle(request).await
+    }));
+    // A service that has learned that it does ten a second.
     for _ in 0..50 {
-        tokio::time::advance(Duration::from_millis(100)).await;
         service.clone().oneshot(Request::new(true)).await.expect("admitted");
     }
     let _full = layer.gate().try_enter().expect("room for one");
