@@ -251,7 +251,6 @@ impl Machine {
         }
         let outranks = self.queue.lowest().is_some_and(|lowest| arrival.priority > lowest);
         if self.queue.len() >= room && !outranks {
-            self.pressure.overload(now);
             return self.refuse(Reason::QueueFull, now);
         }
         let patience = self.patience(arrival, now);
@@ -268,7 +267,7 @@ impl Machine {
 
     fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
         if patience.then == Reason::QueueTimeout {
-            self.pressure.overload(now);
+            self.pressure.waited_in_vain(self.bounds.max_wait, self.service, now);
         }
         self.shed(patience.then, now)
     }

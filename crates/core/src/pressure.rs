@@ -75,7 +75,7 @@ impl Pressure {
             State::Calm => self.queue(now),
             // Queueing → Overloaded once more came than went.
             State::Queueing { since, arrived, started } => {
-                if now.since(*since) < GRACE.max(2 * service) {
+                if now.since(*since) < grace(service) {
                     return;
                 }
                 *arrived += 1;
@@ -91,7 +91,7 @@ impl Pressure {
     /// A waiting request gets to run.
     pub(crate) fn started(&mut self, service: Duration, now: Timestamp) {
         if let State::Queueing { since, started, .. } = &mut self.state {
-            *started += u32::from(now.since(*since) >= GRACE.max(2 * service));
+            *started += u32::from(now.since(*since) >= grace(service));
         }
     }
 
@@ -103,10 +103,10 @@ impl Pressure {
         }
     }
 
-    /// The queue is at its bound: → Overloaded without further proof.
-    pub(crate) fn overload(&mut self, now: Timestamp) {
-        if !self.is_overloaded() {
-            self.state = State::Overloaded { arrived: 0, shed: 0, last_shed: now };
+    /// Somebody waited for as long as anybody may: → Overloaded, if that was longer than a burst.
+    pub(crate) fn waited_in_vain(&mut self, wait: Duration, service: Duration, now: Timestamp) {
+        if wait > grace(service) {
+            self.overload(now);
         }
     }
 
@@ -141,9 +141,20 @@ impl Pressure {
         }
     }
 
+    fn overload(&mut self, now: Timestamp) {
+        if !self.is_overloaded() {
+            self.state = State::Overloaded { arrived: 0, shed: 0, last_shed: now };
+        }
+    }
+
     const fn queue(&mut self, now: Timestamp) {
         self.state = State::Queueing { since: now, arrived: 0, started: 0 };
     }
+}
+
+/// How long a queue may stand before it is looked at.
+fn grace(service: Duration) -> Duration {
+    GRACE.max(2 * service)
 }
 
 /// The share that a loss system with so many places turns away when demand equals capacity.

@@ -27,7 +27,8 @@ mod rejection;
 mod retry_after;
 
 pub use backpressure_gate::{
-    Adaptive, Fixed, Gate, Limit, Priority, QueueBounds, Reason, Shed, Snapshot,
+    Adaptive, Fixed, Gate, Limit, Metering, Outcome, Priority, QueueBounds, Reason, Sample, Shed,
+    Snapshot, Timestamp,
 };
 
 pub use crate::admission::{Admission, AdmissionLayer, PermitScope};
