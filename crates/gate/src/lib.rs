@@ -23,4 +23,4 @@ pub use backpressure_core::{
 
 pub use crate::enter::Enter;
 pub use crate::gate::{Gate, Snapshot};
-pub use crate::permit::Permit;
+pub use crate::permit::{Permit, Place};

@@ -35,12 +35,19 @@ use crate::meter::Meter;
 /// Dropping it at any point frees its place exactly once.
 #[must_use = "a permit that is dropped frees its place at once"]
 pub struct Permit {
-    door: Arc<Door>,
+    place: Place,
     in_flight: usize,
     weight: u32,
     meter: Option<Meter>,
     start: Start,
 }
+
+/// A place in flight whose work is measured, or need not be; given back when it is dropped.
+///
+/// What is left of a [`Permit`]: small enough to be moved along with a response.
+#[derive(Debug)]
+#[must_use = "a place that is dropped is free at once"]
+pub struct Place(Arc<Door>);
 
 /// Where a permit is before its work begins.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +72,8 @@ impl Permit {
         let metering = door.hall().metering();
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
-        Self { door, in_flight: entry.in_flight, weight, meter, start: Start::Fresh }
+        let place = Place(door);
+        Self { place, in_flight: entry.in_flight, weight, meter, start: Start::Fresh }
     }
 
     /// Runs `work` under this permit's meter.
@@ -89,6 +97,15 @@ impl Permit {
         }
     }
 
+    /// Whether the work may begin at once. If not, it may when [`poll_begin`](Self::poll_begin) is
+    /// ready.
+    pub fn begin(&mut self) -> bool {
+        if matches!(self.start, Start::Fresh) && !self.place.0.hall().yields() {
+            self.start = Start::Running;
+        }
+        matches!(self.start, Start::Running)
+    }
+
     /// Ready when the work may begin.
     ///
     /// The first poll may wake the task itself and return [`Poll::Pending`], so that whoever came
@@ -96,14 +113,16 @@ impl Permit {
     /// [`Limit::yields`](backpressure_core::Limit::yields). If that took long, others have run
     /// meanwhile and nobody has looked at the sockets: it yields to the I/O driver as well.
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.begin() {
+            return Poll::Ready(());
+        }
         match self.start {
             Start::Running => return Poll::Ready(()),
-            Start::Fresh if self.door.hall().yields() => {
+            Start::Fresh => {
                 self.start = Start::Yielded(Instant::now());
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Start::Fresh => {}
             Start::Yielded(since) => {
                 let waited = since.elapsed();
                 self.wait(waited);
@@ -144,13 +163,19 @@ impl Permit {
             weight: self.weight,
             outcome,
         };
-        self.door.hall().learn(&sample, self.door.now());
+        let door = &self.place.0;
+        door.hall().learn(&sample, door.now());
+    }
+
+    /// Keeps the place and nothing else.
+    pub fn into_place(self) -> Place {
+        self.place
     }
 }
 
-impl Drop for Permit {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.door.hall().leave(|| self.door.now());
+        self.0.hall().leave(|| self.0.now());
     }
 }
 

@@ -4,7 +4,7 @@ use backpressure_gate::{Reason, Shed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 
-use crate::marker::SHED_REASON;
+use crate::marker::{MARK, SHED_REASON};
 
 mod grpc;
 mod seconds;
@@ -90,7 +90,7 @@ impl Caller {
 /// Takes the marker off a response that came from somewhere else: this service did begin the
 /// request, whatever a service behind it says of its own.
 pub(crate) fn disown<B>(response: &mut Response<B>) {
-    let marked = response.headers().contains_key(SHED_REASON);
+    let marked = response.headers().contains_key(&MARK);
     if marked && response.extensions().get::<Shed>().is_none() {
         response.headers_mut().remove(SHED_REASON);
     }

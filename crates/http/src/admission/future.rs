@@ -4,9 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use backpressure_gate::{Enter, Outcome, Permit, Shed};
+use backpressure_gate::{Enter, Outcome, Permit, Place, Shed};
 use http::{Method, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -27,40 +27,73 @@ pin_project! {
     {
         shared: Arc<Shared>,
         is_head: bool,
-        // Both are there until the inner service is called.
-        inner: Option<S>,
-        request: Option<Request<ReqBody>>,
         #[pin]
-        state: State<S::Future>,
+        state: State<Call<S, ReqBody>, S::Future, S::Error>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F> {
+    enum State<C, F, E> {
         // Waits to be let in.
-        Entering { #[pin] enter: Enter, since: tokio::time::Instant },
+        Entering { enter: Pin<Box<Enter>>, since: tokio::time::Instant, call: Option<C> },
         // Let in; the inner service is not called yet.
-        Starting { held: Option<Held> },
+        Starting { held: Option<Held>, call: Option<C> },
         // The inner service runs.
         Running { #[pin] future: F, held: Option<Held> },
+        // The inner service could not be called.
+        Failed { error: Option<E> },
     }
+}
+
+/// What it takes to call the inner service later.
+struct Call<S, ReqBody> {
+    inner: S,
+    request: Request<ReqBody>,
 }
 
 impl<S, ReqBody> ResponseFuture<S, ReqBody>
 where
-    S: Service<Request<ReqBody>>,
+    S: Service<Request<ReqBody>> + Clone,
 {
-    pub(super) fn new(inner: S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
-        let state = match shared.gate.pass() {
-            Some(permit) => State::Starting { held: Some(shared.hold(permit)) },
-            None => State::Entering {
-                enter: shared.gate.enter(shared.arrival(request.extensions())),
-                since: tokio::time::Instant::now(),
-            },
-        };
+    /// Calls the inner service at once if nothing stands in the way: to keep it and the request
+    /// for later would cost as much as all the rest.
+    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
         let is_head = request.method() == Method::HEAD;
-        Self { shared, is_head, inner: Some(inner), request: Some(request), state }
+        let Some(permit) = shared.gate.pass() else {
+            return Self::enter(inner.clone(), request, shared);
+        };
+        let mut held = shared.hold(permit);
+        if !held.permit().begin() {
+            return Self::later(inner.clone(), request, shared, held);
+        }
+        // Whoever is not ready is asked again with a waker to be woken by.
+        let state = match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => State::Running { future: inner.call(request), held: Some(held) },
+            Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
+            Poll::Pending => {
+                // The one that was asked may have reserved something: it is the one to be called.
+                let other = inner.clone();
+                return Self::later(std::mem::replace(inner, other), request, shared, held);
+            }
+        };
+        Self { shared, is_head, state }
+    }
+
+    #[cold]
+    fn enter(inner: S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+        let is_head = request.method() == Method::HEAD;
+        let enter = Box::pin(shared.gate.enter(shared.arrival(request.extensions())));
+        let call = Some(Call { inner, request });
+        let state = State::Entering { enter, since: tokio::time::Instant::now(), call };
+        Self { shared, is_head, state }
+    }
+
+    #[cold]
+    fn later(inner: S, request: Request<ReqBody>, shared: Arc<Shared>, held: Held) -> Self {
+        let is_head = request.method() == Method::HEAD;
+        let call = Some(Call { inner, request });
+        Self { shared, is_head, state: State::Starting { held: Some(held), call } }
     }
 }
 
@@ -76,38 +109,43 @@ where
         loop {
             match this.state.as_mut().project() {
                 // Entering → Starting when let in; ends when turned away.
-                StateProj::Entering { enter, since } => {
-                    let entered = ready!(enter.poll(cx));
+                StateProj::Entering { enter, since, call } => {
+                    let entered = ready!(enter.as_mut().poll(cx));
                     this.shared.observer.waited(since.elapsed());
+                    let call = call.take();
                     match entered {
                         Ok(permit) => {
                             let held = Some(this.shared.hold(permit));
-                            this.state.set(State::Starting { held });
+                            this.state.set(State::Starting { held, call });
                         }
                         Err(shed) => {
-                            let request = this.request.as_ref().expect("taken when called");
-                            return Poll::Ready(Ok(this.shared.refuse(shed, request)));
+                            let request = call.expect("taken when left").request;
+                            return Poll::Ready(Ok(this.shared.refuse(shed, &request)));
                         }
                     }
                 }
                 // Starting → Running when the inner service is ready.
-                StateProj::Starting { held } => {
+                StateProj::Starting { held, call } => {
                     let permit = held.as_mut().expect("taken when left").permit();
                     ready!(permit.poll_begin(cx));
-                    let inner = this.inner.as_mut().expect("taken when called");
+                    let inner = &mut call.as_mut().expect("taken when left").inner;
                     ready!(inner.poll_ready(cx))?;
                     let held = held.take();
-                    let request = this.request.take().expect("taken when called");
+                    let Call { mut inner, request } = call.take().expect("was there a line ago");
                     let future = inner.call(request);
-                    *this.inner = None;
                     this.state.set(State::Running { future, held });
                 }
                 // Ends with the head; the permit goes on with the body.
                 StateProj::Running { future, held } => {
                     let permit = held.as_mut().expect("polled after it ended").permit();
                     let answer = ready!(permit.poll_measured(future, cx));
-                    let held = held.take().expect("was there a line ago");
+                    permit.record(answer.as_ref().map_or(Outcome::Ignore, classify));
+                    this.shared.observer.recorded(&this.shared.gate);
+                    let held = held.take().expect("was there a line ago").into_place();
                     return Poll::Ready(this.shared.finish(answer, held, *this.is_head));
+                }
+                StateProj::Failed { error } => {
+                    return Poll::Ready(Err(error.take().expect("polled after it ended")));
                 }
             }
         }
@@ -115,6 +153,7 @@ where
 }
 
 impl Shared {
+    #[inline]
     fn hold(&self, permit: Permit) -> Held {
         Held::new(permit, self.observer.admitted(&self.gate))
     }
@@ -126,17 +165,16 @@ impl Shared {
 
     fn finish<R: Body, E>(
         &self,
-        answer: Result<Response<R>, E>,
-        mut held: Held,
+        mut answer: Result<Response<R>, E>,
+        place: Held<Place>,
         is_head: bool,
     ) -> Result<Response<ResponseBody<R>>, E> {
-        let outcome = answer.as_ref().map_or(Outcome::Ignore, classify);
-        held.permit().record(outcome);
-        self.observer.recorded(&self.gate);
-        let mut response = answer?;
-        crate::rejection::disown(&mut response);
-        let held = self.holds_body(&response, is_head).then_some(held);
-        Ok(ResponseBody::admit(response, held))
+        // By reference as long as possible: a response is large, and every move is a copy.
+        let held = answer.as_mut().ok().and_then(|response| {
+            crate::rejection::disown(response);
+            self.holds_body(response, is_head).then_some(place)
+        });
+        answer.map(|response| ResponseBody::admit(response, held))
     }
 
     /// Whether the permit goes on with the body.
