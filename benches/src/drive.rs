@@ -20,7 +20,12 @@ where
 {
     let cx = &mut Context::from_waker(Waker::noop());
     while service.poll_ready(cx).is_pending() {}
-    let answer = poll_to_end(service.call(Request::new(())), cx);
+    let mut future = pin!(service.call(Request::new(())));
+    let answer = loop {
+        if let Poll::Ready(answer) = future.as_mut().poll(cx) {
+            break answer;
+        }
+    };
     if let Ok(response) = black_box(answer) {
         let mut body = pin!(response.into_body());
         while !body.is_end_stream() {
@@ -43,13 +48,4 @@ where
         once(service);
     }
     begun.elapsed()
-}
-
-fn poll_to_end<F: Future>(future: F, cx: &mut Context<'_>) -> F::Output {
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
-            return output;
-        }
-    }
 }
