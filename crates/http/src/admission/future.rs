@@ -68,16 +68,20 @@ where
             return Self::later(inner.clone(), request, shared, held);
         }
         // Whoever is not ready is asked again with a waker to be woken by.
-        let state = match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => State::Running { future: inner.call(request), held: Some(held) },
-            Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
+        match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                let state = State::Running { future: inner.call(request), held: Some(held) };
+                Self { shared, is_head, state }
+            }
+            Poll::Ready(Err(error)) => {
+                Self { shared, is_head, state: State::Failed { error: Some(error) } }
+            }
             Poll::Pending => {
                 // The one that was asked may have reserved something: it is the one to be called.
                 let other = inner.clone();
-                return Self::later(std::mem::replace(inner, other), request, shared, held);
+                Self::later(std::mem::replace(inner, other), request, shared, held)
             }
-        };
-        Self { shared, is_head, state }
+        }
     }
 
     #[cold]
@@ -138,11 +142,17 @@ where
                 // Ends with the head; the permit goes on with the body.
                 StateProj::Running { future, held } => {
                     let permit = held.as_mut().expect("polled after it ended").permit();
-                    let answer = ready!(permit.poll_measured(future, cx));
+                    // By reference as long as possible: a response is large, and a move is a copy.
+                    let mut polled = permit.poll_measured(future, cx);
+                    let Poll::Ready(answer) = &mut polled else {
+                        return Poll::Pending;
+                    };
                     permit.record(answer.as_ref().map_or(Outcome::Ignore, classify));
                     this.shared.observer.recorded(&this.shared.gate);
-                    let held = held.take().expect("was there a line ago").into_place();
-                    return Poll::Ready(this.shared.finish(answer, held, *this.is_head));
+                    let place = held.take().expect("was there a line ago").into_place();
+                    let response = answer.as_mut().ok();
+                    let held = response.and_then(|it| this.shared.keep(place, it, *this.is_head));
+                    return polled.map_ok(|response| ResponseBody::admit(response, held));
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("polled after it ended")));
@@ -163,18 +173,15 @@ impl Shared {
         self.rejection.answer(shed, Caller::of(request)).map(ResponseBody::refused)
     }
 
-    fn finish<R: Body, E>(
+    /// What the body of this response is to hold.
+    fn keep<R>(
         &self,
-        mut answer: Result<Response<R>, E>,
         place: Held<Place>,
+        response: &mut Response<R>,
         is_head: bool,
-    ) -> Result<Response<ResponseBody<R>>, E> {
-        // By reference as long as possible: a response is large, and every move is a copy.
-        let held = answer.as_mut().ok().and_then(|response| {
-            crate::rejection::disown(response);
-            self.holds_body(response, is_head).then_some(place)
-        });
-        answer.map(|response| ResponseBody::admit(response, held))
+    ) -> Option<Held<Place>> {
+        crate::rejection::disown(response);
+        self.holds_body(response, is_head).then_some(place)
     }
 
     /// Whether the permit goes on with the body.
