@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use backpressure_core::{Metering, Outcome, Sample};
-use tokio::time::Instant;
+use backpressure_core::{Metering, Outcome, Sample, Timestamp};
 
 use crate::count::Entry;
 use crate::door::Door;
@@ -36,7 +35,7 @@ use crate::meter::Meter;
 #[must_use = "a permit that is dropped frees its place at once"]
 pub struct Permit {
     place: Place,
-    in_flight: usize,
+    in_flight: u32,
     weight: u32,
     meter: Option<Meter>,
     start: Start,
@@ -55,11 +54,11 @@ enum Start {
     /// The work has not been polled.
     Fresh,
     /// It yielded, so that whoever came with it is counted first.
-    Yielded(Instant),
+    Yielded(Timestamp),
     /// It yielded to the I/O driver, so that whoever came meanwhile is counted too.
-    Deferred(Instant),
+    Deferred(Timestamp),
     /// It yielded for the last time.
-    Last(Instant),
+    Last(Timestamp),
     /// It runs.
     Running,
 }
@@ -73,7 +72,7 @@ impl Permit {
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
         let place = Place(door);
-        Self { place, in_flight: entry.in_flight, weight, meter, start: Start::Fresh }
+        Self { place, in_flight: entry.in_flight as u32, weight, meter, start: Start::Fresh }
     }
 
     /// Runs `work` under this permit's meter.
@@ -91,7 +90,7 @@ impl Permit {
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
         ready!(self.poll_begin(cx));
-        match &mut self.meter {
+        match &self.meter {
             Some(meter) => meter.poll(work, cx),
             None => work.poll(cx),
         }
@@ -119,15 +118,15 @@ impl Permit {
         match self.start {
             Start::Running => return Poll::Ready(()),
             Start::Fresh => {
-                self.start = Start::Yielded(Instant::now());
+                self.start = Start::Yielded(self.place.0.now());
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             Start::Yielded(since) => {
-                let waited = since.elapsed();
+                let waited = self.place.0.now().since(since);
                 self.wait(waited);
                 if waited > STALE {
-                    self.start = Start::Deferred(Instant::now());
+                    self.start = Start::Deferred(self.place.0.now());
                     return pin!(tokio::task::yield_now()).poll(cx);
                 }
             }
@@ -137,14 +136,14 @@ impl Permit {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Start::Last(since) => self.wait(since.elapsed()),
+            Start::Last(since) => self.wait(self.place.0.now().since(since)),
         }
         self.start = Start::Running;
         Poll::Ready(())
     }
 
     fn wait(&mut self, waited: Duration) {
-        if let Some(meter) = &mut self.meter {
+        if let Some(meter) = &self.meter {
             meter.waited(waited);
         }
     }
@@ -159,7 +158,7 @@ impl Permit {
             latency: reading.latency,
             run_queue: reading.run_queue,
             busy: reading.busy,
-            in_flight: self.in_flight,
+            in_flight: self.in_flight as usize,
             weight: self.weight,
             outcome,
         };
