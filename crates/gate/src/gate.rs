@@ -95,6 +95,7 @@ impl Gate {
     }
 
     /// Enters if nobody has to be asked: what [`enter`](Self::enter) does first, without a future.
+    #[inline]
     pub fn pass(&self) -> Option<Permit> {
         let entry = self.door.hall().pass()?;
         Some(Permit::new(Arc::clone(&self.door), entry))

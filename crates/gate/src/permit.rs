@@ -67,6 +67,7 @@ enum Start {
 const STALE: Duration = Duration::from_micros(500);
 
 impl Permit {
+    #[inline]
     pub(crate) fn new(door: Arc<Door>, entry: Entry) -> Self {
         let metering = door.hall().metering();
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
@@ -98,6 +99,7 @@ impl Permit {
 
     /// Whether the work may begin at once. If not, it may when [`poll_begin`](Self::poll_begin) is
     /// ready.
+    #[inline]
     pub fn begin(&mut self) -> bool {
         if matches!(self.start, Start::Fresh) && !self.place.0.hall().yields() {
             self.start = Start::Running;
@@ -111,10 +113,13 @@ impl Permit {
     /// with this request is counted before it runs: see
     /// [`Limit::yields`](backpressure_core::Limit::yields). If that took long, others have run
     /// meanwhile and nobody has looked at the sockets: it yields to the I/O driver as well.
+    #[inline]
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.begin() {
-            return Poll::Ready(());
-        }
+        if self.begin() { Poll::Ready(()) } else { self.poll_yield(cx) }
+    }
+
+    #[cold]
+    fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.start {
             Start::Running => return Poll::Ready(()),
             Start::Fresh => {
@@ -149,10 +154,14 @@ impl Permit {
     }
 
     /// Says how the work ended; the measurement ends here. The place is kept until the drop.
+    #[inline]
     pub fn record(&mut self, outcome: Outcome) {
-        let Some(meter) = self.meter.take() else {
-            return;
-        };
+        if let Some(meter) = self.meter.take() {
+            self.teach(&meter, outcome);
+        }
+    }
+
+    fn teach(&self, meter: &Meter, outcome: Outcome) {
         let reading = meter.read();
         let sample = Sample {
             latency: reading.latency,
@@ -167,12 +176,14 @@ impl Permit {
     }
 
     /// Keeps the place and nothing else.
+    #[inline]
     pub fn into_place(self) -> Place {
         self.place
     }
 }
 
 impl Drop for Place {
+    #[inline]
     fn drop(&mut self) {
         self.0.hall().leave(|| self.0.now());
     }
