@@ -5,8 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
-use backpressure_gate::{Enter, Outcome, Permit, Place, Shed};
+use backpressure_gate::{Asked, Enter, Outcome, Permit, Place, Shed};
 use http::{Method, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -41,6 +42,8 @@ pin_project! {
         Starting { held: Option<Held>, call: Option<C> },
         // The inner service runs.
         Running { #[pin] future: F, held: Option<Held> },
+        // Turned away at once.
+        Refused { shed: Shed, caller: Caller },
         // The inner service could not be called.
         Failed { error: Option<E> },
     }
@@ -60,8 +63,17 @@ where
     /// for later would cost as much as all the rest.
     pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
         let is_head = request.method() == Method::HEAD;
-        let Some(permit) = shared.gate.pass() else {
-            return Self::enter(inner.clone(), request, shared);
+        let permit = match shared.gate.pass() {
+            Some(permit) => permit,
+            None => match shared.gate.ask(shared.arrival(request.extensions())) {
+                Asked::Admitted(permit) => permit,
+                Asked::Waiting(enter) => return Self::wait(inner.clone(), request, shared, enter),
+                Asked::Refused(shed) => {
+                    shared.observer.waited(Duration::ZERO);
+                    let state = State::Refused { shed, caller: Caller::of(&request) };
+                    return Self { shared, is_head, state };
+                }
+            },
         };
         let mut held = shared.hold(permit);
         if !held.permit().begin() {
@@ -85,11 +97,10 @@ where
     }
 
     #[cold]
-    fn enter(inner: S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+    fn wait(inner: S, request: Request<ReqBody>, shared: Arc<Shared>, enter: Enter) -> Self {
         let is_head = request.method() == Method::HEAD;
-        let enter = Box::pin(shared.gate.enter(shared.arrival(request.extensions())));
-        let call = Some(Call { inner, request });
-        let state = State::Entering { enter, since: tokio::time::Instant::now(), call };
+        let (enter, since) = (Box::pin(enter), tokio::time::Instant::now());
+        let state = State::Entering { enter, since, call: Some(Call { inner, request }) };
         Self { shared, is_head, state }
     }
 
@@ -124,7 +135,8 @@ where
                         }
                         Err(shed) => {
                             let request = call.expect("taken when left").request;
-                            return Poll::Ready(Ok(this.shared.refuse(shed, &request)));
+                            let caller = Caller::of(&request);
+                            return Poll::Ready(Ok(this.shared.refuse(shed, caller)));
                         }
                     }
                 }
@@ -154,6 +166,9 @@ where
                     let held = response.and_then(|it| this.shared.keep(place, it, *this.is_head));
                     return polled.map_ok(|response| ResponseBody::admit(response, held));
                 }
+                StateProj::Refused { shed, caller } => {
+                    return Poll::Ready(Ok(this.shared.refuse(*shed, *caller)));
+                }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("polled after it ended")));
                 }
@@ -168,9 +183,9 @@ impl Shared {
         Held::new(permit, self.observer.admitted(&self.gate))
     }
 
-    fn refuse<B, R: Body>(&self, shed: Shed, request: &Request<B>) -> Response<ResponseBody<R>> {
+    fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {
         self.observer.shed(shed, &self.gate);
-        self.rejection.answer(shed, Caller::of(request)).map(ResponseBody::refused)
+        self.rejection.answer(shed, caller).map(ResponseBody::refused)
     }
 
     /// What the body of this response is to hold.
