@@ -62,7 +62,8 @@ impl Rejection {
     }
 
     fn answer_http(&self, shed: Shed) -> Response<Bytes> {
-        let mut headers = HeaderMap::with_capacity(8);
+        // Room for the most there can be: those below, the connection and the marker.
+        let mut headers = HeaderMap::with_capacity(5);
         headers.insert(header::RETRY_AFTER, whole_seconds(shed.retry_after));
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
