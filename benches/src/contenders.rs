@@ -1,6 +1,7 @@
 //! Who is measured.
 
 use std::fmt;
+use std::future::ready;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -8,11 +9,11 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::limit::{ConcurrencyLimit, ConcurrencyLimitLayer};
 use tower::load_shed::LoadShedLayer;
-use tower::{Layer, Service, ServiceBuilder};
+use tower::{Layer, Service, ServiceBuilder, service_fn};
 use tower_backpressure::{AdmissionLayer, BulkheadLayer, QueueBounds};
 
 use crate::drive;
-use crate::floor::Floor;
+use crate::floor::{BodyFloor, Floor};
 use crate::served::Served;
 
 /// Takes so many requests through and says how long it took.
@@ -47,6 +48,7 @@ pub fn admitting() -> Vec<Contender> {
     vec![
         Contender::new(BARE, Served),
         Contender::new("floor", Floor::new(Served)),
+        Contender::new("floor-to-body-end", BodyFloor(Floor::new(Served))),
         Contender::new(TOWER, ConcurrencyLimit::new(Served, LIMIT)),
         Contender::new("tower-load-shed", load_shed(LIMIT)),
         Contender::new("fixed", AdmissionLayer::fixed("fixed", LIMIT).layer(Served)),
@@ -62,10 +64,10 @@ pub fn admitting() -> Vec<Contender> {
 pub fn refusing() -> Vec<Contender> {
     let mut tower = load_shed(1);
     // Takes the only permit and keeps it: the clones below find none.
-    let ready = tower.poll_ready(&mut Context::from_waker(Waker::noop()));
-    assert!(ready.is_ready(), "the first one is let in");
+    let taken = tower.poll_ready(&mut Context::from_waker(Waker::noop()));
+    assert!(taken.is_ready(), "the first one is let in");
     vec![
-        Contender::new(BARE, Served),
+        Contender::new(BARE, service_fn(|_| ready(Err::<ServedResponse, _>(())))),
         Contender::keeping(TOWER_SHED, tower.clone(), tower),
         full("fixed", AdmissionLayer::fixed("fixed", 1)),
         full("adaptive", AdmissionLayer::adaptive("adaptive")),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use http::Response;
+use http_body::{Body, Frame};
 use tokio::time::Instant;
 use tower::Service;
 
@@ -15,6 +17,89 @@ use tower::Service;
 pub struct Floor<S> {
     inner: S,
     in_flight: Arc<AtomicUsize>,
+}
+
+/// The same without the clock, but counting to the end of the body, as our layers do.
+#[derive(Clone, Debug)]
+pub struct BodyFloor<S>(pub Floor<S>);
+
+/// The future of [`BodyFloor`].
+#[derive(Debug)]
+pub struct BodyFloorFuture<F> {
+    inner: F,
+    counted: Option<Counted>,
+}
+
+/// The body of [`BodyFloor`].
+#[derive(Debug)]
+pub struct CountedBody<B> {
+    inner: B,
+    counted: Option<Counted>,
+}
+
+/// Counts out.
+#[derive(Debug)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl<S, R, B> Service<R> for BodyFloor<S>
+where
+    S: Service<R, Response = Response<B>>,
+    S::Future: Unpin,
+{
+    type Response = Response<CountedBody<B>>;
+    type Error = S::Error;
+    type Future = BodyFloorFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.0.in_flight.fetch_add(1, Ordering::AcqRel);
+        let counted = Some(Counted(Arc::clone(&self.0.in_flight)));
+        BodyFloorFuture { inner: self.0.inner.call(request), counted }
+    }
+}
+
+impl<F, B, E> Future for BodyFloorFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>> + Unpin,
+{
+    type Output = Result<Response<CountedBody<B>>, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = Pin::new(&mut self.inner).poll(cx);
+        polled.map_ok(|response| {
+            let counted = self.counted.take();
+            response.map(|inner| CountedBody { inner, counted })
+        })
+    }
+}
+
+impl<B: Body + Unpin> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if self.inner.is_end_stream() {
+            self.counted = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
 }
 
 /// The future of [`Floor`].
