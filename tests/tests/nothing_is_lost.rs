@@ -164,7 +164,10 @@ where
     B: http_body::Body<Data = bytes::Bytes, Error = Broken> + Unpin,
 {
     let called = catch_unwind(AssertUnwindSafe(|| service.call(fate.request(rng))));
-    let Ok(future) = called else { panic!("the inner service is called in the future") };
+    let Ok(future) = called else {
+        check();
+        return true;
+    };
     if fate == Fate::Cancelled {
         let mut future = Box::pin(future);
         polls(future.as_mut(), rng.usize(0..6)).await;

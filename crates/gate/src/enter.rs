@@ -38,9 +38,33 @@ pin_project! {
     }
 }
 
+/// What somebody who asks is told at once.
+#[derive(Debug)]
+pub enum Asked {
+    /// It may run.
+    Admitted(Permit),
+    /// It has a place in the queue.
+    Waiting(Enter),
+    /// It is turned away.
+    Refused(Shed),
+}
+
 impl Enter {
     pub(crate) const fn new(door: Arc<Door>, arrival: Arrival) -> Self {
         Self { door, arrival, ticket: None, patience: None }
+    }
+
+    pub(crate) fn ask(door: &Arc<Door>, arrival: Arrival) -> Asked {
+        match door.enter(arrival) {
+            Answer::Run(entry) => Asked::Admitted(Permit::new(Arc::clone(door), entry)),
+            Answer::Shed(shed) => Asked::Refused(shed),
+            Answer::Wait(ticket, until) => Asked::Waiting(Self {
+                door: Arc::clone(door),
+                arrival,
+                ticket: Some(ticket),
+                patience: Some(tokio::time::sleep_until(door.instant(until))),
+            }),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use backpressure_core::{Adaptive, Arrival, Fixed, Limit, Machine, QueueBounds, S
 use tokio::time::Instant;
 
 use crate::door::Door;
-use crate::enter::Enter;
+use crate::enter::{Asked, Enter};
 use crate::permit::Permit;
 
 /// The shared door: whoever enters runs, as many at once as the limit says; the others wait in a
@@ -81,6 +81,15 @@ impl Gate {
         Enter::new(Arc::clone(&self.door), arrival)
     }
 
+    /// Asks to enter: what the first poll of [`enter`](Self::enter) does, without a future where
+    /// none is needed.
+    ///
+    /// # Panics
+    /// When it has to wait outside a tokio runtime with time enabled.
+    pub fn ask(&self, arrival: Arrival) -> Asked {
+        Enter::ask(&self.door, arrival)
+    }
+
     /// Enters at once or not at all.
     ///
     /// # Errors
@@ -95,6 +104,7 @@ impl Gate {
     }
 
     /// Enters if nobody has to be asked: what [`enter`](Self::enter) does first, without a future.
+    #[inline]
     pub fn pass(&self) -> Option<Permit> {
         let entry = self.door.hall().pass()?;
         Some(Permit::new(Arc::clone(&self.door), entry))

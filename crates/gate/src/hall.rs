@@ -67,10 +67,16 @@ impl Hall {
     }
 
     /// Leaves.
+    #[inline]
     pub(crate) fn leave(&self, now: impl FnOnce() -> Timestamp) {
         if self.count.leave() {
-            self.visit(now(), |_, _| ());
+            self.settle(now());
         }
+    }
+
+    #[cold]
+    fn settle(&self, now: Timestamp) {
+        self.visit(now, |_, _| ());
     }
 
     /// Teaches the limit.

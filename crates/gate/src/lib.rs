@@ -21,6 +21,6 @@ pub use backpressure_core::{
     Shed, Timestamp,
 };
 
-pub use crate::enter::Enter;
+pub use crate::enter::{Asked, Enter};
 pub use crate::gate::{Gate, Snapshot};
-pub use crate::permit::Permit;
+pub use crate::permit::{Permit, Place};

@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 /// Times one attempt: how long it took, how long it stood runnable without being run, and how long
 /// it kept a worker.
+///
+/// Small, because permits are moved and most of them have none: what it reads is on the bell.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    started: Instant,
-    run_queue: Duration,
-    busy: Duration,
+    /// There until the drop.
     bell: Option<Arc<Bell>>,
+    times_wakes: bool,
 }
 
 /// The readings of a meter.
@@ -30,43 +31,47 @@ pub(crate) struct Reading {
 }
 
 impl Meter {
-    /// Starts now; with `bell`, wakes are timed too.
+    /// Starts now; wakes are timed too if asked for.
     pub(crate) fn start(times_wakes: bool) -> Self {
-        let started = Instant::now();
-        Self {
-            started,
-            run_queue: Duration::ZERO,
-            busy: Duration::ZERO,
-            bell: times_wakes.then(|| Bell::take(started)),
-        }
+        Self { bell: Some(Bell::take(Instant::now())), times_wakes }
     }
 
     /// So much was spent waiting for a worker, unseen by the waker.
-    pub(crate) fn waited(&mut self, waited: Duration) {
-        self.run_queue += waited;
+    pub(crate) fn waited(&self, waited: Duration) {
+        add(&self.bell().run_queue, waited);
     }
 
     pub(crate) fn poll<F: Future>(
-        &mut self,
+        &self,
         future: Pin<&mut F>,
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
-        let Some(bell) = &self.bell else {
+        if !self.times_wakes {
             return future.poll(cx);
-        };
+        }
+        let bell = self.bell();
         let begun = Instant::now();
         if let Some(rung) = bell.rung() {
-            self.run_queue += begun.saturating_duration_since(rung);
+            add(&bell.run_queue, begun.saturating_duration_since(rung));
         }
         bell.sleeper.register(cx.waker());
         let waker = Waker::from(Arc::clone(bell));
         let answer = future.poll(&mut Context::from_waker(&waker));
-        self.busy += begun.elapsed();
+        add(&bell.busy, begun.elapsed());
         answer
     }
 
     pub(crate) fn read(&self) -> Reading {
-        Reading { latency: self.started.elapsed(), run_queue: self.run_queue, busy: self.busy }
+        let bell = self.bell();
+        Reading {
+            latency: bell.hung.elapsed(),
+            run_queue: Duration::from_nanos(bell.run_queue.load(Ordering::Relaxed)),
+            busy: Duration::from_nanos(bell.busy.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn bell(&self) -> &Arc<Bell> {
+        self.bell.as_ref().expect("there until the drop")
     }
 }
 
@@ -85,6 +90,9 @@ struct Bell {
     hung: Instant,
     /// Nanoseconds from `hung` to the first ring since the last poll, plus one; 0: not rung.
     rung: AtomicU64,
+    /// Nanoseconds. Only the meter looks at this one and the next, one poll after the other.
+    run_queue: AtomicU64,
+    busy: AtomicU64,
 }
 
 /// Bells a thread keeps for the next request, so that metering allocates nothing in the long run.
@@ -100,11 +108,19 @@ impl Bell {
         if let Some(mut bell) = spare {
             if let Some(own) = Arc::get_mut(&mut bell) {
                 own.hung = hung;
-                *own.rung.get_mut() = 0;
+                for dial in [&mut own.rung, &mut own.run_queue, &mut own.busy] {
+                    *dial.get_mut() = 0;
+                }
                 return bell;
             }
         }
-        Arc::new(Self { sleeper: AtomicWaker::new(), hung, rung: AtomicU64::new(0) })
+        Arc::new(Self {
+            sleeper: AtomicWaker::new(),
+            hung,
+            rung: AtomicU64::new(0),
+            run_queue: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+        })
     }
 
     /// Keeps the bell for another request unless somebody still holds a waker to it.
@@ -134,12 +150,22 @@ impl Bell {
 
     fn ring(&self) {
         if self.rung.load(Ordering::Relaxed) == 0 {
-            let nanos = u64::try_from(self.hung.elapsed().as_nanos()).unwrap_or(u64::MAX - 1);
+            let nanos = nanos(self.hung.elapsed()).min(u64::MAX - 1);
             // Losing the race means that somebody rang just before.
             let _ = self.rung.compare_exchange(0, nanos + 1, Ordering::AcqRel, Ordering::Relaxed);
         }
         self.sleeper.wake();
     }
+}
+
+/// Adds where nobody else does.
+fn add(dial: &AtomicU64, span: Duration) {
+    let sum = dial.load(Ordering::Relaxed).saturating_add(nanos(span));
+    dial.store(sum, Ordering::Relaxed);
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Wake for Bell {

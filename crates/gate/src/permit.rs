@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use backpressure_core::{Metering, Outcome, Sample};
-use tokio::time::Instant;
+use backpressure_core::{Metering, Outcome, Sample, Timestamp};
 
 use crate::count::Entry;
 use crate::door::Door;
@@ -35,12 +34,19 @@ use crate::meter::Meter;
 /// Dropping it at any point frees its place exactly once.
 #[must_use = "a permit that is dropped frees its place at once"]
 pub struct Permit {
-    door: Arc<Door>,
-    in_flight: usize,
+    place: Place,
+    in_flight: u32,
     weight: u32,
     meter: Option<Meter>,
     start: Start,
 }
+
+/// A place in flight whose work is measured, or need not be; given back when it is dropped.
+///
+/// What is left of a [`Permit`]: small enough to be moved along with a response.
+#[derive(Debug)]
+#[must_use = "a place that is dropped is free at once"]
+pub struct Place(Arc<Door>);
 
 /// Where a permit is before its work begins.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +54,11 @@ enum Start {
     /// The work has not been polled.
     Fresh,
     /// It yielded, so that whoever came with it is counted first.
-    Yielded(Instant),
+    Yielded(Timestamp),
     /// It yielded to the I/O driver, so that whoever came meanwhile is counted too.
-    Deferred(Instant),
+    Deferred(Timestamp),
     /// It yielded for the last time.
-    Last(Instant),
+    Last(Timestamp),
     /// It runs.
     Running,
 }
@@ -61,11 +67,13 @@ enum Start {
 const STALE: Duration = Duration::from_micros(500);
 
 impl Permit {
+    #[inline]
     pub(crate) fn new(door: Arc<Door>, entry: Entry) -> Self {
         let metering = door.hall().metering();
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
-        Self { door, in_flight: entry.in_flight, weight, meter, start: Start::Fresh }
+        let place = Place(door);
+        Self { place, in_flight: entry.in_flight as u32, weight, meter, start: Start::Fresh }
     }
 
     /// Runs `work` under this permit's meter.
@@ -83,10 +91,20 @@ impl Permit {
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
         ready!(self.poll_begin(cx));
-        match &mut self.meter {
+        match &self.meter {
             Some(meter) => meter.poll(work, cx),
             None => work.poll(cx),
         }
+    }
+
+    /// Whether the work may begin at once. If not, it may when [`poll_begin`](Self::poll_begin) is
+    /// ready.
+    #[inline]
+    pub fn begin(&mut self) -> bool {
+        if matches!(self.start, Start::Fresh) && !self.place.0.hall().yields() {
+            self.start = Start::Running;
+        }
+        matches!(self.start, Start::Running)
     }
 
     /// Ready when the work may begin.
@@ -95,20 +113,25 @@ impl Permit {
     /// with this request is counted before it runs: see
     /// [`Limit::yields`](backpressure_core::Limit::yields). If that took long, others have run
     /// meanwhile and nobody has looked at the sockets: it yields to the I/O driver as well.
+    #[inline]
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.begin() { Poll::Ready(()) } else { self.poll_yield(cx) }
+    }
+
+    #[cold]
+    fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self.start {
             Start::Running => return Poll::Ready(()),
-            Start::Fresh if self.door.hall().yields() => {
-                self.start = Start::Yielded(Instant::now());
+            Start::Fresh => {
+                self.start = Start::Yielded(self.place.0.now());
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Start::Fresh => {}
             Start::Yielded(since) => {
-                let waited = since.elapsed();
+                let waited = self.place.0.now().since(since);
                 self.wait(waited);
                 if waited > STALE {
-                    self.start = Start::Deferred(Instant::now());
+                    self.start = Start::Deferred(self.place.0.now());
                     return pin!(tokio::task::yield_now()).poll(cx);
                 }
             }
@@ -118,39 +141,51 @@ impl Permit {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Start::Last(since) => self.wait(since.elapsed()),
+            Start::Last(since) => self.wait(self.place.0.now().since(since)),
         }
         self.start = Start::Running;
         Poll::Ready(())
     }
 
     fn wait(&mut self, waited: Duration) {
-        if let Some(meter) = &mut self.meter {
+        if let Some(meter) = &self.meter {
             meter.waited(waited);
         }
     }
 
     /// Says how the work ended; the measurement ends here. The place is kept until the drop.
+    #[inline]
     pub fn record(&mut self, outcome: Outcome) {
-        let Some(meter) = self.meter.take() else {
-            return;
-        };
+        if let Some(meter) = self.meter.take() {
+            self.teach(&meter, outcome);
+        }
+    }
+
+    fn teach(&self, meter: &Meter, outcome: Outcome) {
         let reading = meter.read();
         let sample = Sample {
             latency: reading.latency,
             run_queue: reading.run_queue,
             busy: reading.busy,
-            in_flight: self.in_flight,
+            in_flight: self.in_flight as usize,
             weight: self.weight,
             outcome,
         };
-        self.door.hall().learn(&sample, self.door.now());
+        let door = &self.place.0;
+        door.hall().learn(&sample, door.now());
+    }
+
+    /// Keeps the place and nothing else.
+    #[inline]
+    pub fn into_place(self) -> Place {
+        self.place
     }
 }
 
-impl Drop for Permit {
+impl Drop for Place {
+    #[inline]
     fn drop(&mut self) {
-        self.door.hall().leave(|| self.door.now());
+        self.0.hall().leave(|| self.0.now());
     }
 }
 

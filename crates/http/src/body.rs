@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use backpressure_gate::Place;
 use bytes::{Buf, Bytes};
 use http::{Response, header};
 use http_body::{Body, Frame, SizeHint};
@@ -25,7 +26,7 @@ pin_project! {
     #[project = KindProj]
     #[derive(Debug)]
     enum Kind<B> {
-        Admitted { #[pin] body: B, held: Option<Held>, left: Option<u64> },
+        Admitted { #[pin] body: B, held: Option<Held<Place>>, left: Option<u64> },
         Refused { text: Option<Bytes> },
     }
 }
@@ -38,7 +39,7 @@ impl<B> ResponseBody<B> {
 
 impl<B: Body> ResponseBody<B> {
     /// The service's response; `held` is what its body carries.
-    pub(crate) fn admit(response: Response<B>, held: Option<Held>) -> Response<Self> {
+    pub(crate) fn admit(response: Response<B>, held: Option<Held<Place>>) -> Response<Self> {
         // HTTP/1 stops polling a body of known length once it has all of it.
         let left = held.as_ref().and_then(|_| {
             let length = response.headers().get(header::CONTENT_LENGTH)?;

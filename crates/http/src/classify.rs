@@ -1,7 +1,7 @@
 //! What a response says about capacity.
 
 use backpressure_gate::{Outcome, Shed};
-use http::{Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 
 /// The outcome of an attempt that was answered like this.
 ///
@@ -20,9 +20,11 @@ pub(crate) fn classify<B>(response: &Response<B>) -> Outcome {
     }
 }
 
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
 /// gRPC fails with 200 and a status of its own, in the head when there is no message.
 fn classify_grpc<B>(response: &Response<B>) -> Outcome {
-    let status = response.headers().get("grpc-status").map(|status| status.as_bytes());
+    let status = response.headers().get(&GRPC_STATUS).map(|status| status.as_bytes());
     match status {
         None | Some(b"0") => Outcome::Success,
         // DEADLINE_EXCEEDED and UNAVAILABLE.

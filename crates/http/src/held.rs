@@ -1,13 +1,13 @@
 //! A place in flight.
 
-use backpressure_gate::Permit;
+use backpressure_gate::{Permit, Place};
 
 use crate::observe::Admitted;
 
-/// A permit, and its mark in the metrics: both end together.
+/// A permit, or the place it leaves, and its mark in the metrics: both end together.
 #[derive(Debug)]
-pub(crate) struct Held {
-    permit: Permit,
+pub(crate) struct Held<P = Permit> {
+    permit: P,
     _admitted: Admitted,
 }
 
@@ -18,5 +18,10 @@ impl Held {
 
     pub(crate) const fn permit(&mut self) -> &mut Permit {
         &mut self.permit
+    }
+
+    /// What the body needs to hold.
+    pub(crate) fn into_place(self) -> Held<Place> {
+        Held { permit: self.permit.into_place(), _admitted: self._admitted }
     }
 }

@@ -4,7 +4,7 @@ use backpressure_gate::{Reason, Shed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 
-use crate::marker::SHED_REASON;
+use crate::marker::{MARK, SHED_REASON};
 
 mod grpc;
 mod seconds;
@@ -62,7 +62,8 @@ impl Rejection {
     }
 
     fn answer_http(&self, shed: Shed) -> Response<Bytes> {
-        let mut headers = HeaderMap::with_capacity(8);
+        // Room for the most there can be: those below, the connection and the marker.
+        let mut headers = HeaderMap::with_capacity(5);
         headers.insert(header::RETRY_AFTER, whole_seconds(shed.retry_after));
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
@@ -90,7 +91,7 @@ impl Caller {
 /// Takes the marker off a response that came from somewhere else: this service did begin the
 /// request, whatever a service behind it says of its own.
 pub(crate) fn disown<B>(response: &mut Response<B>) {
-    let marked = response.headers().contains_key(SHED_REASON);
+    let marked = response.headers().contains_key(&MARK);
     if marked && response.extensions().get::<Shed>().is_none() {
         response.headers_mut().remove(SHED_REASON);
     }

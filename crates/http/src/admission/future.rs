@@ -4,9 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
-use backpressure_gate::{Enter, Outcome, Permit, Shed};
+use backpressure_gate::{Asked, Enter, Outcome, Permit, Place, Shed};
 use http::{Method, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -28,40 +28,86 @@ pin_project! {
     {
         shared: Arc<Shared>,
         is_head: bool,
-        // Both are there until the inner service is called.
-        inner: Option<S>,
-        request: Option<Request<ReqBody>>,
         #[pin]
-        state: State<S::Future>,
+        state: State<Call<S, ReqBody>, S::Future, S::Error>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F> {
+    enum State<C, F, E> {
         // Waits to be let in.
-        Entering { #[pin] enter: Enter, waiting: Waiting },
+        Entering { enter: Pin<Box<Enter>>, waiting: Waiting, call: Option<C> },
         // Let in; the inner service is not called yet.
-        Starting { held: Option<Held> },
+        Starting { held: Option<Held>, call: Option<C> },
         // The inner service runs.
         Running { #[pin] future: F, held: Option<Held> },
+        // Turned away at once.
+        Refused { shed: Shed, caller: Caller },
+        // The inner service could not be called.
+        Failed { error: Option<E> },
     }
+}
+
+/// What it takes to call the inner service later.
+struct Call<S, ReqBody> {
+    inner: S,
+    request: Request<ReqBody>,
 }
 
 impl<S, ReqBody> ResponseFuture<S, ReqBody>
 where
-    S: Service<Request<ReqBody>>,
+    S: Service<Request<ReqBody>> + Clone,
 {
-    pub(super) fn new(inner: S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
-        let state = match shared.gate.pass() {
-            Some(permit) => State::Starting { held: Some(shared.hold(permit)) },
-            None => State::Entering {
-                enter: shared.gate.enter(shared.arrival(request.extensions())),
-                waiting: shared.observer.waits(),
+    /// Calls the inner service at once if nothing stands in the way: to keep it and the request
+    /// for later would cost as much as all the rest.
+    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+        let is_head = request.method() == Method::HEAD;
+        let permit = match shared.gate.pass() {
+            Some(permit) => permit,
+            None => match shared.gate.ask(shared.arrival(request.extensions())) {
+                Asked::Admitted(permit) => permit,
+                Asked::Waiting(enter) => return Self::wait(inner.clone(), request, shared, enter),
+                Asked::Refused(shed) => {
+                    let state = State::Refused { shed, caller: Caller::of(&request) };
+                    return Self { shared, is_head, state };
+                }
             },
         };
+        let mut held = shared.hold(permit);
+        if !held.permit().begin() {
+            return Self::later(inner.clone(), request, shared, held);
+        }
+        // Whoever is not ready is asked again with a waker to be woken by.
+        match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => {
+                let state = State::Running { future: inner.call(request), held: Some(held) };
+                Self { shared, is_head, state }
+            }
+            Poll::Ready(Err(error)) => {
+                Self { shared, is_head, state: State::Failed { error: Some(error) } }
+            }
+            Poll::Pending => {
+                // The one that was asked may have reserved something: it is the one to be called.
+                let other = inner.clone();
+                Self::later(std::mem::replace(inner, other), request, shared, held)
+            }
+        }
+    }
+
+    #[cold]
+    fn wait(inner: S, request: Request<ReqBody>, shared: Arc<Shared>, enter: Enter) -> Self {
         let is_head = request.method() == Method::HEAD;
-        Self { shared, is_head, inner: Some(inner), request: Some(request), state }
+        let (enter, waiting) = (Box::pin(enter), shared.observer.waits());
+        let state = State::Entering { enter, waiting, call: Some(Call { inner, request }) };
+        Self { shared, is_head, state }
+    }
+
+    #[cold]
+    fn later(inner: S, request: Request<ReqBody>, shared: Arc<Shared>, held: Held) -> Self {
+        let is_head = request.method() == Method::HEAD;
+        let call = Some(Call { inner, request });
+        Self { shared, is_head, state: State::Starting { held: Some(held), call } }
     }
 }
 
@@ -77,38 +123,53 @@ where
         loop {
             match this.state.as_mut().project() {
                 // Entering → Starting when let in; ends when turned away.
-                StateProj::Entering { enter, waiting } => {
-                    let entered = ready!(enter.poll(cx));
+                StateProj::Entering { enter, waiting, call } => {
+                    let entered = ready!(enter.as_mut().poll(cx));
                     this.shared.observer.waited(waiting);
+                    let call = call.take();
                     match entered {
                         Ok(permit) => {
                             let held = Some(this.shared.hold(permit));
-                            this.state.set(State::Starting { held });
+                            this.state.set(State::Starting { held, call });
                         }
                         Err(shed) => {
-                            let request = this.request.as_ref().expect("taken when called");
-                            return Poll::Ready(Ok(this.shared.refuse(shed, request)));
+                            let request = call.expect("taken when left").request;
+                            let caller = Caller::of(&request);
+                            return Poll::Ready(Ok(this.shared.refuse(shed, caller)));
                         }
                     }
                 }
                 // Starting → Running when the inner service is ready.
-                StateProj::Starting { held } => {
+                StateProj::Starting { held, call } => {
                     let permit = held.as_mut().expect("taken when left").permit();
                     ready!(permit.poll_begin(cx));
-                    let inner = this.inner.as_mut().expect("taken when called");
+                    let inner = &mut call.as_mut().expect("taken when left").inner;
                     ready!(inner.poll_ready(cx))?;
                     let held = held.take();
-                    let request = this.request.take().expect("taken when called");
+                    let Call { mut inner, request } = call.take().expect("was there a line ago");
                     let future = inner.call(request);
-                    *this.inner = None;
                     this.state.set(State::Running { future, held });
                 }
                 // Ends with the head; the permit goes on with the body.
                 StateProj::Running { future, held } => {
                     let permit = held.as_mut().expect("polled after it ended").permit();
-                    let answer = ready!(permit.poll_measured(future, cx));
-                    let held = held.take().expect("was there a line ago");
-                    return Poll::Ready(this.shared.finish(answer, held, *this.is_head));
+                    // By reference as long as possible: a response is large, and a move is a copy.
+                    let mut polled = permit.poll_measured(future, cx);
+                    let Poll::Ready(answer) = &mut polled else {
+                        return Poll::Pending;
+                    };
+                    permit.record(answer.as_ref().map_or(Outcome::Ignore, classify));
+                    this.shared.observer.recorded(&this.shared.gate);
+                    let place = held.take().expect("was there a line ago").into_place();
+                    let response = answer.as_mut().ok();
+                    let held = response.and_then(|it| this.shared.keep(place, it, *this.is_head));
+                    return polled.map_ok(|response| ResponseBody::admit(response, held));
+                }
+                StateProj::Refused { shed, caller } => {
+                    return Poll::Ready(Ok(this.shared.refuse(*shed, *caller)));
+                }
+                StateProj::Failed { error } => {
+                    return Poll::Ready(Err(error.take().expect("polled after it ended")));
                 }
             }
         }
@@ -116,28 +177,25 @@ where
 }
 
 impl Shared {
+    #[inline]
     fn hold(&self, permit: Permit) -> Held {
         Held::new(permit, self.observer.admitted(&self.gate))
     }
 
-    fn refuse<B, R: Body>(&self, shed: Shed, request: &Request<B>) -> Response<ResponseBody<R>> {
+    fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {
         self.observer.shed(shed, &self.gate);
-        self.rejection.answer(shed, Caller::of(request)).map(ResponseBody::refused)
+        self.rejection.answer(shed, caller).map(ResponseBody::refused)
     }
 
-    fn finish<R: Body, E>(
+    /// What the body of this response is to hold.
+    fn keep<R>(
         &self,
-        answer: Result<Response<R>, E>,
-        mut held: Held,
+        place: Held<Place>,
+        response: &mut Response<R>,
         is_head: bool,
-    ) -> Result<Response<ResponseBody<R>>, E> {
-        let outcome = answer.as_ref().map_or(Outcome::Ignore, classify);
-        held.permit().record(outcome);
-        self.observer.recorded(&self.gate);
-        let mut response = answer?;
-        crate::rejection::disown(&mut response);
-        let held = self.holds_body(&response, is_head).then_some(held);
-        Ok(ResponseBody::admit(response, held))
+    ) -> Option<Held<Place>> {
+        crate::rejection::disown(response);
+        self.holds_body(response, is_head).then_some(place)
     }
 
     /// Whether the permit goes on with the body.

@@ -50,12 +50,12 @@ where
     type Future = ResponseFuture<S, ReqBody>;
 
     /// Always ready: a place reserved here would be stranded on an idle clone, and servers ignore
-    /// readiness. The inner service's readiness is awaited in the future, once admitted.
+    /// readiness. The inner service's readiness is asked for once the request is admitted.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        ResponseFuture::new(self.inner.clone(), request, Arc::clone(&self.shared))
+        ResponseFuture::new(&mut self.inner, request, Arc::clone(&self.shared))
     }
 }

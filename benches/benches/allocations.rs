@@ -1,0 +1,36 @@
+//! Allocations a request, admitted and refused.
+
+use std::alloc::System;
+
+use backpressure_benches::contenders::{self, Contender};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const COUNT: u32 = 100_000;
+
+fn main() {
+    // `cargo test --all-targets` runs this too, without the flag.
+    if !std::env::args().any(|it| it == "--bench") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let _context = runtime.enter();
+    report("admitted", contenders::admitting());
+    report("refused", contenders::refusing());
+}
+
+fn report(title: &str, contenders: Vec<Contender>) {
+    println!("\n{title}\n\n| | allocations a request | bytes |\n|---|---|---|");
+    for mut contender in contenders {
+        contender.sessions[0](COUNT);
+        let region = Region::new(ALLOCATOR);
+        contender.sessions[0](COUNT);
+        let change = region.change();
+        let each = |count: usize| count as f64 / f64::from(COUNT);
+        let calls = change.allocations + change.reallocations;
+        let bytes = each(change.bytes_allocated);
+        println!("| {} | {:.2} | {bytes:.0} |", contender.name, each(calls));
+    }
+}

@@ -1,0 +1,66 @@
+//! Measuring in turns.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use crate::contenders::{Contender, Session};
+
+/// How long one contender runs at a stretch: shorter than a time slice, so that a stretch that
+/// was interrupted is an outlier and not the rule.
+const STRETCH: Duration = Duration::from_millis(2);
+
+/// Nanoseconds a request for each contender and round, contenders in the order given.
+///
+/// Every round runs everybody once and begins with another one.
+pub fn alternate(contenders: &mut [Contender], threads: usize, rounds: usize) -> Vec<Vec<f64>> {
+    let counts: Vec<u32> = contenders.iter_mut().map(|it| calibrate(&mut it.sessions[0])).collect();
+    let mut measured = vec![Vec::with_capacity(rounds); contenders.len()];
+    for round in 0..rounds {
+        for turn in 0..contenders.len() {
+            let at = (round + turn) % contenders.len();
+            let nanos = stretch(&mut contenders[at].sessions[..threads], counts[at]);
+            measured[at].push(nanos);
+        }
+    }
+    measured
+}
+
+/// The middle one; the upper middle of an even number.
+///
+/// # Panics
+/// When there is none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn calibrate(session: &mut Session) -> u32 {
+    const PROBE: u32 = 20_000;
+    session(PROBE);
+    let each = session(PROBE).as_secs_f64() / f64::from(PROBE);
+    (STRETCH.as_secs_f64() / each).clamp(1_000.0, 1e6) as u32
+}
+
+/// Nanoseconds a request and thread.
+fn stretch(sessions: &mut [Session], count: u32) -> f64 {
+    let each = |spent: Duration| spent.as_secs_f64() * 1e9 / f64::from(count);
+    if let [session] = sessions {
+        return each(session(count));
+    }
+    let start = Barrier::new(sessions.len());
+    let spent: Vec<Duration> = thread::scope(|scope| {
+        let threads: Vec<_> = sessions
+            .iter_mut()
+            .map(|session| {
+                scope.spawn(|| {
+                    start.wait();
+                    session(count)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|it| it.join().expect("a session does not panic")).collect()
+    });
+    spent.iter().copied().map(each).sum::<f64>() / spent.len() as f64
+}

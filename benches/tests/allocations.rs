@@ -1,0 +1,90 @@
+//! Admitting a request allocates nothing.
+
+use std::alloc::System;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use backpressure_benches::drive::once;
+use backpressure_benches::served::Served;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Layer, Service};
+use tower_backpressure::AdmissionLayer;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const WARM_UP: usize = 2_000;
+const REQUESTS: usize = 10_000;
+
+/// Awaits so often before it answers: wakes itself through the waker it is given, a clone of it.
+#[derive(Clone, Debug)]
+struct Awaiting(u32);
+
+struct Answer(u32);
+
+impl Service<Request<()>> for Awaiting {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: Request<()>) -> Answer {
+        Answer(self.0)
+    }
+}
+
+impl Future for Answer {
+    type Output = Result<Response<Full<Bytes>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.0 == 0 {
+            return Poll::Ready(Ok(Response::new(Full::default())));
+        }
+        self.0 -= 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Allocations of `REQUESTS` requests after the warm-up; the least of several tries, since the
+/// counter also sees the other threads of the test harness.
+fn allocations<S, B>(mut service: S) -> usize
+where
+    S: Service<Request<()>, Response = Response<B>>,
+    B: http_body::Body,
+{
+    (0..WARM_UP).for_each(|_| once(&mut service));
+    let attempt = |_| {
+        let region = Region::new(ALLOCATOR);
+        (0..REQUESTS).for_each(|_| once(&mut service));
+        let change = region.change();
+        change.allocations + change.reallocations
+    };
+    (0..3).map(attempt).min().expect("three tries")
+}
+
+#[test]
+fn admission_allocates_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let fixed = || AdmissionLayer::fixed("fixed", 100);
+    let adaptive = || AdmissionLayer::adaptive("adaptive");
+
+    assert_eq!(allocations(Served), 0, "the service itself");
+    assert_eq!(allocations(fixed().layer(Served)), 0, "fixed");
+    assert_eq!(allocations(adaptive().layer(Served)), 0, "adaptive");
+    for awaits in [1, 2] {
+        let served = Awaiting(awaits);
+        assert_eq!(allocations(fixed().layer(served.clone())), 0, "fixed, {awaits} awaits");
+        assert_eq!(allocations(adaptive().layer(served)), 0, "adaptive, {awaits} awaits");
+    }
+}
