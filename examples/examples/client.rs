@@ -5,10 +5,11 @@
 //! then, each at a time of its own, and are served.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::{Router, routing::get};
 use reqwest::{Client, Method, Request};
+use tokio::time::Instant;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_backpressure::{Attempts, BulkheadLayer, RetryBudget, RetryLayer};
 
