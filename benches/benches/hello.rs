@@ -34,7 +34,8 @@ fn main() {
     let callers = runtime();
     let call = |to| callers.block_on(call(to, TURN)).expect("the server answers");
     // A server whose limit has never been reached, and connections that were never used.
-    (call(server.bare), call(server.adaptive));
+    call(server.bare);
+    call(server.adaptive);
 
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
