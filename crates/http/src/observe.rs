@@ -56,8 +56,8 @@ impl Observer {
     }
 
     /// A request was turned away.
-    pub(crate) fn shed(&self, shed: Shed, gate: &Gate) {
-        self.episode.shed(shed, gate);
+    pub(crate) fn shed(&self, shed: Shed, gate: &Gate, now: Instant) {
+        self.episode.shed(shed, gate, now);
         self.metrics.shed(shed.reason);
         self.metrics.look(gate);
     }
@@ -74,8 +74,8 @@ impl Observer {
 }
 
 impl Episode {
-    fn shed(&self, shed: Shed, gate: &Gate) {
-        let now = self.nanos();
+    fn shed(&self, shed: Shed, gate: &Gate, now: Instant) {
+        let now = self.nanos(now);
         self.shed.fetch_add(1, Ordering::Relaxed);
         if self.last_shed.swap(now, Ordering::AcqRel) == 0 {
             tracing::shedding_starts(&self.policy, shed, gate);
@@ -84,7 +84,7 @@ impl Episode {
 
     fn admitted(&self, gate: &Gate) {
         let last = self.last_shed.load(Ordering::Relaxed);
-        if last == 0 || self.nanos().saturating_sub(last) < nanos(QUIET) {
+        if last == 0 || self.nanos(Instant::now()).saturating_sub(last) < nanos(QUIET) {
             return;
         }
         // Whoever takes the last refusal away ends the episode.
@@ -95,8 +95,8 @@ impl Episode {
         }
     }
 
-    fn nanos(&self) -> u64 {
-        nanos(self.epoch.elapsed()).max(1)
+    fn nanos(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.epoch)).max(1)
     }
 }
 
