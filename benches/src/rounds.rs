@@ -1,5 +1,6 @@
 //! Measuring in turns.
 
+use std::hint::black_box;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +11,10 @@ use crate::contenders::{Contender, Session};
 /// was interrupted is an outlier and not the rule.
 const STRETCH: Duration = Duration::from_millis(2);
 
+/// Stack depths a contender runs at in turn. Where its frame happens to lie is worth 20 ns either
+/// way, as much as what is measured here.
+const DEPTHS: usize = 16;
+
 /// Nanoseconds a request for each contender and round, contenders in the order given.
 ///
 /// Every round runs everybody once and begins with another one.
@@ -19,7 +24,8 @@ pub fn alternate(contenders: &mut [Contender], threads: usize, rounds: usize) ->
     for round in 0..rounds {
         for turn in 0..contenders.len() {
             let at = (round + turn) % contenders.len();
-            let nanos = stretch(&mut contenders[at].sessions[..threads], counts[at]);
+            let nanos =
+                stretch(&mut contenders[at].sessions[..threads], counts[at], round % DEPTHS);
             measured[at].push(nanos);
         }
     }
@@ -44,10 +50,10 @@ fn calibrate(session: &mut Session) -> u32 {
 }
 
 /// Nanoseconds a request and thread.
-fn stretch(sessions: &mut [Session], count: u32) -> f64 {
+fn stretch(sessions: &mut [Session], count: u32, depth: usize) -> f64 {
     let each = |spent: Duration| spent.as_secs_f64() * 1e9 / f64::from(count);
     if let [session] = sessions {
-        return each(session(count));
+        return each(at_depth(depth, session, count));
     }
     let start = Barrier::new(sessions.len());
     let spent: Vec<Duration> = thread::scope(|scope| {
@@ -56,11 +62,20 @@ fn stretch(sessions: &mut [Session], count: u32) -> f64 {
             .map(|session| {
                 scope.spawn(|| {
                     start.wait();
-                    session(count)
+                    at_depth(depth, session, count)
                 })
             })
             .collect();
         threads.into_iter().map(|it| it.join().expect("a session does not panic")).collect()
     });
     spent.iter().copied().map(each).sum::<f64>() / spent.len() as f64
+}
+
+#[inline(never)]
+fn at_depth(depth: usize, session: &mut Session, count: u32) -> Duration {
+    // With the frame around it, no multiple of a cache line.
+    let pad = black_box([0_u8; 200]);
+    let spent = if depth == 0 { session(count) } else { at_depth(depth - 1, session, count) };
+    black_box(pad);
+    spent
 }

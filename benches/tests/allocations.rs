@@ -4,7 +4,7 @@ use std::alloc::System;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use backpressure_benches::drive::once;
 use backpressure_benches::served::Served;
@@ -21,11 +21,15 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 const WARM_UP: usize = 2_000;
 const REQUESTS: usize = 10_000;
 
-/// Awaits so often before it answers: wakes itself through the waker it is given, a clone of it.
+/// Awaits so often before it answers.
 #[derive(Clone, Debug)]
 struct Awaiting(u32);
 
-struct Answer(u32);
+/// Keeps a waker while it waits, as a timer or a socket would, and wakes itself through it.
+struct Answer {
+    awaits: u32,
+    kept: Option<Waker>,
+}
 
 impl Service<Request<()>> for Awaiting {
     type Response = Response<Full<Bytes>>;
@@ -37,7 +41,7 @@ impl Service<Request<()>> for Awaiting {
     }
 
     fn call(&mut self, _request: Request<()>) -> Answer {
-        Answer(self.0)
+        Answer { awaits: self.0, kept: None }
     }
 }
 
@@ -45,11 +49,12 @@ impl Future for Answer {
     type Output = Result<Response<Full<Bytes>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.0 == 0 {
+        if self.awaits == 0 {
+            self.kept = None;
             return Poll::Ready(Ok(Response::new(Full::default())));
         }
-        self.0 -= 1;
-        cx.waker().wake_by_ref();
+        self.awaits -= 1;
+        self.kept.insert(cx.waker().clone()).wake_by_ref();
         Poll::Pending
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use backpressure_core::{Arrival, Shed, Ticket};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::desk::Answer;
 use crate::door::Door;
@@ -54,8 +54,8 @@ impl Enter {
         Self { door, arrival, ticket: None, patience: None }
     }
 
-    pub(crate) fn ask(door: &Arc<Door>, arrival: Arrival) -> Asked {
-        match door.enter(arrival) {
+    pub(crate) fn ask(door: &Arc<Door>, arrival: Arrival, now: Instant) -> Asked {
+        match door.enter(arrival, || door.timestamp(now)) {
             Answer::Run(entry) => Asked::Admitted(Permit::new(Arc::clone(door), entry)),
             Answer::Shed(shed) => Asked::Refused(shed),
             Answer::Wait(ticket, until) => Asked::Waiting(Self {
@@ -75,7 +75,7 @@ impl Future for Enter {
         let mut this = self.project();
         let hall = this.door.hall();
         if this.ticket.is_none() {
-            match this.door.enter(*this.arrival) {
+            match this.door.enter(*this.arrival, || this.door.now()) {
                 Answer::Run(entry) => {
                     return Poll::Ready(Ok(Permit::new(Arc::clone(this.door), entry)));
                 }

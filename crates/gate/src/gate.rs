@@ -81,13 +81,13 @@ impl Gate {
         Enter::new(Arc::clone(&self.door), arrival)
     }
 
-    /// Asks to enter: what the first poll of [`enter`](Self::enter) does, without a future where
-    /// none is needed.
+    /// Asks to enter now: what the first poll of [`enter`](Self::enter) does, without a future
+    /// where none is needed.
     ///
     /// # Panics
     /// When it has to wait outside a tokio runtime with time enabled.
-    pub fn ask(&self, arrival: Arrival) -> Asked {
-        Enter::ask(&self.door, arrival)
+    pub fn ask(&self, arrival: Arrival, now: Instant) -> Asked {
+        Enter::ask(&self.door, arrival, now)
     }
 
     /// Enters at once or not at all.

@@ -61,10 +61,10 @@ impl Meter {
         answer
     }
 
-    pub(crate) fn read(&self) -> Reading {
+    pub(crate) fn read(&self, now: Instant) -> Reading {
         let bell = self.bell();
         Reading {
-            latency: bell.hung.elapsed(),
+            latency: now.saturating_duration_since(bell.hung),
             run_queue: Duration::from_nanos(bell.run_queue.load(Ordering::Relaxed)),
             busy: Duration::from_nanos(bell.busy.load(Ordering::Relaxed)),
         }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use backpressure_core::{Metering, Outcome, Sample, Timestamp};
+use tokio::time::Instant;
 
 use crate::count::Entry;
 use crate::door::Door;
@@ -162,7 +163,8 @@ impl Permit {
     }
 
     fn teach(&self, meter: &Meter, outcome: Outcome) {
-        let reading = meter.read();
+        let now = Instant::now();
+        let reading = meter.read(now);
         let sample = Sample {
             latency: reading.latency,
             run_queue: reading.run_queue,
@@ -172,7 +174,7 @@ impl Permit {
             outcome,
         };
         let door = &self.place.0;
-        door.hall().learn(&sample, door.now());
+        door.hall().learn(&sample, door.timestamp(now));
     }
 
     /// Keeps the place and nothing else.

@@ -21,7 +21,7 @@ pub(crate) struct Observer {
     episode: Arc<Episode>,
 }
 
-/// Somebody who asks to be let in, until dropped.
+/// Somebody who waits to be let in, until dropped.
 pub(crate) struct Waiting {
     since: Instant,
     _queued: metrics::Queued,
@@ -62,15 +62,15 @@ impl Observer {
     }
 
     /// A request was turned away.
-    pub(crate) fn shed(&self, shed: Shed, gate: &Gate) {
-        self.episode.shed(shed, gate);
+    pub(crate) fn shed(&self, shed: Shed, gate: &Gate, now: Instant) {
+        self.episode.shed(shed, gate, now);
         self.metrics.shed(shed.reason);
         self.metrics.look(gate);
     }
 
     /// A request waits as long as what is returned.
-    pub(crate) fn waits(&self) -> Waiting {
-        Waiting { since: Instant::now(), _queued: self.metrics.queued() }
+    pub(crate) fn waits(&self, since: Instant) -> Waiting {
+        Waiting { since, _queued: self.metrics.queued() }
     }
 
     /// A request waited, and was let in or turned away.
@@ -85,8 +85,8 @@ impl Observer {
 }
 
 impl Episode {
-    fn shed(&self, shed: Shed, gate: &Gate) {
-        let now = self.nanos();
+    fn shed(&self, shed: Shed, gate: &Gate, now: Instant) {
+        let now = self.nanos(now);
         self.shed.fetch_add(1, Ordering::Relaxed);
         if self.last_shed.swap(now, Ordering::AcqRel) == 0 {
             tracing::shedding_starts(&self.policy, shed, gate);
@@ -95,7 +95,7 @@ impl Episode {
 
     fn admitted(&self, gate: &Gate) {
         let last = self.last_shed.load(Ordering::Relaxed);
-        if last == 0 || self.nanos().saturating_sub(last) < nanos(QUIET) {
+        if last == 0 || self.nanos(Instant::now()).saturating_sub(last) < nanos(QUIET) {
             return;
         }
         // Whoever takes the last refusal away ends the episode.
@@ -106,8 +106,8 @@ impl Episode {
         }
     }
 
-    fn nanos(&self) -> u64 {
-        nanos(self.epoch.elapsed()).max(1)
+    fn nanos(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.epoch)).max(1)
     }
 }
 

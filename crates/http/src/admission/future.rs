@@ -10,6 +10,7 @@ use backpressure_gate::{Asked, Enter, Outcome, Permit, Place, Shed};
 use http::{Method, Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{PermitScope, Shared};
@@ -59,21 +60,45 @@ impl<S, ReqBody> ResponseFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>> + Clone,
 {
+    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+        let Some(permit) = shared.gate.pass() else {
+            return Self::ask(inner, request, shared);
+        };
+        Self::start(inner, request, shared, permit)
+    }
+
+    /// Asks the gate, and keeps what it takes to do as it says.
+    #[cold]
+    fn ask(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+        let is_head = request.method() == Method::HEAD;
+        let now = Instant::now();
+        let state = match shared.gate.ask(shared.arrival(request.extensions()), now) {
+            Asked::Admitted(permit) => {
+                return Self::start(inner, request, shared, permit);
+            }
+            Asked::Waiting(enter) => {
+                let (enter, waiting) = (Box::pin(enter), shared.observer.waits(now));
+                let call = Some(Call { inner: inner.clone(), request });
+                State::Entering { enter, waiting, call }
+            }
+            Asked::Refused(shed) => {
+                shared.observer.shed(shed, &shared.gate, now);
+                State::Refused { shed, caller: Caller::of(&request) }
+            }
+        };
+        Self { shared, is_head, state }
+    }
+
     /// Calls the inner service at once if nothing stands in the way: to keep it and the request
     /// for later would cost as much as all the rest.
-    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+    #[inline]
+    fn start(
+        inner: &mut S,
+        request: Request<ReqBody>,
+        shared: Arc<Shared>,
+        permit: Permit,
+    ) -> Self {
         let is_head = request.method() == Method::HEAD;
-        let permit = match shared.gate.pass() {
-            Some(permit) => permit,
-            None => match shared.gate.ask(shared.arrival(request.extensions())) {
-                Asked::Admitted(permit) => permit,
-                Asked::Waiting(enter) => return Self::wait(inner.clone(), request, shared, enter),
-                Asked::Refused(shed) => {
-                    let state = State::Refused { shed, caller: Caller::of(&request) };
-                    return Self { shared, is_head, state };
-                }
-            },
-        };
         let mut held = shared.hold(permit);
         if !held.permit().begin() {
             return Self::later(inner.clone(), request, shared, held);
@@ -93,14 +118,6 @@ where
                 Self::later(std::mem::replace(inner, other), request, shared, held)
             }
         }
-    }
-
-    #[cold]
-    fn wait(inner: S, request: Request<ReqBody>, shared: Arc<Shared>, enter: Enter) -> Self {
-        let is_head = request.method() == Method::HEAD;
-        let (enter, waiting) = (Box::pin(enter), shared.observer.waits());
-        let state = State::Entering { enter, waiting, call: Some(Call { inner, request }) };
-        Self { shared, is_head, state }
     }
 
     #[cold]
@@ -135,6 +152,7 @@ where
                         Err(shed) => {
                             let request = call.expect("taken when left").request;
                             let caller = Caller::of(&request);
+                            this.shared.observer.shed(shed, &this.shared.gate, Instant::now());
                             return Poll::Ready(Ok(this.shared.refuse(shed, caller)));
                         }
                     }
@@ -183,7 +201,6 @@ impl Shared {
     }
 
     fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {
-        self.observer.shed(shed, &self.gate);
         self.rejection.answer(shed, caller).map(ResponseBody::refused)
     }
 
