@@ -60,46 +60,13 @@ impl<S, ReqBody> ResponseFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>> + Clone,
 {
+    /// Calls the inner service at once if nothing stands in the way: to keep it and the request
+    /// for later would cost as much as all the rest.
     pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+        let is_head = request.method() == Method::HEAD;
         let Some(permit) = shared.gate.pass() else {
             return Self::ask(inner, request, shared);
         };
-        Self::start(inner, request, shared, permit)
-    }
-
-    /// Asks the gate, and keeps what it takes to do as it says.
-    #[cold]
-    fn ask(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
-        let is_head = request.method() == Method::HEAD;
-        let now = Instant::now();
-        let state = match shared.gate.ask(shared.arrival(request.extensions()), now) {
-            Asked::Admitted(permit) => {
-                shared.observer.waited(Duration::ZERO);
-                return Self::start(inner, request, shared, permit);
-            }
-            Asked::Waiting(enter) => {
-                let call = Some(Call { inner: inner.clone(), request });
-                State::Entering { enter: Box::pin(enter), since: now, call }
-            }
-            Asked::Refused(shed) => {
-                shared.observer.waited(Duration::ZERO);
-                shared.observer.shed(shed, &shared.gate, now);
-                State::Refused { shed, caller: Caller::of(&request) }
-            }
-        };
-        Self { shared, is_head, state }
-    }
-
-    /// Calls the inner service at once if nothing stands in the way: to keep it and the request
-    /// for later would cost as much as all the rest.
-    #[inline]
-    fn start(
-        inner: &mut S,
-        request: Request<ReqBody>,
-        shared: Arc<Shared>,
-        permit: Permit,
-    ) -> Self {
-        let is_head = request.method() == Method::HEAD;
         let mut held = shared.hold(permit);
         if !held.permit().begin() {
             return Self::later(inner.clone(), request, shared, held);
@@ -119,6 +86,31 @@ where
                 Self::later(std::mem::replace(inner, other), request, shared, held)
             }
         }
+    }
+
+    /// Asks the gate, and keeps what it takes to do as it says.
+    #[cold]
+    fn ask(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+        let is_head = request.method() == Method::HEAD;
+        let now = Instant::now();
+        let state = match shared.gate.ask(shared.arrival(request.extensions()), now) {
+            Asked::Admitted(permit) => {
+                shared.observer.waited(Duration::ZERO);
+                let held = Some(shared.hold(permit));
+                let call = Some(Call { inner: inner.clone(), request });
+                State::Starting { held, call }
+            }
+            Asked::Waiting(enter) => {
+                let call = Some(Call { inner: inner.clone(), request });
+                State::Entering { enter: Box::pin(enter), since: now, call }
+            }
+            Asked::Refused(shed) => {
+                shared.observer.waited(Duration::ZERO);
+                shared.observer.shed(shed, &shared.gate, now);
+                State::Refused { shed, caller: Caller::of(&request) }
+            }
+        };
+        Self { shared, is_head, state }
     }
 
     #[cold]
