@@ -154,6 +154,13 @@ impl Permit {
         }
     }
 
+    /// Whether [`record`](Self::record) teaches anything: under very many requests one in k does.
+    #[must_use]
+    #[inline]
+    pub const fn is_measured(&self) -> bool {
+        self.meter.is_some()
+    }
+
     /// Says how the work ended; the measurement ends here. The place is kept until the drop.
     #[inline]
     pub fn record(&mut self, outcome: Outcome) {

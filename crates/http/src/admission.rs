@@ -10,8 +10,11 @@ use crate::deadline::Deadline;
 use crate::observe::Observer;
 use crate::rejection::Rejection;
 
+mod ending;
 mod future;
 mod service;
+
+use ending::Ending;
 
 pub use future::ResponseFuture;
 pub use service::Admission;
@@ -71,9 +74,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) rejection: Rejection,
     pub(crate) observer: Observer,
-    pub(crate) scope: PermitScope,
-    /// Event streams are let go at their head.
-    pub(crate) frees_streams: bool,
+    ending: Ending,
 }
 
 impl AdmissionLayer {
@@ -84,7 +85,7 @@ impl AdmissionLayer {
     #[must_use]
     pub fn adaptive(name: &str) -> Self {
         let mut layer = Self::over(name, Gate::adaptive());
-        Arc::make_mut(&mut layer.shared).frees_streams = true;
+        Arc::make_mut(&mut layer.shared).ending.frees_streams = true;
         layer
     }
 
@@ -110,8 +111,7 @@ impl AdmissionLayer {
             gate,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
-            scope: PermitScope::default(),
-            frees_streams: false,
+            ending: Ending::new(PermitScope::default(), false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -137,7 +137,7 @@ impl AdmissionLayer {
     /// Until when a request counts as in flight.
     #[must_use]
     pub fn scope(mut self, scope: PermitScope) -> Self {
-        Arc::make_mut(&mut self.shared).scope = scope;
+        Arc::make_mut(&mut self.shared).ending.scope = scope;
         self
     }
 

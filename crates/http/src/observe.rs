@@ -58,6 +58,7 @@ impl Observer {
     /// A request was let in; it is in flight as long as what is returned.
     pub(crate) fn admitted(&self, gate: &Gate) -> Admitted {
         self.episode.admitted(gate);
+        self.metrics.look(gate);
         self.metrics.admitted()
     }
 
@@ -76,11 +77,6 @@ impl Observer {
     /// A request waited, and was let in or turned away.
     pub(crate) fn waited(&self, waiting: &Waiting) {
         self.metrics.waited(waiting.since.elapsed());
-    }
-
-    /// A request ended.
-    pub(crate) fn recorded(&self, gate: &Gate) {
-        self.metrics.look(gate);
     }
 }
 

@@ -6,19 +6,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use backpressure_gate::{Asked, Enter, Outcome, Permit, Place, Shed};
-use http::{Method, Request, Response, header};
+use backpressure_gate::{Asked, Enter, Outcome, Permit, Shed};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::{PermitScope, Shared};
+use super::Shared;
+use super::ending::Ending;
 use crate::body::ResponseBody;
 use crate::classify::classify;
 use crate::held::Held;
 use crate::observe::Waiting;
-use crate::rejection::Caller;
+use crate::rejection::{Caller, disown};
 
 pin_project! {
     /// The future of [`Admission`](super::Admission).
@@ -27,8 +28,6 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        shared: Arc<Shared>,
-        is_head: bool,
         #[pin]
         state: State<Call<S, ReqBody>, S::Future, S::Error>,
     }
@@ -38,13 +37,13 @@ pin_project! {
     #[project = StateProj]
     enum State<C, F, E> {
         // Waits to be let in.
-        Entering { enter: Pin<Box<Enter>>, waiting: Waiting, call: Option<C> },
+        Entering { enter: Pin<Box<Enter>>, waiting: Waiting, shared: Arc<Shared>, call: Option<C> },
         // Let in; the inner service is not called yet.
-        Starting { held: Option<Held>, call: Option<C> },
+        Starting { held: Option<Held>, call: Option<C>, ending: Ending },
         // The inner service runs.
-        Running { #[pin] future: F, held: Option<Held> },
+        Running { #[pin] future: F, held: Option<Held>, ending: Ending },
         // Turned away at once.
-        Refused { shed: Shed, caller: Caller },
+        Refused { shed: Shed, caller: Caller, shared: Arc<Shared> },
         // The inner service could not be called.
         Failed { error: Option<E> },
     }
@@ -60,71 +59,56 @@ impl<S, ReqBody> ResponseFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>> + Clone,
 {
-    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
+    /// Calls the inner service at once if nothing stands in the way: to keep it, the request and
+    /// the layer for later would cost as much as all the rest.
+    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: &Arc<Shared>) -> Self {
         let Some(permit) = shared.gate.pass() else {
-            return Self::ask(inner, request, shared);
+            return Self { state: ask(inner, request, shared) };
         };
-        Self::start(inner, request, shared, permit)
-    }
-
-    /// Asks the gate, and keeps what it takes to do as it says.
-    #[cold]
-    fn ask(inner: &mut S, request: Request<ReqBody>, shared: Arc<Shared>) -> Self {
-        let is_head = request.method() == Method::HEAD;
-        let now = Instant::now();
-        let state = match shared.gate.ask(shared.arrival(request.extensions()), now) {
-            Asked::Admitted(permit) => {
-                return Self::start(inner, request, shared, permit);
-            }
-            Asked::Waiting(enter) => {
-                let (enter, waiting) = (Box::pin(enter), shared.observer.waits(now));
-                let call = Some(Call { inner: inner.clone(), request });
-                State::Entering { enter, waiting, call }
-            }
-            Asked::Refused(shed) => {
-                shared.observer.shed(shed, &shared.gate, now);
-                State::Refused { shed, caller: Caller::of(&request) }
-            }
-        };
-        Self { shared, is_head, state }
-    }
-
-    /// Calls the inner service at once if nothing stands in the way: to keep it and the request
-    /// for later would cost as much as all the rest.
-    #[inline]
-    fn start(
-        inner: &mut S,
-        request: Request<ReqBody>,
-        shared: Arc<Shared>,
-        permit: Permit,
-    ) -> Self {
-        let is_head = request.method() == Method::HEAD;
         let mut held = shared.hold(permit);
+        let ending = shared.ending.of(&request);
         if !held.permit().begin() {
-            return Self::later(inner.clone(), request, shared, held);
+            let call = Some(Call { inner: inner.clone(), request });
+            return Self { state: State::Starting { held: Some(held), call, ending } };
         }
         // Whoever is not ready is asked again with a waker to be woken by.
-        match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        let state = match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(())) => {
-                let state = State::Running { future: inner.call(request), held: Some(held) };
-                Self { shared, is_head, state }
+                State::Running { future: inner.call(request), held: Some(held), ending }
             }
-            Poll::Ready(Err(error)) => {
-                Self { shared, is_head, state: State::Failed { error: Some(error) } }
-            }
+            Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
             Poll::Pending => {
                 // The one that was asked may have reserved something: it is the one to be called.
                 let other = inner.clone();
-                Self::later(std::mem::replace(inner, other), request, shared, held)
+                let call = Some(Call { inner: std::mem::replace(inner, other), request });
+                State::Starting { held: Some(held), call, ending }
             }
-        }
+        };
+        Self { state }
     }
+}
 
-    #[cold]
-    fn later(inner: S, request: Request<ReqBody>, shared: Arc<Shared>, held: Held) -> Self {
-        let is_head = request.method() == Method::HEAD;
-        let call = Some(Call { inner, request });
-        Self { shared, is_head, state: State::Starting { held: Some(held), call } }
+/// Asks the gate, and keeps what it takes to do as it says.
+#[cold]
+fn ask<S, B, F, E>(inner: &S, request: Request<B>, shared: &Arc<Shared>) -> State<Call<S, B>, F, E>
+where
+    S: Clone,
+{
+    let now = Instant::now();
+    match shared.gate.ask(shared.arrival(request.extensions()), now) {
+        Asked::Admitted(permit) => {
+            let (held, ending) = (Some(shared.hold(permit)), shared.ending.of(&request));
+            State::Starting { held, call: Some(Call { inner: inner.clone(), request }), ending }
+        }
+        Asked::Waiting(enter) => {
+            let (enter, waiting) = (Box::pin(enter), shared.observer.waits(now));
+            let call = Some(Call { inner: inner.clone(), request });
+            State::Entering { enter, waiting, shared: Arc::clone(shared), call }
+        }
+        Asked::Refused(shed) => {
+            shared.observer.shed(shed, &shared.gate, now);
+            State::Refused { shed, caller: Caller::of(&request), shared: Arc::clone(shared) }
+        }
     }
 }
 
@@ -140,51 +124,53 @@ where
         loop {
             match this.state.as_mut().project() {
                 // Entering → Starting when let in; ends when turned away.
-                StateProj::Entering { enter, waiting, call } => {
+                StateProj::Entering { enter, waiting, shared, call } => {
                     let entered = ready!(enter.as_mut().poll(cx));
-                    this.shared.observer.waited(waiting);
-                    let call = call.take();
+                    shared.observer.waited(waiting);
+                    let request = &call.as_ref().expect("taken when left").request;
                     match entered {
                         Ok(permit) => {
-                            let held = Some(this.shared.hold(permit));
-                            this.state.set(State::Starting { held, call });
+                            let ending = shared.ending.of(request);
+                            let (held, call) = (Some(shared.hold(permit)), call.take());
+                            this.state.set(State::Starting { held, call, ending });
                         }
                         Err(shed) => {
-                            let request = call.expect("taken when left").request;
-                            let caller = Caller::of(&request);
-                            this.shared.observer.shed(shed, &this.shared.gate, Instant::now());
-                            return Poll::Ready(Ok(this.shared.refuse(shed, caller)));
+                            shared.observer.shed(shed, &shared.gate, Instant::now());
+                            return Poll::Ready(Ok(shared.refuse(shed, Caller::of(request))));
                         }
                     }
                 }
                 // Starting → Running when the inner service is ready.
-                StateProj::Starting { held, call } => {
+                StateProj::Starting { held, call, ending } => {
                     let permit = held.as_mut().expect("taken when left").permit();
                     ready!(permit.poll_begin(cx));
                     let inner = &mut call.as_mut().expect("taken when left").inner;
                     ready!(inner.poll_ready(cx))?;
-                    let held = held.take();
+                    let (held, ending) = (held.take(), *ending);
                     let Call { mut inner, request } = call.take().expect("was there a line ago");
                     let future = inner.call(request);
-                    this.state.set(State::Running { future, held });
+                    this.state.set(State::Running { future, held, ending });
                 }
-                // Ends with the head; the permit goes on with the body.
-                StateProj::Running { future, held } => {
+                // Ends with the head; the place goes on with the body.
+                StateProj::Running { future, held, ending } => {
                     let permit = held.as_mut().expect("polled after it ended").permit();
                     // By reference as long as possible: a response is large, and a move is a copy.
                     let mut polled = permit.poll_measured(future, cx);
                     let Poll::Ready(answer) = &mut polled else {
                         return Poll::Pending;
                     };
-                    permit.record(answer.as_ref().map_or(Outcome::Ignore, classify));
-                    this.shared.observer.recorded(&this.shared.gate);
+                    if permit.is_measured() {
+                        permit.record(answer.as_ref().map_or(Outcome::Ignore, classify));
+                    }
                     let place = held.take().expect("was there a line ago").into_place();
-                    let response = answer.as_mut().ok();
-                    let held = response.and_then(|it| this.shared.keep(place, it, *this.is_head));
+                    let held = answer.as_mut().ok().and_then(|response| {
+                        disown(response);
+                        ending.keep(place, response)
+                    });
                     return polled.map_ok(|response| ResponseBody::admit(response, held));
                 }
-                StateProj::Refused { shed, caller } => {
-                    return Poll::Ready(Ok(this.shared.refuse(*shed, *caller)));
+                StateProj::Refused { shed, caller, shared } => {
+                    return Poll::Ready(Ok(shared.refuse(*shed, *caller)));
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("polled after it ended")));
@@ -202,29 +188,6 @@ impl Shared {
 
     fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {
         self.rejection.answer(shed, caller).map(ResponseBody::refused)
-    }
-
-    /// What the body of this response is to hold.
-    fn keep<R>(
-        &self,
-        place: Held<Place>,
-        response: &mut Response<R>,
-        is_head: bool,
-    ) -> Option<Held<Place>> {
-        crate::rejection::disown(response);
-        self.holds_body(response, is_head).then_some(place)
-    }
-
-    /// Whether the permit goes on with the body.
-    fn holds_body<R>(&self, response: &Response<R>, is_head: bool) -> bool {
-        let bodyless = is_head
-            || response.status().is_informational()
-            || matches!(response.status().as_u16(), 204 | 304);
-        let streams = || {
-            let kind = response.headers().get(header::CONTENT_TYPE);
-            kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-        };
-        self.scope == PermitScope::Body && !bodyless && !(self.frees_streams && streams())
     }
 }
 

@@ -56,6 +56,6 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        ResponseFuture::new(&mut self.inner, request, Arc::clone(&self.shared))
+        ResponseFuture::new(&mut self.inner, request, &self.shared)
     }
 }
