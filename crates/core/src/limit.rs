@@ -7,6 +7,7 @@ use crate::time::Timestamp;
 
 pub mod adaptive;
 pub mod aimd;
+mod bounded;
 pub mod fixed;
 pub mod gradient2;
 pub mod vegas;

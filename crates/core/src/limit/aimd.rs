@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::limit::{Limit, MAX};
+use crate::limit::Limit;
+use crate::limit::bounded::Bounded;
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
@@ -38,11 +39,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Aimd {
     /// The limit, in attempts in flight.
-    limit: usize,
-    /// Lowest limit, in attempts in flight.
-    min: usize,
-    /// Highest limit, in attempts in flight.
-    max: usize,
+    limit: Bounded,
     /// What is left of the limit after an overload, as a share of it.
     backoff: f64,
     /// The longest latency that is no overload.
@@ -53,7 +50,8 @@ impl Aimd {
     /// The published defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { limit: INITIAL, min: MIN_LIMIT, max: MAX_LIMIT, backoff: BACKOFF, timeout: TIMEOUT }
+        let limit = Bounded::new(INITIAL, MIN_LIMIT, MAX_LIMIT);
+        Self { limit, backoff: BACKOFF, timeout: TIMEOUT }
     }
 
     /// Where the limit starts. Set it last: [`min`](Self::min) and [`max`](Self::max) bound it.
@@ -62,9 +60,7 @@ impl Aimd {
     /// When `initial` is not in `min..=max`.
     #[must_use]
     pub fn initial(mut self, initial: usize) -> Self {
-        let (min, max) = (self.min, self.max);
-        assert!((min..=max).contains(&initial), "initial must be in {min}..={max}");
-        self.limit = initial;
+        self.limit.start_at(initial);
         self
     }
 
@@ -74,10 +70,7 @@ impl Aimd {
     /// When `min` is not in `1..=max`.
     #[must_use]
     pub fn min(mut self, min: usize) -> Self {
-        let max = self.max;
-        assert!((1..=max).contains(&min), "min must be in 1..={max}");
-        self.min = min;
-        self.limit = self.limit.max(min);
+        self.limit.at_least(min);
         self
     }
 
@@ -87,10 +80,7 @@ impl Aimd {
     /// When `max` is not in `min..=1 000 000`.
     #[must_use]
     pub fn max(mut self, max: usize) -> Self {
-        let min = self.min;
-        assert!((min..=MAX).contains(&max), "max must be in {min}..={MAX}");
-        self.max = max;
-        self.limit = self.limit.min(max);
+        self.limit.at_most(max);
         self
     }
 
@@ -125,21 +115,19 @@ impl Default for Aimd {
 
 impl Limit for Aimd {
     fn limit(&self) -> usize {
-        self.limit
+        self.limit.whole()
     }
 
     fn observe(&mut self, sample: &Sample, _now: Timestamp) {
         if sample.outcome == Outcome::Ignore {
             return;
         }
-        let next = if sample.outcome == Outcome::Overload || sample.latency > self.timeout {
-            (self.limit as f64 * self.backoff) as usize
-        } else if sample.in_flight.saturating_mul(2) >= self.limit {
-            self.limit + 1
-        } else {
-            self.limit
-        };
-        self.limit = next.clamp(self.min, self.max);
+        let limit = self.limit.value();
+        if sample.outcome == Outcome::Overload || sample.latency > self.timeout {
+            self.limit.set((limit * self.backoff).floor());
+        } else if sample.in_flight.saturating_mul(2) >= self.limit() {
+            self.limit.set(limit + 1.0);
+        }
     }
 }
 
@@ -153,6 +141,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limit::MAX;
 
     fn step(limit: &mut Aimd, latency: Duration, in_flight: usize, outcome: Outcome) -> usize {
         let sample = Sample { in_flight, ..Sample::new(latency, outcome) };

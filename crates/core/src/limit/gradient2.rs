@@ -1,5 +1,6 @@
 //! Latency now against latency in the long run, as Netflix published it.
 
+use crate::limit::bounded::Bounded;
 use crate::limit::{Limit, MAX};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
@@ -49,13 +50,9 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Gradient2 {
     /// The limit, in attempts in flight, with the fraction that smoothing leaves.
-    limit: f64,
+    limit: Bounded,
     /// Latency in the long run, in nanoseconds.
     long: LongRun,
-    /// Lowest limit, in attempts in flight.
-    min: usize,
-    /// Highest limit, in attempts in flight.
-    max: usize,
     /// Added at each step, before smoothing, in attempts in flight.
     queue: usize,
     /// Latency over the long run's that is no queue yet, at least 1.
@@ -69,10 +66,8 @@ impl Gradient2 {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            limit: INITIAL,
+            limit: Bounded::new(INITIAL, MIN_LIMIT, MAX_LIMIT),
             long: LongRun::over(LONG_WINDOW),
-            min: MIN_LIMIT,
-            max: MAX_LIMIT,
             queue: QUEUE,
             tolerance: TOLERANCE,
             smoothing: SMOOTHING,
@@ -85,9 +80,7 @@ impl Gradient2 {
     /// When `initial` is not in `min..=max`.
     #[must_use]
     pub fn initial(mut self, initial: usize) -> Self {
-        let (min, max) = (self.min, self.max);
-        assert!((min..=max).contains(&initial), "initial must be in {min}..={max}");
-        self.limit = initial as f64;
+        self.limit.start_at(initial);
         self
     }
 
@@ -97,10 +90,7 @@ impl Gradient2 {
     /// When `min` is not in `1..=max`.
     #[must_use]
     pub fn min(mut self, min: usize) -> Self {
-        let max = self.max;
-        assert!((1..=max).contains(&min), "min must be in 1..={max}");
-        self.min = min;
-        self.limit = self.limit.max(min as f64);
+        self.limit.at_least(min);
         self
     }
 
@@ -110,10 +100,7 @@ impl Gradient2 {
     /// When `max` is not in `min..=1 000 000`.
     #[must_use]
     pub fn max(mut self, max: usize) -> Self {
-        let min = self.min;
-        assert!((min..=MAX).contains(&max), "max must be in {min}..={MAX}");
-        self.max = max;
-        self.limit = self.limit.min(max as f64);
+        self.limit.at_most(max);
         self
     }
 
@@ -167,9 +154,9 @@ impl Gradient2 {
     /// One step of the limit, in attempts in flight; `long` and `short` in nanoseconds.
     fn step(&mut self, long: f64, short: f64) {
         let gradient = (self.tolerance * long / short).clamp(0.5, 1.0);
-        let wanted = self.limit * gradient + self.queue as f64;
-        let next = self.limit * (1.0 - self.smoothing) + wanted * self.smoothing;
-        self.limit = next.clamp(self.min as f64, self.max as f64);
+        let limit = self.limit.value();
+        let wanted = limit * gradient + self.queue as f64;
+        self.limit.set(limit * (1.0 - self.smoothing) + wanted * self.smoothing);
     }
 }
 
@@ -181,7 +168,7 @@ impl Default for Gradient2 {
 
 impl Limit for Gradient2 {
     fn limit(&self) -> usize {
-        (self.limit as usize).clamp(self.min, self.max)
+        self.limit.whole()
     }
 
     fn observe(&mut self, sample: &Sample, _now: Timestamp) {
@@ -193,7 +180,7 @@ impl Limit for Gradient2 {
         if long / short > RECOVERED {
             self.long.mean *= FORGET;
         }
-        if sample.in_flight as f64 >= self.limit / 2.0 {
+        if sample.in_flight as f64 >= self.limit.value() / 2.0 {
             self.step(long, short);
         }
     }
@@ -230,7 +217,7 @@ impl LongRun {
 }
 
 // The defaults of Gradient2Limit.Builder, Netflix/concurrency-limits.
-const INITIAL: f64 = 20.0;
+const INITIAL: usize = 20;
 const MIN_LIMIT: usize = 20;
 const MAX_LIMIT: usize = 200;
 const QUEUE: usize = 4;
@@ -287,7 +274,7 @@ mod tests {
         let mut limit = Gradient2::new();
         let steps: Vec<_> = (0..5).map(|_| observe(&mut limit, 10, 20, Outcome::Success)).collect();
         assert_eq!(steps, [20, 21, 22, 23, 24]);
-        assert_near(limit.limit, 24.0);
+        assert_near(limit.limit.value(), 24.0);
     }
 
     #[test]
@@ -296,10 +283,10 @@ mod tests {
         // long = 10 + 20 · 2/601 = 10.06656, g = 1.5 · long/30 = .503328:
         // .8 · 100 + .2 · (100 · g + 4) = 90.86656.
         assert_eq!(observe(&mut limit, 30, 100, Outcome::Success), 90);
-        assert_near(limit.limit, 90.86656);
+        assert_near(limit.limit.value(), 90.86656);
         // g is clamped to .5: .8 · 90.86656 + .2 · (45.43328 + 4) = 82.57990.
         observe(&mut limit, 300, 100, Outcome::Success);
-        assert_near(limit.limit, 82.57990);
+        assert_near(limit.limit.value(), 82.57990);
     }
 
     #[test]
@@ -307,7 +294,7 @@ mod tests {
         let mut limit = warm(10);
         // g = 1.5 · 10.01664/15 > 1, clamped: .8 · 100 + .2 · 104.
         observe(&mut limit, 15, 100, Outcome::Success);
-        assert_near(limit.limit, 100.8);
+        assert_near(limit.limit.value(), 100.8);
     }
 
     #[test]

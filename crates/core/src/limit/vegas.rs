@@ -1,6 +1,7 @@
 //! The queue, estimated from the smallest latency seen, as Netflix published it.
 
-use crate::limit::{Limit, MAX};
+use crate::limit::Limit;
+use crate::limit::bounded::Bounded;
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
@@ -47,7 +48,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug)]
 pub struct Vegas {
     /// The limit, in attempts in flight; a fraction only while smoothed.
-    limit: f64,
+    limit: Bounded,
     /// Smallest latency since the last probe, in nanoseconds; infinite before the first success.
     no_load: f64,
     /// Samples since the last probe.
@@ -56,10 +57,6 @@ pub struct Vegas {
     jitter: f64,
     /// State of the generator behind `jitter`.
     seed: u64,
-    /// Lowest limit, in attempts in flight.
-    min: usize,
-    /// Highest limit, in attempts in flight.
-    max: usize,
     /// Share of each step that is taken, above 0 and at most 1.
     smoothing: f64,
     /// Longest probe interval, in samples per unit of limit.
@@ -71,13 +68,11 @@ impl Vegas {
     #[must_use]
     pub fn new() -> Self {
         let vegas = Self {
-            limit: INITIAL,
+            limit: Bounded::new(INITIAL, MIN_LIMIT, MAX_LIMIT),
             no_load: f64::INFINITY,
             since_probe: 0,
             jitter: 1.0,
             seed: 0,
-            min: MIN_LIMIT,
-            max: MAX_LIMIT,
             smoothing: SMOOTHING,
             probe_multiplier: PROBE_MULTIPLIER,
         };
@@ -90,9 +85,7 @@ impl Vegas {
     /// When `initial` is not in `min..=max`.
     #[must_use]
     pub fn initial(mut self, initial: usize) -> Self {
-        let (min, max) = (self.min, self.max);
-        assert!((min..=max).contains(&initial), "initial must be in {min}..={max}");
-        self.limit = initial as f64;
+        self.limit.start_at(initial);
         self
     }
 
@@ -102,10 +95,7 @@ impl Vegas {
     /// When `min` is not in `1..=max`.
     #[must_use]
     pub fn min(mut self, min: usize) -> Self {
-        let max = self.max;
-        assert!((1..=max).contains(&min), "min must be in 1..={max}");
-        self.min = min;
-        self.limit = self.limit.max(min as f64);
+        self.limit.at_least(min);
         self
     }
 
@@ -115,10 +105,7 @@ impl Vegas {
     /// When `max` is not in `min..=1 000 000`.
     #[must_use]
     pub fn max(mut self, max: usize) -> Self {
-        let min = self.min;
-        assert!((min..=MAX).contains(&max), "max must be in {min}..={MAX}");
-        self.max = max;
-        self.limit = self.limit.min(max as f64);
+        self.limit.at_most(max);
         self
     }
 
@@ -160,19 +147,19 @@ impl Vegas {
             self.no_load = latency;
         } else if latency < self.no_load {
             self.no_load = latency;
-        } else if in_flight as f64 * 2.0 >= self.limit {
+        } else if in_flight as f64 * 2.0 >= self.limit.value() {
             self.change(self.wanted(latency));
         }
     }
 
     fn probe_is_due(&self) -> bool {
-        let interval = self.jitter * f64::from(self.probe_multiplier) * self.limit;
+        let interval = self.jitter * f64::from(self.probe_multiplier) * self.limit.value();
         interval <= self.since_probe as f64
     }
 
     /// By how much to change the limit, in attempts in flight.
     fn wanted(&self, latency: f64) -> f64 {
-        let queue = (self.limit * (1.0 - self.no_load / latency)).ceil();
+        let queue = (self.limit.value() * (1.0 - self.no_load / latency)).ceil();
         let unit = self.unit();
         if queue <= unit {
             BETA * unit
@@ -186,8 +173,9 @@ impl Vegas {
     }
 
     fn change(&mut self, by: f64) {
-        let next = (self.limit + by).clamp(self.min as f64, self.max as f64);
-        self.limit += self.smoothing * (next - self.limit);
+        let limit = self.limit.value();
+        let next = self.limit.clamp(limit + by);
+        self.limit.set(limit + self.smoothing * (next - limit));
     }
 
     /// Digits of the limit less one, and at least 1: the step, and the unit of the marks.
@@ -214,7 +202,7 @@ impl Default for Vegas {
 
 impl Limit for Vegas {
     fn limit(&self) -> usize {
-        (self.limit as usize).clamp(self.min, self.max)
+        self.limit.whole()
     }
 
     fn observe(&mut self, sample: &Sample, _now: Timestamp) {
@@ -232,7 +220,7 @@ impl Limit for Vegas {
 }
 
 // The defaults of VegasLimit.Builder, Netflix/concurrency-limits.
-const INITIAL: f64 = 20.0;
+const INITIAL: usize = 20;
 const MIN_LIMIT: usize = 1;
 const MAX_LIMIT: usize = 1_000;
 const SMOOTHING: f64 = 1.0;
