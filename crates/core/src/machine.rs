@@ -152,6 +152,7 @@ impl Machine {
     /// An attempt finished and measured this. Attempts that were not measured are not reported.
     pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
         self.limit.observe(sample, now);
+        self.pressure.served(sample.weight, self.service, now);
         if sample.outcome == Outcome::Ignore {
             return;
         }
@@ -177,7 +178,10 @@ impl Machine {
         if patience.until < now {
             return Some(Next::Shed(ticket, self.give_up(patience, now)));
         }
-        self.pressure.started(self.service, now);
+        if self.service.is_zero() {
+            // Nothing is measured: whoever starts is taken to be served.
+            self.pressure.served(1, self.service, now);
+        }
         self.reservations.admitted(1, now);
         Some(Next::Run(ticket))
     }

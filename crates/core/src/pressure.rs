@@ -9,8 +9,8 @@ use crate::time::Timestamp;
 ///
 /// A burst makes a queue that drains by itself: everybody in it should wait. Demand above capacity
 /// makes one that stands: whoever joins it only makes everybody late. The two look alike at first;
-/// what tells them apart is whether, once the queue has stood for a while, more keep coming than
-/// go, by more than chance explains.
+/// what tells them apart is whether, once the queue has stood for a while, more keep coming than are
+/// served, by more than chance explains.
 #[derive(Debug)]
 pub(crate) struct Pressure {
     state: State,
@@ -24,7 +24,7 @@ enum State {
     /// Nobody waits.
     Calm,
     /// Somebody has waited since `since`; counted once the grace is over.
-    Queueing { since: Timestamp, arrived: u32, started: u32 },
+    Queueing { since: Timestamp, arrived: u32, served: u32 },
     /// Demand is above capacity; the counts are those of the current block.
     Overloaded { arrived: u32, shed: u32, last_shed: Timestamp },
 }
@@ -74,12 +74,12 @@ impl Pressure {
             // Calm → Queueing.
             State::Calm => self.queue(now),
             // Queueing → Overloaded once more came than went.
-            State::Queueing { since, arrived, started } => {
+            State::Queueing { since, arrived, served } => {
                 if now.since(*since) < grace(service) {
                     return;
                 }
                 *arrived += 1;
-                let expected = f64::from(*started);
+                let expected = f64::from(*served);
                 if f64::from(*arrived) > expected + CHANCE * expected.sqrt() + HEADSTART {
                     self.overload(now);
                 }
@@ -88,10 +88,13 @@ impl Pressure {
         }
     }
 
-    /// A waiting request gets to run.
-    pub(crate) fn started(&mut self, service: Duration, now: Timestamp) {
-        if let State::Queueing { since, started, .. } = &mut self.state {
-            *started += u32::from(now.since(*since) >= grace(service));
+    /// So many requests were served to their end. Those that were given up do not count: a queue
+    /// that moves because people leave it in vain is no better than one that stands.
+    pub(crate) fn served(&mut self, count: u32, service: Duration, now: Timestamp) {
+        if let State::Queueing { since, served, .. } = &mut self.state {
+            if now.since(*since) >= grace(service) {
+                *served = served.saturating_add(count);
+            }
         }
     }
 
@@ -148,7 +151,7 @@ impl Pressure {
     }
 
     const fn queue(&mut self, now: Timestamp) {
-        self.state = State::Queueing { since: now, arrived: 0, started: 0 };
+        self.state = State::Queueing { since: now, arrived: 0, served: 0 };
     }
 }
 
@@ -199,8 +202,7 @@ mod tests {
         // It drains at 200 a second while 100 a second arrive.
         for millis in (100..2_000).step_by(10) {
             pressure.crowded(SERVICE, at(millis));
-            pressure.started(SERVICE, at(millis));
-            pressure.started(SERVICE, at(millis + 5));
+            pressure.served(2, SERVICE, at(millis));
         }
         assert!(!pressure.is_overloaded());
     }
@@ -213,7 +215,7 @@ mod tests {
                 pressure.crowded(SERVICE, at(millis));
                 pressure.crowded(SERVICE, at(millis));
                 if millis % 5 == 0 {
-                    pressure.started(SERVICE, at(millis));
+                    pressure.served(1, SERVICE, at(millis));
                 }
                 pressure.is_overloaded()
             })

@@ -1,7 +1,7 @@
 //! Where the adaptive limit settles, in a small exact simulation.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use backpressure_core::{
@@ -39,6 +39,7 @@ impl Service {
 enum Happens {
     Arrives,
     Leaves(Station, usize),
+    GivesUp(usize),
 }
 
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -49,6 +50,7 @@ enum Station {
 
 #[derive(Clone, Copy, Default)]
 struct Request {
+    stage: Stage,
     admitted: f64,
     since: f64,
     run_queue: f64,
@@ -57,8 +59,19 @@ struct Request {
     in_flight: usize,
 }
 
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Stage {
+    #[default]
+    Arriving,
+    Waiting(Ticket),
+    Inside,
+    Over,
+}
+
 struct World {
     service: Service,
+    /// How long a caller waits for an answer, in seconds.
+    patience: f64,
     machine: Machine,
     now: f64,
     serial: u64,
@@ -73,7 +86,7 @@ struct World {
     random: u64,
     finished: usize,
     shed: usize,
-    waiting: Vec<Ticket>,
+    waiting: HashMap<Ticket, usize>,
 }
 
 impl World {
@@ -81,6 +94,7 @@ impl World {
         let limit = Adaptive::new(service.workers);
         Self {
             service,
+            patience: f64::INFINITY,
             machine: Machine::new(Box::new(limit), QueueBounds::default()),
             now: 0.0,
             serial: 0,
@@ -95,7 +109,7 @@ impl World {
             random: 0x2545_F491_4F6C_DD1D,
             finished: 0,
             shed: 0,
-            waiting: Vec::new(),
+            waiting: HashMap::new(),
         }
     }
 
@@ -120,6 +134,7 @@ impl World {
                 }
                 Happens::Leaves(Station::Worker, request) => self.leaves_worker(request),
                 Happens::Leaves(Station::Away, request) => self.comes_back(request),
+                Happens::GivesUp(request) => self.gives_up(request),
             }
         }
         let pending = std::mem::take(&mut self.agenda);
@@ -134,10 +149,18 @@ impl World {
     }
 
     fn arrive(&mut self) {
+        let id = self.requests.len();
+        self.requests.push(Request { rounds: self.service.rounds, ..Request::default() });
+        if self.patience.is_finite() {
+            self.at(self.now + self.patience, Happens::GivesUp(id));
+        }
         match self.machine.arrive(Arrival::default(), self.in_flight, self.clock()) {
-            Verdict::Run => self.admit(),
-            Verdict::Wait(ticket, _) => self.waiting.push(ticket),
-            Verdict::Shed(_) => self.shed += 1,
+            Verdict::Run => self.admit(id),
+            Verdict::Wait(ticket, _) => {
+                self.waiting.insert(ticket, id);
+                self.requests[id].stage = Stage::Waiting(ticket);
+            }
+            Verdict::Shed(_) => self.turn_away(id),
         }
         self.settle();
     }
@@ -145,22 +168,42 @@ impl World {
     fn settle(&mut self) {
         while let Some(next) = self.machine.next(self.in_flight, self.clock()) {
             match next {
-                Next::Run(_) => self.admit(),
-                Next::Shed(..) => self.shed += 1,
+                Next::Run(ticket) => {
+                    let id = self.waiting.remove(&ticket).expect("it waits");
+                    self.admit(id);
+                }
+                Next::Shed(ticket, _) => {
+                    let id = self.waiting.remove(&ticket).expect("it waits");
+                    self.turn_away(id);
+                }
             }
         }
     }
 
-    fn admit(&mut self) {
+    fn turn_away(&mut self, id: usize) {
+        self.requests[id].stage = Stage::Over;
+        self.shed += 1;
+    }
+
+    fn admit(&mut self, id: usize) {
         self.in_flight += 1;
-        let request = Request {
-            admitted: self.now,
-            in_flight: self.in_flight,
-            rounds: self.service.rounds,
-            ..Request::default()
-        };
-        self.requests.push(request);
-        self.wakes(self.requests.len() - 1);
+        let request = &mut self.requests[id];
+        request.stage = Stage::Inside;
+        request.admitted = self.now;
+        request.in_flight = self.in_flight;
+        self.wakes(id);
+    }
+
+    fn gives_up(&mut self, id: usize) {
+        match std::mem::replace(&mut self.requests[id].stage, Stage::Over) {
+            Stage::Waiting(ticket) => {
+                self.waiting.remove(&ticket);
+                assert!(self.machine.abandon(ticket));
+            }
+            Stage::Inside => self.in_flight -= 1,
+            Stage::Arriving | Stage::Over => {}
+        }
+        self.settle();
     }
 
     fn wakes(&mut self, id: usize) {
@@ -172,6 +215,9 @@ impl World {
     fn dispatch(&mut self) {
         while self.running < self.service.workers {
             let Some(id) = self.run_queue.pop_front() else { return };
+            if self.requests[id].stage == Stage::Over {
+                continue;
+            }
             self.running += 1;
             let request = &mut self.requests[id];
             request.run_queue += self.now - request.since;
@@ -199,15 +245,16 @@ impl World {
         self.served -= 1;
         self.serve_line();
         self.requests[id].rounds -= 1;
-        if self.requests[id].rounds > 0 {
-            self.wakes(id);
-        } else {
-            self.finish(id);
+        match self.requests[id] {
+            Request { stage: Stage::Over, .. } => {}
+            Request { rounds: 0, .. } => self.finish(id),
+            _ => self.wakes(id),
         }
     }
 
     fn finish(&mut self, id: usize) {
         let request = self.requests[id];
+        self.requests[id].stage = Stage::Over;
         self.finished += 1;
         self.in_flight -= 1;
         let sample = Sample {
@@ -298,6 +345,21 @@ fn a_storm_out_of_the_blue_is_over_within_a_second() {
     assert!(world.machine.queued() <= 2, "{} still wait", world.machine.queued());
     world.run(0.5, 1.0).run(0.5, 10.0);
     assert_eq!(world.shed, 0, "nobody is turned away once it is over");
+}
+
+#[test]
+fn callers_who_give_up_soon_do_not_keep_the_queue_from_being_seen() {
+    for service in [CPU, MIX] {
+        for patience in [0.1, 0.2, 0.5, 1.0] {
+            for load in [1.5, 2.0, 2.2, 3.0, 10.0] {
+                let mut world = World::new(service);
+                world.patience = patience;
+                world.run(0.5, 0.1).run(load, 1.0).run(load, 10.0);
+                let goodput = world.goodput(10.0);
+                assert!(goodput > 0.85, "{patience} s, {load}×: goodput {goodput}");
+            }
+        }
+    }
 }
 
 #[test]

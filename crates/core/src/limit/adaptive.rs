@@ -38,7 +38,7 @@ use window::Window;
 /// use backpressure_core::{Adaptive, Limit};
 ///
 /// let limit = Adaptive::new(2);
-/// assert_eq!(limit.limit(), 32);
+/// assert_eq!(limit.limit(), 24);
 /// ```
 #[derive(Debug)]
 pub struct Adaptive {
@@ -57,13 +57,17 @@ pub struct Adaptive {
 }
 
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
-const INITIAL_PER_WORKER: usize = 16;
+const INITIAL_PER_WORKER: usize = 12;
 /// Standard deviations of the number that are away from the worker.
 const ROOM: f64 = 1.5;
 /// Part of the way to the target that one decision goes.
 const GAIN: f64 = 0.8;
 /// No decision divides the limit by more.
 const STEEPEST: f64 = 0.2;
+/// A target this many times the limit is far above it.
+const FAR_BELOW: f64 = 1.1;
+/// Attempts that show a limit to be twice too high.
+const CLEAR: f64 = 8.0;
 /// Below this share of latency, waiting for a worker is noise.
 const NO_QUEUE: f64 = 0.02;
 /// Attempts admitted with this share of the limit in flight ran at the limit.
@@ -98,6 +102,11 @@ impl Adaptive {
         (2.0 * self.limit).clamp(32.0, 400.0)
     }
 
+    /// A limit twice too high shows in a few attempts: most of their time is spent waiting.
+    fn is_far_too_high(&self) -> bool {
+        self.full.count() >= CLEAR && 2.0 * self.target(&self.full) < self.limit
+    }
+
     fn decide_full(&mut self, now: Timestamp) {
         let full = std::mem::take(&mut self.full);
         self.all = Window::default();
@@ -112,7 +121,10 @@ impl Adaptive {
             let next = self.growth.next(self.limit, &full);
             self.go_to(next, &full, now);
         } else if target > self.limit {
-            let higher = self.limit + GAIN * (target - self.limit);
+            // Well below what the workers could overlap there is no need to feel the way.
+            let far = target > FAR_BELOW * self.limit;
+            let reach = if far { target.max(self.knee(&full)) } else { target };
+            let higher = self.limit + GAIN * (reach - self.limit);
             self.go_to(higher.min(2.0 * self.limit), &full, now);
         }
     }
@@ -130,9 +142,13 @@ impl Adaptive {
         let all = std::mem::take(&mut self.all);
         self.yields = all.mean_busy() >= WORTH_REFUSING.as_secs_f64();
         if self.yields && self.full.is_empty() {
-            let knee = self.workers / (1.0 - all.away_share()).max(1e-6);
-            self.limit = self.limit.min(2.0 * knee + 2.0).max(1.0);
+            self.limit = self.limit.min(2.0 * self.knee(&all) + 2.0).max(1.0);
         }
+    }
+
+    /// How many requests the workers could overlap if they had nothing else to do.
+    fn knee(&self, seen: &Window) -> f64 {
+        self.workers / (1.0 - seen.away_share()).max(1e-6)
     }
 
     fn go_to(&mut self, limit: f64, seen: &Window, now: Timestamp) {
@@ -157,7 +173,7 @@ impl Limit for Adaptive {
         if sample.in_flight as f64 >= NEARLY_FULL * self.limit() as f64 {
             self.full.add(sample, now);
         }
-        if self.full.count() >= self.enough() {
+        if self.full.count() >= self.enough() || self.is_far_too_high() {
             self.decide_full(now);
         } else if self.all.count() >= self.enough() {
             self.decide_calm();
