@@ -372,6 +372,25 @@ fn a_wide_pool_is_opened_when_it_is_needed() {
 }
 
 #[test]
+fn what_costs_no_more_than_a_refusal_is_not_refused_and_does_not_yield() {
+    let mut limit = Adaptive::new(1);
+    let start = limit.limit();
+    let mut now = Timestamp::ZERO;
+    for _ in 0..1_000 {
+        now = now + Duration::from_micros(10);
+        let sample = Sample {
+            run_queue: Duration::from_micros(900),
+            busy: Duration::from_micros(5),
+            in_flight: limit.limit(),
+            ..Sample::new(Duration::from_micros(905), Outcome::Success)
+        };
+        limit.observe(&sample, now);
+    }
+    assert!(limit.limit() >= start, "limit {}", limit.limit());
+    assert!(!limit.yields());
+}
+
+#[test]
 fn absurd_samples_do_not_break_the_limit() {
     let mut limit = Adaptive::new(2);
     let spans = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(1), Duration::MAX];

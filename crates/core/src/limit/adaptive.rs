@@ -104,20 +104,23 @@ impl Adaptive {
 
     /// A limit twice too high shows in a few attempts: most of their time is spent waiting.
     fn is_far_too_high(&self) -> bool {
-        self.full.count() >= CLEAR && 2.0 * self.target(&self.full) < self.limit
+        self.full.count() >= CLEAR
+            && is_worth_refusing(&self.full)
+            && 2.0 * self.target(&self.full) < self.limit
     }
 
     fn decide_full(&mut self, now: Timestamp) {
         let full = std::mem::take(&mut self.full);
         self.all = Window::default();
+        self.yields = is_worth_refusing(&full);
         let target = self.target(&full);
         if full.overload_share() > PUSHBACK {
             self.go_to(self.limit * 0.9, &full, now);
-        } else if target < self.limit && full.mean_busy() >= WORTH_REFUSING.as_secs_f64() {
+        } else if self.yields && target < self.limit {
             self.growth.reset();
             let lower = self.limit + GAIN * (target - self.limit);
             self.go_to(lower.max(STEEPEST * self.limit), &full, now);
-        } else if full.queue_share() < NO_QUEUE {
+        } else if !self.yields || full.queue_share() < NO_QUEUE {
             let next = self.growth.next(self.limit, &full);
             self.go_to(next, &full, now);
         } else if target > self.limit {
@@ -140,7 +143,7 @@ impl Adaptive {
     /// so that a sudden storm finds a door and not a barn.
     fn decide_calm(&mut self) {
         let all = std::mem::take(&mut self.all);
-        self.yields = all.mean_busy() >= WORTH_REFUSING.as_secs_f64();
+        self.yields = is_worth_refusing(&all);
         if self.yields && self.full.is_empty() {
             self.limit = self.limit.min(2.0 * self.knee(&all) + 2.0).max(1.0);
         }
@@ -158,6 +161,10 @@ impl Adaptive {
         }
         self.limit = limit;
     }
+}
+
+fn is_worth_refusing(seen: &Window) -> bool {
+    seen.mean_busy() >= WORTH_REFUSING.as_secs_f64()
 }
 
 impl Limit for Adaptive {
