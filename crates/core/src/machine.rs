@@ -118,7 +118,7 @@ impl Machine {
     /// A request arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         self.pressure.rest(self.service, now);
-        if in_flight < self.limit.limit() && self.queue.is_empty() {
+        if self.has_place(in_flight) {
             self.pressure.admitted(self.places(), now);
             self.reservations.admitted(1, now);
             return Verdict::Run;
@@ -137,7 +137,7 @@ impl Machine {
     /// # Errors
     /// [`Shed`] when it cannot run now.
     pub fn arrive_or_leave(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
-        if in_flight < self.limit.limit() && self.queue.is_empty() {
+        if self.has_place(in_flight) {
             self.reservations.admitted(1, now);
             return Ok(());
         }
@@ -240,9 +240,14 @@ impl Machine {
         self.limit = limit;
     }
 
-    /// Bounds the queue anew; who waits already keeps waiting.
+    /// Bounds the queue anew; [`next`](Self::next) turns away who waits beyond a shorter one.
     pub fn bound_queue(&mut self, bounds: QueueBounds) {
         self.bounds = bounds;
+    }
+
+    /// Whether a newcomer can run at once without passing anybody who waits.
+    fn has_place(&self, in_flight: usize) -> bool {
+        in_flight < self.limit() && self.queue.is_empty()
     }
 
     fn seat(&mut self, arrival: Arrival, now: Timestamp) -> Verdict {

@@ -40,8 +40,7 @@ impl Door {
     }
 
     pub(crate) fn timestamp(&self, at: Instant) -> Timestamp {
-        let nanos = at.saturating_duration_since(self.epoch).as_nanos();
-        Timestamp::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        Timestamp::ZERO + at.saturating_duration_since(self.epoch)
     }
 
     pub(crate) fn instant(&self, at: Timestamp) -> Instant {

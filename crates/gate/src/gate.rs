@@ -125,8 +125,8 @@ impl Gate {
     /// Puts another limit in the place of the present one, from now on.
     ///
     /// Nobody in flight is interrupted: a lower limit takes effect as they leave. Requests are
-    /// measured as the first limit needed it, so a gate made with [`fixed`](Self::fixed) stays
-    /// with limits that do not learn.
+    /// measured as the first limit needed it: in a gate made with [`fixed`](Self::fixed) latency
+    /// alone, which is too little for [`Adaptive`].
     pub fn replace_limit(&self, limit: impl Limit + 'static) {
         let limit = Box::new(limit);
         self.door.hall().change(self.door.now(), |machine| machine.replace_limit(limit));

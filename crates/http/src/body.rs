@@ -5,10 +5,11 @@ use std::task::{Context, Poll};
 
 use backpressure_gate::Place;
 use bytes::{Buf, Bytes};
-use http::{Response, header};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use crate::content_length::content_length;
 use crate::held::Held;
 
 pin_project! {
@@ -41,10 +42,7 @@ impl<B: Body> ResponseBody<B> {
     /// The service's response; `held` is what its body carries.
     pub(crate) fn admit(response: Response<B>, held: Option<Held<Place>>) -> Response<Self> {
         // HTTP/1 stops polling a body of known length once it has all of it.
-        let left = held.as_ref().and_then(|_| {
-            let length = response.headers().get(header::CONTENT_LENGTH)?;
-            length.to_str().ok()?.parse().ok()
-        });
+        let left = held.as_ref().and_then(|_| content_length(response.headers()));
         let held = held.filter(|_| left != Some(0) && !response.body().is_end_stream());
         response.map(|body| Self { kind: Kind::Admitted { body, held, left } })
     }

@@ -19,6 +19,7 @@ mod body;
 mod bulkhead;
 mod classify;
 pub mod client;
+mod content_length;
 mod deadline;
 mod held;
 mod marker;

@@ -4,6 +4,7 @@ use backpressure_gate::{Reason, Shed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 
+use crate::content_length::content_length;
 use crate::marker::{MARK, SHED_REASON};
 
 mod grpc;
@@ -112,8 +113,7 @@ fn has_large_body<B>(request: &Request<B>) -> bool {
     if request.version() > Version::HTTP_11 {
         return false;
     }
-    let length = request.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = content_length(request.headers());
     let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
     chunked || length.is_some_and(|length| length > SMALL_BODY)
 }

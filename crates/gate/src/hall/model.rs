@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use backpressure_core::{Arrival, Fixed, Machine, QueueBounds, Timestamp};
+use backpressure_core::{Arrival, Fixed, Machine, QueueBounds, Ticket, Timestamp};
 use loom::thread;
 
 use super::Hall;
@@ -24,12 +24,19 @@ fn enter(hall: &Hall) -> Answer {
     hall.pass().map_or_else(|| hall.ask(Arrival::default(), NOW), Answer::Run)
 }
 
+fn one_in_and_one_waiting() -> (Arc<Hall>, Ticket) {
+    let hall = hall(1, 1);
+    let Answer::Run(_) = enter(&hall) else { unreachable!("the hall is empty") };
+    let Answer::Wait(ticket, _) = enter(&hall) else { unreachable!("the hall is full") };
+    (hall, ticket)
+}
+
 fn leave(hall: &Hall) {
     hall.leave(|| NOW);
 }
 
 /// Runs if it is let in; returns the ticket if it has to wait.
-fn visit(hall: &Hall, limit: usize) -> Option<backpressure_core::Ticket> {
+fn visit(hall: &Hall, limit: usize) -> Option<Ticket> {
     match enter(hall) {
         Answer::Run(Entry { in_flight, .. }) => {
             assert!(in_flight <= limit, "{in_flight} in flight");
@@ -80,9 +87,7 @@ fn whoever_waits_is_let_in_by_whoever_leaves() {
 #[test]
 fn giving_up_races_with_being_let_in_and_loses_no_place() {
     loom::model(|| {
-        let hall = hall(1, 1);
-        let Answer::Run(_) = enter(&hall) else { unreachable!("the hall is empty") };
-        let Answer::Wait(ticket, _) = enter(&hall) else { unreachable!("the hall is full") };
+        let (hall, ticket) = one_in_and_one_waiting();
         let other = Arc::clone(&hall);
         let leaver = thread::spawn(move || leave(&other));
         hall.abandon(ticket, NOW);
@@ -94,9 +99,7 @@ fn giving_up_races_with_being_let_in_and_loses_no_place() {
 #[test]
 fn running_out_of_patience_races_with_being_let_in() {
     loom::model(|| {
-        let hall = hall(1, 1);
-        let Answer::Run(_) = enter(&hall) else { unreachable!("the hall is empty") };
-        let Answer::Wait(ticket, _) = enter(&hall) else { unreachable!("the hall is full") };
+        let (hall, ticket) = one_in_and_one_waiting();
         let other = Arc::clone(&hall);
         let leaver = thread::spawn(move || leave(&other));
         if hall.expire(ticket, NOW).expect("decided once").is_ok() {

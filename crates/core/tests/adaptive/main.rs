@@ -1,0 +1,134 @@
+//! Where the adaptive limit settles, in a small exact simulation.
+
+use std::time::Duration;
+
+use backpressure_core::{Adaptive, Limit, Outcome, Sample, Timestamp};
+
+use world::{CPU, DEPENDENCY, MIX, Service, World};
+
+mod world;
+
+#[test]
+fn a_service_that_only_computes_runs_two_at_once() {
+    // What two places can do of a fixed service time: one works, one waits, none is read ahead.
+    for (load, possible) in [(2.0, 0.93), (5.0, 0.99), (10.0, 0.99), (50.0, 0.99)] {
+        let mut world = World::new(CPU);
+        world.run(load, 2.0).run(load, 20.0);
+        assert!(world.machine.limit() <= 2, "{load}×: limit {}", world.machine.limit());
+        assert!(world.goodput(20.0) > possible, "{load}×: goodput {}", world.goodput(20.0));
+    }
+}
+
+#[test]
+fn a_service_that_waits_settles_near_its_knee() {
+    for load in [2.0, 5.0, 10.0, 50.0] {
+        let mut world = World::new(MIX);
+        world.run(load, 2.0).run(load, 20.0);
+        let limit = world.machine.limit();
+        assert!((11..=17).contains(&limit), "{load}×: limit {limit}");
+        assert!(world.goodput(20.0) > 0.97, "{load}×: goodput {}", world.goodput(20.0));
+    }
+}
+
+#[test]
+fn nobody_is_turned_away_at_nine_tenths_of_the_capacity() {
+    for service in [CPU, MIX, DEPENDENCY] {
+        let mut world = World::new(service);
+        world.run(0.9, 2_000.0);
+        assert_eq!(world.shed, 0, "of {}", world.finished);
+    }
+}
+
+#[test]
+fn nobody_is_turned_away_at_low_rates() {
+    for service in [CPU, MIX] {
+        for rate in [0.1, 1.0, 20.0] {
+            let mut world = World::new(service);
+            world.run(rate / service.capacity(), 5_000.0 / rate);
+            assert_eq!(world.shed, 0, "{rate} a second");
+        }
+    }
+}
+
+#[test]
+fn a_hidden_bottleneck_does_not_make_the_limit_run_away() {
+    let mut world = World::new(DEPENDENCY);
+    world.run(5.0, 300.0);
+    let limit = world.machine.limit();
+    assert!(limit <= 256, "limit {limit} for eight slots");
+    assert!(world.goodput(300.0) > 0.95, "goodput {}", world.goodput(300.0));
+}
+
+#[test]
+fn a_storm_out_of_the_blue_is_over_within_a_second() {
+    let mut world = World::new(MIX);
+    world.run(0.5, 10.0).run(10.0, 1.0).run(10.0, 2.0);
+    assert!(world.goodput(2.0) > 0.97, "goodput {}", world.goodput(2.0));
+    assert!(world.machine.queued() <= 2, "{} still wait", world.machine.queued());
+    world.run(0.5, 1.0).run(0.5, 10.0);
+    assert_eq!(world.shed, 0, "nobody is turned away once it is over");
+}
+
+#[test]
+fn callers_who_give_up_soon_do_not_keep_the_queue_from_being_seen() {
+    for service in [CPU, MIX] {
+        for patience in [0.1, 0.2, 0.5, 1.0] {
+            for load in [1.5, 2.0, 2.2, 3.0, 10.0] {
+                let mut world = World::new(service);
+                world.patience = patience;
+                world.run(0.5, 0.1).run(load, 1.0).run(load, 10.0);
+                let goodput = world.goodput(10.0);
+                assert!(goodput > 0.85, "{patience} s, {load}×: goodput {goodput}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wide_pool_is_opened_when_it_is_needed() {
+    let service = Service { slots: 500, away: 0.050, ..DEPENDENCY };
+    let mut world = World::new(service);
+    world.run(0.9, 10.0).run(0.9, 20.0);
+    assert_eq!(world.shed, 0, "limit {}", world.machine.limit());
+    assert!(world.machine.limit() >= 450, "limit {}", world.machine.limit());
+}
+
+#[test]
+fn what_costs_no_more_than_a_refusal_is_not_refused_and_does_not_yield() {
+    let mut limit = Adaptive::new(1);
+    let start = limit.limit();
+    let mut now = Timestamp::ZERO;
+    for _ in 0..1_000 {
+        now = now + Duration::from_micros(10);
+        let sample = Sample {
+            run_queue: Duration::from_micros(900),
+            busy: Duration::from_micros(5),
+            in_flight: limit.limit(),
+            ..Sample::new(Duration::from_micros(905), Outcome::Success)
+        };
+        limit.observe(&sample, now);
+    }
+    assert!(limit.limit() >= start, "limit {}", limit.limit());
+    assert!(!limit.yields());
+}
+
+#[test]
+fn absurd_samples_do_not_break_the_limit() {
+    let mut limit = Adaptive::new(2);
+    let spans = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(1), Duration::MAX];
+    let mut now = Timestamp::ZERO;
+    for round in 0..2_000 {
+        for (n, &span) in spans.iter().enumerate() {
+            let sample = Sample {
+                run_queue: spans[(n + round) % 4],
+                busy: spans[(n + round / 4) % 4],
+                in_flight: [0, 1, usize::MAX][round % 3],
+                weight: [0, 1, u32::MAX][n % 3],
+                ..Sample::new(span, [Outcome::Success, Outcome::Overload][round % 2])
+            };
+            limit.observe(&sample, now);
+            now = now + Duration::from_millis(1);
+            assert!((1..=1_000_000).contains(&limit.limit()), "limit {}", limit.limit());
+        }
+    }
+}
