@@ -1,0 +1,86 @@
+//! What stands at the door of a simulated server: ours, and every known one.
+
+use std::fmt;
+use std::time::Duration;
+
+use backpressure_core::{Arrival, Sample, Timestamp};
+
+/// Decides who runs at one server. One value a replica; it sees only what a server would see.
+///
+/// The world calls [`arrive`](Self::arrive) for every attempt, [`depart`](Self::depart) for every
+/// one that ran, and [`next`](Self::next) until it is silent after each call.
+pub(crate) trait Controller: fmt::Debug {
+    /// An attempt is at the door.
+    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer;
+
+    /// An attempt that ran has ended: answered, failed or cancelled ([`Sample::outcome`]).
+    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp);
+
+    /// What happens next to those who were told to wait; `None`: nothing.
+    fn next(&mut self, now: Timestamp) -> Option<Next>;
+
+    /// Somebody who was told to wait has gone.
+    fn abandon(&mut self, visitor: Visitor, now: Timestamp);
+
+    /// When [`tick`](Self::tick) wants to be called next; `None`: never.
+    fn alarm(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The alarm rang: what the server's own instruments show.
+    fn tick(&mut self, _instruments: &Instruments, _now: Timestamp) {}
+
+    /// How many may run at once, for the picture; infinite when nothing bounds it.
+    fn limit(&self) -> f64;
+
+    /// How many wait.
+    fn queued(&self) -> usize;
+}
+
+/// An attempt, as a server sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Visitor {
+    /// Names the attempt; never used twice.
+    pub(crate) id: u64,
+    pub(crate) tenant: u32,
+    /// The caller, whose requests are alike: a user, a session.
+    pub(crate) user: u32,
+    /// Priority and deadline.
+    pub(crate) arrival: Arrival,
+}
+
+/// The answer to an arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It runs now.
+    Run,
+    /// It waits until [`Controller::next`] names it.
+    Wait,
+    /// It is turned away.
+    Shed(Refusal),
+}
+
+/// What happens to somebody who waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Run(u64),
+    Shed(u64, Refusal),
+}
+
+/// What the refused are told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// When to come back; `None`: nothing is said.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// What a server can read off itself besides its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Instruments {
+    /// Seconds its cores have worked so far, all together.
+    pub(crate) busy: f64,
+    /// Its cores.
+    pub(crate) cores: f64,
+    /// How long the oldest task in its run queue has waited.
+    pub(crate) run_queue: Duration,
+}
