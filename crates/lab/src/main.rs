@@ -1,6 +1,11 @@
 //! The lab: where what the layers promise is put to the proof.
 
+mod chart;
+mod run;
 mod storm;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing runs the suite yet"))]
+mod suite;
+mod text;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

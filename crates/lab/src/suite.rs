@@ -1,0 +1,3 @@
+//! The suite: every controller in every scenario.
+
+mod page;
