@@ -1,5 +1,6 @@
 //! Draws one chart as SVG. It knows lines, areas and bands; what they mean it does not know.
 
+pub(crate) mod heat;
 pub(crate) mod scale;
 mod thin;
 

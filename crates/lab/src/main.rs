@@ -1,6 +1,12 @@
 //! The lab: where what the layers promise is put to the proof.
 
 mod chart;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing runs it yet"))]
+mod herd;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing runs it yet"))]
+mod map;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing runs it yet"))]
+mod parallel;
 mod run;
 mod storm;
 #[cfg_attr(not(test), expect(dead_code, reason = "nothing runs the suite yet"))]
