@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use backpressure_core::{Arrival, Sample, Timestamp};
 
+pub(crate) mod catalogue;
+mod fixed;
+mod open;
+mod ours;
+
 /// Decides who runs at one server. One value a replica; it sees only what a server would see.
 ///
 /// The world calls [`arrive`](Self::arrive) for every attempt, [`depart`](Self::depart) for every
@@ -14,6 +19,8 @@ pub(crate) trait Controller: fmt::Debug {
     fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer;
 
     /// An attempt that ran has ended: answered, failed or cancelled ([`Sample::outcome`]).
+    ///
+    /// A cancelled one measured nothing: it has weight 0.
     fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp);
 
     /// What happens next to those who were told to wait; `None`: nothing.
