@@ -1,22 +1,6 @@
 //! The controllers there are, by name.
 
-use crate::controller::{Controller, fixed, open, ours};
-
-/// What a controller may be told of the server it stands at.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Site {
-    /// How many requests are in flight at capacity when nobody waits, at the start of the run.
-    /// A clairvoyant's knowledge: only baselines that say so may use it.
-    pub(crate) knee: f64,
-    /// Workers that run requests: what a process can ask its machine.
-    pub(crate) cores: f64,
-    /// Mean latency of a request alone in the system, in seconds. Clairvoyant, as the knee.
-    pub(crate) mean: f64,
-    /// For whatever the controller draws.
-    pub(crate) seed: u64,
-    /// Which of the service's replicas this is.
-    pub(crate) replica: u32,
-}
+use crate::controller::{Controller, Site, fixed, open, ours};
 
 /// One controller.
 #[derive(Clone, Copy, Debug)]

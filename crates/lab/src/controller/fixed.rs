@@ -2,8 +2,7 @@
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::catalogue::Site;
-use crate::controller::{Answer, Controller, Next, Refusal, Visitor};
+use crate::controller::{Answer, Controller, Next, Refusal, Site, Visitor};
 
 /// At most `limit` at once; whoever comes above it is refused at once.
 #[derive(Debug)]

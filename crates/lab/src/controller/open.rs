@@ -2,8 +2,7 @@
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::catalogue::Site;
-use crate::controller::{Answer, Controller, Next, Visitor};
+use crate::controller::{Answer, Controller, Next, Site, Visitor};
 
 #[derive(Debug)]
 struct Open;

@@ -6,8 +6,7 @@ use backpressure_core::{
     Adaptive, Machine, Next as Decision, QueueBounds, Sample, Shed, Ticket, Timestamp, Verdict,
 };
 
-use crate::controller::catalogue::Site;
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Visitor};
+use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
 
 #[derive(Debug)]
 struct Ours {
