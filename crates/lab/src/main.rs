@@ -1,17 +1,16 @@
 //! The lab: where what the layers promise is put to the proof.
 
 mod chart;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing runs it yet"))]
-mod herd;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing runs it yet"))]
-mod map;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing runs it yet"))]
-mod parallel;
+mod controller;
+mod course;
+mod law;
 mod run;
+mod scenario;
+mod score;
 mod storm;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing runs the suite yet"))]
 mod suite;
 mod text;
+mod world;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -29,12 +28,14 @@ struct Lab {
 #[derive(Debug, Subcommand)]
 enum Command {
     Storm(storm::Options),
+    Suite(suite::Options),
 }
 
 fn main() -> ExitCode {
     let lab = Lab::parse();
     let outcome = match lab.command {
         Some(Command::Storm(options)) => storm::run(&options),
+        Some(Command::Suite(options)) => suite::run(&options),
         None => storm::run(&lab.storm),
     };
     outcome.unwrap_or_else(|error| {

@@ -6,6 +6,7 @@ mod scoreboard;
 mod standing;
 
 use crate::run::Run;
+use crate::scenario::Scenario;
 use crate::text::escaped;
 use multiples::multiples;
 use palette::class;
@@ -17,11 +18,11 @@ use std::path::Path;
 const TEMPLATE: &str = include_str!("page/page.html");
 
 /// Writes the page: one file that needs no other.
-pub(crate) fn write(runs: &[Run], path: &Path) -> io::Result<()> {
-    fs::write(path, page(runs))
+pub(crate) fn write(scenarios: &[Scenario], runs: &[Run], path: &Path) -> io::Result<()> {
+    fs::write(path, page(scenarios, runs))
 }
 
-fn page(runs: &[Run]) -> String {
+fn page(known: &[Scenario], runs: &[Run]) -> String {
     let standing = Standing::of(runs);
     TEMPLATE
         .replace("{{headline}}", &escaped(&headline(&standing)))
@@ -31,7 +32,7 @@ fn page(runs: &[Run]) -> String {
         .replace("{{heads}}", &scoreboard::heads(&standing))
         .replace("{{rows}}", &scoreboard::rows(&standing))
         .replace("{{chips}}", &chips(&standing))
-        .replace("{{scenarios}}", &scenarios(&standing))
+        .replace("{{scenarios}}", &scenarios(known, &standing))
 }
 
 /// The first two, in one sentence.
@@ -71,7 +72,7 @@ fn chips(standing: &Standing<'_>) -> String {
     standing.ranking.iter().map(|rank| rank.controller).enumerate().map(chip).collect()
 }
 
-fn scenarios(standing: &Standing<'_>) -> String {
+fn scenarios(known: &[Scenario], standing: &Standing<'_>) -> String {
     let section = |(at, scenario): (usize, &&str)| {
         let charts: String = multiples(standing, scenario)
             .into_iter()
@@ -80,15 +81,20 @@ fn scenarios(standing: &Standing<'_>) -> String {
             })
             .collect();
         format!(
-            "<section class=\"scenario\" id=\"s{at}\"><h3>{}</h3><p>{}</p><div class=\"four\">{charts}</div></section>\n",
+            "<section class=\"scenario\" id=\"s{at}\"><h3>{}</h3><p>{} {}</p><div class=\"four\">{charts}</div></section>\n",
             escaped(scenario),
+            escaped(says(known, scenario)),
             escaped(&remark(standing, scenario))
         )
     };
     standing.scenarios.iter().enumerate().map(section).collect()
 }
 
-/// The best and the worst in a scenario, and how many seeds' worth of difference that is.
+fn says<'a>(known: &'a [Scenario], scenario: &str) -> &'a str {
+    known.iter().find(|known| known.name == scenario).map_or("", |known| &known.says)
+}
+
+/// The best and the worst in a scenario.
 fn remark(standing: &Standing<'_>, scenario: &str) -> String {
     let mut order: Vec<(&str, f64)> = standing
         .ranking
@@ -158,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_page_needs_nothing_else_and_says_everything() {
-        let page = page(&runs(5, 3, 2, 50));
+        let page = page(&[], &runs(5, 3, 2, 50));
         assert!(!page.contains("{{"), "a place was left open");
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="));
         for name in ["ours", "static-2c", "rival-4", "scenario-2", "Goodput, over capacity"] {
@@ -170,7 +176,7 @@ mod tests {
     #[test]
     fn twenty_controllers_in_forty_scenarios_stay_below_ten_megabytes() {
         let path = std::env::temp_dir().join("lab-suite-of-800.html");
-        write(&runs(20, 40, 1, 1_000), &path).expect("a place for the page");
+        write(&[], &runs(20, 40, 1, 1_000), &path).expect("a place for the page");
         let length = fs::metadata(path).expect("a page").len();
         assert!(length < 10_000_000, "{length}");
     }
@@ -180,12 +186,12 @@ mod tests {
         let mut runs = runs(2, 1, 1, 10);
         runs[0].controller = "<b>".into();
         runs[1].scenario = "<i>x</i>".into();
-        let page = page(&runs);
+        let page = page(&[], &runs);
         assert!(!page.contains("<b>") && !page.contains("<i>x"));
     }
 
     #[test]
     fn no_runs_make_a_page_too() {
-        assert!(page(&[]).contains("Nothing ran"));
+        assert!(page(&[], &[]).contains("Nothing ran"));
     }
 }
