@@ -3,7 +3,10 @@
 mod chart;
 mod controller;
 mod course;
+mod herd;
 mod law;
+mod map;
+mod parallel;
 mod run;
 mod scenario;
 mod score;
@@ -29,6 +32,8 @@ struct Lab {
 enum Command {
     Storm(storm::Options),
     Suite(suite::Options),
+    Map(map::Options),
+    Herd(herd::Options),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +41,8 @@ fn main() -> ExitCode {
     let outcome = match lab.command {
         Some(Command::Storm(options)) => storm::run(&options),
         Some(Command::Suite(options)) => suite::run(&options),
+        Some(Command::Map(options)) => map::run(&options),
+        Some(Command::Herd(options)) => herd::run(&options),
         None => storm::run(&lab.storm),
     };
     outcome.unwrap_or_else(|error| {

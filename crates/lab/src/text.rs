@@ -34,6 +34,7 @@ pub(crate) fn milliseconds(ms: f64) -> String {
 /// A span of time in its own unit, without a fraction where it has none.
 pub(crate) fn seconds(seconds: f64) -> String {
     let (value, unit) = match seconds {
+        0.0 => (0.0, "s"),
         of if of < 1e-3 => (of * 1e6, "µs"),
         of if of < 1.0 => (of * 1e3, "ms"),
         of => (of, "s"),
@@ -56,7 +57,10 @@ mod tests {
 
     #[test]
     fn spans_are_told_in_the_unit_that_suits_them() {
-        assert_eq!([0.00025, 0.05, 2.5, 100.0].map(seconds), ["250 µs", "50 ms", "2.5 s", "100 s"]);
+        assert_eq!(
+            [0.0, 0.00025, 0.05, 2.5, 100.0].map(seconds),
+            ["0 s", "250 µs", "50 ms", "2.5 s", "100 s"]
+        );
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Fate {
     pub(crate) first_retry: f64,
     /// Share of the herd that was never served.
     pub(crate) lost: f64,
+    /// Of those who came meanwhile and were not of the herd, the share that was refused.
+    pub(crate) others_refused: f64,
     /// Whether it is what ships, on both sides.
     pub(crate) ours: bool,
     /// Seconds since the burst, share of the herd that is still out.

@@ -31,12 +31,15 @@ fn headline(fates: &[Fate], ideal: f64) -> String {
     let Some(ours) = fates.iter().find(|fate| fate.ours) else {
         return "The herd".into();
     };
-    let slowest = fates.iter().map(|fate| fate.drain_s).fold(0.0, f64::max);
+    let lost = if ours.lost > 0.0 {
+        format!(", but for {} who gave up", percent(ours.lost))
+    } else {
+        String::new()
+    };
     format!(
-        "Ten thousand refused at once are in after {}, where {} is possible; the slowest way takes {}",
+        "Ten thousand refused at once are in after {}{lost}; spare capacity would allow {}",
         seconds(ours.drain_s),
         seconds(ideal),
-        seconds(slowest)
     )
 }
 
@@ -47,7 +50,7 @@ fn class(at: usize, fate: &Fate) -> &'static str {
 fn row(at: usize, fate: &Fate) -> String {
     let [drain, attempts, first] = fate.meets().map(|met| if met { "met" } else { "missed" });
     format!(
-        "<tr class=\"{}\"><th scope=\"row\"><i></i>{}</th><td class=\"left\">{}</td><td>{}</td><td class=\"{drain}\">{:.2}</td><td class=\"{attempts}\">{:.2}</td><td class=\"{first}\">{}</td><td>{}</td></tr>\n",
+        "<tr class=\"{}\"><th scope=\"row\"><i></i>{}</th><td class=\"left\">{}</td><td>{}</td><td class=\"{drain}\">{:.2}</td><td class=\"{attempts}\">{:.2}</td><td class=\"{first}\">{}</td><td>{}</td><td>{}</td></tr>\n",
         class(at, fate),
         escaped(fate.server),
         escaped(fate.client),
@@ -56,6 +59,7 @@ fn row(at: usize, fate: &Fate) -> String {
         fate.attempts,
         percent(fate.first_retry),
         percent(fate.lost),
+        percent(fate.others_refused),
     )
 }
 
@@ -106,6 +110,7 @@ mod tests {
             attempts: 2.0,
             first_retry: 0.99,
             lost: 0.0,
+            others_refused: 0.1,
             ours,
             course: vec![(0.5, 1.0), (drain_s, 0.0)],
         };

@@ -130,16 +130,20 @@ use Strength::{Capacity, Load};
 const FULL: Grid = Grid {
     loads: &[0.5, 0.7, 0.9],
     triggers: &[
+        Capacity(0.7),
         Capacity(0.5),
         Capacity(0.3),
+        Capacity(0.2),
         Capacity(0.1),
         Capacity(0.03),
         Capacity(0.0),
         Load(2.0),
-        Load(4.0),
+        Load(3.0),
+        Load(5.0),
+        Load(7.0),
         Load(10.0),
     ],
-    seconds: &[0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0],
+    seconds: &[0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0],
 };
 
 const QUICK: Grid = Grid {

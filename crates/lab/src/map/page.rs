@@ -2,6 +2,7 @@
 
 use crate::chart::heat::{Heat, Tile};
 use crate::map::grid::{Grid, Layers, Policy};
+use crate::map::service::Setting;
 use crate::map::verdict::{Cell, Tally, tallies};
 use crate::text::{escaped, seconds};
 use std::fs;
@@ -12,16 +13,16 @@ const TEMPLATE: &str = include_str!("page.html");
 
 /// Recoveries up to so many seconds share a shade; longer ones have the last.
 const SHADES: [(f64, &str); 5] =
-    [(0.3, "r0"), (1.0, "r1"), (3.0, "r2"), (10.0, "r3"), (f64::INFINITY, "r4")];
+    [(0.0, "r0"), (1.0, "r1"), (3.0, "r2"), (10.0, "r3"), (f64::INFINITY, "r4")];
 /// Down for good.
 const LOST: &str = "lost";
 
 /// Writes the page: one file that needs no other.
-pub(crate) fn write(grid: &Grid, cells: &[Cell], path: &Path) -> io::Result<()> {
-    fs::write(path, page(grid, cells))
+pub(crate) fn write(grid: &Grid, setting: Setting, cells: &[Cell], path: &Path) -> io::Result<()> {
+    fs::write(path, page(grid, setting, cells))
 }
 
-fn page(grid: &Grid, cells: &[Cell]) -> String {
+fn page(grid: &Grid, setting: Setting, cells: &[Cell]) -> String {
     let tallies = tallies(cells);
     let sections: String =
         Layers::ALL.into_iter().map(|layers| section(grid, layers, cells)).collect();
@@ -30,7 +31,7 @@ fn page(grid: &Grid, cells: &[Cell]) -> String {
         .replace("{{rows}}", &tallies.iter().map(row).collect::<String>())
         .replace("{{scale}}", &scale())
         .replace("{{sections}}", &sections)
-        .replace("{{notes}}", &notes(cells.len()))
+        .replace("{{notes}}", &notes(setting, cells.len()))
 }
 
 fn headline(tallies: &[Tally]) -> String {
@@ -60,10 +61,10 @@ fn row(tally: &Tally) -> String {
 
 fn scale() -> String {
     let shade = |&(most, class): &(f64, &str)| {
-        let text = if most.is_finite() {
-            format!("back within {}", seconds(most))
-        } else {
-            "later".into()
+        let text = match most {
+            0.0 => "back at once".into(),
+            most if most.is_finite() => format!("within {}", seconds(most)),
+            _ => "later".into(),
         };
         format!("<li><i class=\"{class}\"></i>{text}</li>")
     };
@@ -71,8 +72,23 @@ fn scale() -> String {
     format!("{shades}<li><i class=\"{LOST}\"></i>still down after 20 s</li>")
 }
 
-fn notes(cells: usize) -> String {
-    let notes = [format!("{cells} runs, each of one seed")];
+fn notes(setting: Setting, cells: usize) -> String {
+    let bottleneck = if setting.opaque {
+        "The bottleneck is behind an await: only latency shows that it is full."
+    } else {
+        "The bottleneck is the process itself: the time its tasks wait for a worker is seen."
+    };
+    let notes = [
+        "Four workers and 40 ms of work a request, exponential: 100 a second. A refusal costs a four-hundredth of a request.",
+        "Callers give up an attempt after a second; the work on it goes on, for nobody. What is not answered within ten seconds, retries included, is not answered.",
+        "Ten processes ask. Where there is a retry budget each of them has one.",
+        "A service is back at the end of the last half second in which less than .9 of those who came were answered in the end.",
+        bottleneck,
+        &format!(
+            "{cells} runs, seed {}, the same arrivals and demands for every set of layers.",
+            setting.seed
+        ),
+    ];
     notes.iter().map(|note| format!("<li>{}</li>", escaped(note))).collect()
 }
 
@@ -104,11 +120,11 @@ fn figure(grid: &Grid, policy: Policy, load: f64, cells: &[&Cell]) -> String {
     let cells = cells.iter().filter(|cell| cell.place.policy == policy && cell.place.load == load);
     let heat = Heat {
         title: format!("Recovery after a trigger at load {load}, {}", policy.says()),
-        columns: grid.seconds.iter().map(|&length| seconds(length)).collect(),
+        columns: grid.seconds.iter().map(|length| format!("{length}")).collect(),
         rows: grid.triggers.iter().map(ToString::to_string).collect(),
         tiles: cells.map(|cell| tile(cell)).collect(),
     };
-    format!("<figure><figcaption>load {load}</figcaption>{}</figure>", heat.svg())
+    format!("<figure><figcaption>load {load}, by seconds</figcaption>{}</figure>", heat.svg())
 }
 
 fn tile(cell: &Cell) -> Tile {
@@ -146,7 +162,8 @@ mod tests {
             })
             .collect();
         let path = std::env::temp_dir().join("lab-map-test.html");
-        write(&grid, &cells, &path).expect("a place for the page");
+        write(&grid, Setting { seed: 1, opaque: false }, &cells, &path)
+            .expect("a place for the page");
         let page = fs::read_to_string(path).expect("a page");
         assert_eq!(page.matches("<rect").count(), cells.len());
         let lost = cells.iter().filter(|cell| cell.metastable).count();
