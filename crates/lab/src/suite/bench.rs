@@ -1,14 +1,11 @@
 //! Runs everything on all cores; the results are in the order of the questions.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
 use crate::controller::catalogue::Entry;
+use crate::parallel;
 use crate::run::Run;
 use crate::scenario::Scenario;
 use crate::score::judge;
@@ -42,32 +39,16 @@ impl Bench {
 
     pub(super) fn run(&self) -> (Vec<Run>, Spent) {
         let plans: Vec<Plan> = self.scenarios.iter().map(Plan::of).collect();
-        let cells = self.scenarios.len() * self.controllers.len() * self.seeds as usize;
-        let results: Mutex<Vec<Option<Run>>> = Mutex::new((0..cells).map(|_| None).collect());
-        let (next, spent) = (AtomicUsize::new(0), Mutex::new(Spent::default()));
-        let bar = ProgressBar::new(cells as u64).with_style(style());
-        let work = || loop {
-            let cell = next.fetch_add(1, Ordering::Relaxed);
-            if cell >= cells {
-                return;
-            }
-            let (run, requests, time) = self.cell(cell, &plans);
-            bar.set_message(format!("{} {}", run.scenario, run.controller));
-            bar.inc(1);
-            if let (Ok(mut results), Ok(mut spent)) = (results.lock(), spent.lock()) {
-                results[cell] = Some(run);
-                spent.requests += requests;
-                spent.time += time;
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-                scope.spawn(work);
-            }
+        let count = self.scenarios.len() * self.controllers.len() * self.seeds as usize;
+        let cells: Vec<usize> = (0..count).collect();
+        let mut spent = Spent::default();
+        let found = parallel::each("suite", &cells, |cell| self.cell(*cell, &plans));
+        let runs = found.into_iter().map(|(run, requests, time)| {
+            spent.requests += requests;
+            spent.time += time;
+            run
         });
-        bar.finish_and_clear();
-        let runs = results.into_inner().unwrap_or_default().into_iter().flatten().collect();
-        (runs, spent.into_inner().unwrap_or_default())
+        (runs.collect(), spent)
     }
 
     fn cell(&self, cell: usize, plans: &[Plan]) -> (Run, u64, Duration) {
@@ -88,10 +69,4 @@ impl Bench {
         };
         (run, journal.asked.len() as u64, time)
     }
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("suite {bar:40.cyan/blue} {pos}/{len} {eta} left  {msg}")
-        .expect("the template is fixed")
-        .progress_chars("━╸─")
 }

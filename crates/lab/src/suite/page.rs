@@ -10,6 +10,7 @@ use crate::scenario::Scenario;
 use crate::text::escaped;
 use multiples::multiples;
 use palette::class;
+use scoreboard::share;
 use standing::Standing;
 use std::fs;
 use std::io;
@@ -39,10 +40,15 @@ fn page(known: &[Scenario], runs: &[Run]) -> String {
 fn headline(standing: &Standing<'_>) -> String {
     match standing.ranking.as_slice() {
         [] => "Nothing ran".into(),
-        [only] => format!("{} keeps {:.3} of what is possible", only.controller, only.score),
+        [only] => {
+            format!("{} keeps {} of what is possible", only.controller, share(only.score))
+        }
         [first, second, ..] => format!(
-            "Of what is possible, in its worst scenario: {} keeps {:.3}, the next best, {}, {:.3}",
-            first.controller, first.score, second.controller, second.score
+            "Of what is possible, in its worst scenario: {} keeps {}, the next best, {}, {}",
+            first.controller,
+            share(first.score),
+            second.controller,
+            share(second.score)
         ),
     }
 }
@@ -107,10 +113,13 @@ fn remark(standing: &Standing<'_>, scenario: &str) -> String {
     order.sort_by(|a, b| b.1.total_cmp(&a.1));
     match order.as_slice() {
         [] => String::new(),
-        [only] => format!("{} keeps {:.3}.", only.0, only.1),
+        [only] => format!("{} keeps {}.", only.0, share(only.1)),
         [best, .., worst] => format!(
-            "Of what is possible {} keeps most, {:.3}; {} least, {:.3}.",
-            best.0, best.1, worst.0, worst.1
+            "Of what is possible {} keeps most, {}; {} least, {}.",
+            best.0,
+            share(best.1),
+            worst.0,
+            share(worst.1)
         ),
     }
 }

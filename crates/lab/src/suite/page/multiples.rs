@@ -7,8 +7,11 @@ use crate::chart::{Chart, Line, Point};
 use crate::run::Moment;
 use crate::text::seconds;
 
-/// So many points a line: more than a chart this small can show.
+/// So many points a line at most: more than a chart this small can show; and so many at least.
 const POINTS: usize = 200;
+const FEWEST: usize = 50;
+/// So many points in all, of some ten bytes each.
+const ALL_POINTS: usize = 800_000;
 /// Levels above are drawn at the edge.
 const HIGHEST: f64 = 1e5;
 
@@ -76,7 +79,9 @@ struct Course<'a> {
 
 /// The four charts of a scenario, each with its heading.
 pub(super) fn multiples(standing: &Standing<'_>, scenario: &str) -> Vec<(&'static str, Chart)> {
-    let courses = courses(standing, scenario);
+    let lines = standing.scenarios.len() * standing.ranking.len() * ASPECTS.len();
+    let points = (ALL_POINTS / lines.max(1)).clamp(FEWEST, POINTS);
+    let courses = courses(standing, scenario, points);
     ASPECTS
         .into_iter()
         .filter_map(|(aspect, heading)| {
@@ -86,14 +91,14 @@ pub(super) fn multiples(standing: &Standing<'_>, scenario: &str) -> Vec<(&'stati
 }
 
 /// The faint ones first, so that ours is drawn over all others.
-fn courses<'a>(standing: &'a Standing<'_>, scenario: &str) -> Vec<Course<'a>> {
+fn courses<'a>(standing: &'a Standing<'_>, scenario: &str, points: usize) -> Vec<Course<'a>> {
     let mut courses: Vec<Course<'_>> = standing
         .ranking
         .iter()
         .enumerate()
         .filter_map(|(rank, controller)| {
             let controller = controller.controller;
-            let moments = coarse(&standing.cell(scenario, controller)?.shown.course);
+            let moments = coarse(&standing.cell(scenario, controller)?.shown.course, points);
             Some(Course { controller, class: class(rank, controller), moments })
         })
         .filter(|course| !course.moments.is_empty())
@@ -102,9 +107,9 @@ fn courses<'a>(standing: &'a Standing<'_>, scenario: &str) -> Vec<Course<'a>> {
     courses
 }
 
-/// At most [`POINTS`] moments, each the mean of those it stands for; of latencies the worst.
-fn coarse(course: &[Moment]) -> Vec<Moment> {
-    let many = course.len().div_ceil(POINTS).max(1);
+/// At most so many moments, each the mean of those it stands for; of latencies the worst.
+fn coarse(course: &[Moment], points: usize) -> Vec<Moment> {
+    let many = course.len().div_ceil(points).max(1);
     let mean =
         |few: &[Moment], of: fn(&Moment) -> f64| few.iter().map(of).sum::<f64>() / few.len() as f64;
     course
@@ -165,9 +170,11 @@ fn strokes(aspect: Aspect, course: &Course<'_>) -> Vec<Line> {
         .split(|moment| !aspect.is_there(aspect.of(moment)))
         .filter(|stretch| !stretch.is_empty())
         .map(|stretch| {
-            let points =
-                stretch.iter().map(|moment| Point::plain(moment.at, aspect.of(moment))).collect();
-            line(course.class.clone(), points)
+            // Drawn from a point to itself, a line is a dot.
+            let alone = stretch.first().filter(|_| stretch.len() == 1);
+            let points = stretch.iter().chain(alone);
+            let points = points.map(|moment| Point::plain(moment.at, aspect.of(moment)));
+            line(course.class.clone(), points.collect())
         })
         .collect()
 }
@@ -189,18 +196,18 @@ mod tests {
                 ..Moment::default()
             })
             .collect();
-        let few = coarse(&course);
+        let few = coarse(&course, POINTS);
         assert!(few.len() <= POINTS, "{}", few.len());
         assert_eq!(few.iter().filter(|moment| moment.p99 > 8.0).count(), 1);
     }
 
     #[test]
     fn a_line_has_a_gap_where_nobody_was_answered() {
-        let p99 = [1.0, 1.0, 0.0, 2.0];
+        let p99 = [1.0, 1.0, 1.0, 0.0, 2.0];
         let moments = p99.map(|p99| Moment { p99, ..Moment::default() }).to_vec();
         let course = Course { controller: "bold", class: "k0".into(), moments };
         let lengths: Vec<usize> =
             strokes(Aspect::P99, &course).iter().map(|line| line.points.len()).collect();
-        assert_eq!(lengths, [2, 1]);
+        assert_eq!(lengths, [3, 2]);
     }
 }

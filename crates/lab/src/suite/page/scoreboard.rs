@@ -4,6 +4,9 @@ use super::palette::{STEPS, WORST, class, shade};
 use super::standing::{Cell, Rank, Standing};
 use crate::text::escaped;
 
+/// A 99th percentile that many times the uncontended one stands out.
+const LATE: f64 = 2.0;
+
 /// A row for every controller, the best first.
 pub(super) fn ranking(standing: &Standing<'_>) -> String {
     let row = |(at, rank): (usize, &Rank<'_>)| {
@@ -71,11 +74,12 @@ fn cell(cell: &Cell<'_>) -> String {
         _ => String::new(),
     };
     format!(
-        "<td class=\"h{}\" title=\"seed {} is shown below: {}{refused}\">{}<small>{}</small></td>",
+        "<td class=\"h{}\" title=\"seed {} is shown below: {}{refused}\">{}<small{}>{}</small></td>",
         shade(cell.goodput),
         cell.shown.seed,
         share(cell.shown.score.goodput_over_ceiling),
         share(cell.goodput),
+        if cell.p99 > LATE { " class=\"late\"" } else { "" },
         times(cell.p99)
     )
 }
@@ -85,7 +89,7 @@ fn nothing() -> String {
 }
 
 /// Three digits, rounded down: .9996 is not all of it.
-fn share(of: f64) -> String {
+pub(super) fn share(of: f64) -> String {
     if of.is_finite() { format!("{:.3}", (of * 1e3 + 1e-9).floor() / 1e3) } else { "–".into() }
 }
 
