@@ -5,6 +5,27 @@ use std::time::Duration;
 
 use backpressure_core::{Arrival, Sample, Timestamp};
 
+pub(crate) mod catalogue;
+mod fixed;
+mod open;
+mod ours;
+
+/// What a controller may be told of the server it stands at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Site {
+    /// How many requests are in flight at capacity when nobody waits, at the start of the run.
+    /// A clairvoyant's knowledge: only baselines that say so may use it.
+    pub(crate) knee: f64,
+    /// Workers that run requests: what a process can ask its machine.
+    pub(crate) cores: f64,
+    /// Mean latency of a request alone in the system, in seconds. Clairvoyant, as the knee.
+    pub(crate) mean: f64,
+    /// For whatever the controller draws.
+    pub(crate) seed: u64,
+    /// Which of the service's replicas this is.
+    pub(crate) replica: u32,
+}
+
 /// Decides who runs at one server. One value a replica; it sees only what a server would see.
 ///
 /// The world calls [`arrive`](Self::arrive) for every attempt, [`depart`](Self::depart) for every
@@ -14,6 +35,8 @@ pub(crate) trait Controller: fmt::Debug {
     fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer;
 
     /// An attempt that ran has ended: answered, failed or cancelled ([`Sample::outcome`]).
+    ///
+    /// A cancelled one measured nothing: it has weight 0.
     fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp);
 
     /// What happens next to those who were told to wait; `None`: nothing.

@@ -1,6 +1,19 @@
 //! The lab: where what the layers promise is put to the proof.
 
+mod chart;
+mod controller;
+mod course;
+mod herd;
+mod law;
+mod map;
+mod parallel;
+mod run;
+mod scenario;
+mod score;
 mod storm;
+mod suite;
+mod text;
+mod world;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,12 +31,18 @@ struct Lab {
 #[derive(Debug, Subcommand)]
 enum Command {
     Storm(storm::Options),
+    Suite(suite::Options),
+    Map(map::Options),
+    Herd(herd::Options),
 }
 
 fn main() -> ExitCode {
     let lab = Lab::parse();
     let outcome = match lab.command {
         Some(Command::Storm(options)) => storm::run(&options),
+        Some(Command::Suite(options)) => suite::run(&options),
+        Some(Command::Map(options)) => map::run(&options),
+        Some(Command::Herd(options)) => herd::run(&options),
         None => storm::run(&lab.storm),
     };
     outcome.unwrap_or_else(|error| {

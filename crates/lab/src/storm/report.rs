@@ -1,10 +1,7 @@
 //! What is written to disk: the runs as JSON, and a page for people.
 
-mod chart;
 mod page;
 mod pictures;
-mod scale;
-mod text;
 
 use super::Findings;
 use super::score::Run;

@@ -1,8 +1,7 @@
 //! The page: the pictures, what they say in words, and the figures behind them.
 
-use super::chart::Chart;
 use super::pictures::{self, Curves, class};
-use super::text::{escaped, milliseconds, percent};
+use crate::chart::Chart;
 use crate::storm::Findings;
 use crate::storm::calibrate::Calibration;
 use crate::storm::handler::Handler;
@@ -10,6 +9,7 @@ use crate::storm::plan::{BASE, SLOWER, Scenario};
 use crate::storm::stack::Stack;
 use crate::storm::table;
 use crate::storm::trial::Trial;
+use crate::text::{escaped, milliseconds, percent};
 
 const TEMPLATE: &str = include_str!("page.html");
 

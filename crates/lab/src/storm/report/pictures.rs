@@ -1,8 +1,7 @@
 //! Which charts there are, and what each of them says.
 
-use super::chart::{Area, Band, Chart, Line, Point};
-use super::scale::{Axis, decades, round_steps};
-use super::text::{milliseconds, percent};
+use crate::chart::scale::{Axis, decades, round_steps};
+use crate::chart::{Area, Band, Chart, Line, Point};
 use crate::storm::Findings;
 use crate::storm::calibrate::Calibration;
 use crate::storm::measure::Counts;
@@ -10,6 +9,11 @@ use crate::storm::plan::{BASE, SLOWER, Scenario};
 use crate::storm::score::{SMOOTH, ceiling};
 use crate::storm::stack::Stack;
 use crate::storm::trial::Trial;
+use crate::text::{milliseconds, percent};
+use std::borrow::Cow;
+
+/// Room for the numbers beside a chart.
+const LEFT: f64 = 62.0;
 
 /// The CSS class of everything that belongs to a stack.
 pub(super) const fn class(stack: Stack) -> &'static str {
@@ -45,7 +49,7 @@ impl Curves<'_> {
     fn lines(&self, point: impl Fn(&Trial) -> Point) -> Vec<Line> {
         let stacks = self.findings.stacks().into_iter();
         let line = |stack: Stack| Line {
-            class: class(stack),
+            class: class(stack).into(),
             label: stack.name().into(),
             points: self.trials(stack).into_iter().map(&point).collect(),
             marked: true,
@@ -63,6 +67,7 @@ impl Curves<'_> {
             title: title.into(),
             width: 540.0,
             height: 330.0,
+            left: LEFT,
             right: 150.0,
             x: Self::x_axis(),
             x_label: "offered load, over capacity".into(),
@@ -79,7 +84,7 @@ impl Curves<'_> {
         let possible = (0..=60).map(|step| 0.45 * (11.0_f64 / 0.45).powf(f64::from(step) / 60.0));
         let possible = possible.map(|load| Point::plain(load, ceiling(load, r))).collect();
         let mut lines = vec![Line {
-            class: "ceiling",
+            class: "ceiling".into(),
             label: "possible".into(),
             points: possible,
             marked: false,
@@ -105,7 +110,7 @@ impl Curves<'_> {
         let alone = self.calibration.uncontended_p99.as_secs_f64() * 1e3;
         let (from, to) = (alone / 1.6, deadline * 1.6);
         let across = |class, label: &str, y: f64| Line {
-            class,
+            class: Cow::Borrowed(class),
             label: label.into(),
             points: vec![Point::plain(0.45, y), Point::plain(11.0, y)],
             marked: false,
@@ -153,10 +158,14 @@ pub(super) fn brown_out(
     let possible =
         [(from, asked), (0.0, asked), (0.0, dark), (edge, dark), (edge, asked), (to, asked)];
     let possible = possible.map(|(x, y)| Point::plain(x, y)).to_vec();
-    let mut lines =
-        vec![Line { class: "ceiling", label: "possible".into(), points: possible, marked: false }];
+    let mut lines = vec![Line {
+        class: "ceiling".into(),
+        label: "possible".into(),
+        points: possible,
+        marked: false,
+    }];
     lines.extend(trials.iter().map(|trial| Line {
-        class: class(trial.entry.stack),
+        class: class(trial.entry.stack).into(),
         label: trial.run.stack.into(),
         points: smoothed(&trial.timeline, |counts| counts.answered, bucket, from),
         marked: false,
@@ -167,6 +176,7 @@ pub(super) fn brown_out(
         title: "Goodput over time, through a brown-out".into(),
         width: 1100.0,
         height: 400.0,
+        left: LEFT,
         right: 160.0,
         x: Axis::linear(from, to, seconds(from, to)),
         x_label: "seconds since the brown-out began".into(),
@@ -197,6 +207,7 @@ pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<
         title: format!("What became of the attempts: {}", trial.run.stack),
         width: 540.0,
         height: 230.0,
+        left: LEFT,
         right: 20.0,
         x: Axis::linear(from, to, seconds(from, to)),
         x_label: "seconds since the brown-out began".into(),

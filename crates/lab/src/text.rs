@@ -1,7 +1,7 @@
 //! Text for a page: escaped, and numbers as people read them.
 
 /// Text that stays text inside an element or a quoted attribute.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, letter| {
         match letter {
             '&' => safe.push_str("&amp;"),
@@ -16,12 +16,12 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// A share in percent.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
 /// Milliseconds, with the digits that matter.
-pub(super) fn milliseconds(ms: f64) -> String {
+pub(crate) fn milliseconds(ms: f64) -> String {
     if ms < 10.0 {
         format!("{ms:.1} ms")
     } else if ms < 1000.0 {
@@ -29,6 +29,18 @@ pub(super) fn milliseconds(ms: f64) -> String {
     } else {
         format!("{:.1} s", ms / 1e3)
     }
+}
+
+/// A span of time in its own unit, without a fraction where it has none.
+pub(crate) fn seconds(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        0.0 => (0.0, "s"),
+        of if of < 1e-3 => (of * 1e6, "µs"),
+        of if of < 1.0 => (of * 1e3, "ms"),
+        of => (of, "s"),
+    };
+    let text = format!("{value:.1}");
+    format!("{} {unit}", text.strip_suffix(".0").unwrap_or(&text))
 }
 
 #[cfg(test)]
@@ -40,6 +52,14 @@ mod tests {
         assert_eq!(
             escaped(r#"<a href="x">R&D's</a>"#),
             "&lt;a href=&quot;x&quot;&gt;R&amp;D&#39;s&lt;/a&gt;"
+        );
+    }
+
+    #[test]
+    fn spans_are_told_in_the_unit_that_suits_them() {
+        assert_eq!(
+            [0.0, 0.00025, 0.05, 2.5, 100.0].map(seconds),
+            ["0 s", "250 µs", "50 ms", "2.5 s", "100 s"]
         );
     }
 

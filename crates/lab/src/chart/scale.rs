@@ -2,25 +2,25 @@
 
 /// One axis of a chart.
 #[derive(Debug, Clone)]
-pub(super) struct Axis {
-    pub(super) from: f64,
-    pub(super) to: f64,
-    pub(super) log: bool,
+pub(crate) struct Axis {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) log: bool,
     /// Where a line is drawn across the chart, and what stands beside it.
-    pub(super) ticks: Vec<(f64, String)>,
+    pub(crate) ticks: Vec<(f64, String)>,
 }
 
 impl Axis {
-    pub(super) fn linear(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
+    pub(crate) fn linear(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
         Self { from, to, log: false, ticks }
     }
 
-    pub(super) fn log(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
+    pub(crate) fn log(from: f64, to: f64, ticks: Vec<(f64, String)>) -> Self {
         Self { from, to, log: true, ticks }
     }
 
     /// The share of the axis at which a value stands; values beyond an end stand at it.
-    pub(super) fn place(&self, value: f64) -> f64 {
+    pub(crate) fn place(&self, value: f64) -> f64 {
         let bend = |value: f64| {
             if self.log { value.max(f64::MIN_POSITIVE).ln() } else { value }
         };
@@ -29,7 +29,7 @@ impl Axis {
 }
 
 /// About five round values from zero up to `most`.
-pub(super) fn round_steps(most: f64) -> Vec<f64> {
+pub(crate) fn round_steps(most: f64) -> Vec<f64> {
     let rough = (most / 4.0).max(f64::MIN_POSITIVE);
     let power = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0]
@@ -41,12 +41,24 @@ pub(super) fn round_steps(most: f64) -> Vec<f64> {
 }
 
 /// 1, 2 and 5 of every power of ten between two values.
-pub(super) fn decades(from: f64, to: f64) -> Vec<f64> {
+pub(crate) fn decades(from: f64, to: f64) -> Vec<f64> {
     let powers = from.log10().floor() as i32..=to.log10().ceil() as i32;
     powers
         .flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)))
         .filter(|value| (from..=to).contains(value))
         .collect()
+}
+
+/// The powers of ten between two values, or [`decades`] where there are few of them; every other
+/// where there are many.
+pub(crate) fn powers(from: f64, to: f64) -> Vec<f64> {
+    let all = decades(from, to);
+    if to / from < 50.0 {
+        return all;
+    }
+    let apart = if to / from > 1e5 { 2 } else { 1 };
+    let powers = from.log10().ceil() as i32..=to.log10().floor() as i32;
+    powers.step_by(apart).map(|power| 10_f64.powi(power)).collect()
 }
 
 #[cfg(test)]
@@ -65,5 +77,7 @@ mod tests {
         assert_eq!(round_steps(230.0), [0.0, 100.0, 200.0]);
         assert_eq!(round_steps(1.1), [0.0, 0.5, 1.0]);
         assert_eq!(decades(4.0, 120.0), [5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(powers(4.0, 120.0), [5.0, 10.0, 20.0, 50.0, 100.0]);
+        assert_eq!(powers(0.9, 1_200.0), [1.0, 10.0, 100.0, 1_000.0]);
     }
 }

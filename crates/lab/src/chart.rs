@@ -1,74 +1,86 @@
 //! Draws one chart as SVG. It knows lines, areas and bands; what they mean it does not know.
 
-use super::scale::Axis;
-use super::text::escaped;
+pub(crate) mod heat;
+pub(crate) mod scale;
+mod thin;
+
+use crate::chart::scale::Axis;
+use crate::chart::thin::thinned;
+use crate::text::escaped;
+use std::borrow::Cow;
 use std::fmt::Write;
 
-const LEFT: f64 = 62.0;
 const TOP: f64 = 12.0;
-const BOTTOM: f64 = 42.0;
+/// Below the chart: the numbers, and the name of the axis where it has one.
+const NUMBERS: f64 = 24.0;
+const NAME: f64 = 18.0;
+/// How far a line may run from its points, in the chart's units.
+const SLACK: f64 = 0.3;
 /// Between the baselines of two labels.
 const LABEL_GAP: f64 = 16.0;
 
 /// A chart. Its colours are CSS classes, so that the page decides what is light and what is dark.
 #[derive(Debug)]
-pub(super) struct Chart {
+pub(crate) struct Chart {
     /// What it shows, for who cannot see it.
-    pub(super) title: String,
-    pub(super) width: f64,
-    pub(super) height: f64,
+    pub(crate) title: String,
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+    /// Room on the left for the numbers.
+    pub(crate) left: f64,
     /// Room on the right for the names of the lines.
-    pub(super) right: f64,
-    pub(super) x: Axis,
-    pub(super) x_label: String,
-    pub(super) y: Axis,
-    pub(super) bands: Vec<Band>,
-    pub(super) areas: Vec<Area>,
-    pub(super) lines: Vec<Line>,
+    pub(crate) right: f64,
+    pub(crate) x: Axis,
+    /// What x is; may be empty.
+    pub(crate) x_label: String,
+    pub(crate) y: Axis,
+    pub(crate) bands: Vec<Band>,
+    pub(crate) areas: Vec<Area>,
+    pub(crate) lines: Vec<Line>,
 }
 
 /// A stretch of the x axis that is unlike the rest.
 #[derive(Debug)]
-pub(super) struct Band {
-    pub(super) from: f64,
-    pub(super) to: f64,
-    pub(super) label: String,
+pub(crate) struct Band {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+    pub(crate) label: String,
 }
 
 /// Between two edges: x, lower, upper.
 #[derive(Debug)]
-pub(super) struct Area {
-    pub(super) class: &'static str,
-    pub(super) edges: Vec<(f64, f64, f64)>,
+pub(crate) struct Area {
+    pub(crate) class: &'static str,
+    pub(crate) edges: Vec<(f64, f64, f64)>,
 }
 
 /// A line and its name.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) class: &'static str,
-    pub(super) label: String,
-    pub(super) points: Vec<Point>,
+pub(crate) struct Line {
+    pub(crate) class: Cow<'static, str>,
+    pub(crate) label: String,
+    pub(crate) points: Vec<Point>,
     /// Whether every point is marked, and says its text when it is pointed at.
-    pub(super) marked: bool,
+    pub(crate) marked: bool,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Point {
-    pub(super) x: f64,
-    pub(super) y: f64,
-    pub(super) text: String,
+pub(crate) struct Point {
+    pub(crate) x: f64,
+    pub(crate) y: f64,
+    pub(crate) text: String,
     /// Nothing was measured here: a cross at `y`, and the line passes it by.
-    pub(super) missing: bool,
+    pub(crate) missing: bool,
 }
 
 impl Point {
-    pub(super) fn plain(x: f64, y: f64) -> Self {
+    pub(crate) fn plain(x: f64, y: f64) -> Self {
         Self { x, y, text: String::new(), missing: false }
     }
 }
 
 impl Chart {
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let mut svg = format!(
             r#"<svg viewBox="0 0 {} {}" role="img" aria-label="{}">"#,
             self.width,
@@ -85,16 +97,21 @@ impl Chart {
     }
 
     fn x(&self, value: f64) -> f64 {
-        LEFT + self.x.place(value) * (self.width - LEFT - self.right)
+        self.left + self.x.place(value) * (self.width - self.left - self.right)
     }
 
     fn y(&self, value: f64) -> f64 {
-        self.height - BOTTOM - self.y.place(value) * (self.height - TOP - BOTTOM)
+        self.floor() - self.y.place(value) * (self.floor() - TOP)
+    }
+
+    /// Where the x axis lies.
+    fn floor(&self) -> f64 {
+        self.height - NUMBERS - if self.x_label.is_empty() { 0.0 } else { NAME }
     }
 
     fn draw_band(&self, svg: &mut String, band: &Band) {
         let (left, right) = (self.x(band.from), self.x(band.to));
-        let height = self.height - TOP - BOTTOM;
+        let height = self.floor() - TOP;
         put(
             svg,
             format_args!(
@@ -114,7 +131,7 @@ impl Chart {
     }
 
     fn draw_axes(&self, svg: &mut String) {
-        let (left, right, floor) = (LEFT, self.width - self.right, self.height - BOTTOM);
+        let (left, right, floor) = (self.left, self.width - self.right, self.floor());
         for (value, label) in &self.y.ticks {
             let y = self.y(*value);
             put(
@@ -150,15 +167,15 @@ impl Chart {
                 r#"<line class="floor" x1="{left}" x2="{right}" y1="{floor}" y2="{floor}"/>"#
             ),
         );
-        let middle = f64::midpoint(left, right);
-        put(
-            svg,
-            format_args!(
-                r#"<text class="x name" x="{middle:.1}" y="{:.1}">{}</text>"#,
-                floor + 36.0,
-                escaped(&self.x_label)
-            ),
-        );
+        if !self.x_label.is_empty() {
+            let middle = f64::midpoint(left, right);
+            let label = escaped(&self.x_label);
+            let y = floor + 36.0;
+            put(
+                svg,
+                format_args!(r#"<text class="x name" x="{middle:.1}" y="{y:.1}">{label}</text>"#),
+            );
+        }
     }
 
     fn draw_area(&self, svg: &mut String, area: &Area) {
@@ -178,14 +195,17 @@ impl Chart {
 
     fn draw_line(&self, svg: &mut String, line: &Line) {
         let there = line.points.iter().filter(|point| !point.missing);
+        let there: Vec<(f64, f64)> =
+            there.map(|point| (self.x(point.x), self.y(point.y))).collect();
+        let there = if line.marked { there } else { thinned(&there, SLACK) };
         let path: Vec<String> =
-            there.map(|point| format!("{:.1},{:.1}", self.x(point.x), self.y(point.y))).collect();
+            there.into_iter().map(|(x, y)| format!("{},{}", short(x), short(y))).collect();
         put(
             svg,
             format_args!(r#"<polyline class="line {}" points="{}"/>"#, line.class, path.join(" ")),
         );
         if line.marked {
-            line.points.iter().for_each(|point| self.draw_mark(svg, line.class, point));
+            line.points.iter().for_each(|point| self.draw_mark(svg, &line.class, point));
         }
     }
 
@@ -221,9 +241,7 @@ impl Chart {
             .collect();
         labels.sort_by(|a, b| a.0.total_cmp(&b.0));
         let wanted: Vec<f64> = labels.iter().map(|(y, _)| *y).collect();
-        for (y, (_, line)) in
-            spread(&wanted, LABEL_GAP, self.height - BOTTOM).into_iter().zip(labels)
-        {
+        for (y, (_, line)) in spread(&wanted, LABEL_GAP, self.floor()).into_iter().zip(labels) {
             let x = self.width - self.right + 10.0;
             put(
                 svg,
@@ -252,6 +270,12 @@ fn spread(wanted: &[f64], gap: f64, most: f64) -> Vec<f64> {
     places
 }
 
+/// A place with one digit after the point, where it has one.
+fn short(place: f64) -> String {
+    let text = format!("{place:.1}");
+    text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
+}
+
 fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
     svg.write_fmt(text).expect("a string takes all");
 }
@@ -273,6 +297,7 @@ mod tests {
             title: "\"&".into(),
             width: 100.0,
             height: 100.0,
+            left: 62.0,
             right: 10.0,
             x: axis.clone(),
             x_label: "<script>".into(),
@@ -280,7 +305,7 @@ mod tests {
             bands: vec![],
             areas: vec![],
             lines: vec![Line {
-                class: "bare",
+                class: "bare".into(),
                 label: "<b>".into(),
                 points: vec![Point::plain(0.0, 0.0)],
                 marked: false,

@@ -1,0 +1,43 @@
+//! What became of a herd.
+
+use serde::Serialize;
+
+/// One server's word, one kind of caller, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Fate {
+    pub(crate) server: &'static str,
+    pub(crate) client: &'static str,
+    /// Seconds until all that did not give up were served.
+    pub(crate) drain_s: f64,
+    /// Over what spare capacity allows.
+    pub(crate) drain_over_ideal: f64,
+    /// Attempts a caller of the herd.
+    pub(crate) attempts: f64,
+    /// Of those who came back for the first time, the share that was admitted.
+    pub(crate) first_retry: f64,
+    /// Share of the herd that was never served.
+    pub(crate) lost: f64,
+    /// Of those who came meanwhile and were not of the herd, the share that was refused.
+    pub(crate) others_refused: f64,
+    /// Whether it is what ships, on both sides.
+    pub(crate) ours: bool,
+    /// Seconds since the burst, share of the herd that is still out.
+    #[serde(skip)]
+    pub(crate) course: Vec<(f64, f64)>,
+}
+
+/// What a herd is to be judged by (CONTROL.md §9).
+impl Fate {
+    pub(crate) const DRAIN: f64 = 1.08;
+    pub(crate) const ATTEMPTS: f64 = 2.02;
+    pub(crate) const FIRST_RETRY: f64 = 0.95;
+
+    /// Whether drain, attempts and first retries are within their bars.
+    pub(crate) fn meets(&self) -> [bool; 3] {
+        [
+            self.drain_over_ideal <= Self::DRAIN && self.lost == 0.0,
+            self.attempts <= Self::ATTEMPTS,
+            self.first_retry >= Self::FIRST_RETRY,
+        ]
+    }
+}
