@@ -189,7 +189,7 @@ mod tests {
         assert_eq!((gradient.min_rtt, gradient.deferred), (13_000, None));
     }
 
-    /// The same file, SamplePercentileProcessTest: the median of 1 to 5 ms is 3 ms.
+    /// The same file, CancelLatencySample (so it is named): the median of 1 to 5 ms is 3 ms.
     #[test]
     fn envoys_own_median_is_reproduced() {
         let mut gradient = gradient(3, 5, BUFFER);

@@ -120,7 +120,6 @@ mod tests {
         assert_eq!(step(&mut limit, 10_000, 6_000), 10_024);
     }
 
-    /// decreaseLimitOnDrops of the same file: 10 → 9.
     #[test]
     fn a_drop_lowers_it_but_a_fast_one_becomes_the_no_load_latency_instead() {
         let mut limit = vegas(10.0, 20.0);
