@@ -1,10 +1,14 @@
 //! The lab: where what the layers promise is put to the proof.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the world that drives them is being built"))]
 mod controller;
-#[expect(dead_code, reason = "the world that fills it is being built")]
+mod course;
+mod law;
 mod run;
+mod scenario;
+mod score;
 mod storm;
+mod suite;
+mod world;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -22,12 +26,14 @@ struct Lab {
 #[derive(Debug, Subcommand)]
 enum Command {
     Storm(storm::Options),
+    Suite(suite::Options),
 }
 
 fn main() -> ExitCode {
     let lab = Lab::parse();
     let outcome = match lab.command {
         Some(Command::Storm(options)) => storm::run(&options),
+        Some(Command::Suite(options)) => suite::run(&options),
         None => storm::run(&lab.storm),
     };
     outcome.unwrap_or_else(|error| {

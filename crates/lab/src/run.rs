@@ -12,6 +12,7 @@ pub(crate) struct Run {
     pub(crate) score: Score,
     /// For the pictures; not in the JSON.
     #[serde(skip)]
+    #[expect(dead_code, reason = "the page that draws it is being written")]
     pub(crate) course: Vec<Moment>,
 }
 

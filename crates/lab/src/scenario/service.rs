@@ -1,0 +1,233 @@
+//! What stands there: services, their replicas, and the stages a request passes.
+
+use serde::Deserialize;
+
+use crate::course::Course;
+use crate::law::Law;
+
+/// A service behind a door of its own; each replica has a controller.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Service {
+    pub(crate) name: String,
+    #[serde(default = "one")]
+    pub(crate) replicas: u32,
+    #[serde(default)]
+    pub(crate) balance: Balance,
+    /// How often the stages are gone through.
+    #[serde(default = "one")]
+    pub(crate) rounds: u32,
+    /// Seconds of a core that a refusal costs.
+    #[serde(default)]
+    pub(crate) refusal: f64,
+    #[serde(rename = "stage")]
+    pub(crate) stages: Vec<Stage>,
+}
+
+/// How the replica is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Balance {
+    #[default]
+    RoundRobin,
+    /// The better of two drawn at random, by what is outstanding.
+    P2c,
+}
+
+/// What every admitted attempt passes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Stage {
+    /// So many cores and one run queue.
+    Fifo {
+        cores: u32,
+        /// Whether it is this process: its run queue is seen, else only latency is.
+        #[serde(default)]
+        visible: bool,
+        time: Law,
+        #[serde(default)]
+        changes: Vec<Change>,
+        #[serde(default)]
+        stalls: Vec<Stall>,
+        wave: Option<Wave>,
+    },
+    /// A pool with so many slots behind an await.
+    Slots {
+        slots: u32,
+        time: Law,
+        #[serde(default)]
+        changes: Vec<Change>,
+        #[serde(default)]
+        stalls: Vec<Stall>,
+        wave: Option<Wave>,
+    },
+    /// Cores that everybody shares equally.
+    Ps {
+        cores: u32,
+        time: Law,
+        #[serde(default)]
+        changes: Vec<Change>,
+        #[serde(default)]
+        stalls: Vec<Stall>,
+        wave: Option<Wave>,
+    },
+    /// Shared, and slower the more share it: each runs at 1/(1 + σ(n−1) + κn(n−1)).
+    Usl {
+        sigma: f64,
+        kappa: f64,
+        time: Law,
+        #[serde(default)]
+        changes: Vec<Change>,
+        #[serde(default)]
+        stalls: Vec<Stall>,
+    },
+    /// Time passes; nobody is in anybody's way.
+    Delay {
+        time: Law,
+        #[serde(default)]
+        changes: Vec<Change>,
+    },
+    /// Another service is asked.
+    Call {
+        service: String,
+        /// How often in all before it is given up.
+        #[serde(default = "one")]
+        attempts: u32,
+        /// The pause between two, in seconds.
+        #[serde(default)]
+        after: f64,
+    },
+    /// Some end here: answered fast, and wrong.
+    Fail { share: f64 },
+    /// The head of the answer is out, its body is read slowly. The last stage.
+    Body { time: Law },
+}
+
+/// From `at` on; what is not named stays as it was.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    pub(crate) at: f64,
+    /// How fast it works, 1 at the start.
+    pub(crate) speed: Option<f64>,
+    /// Cores or slots.
+    pub(crate) cores: Option<u32>,
+    /// How long everything takes that starts from now on, 1 at the start.
+    pub(crate) time: Option<f64>,
+    /// Only this replica; without it: all.
+    pub(crate) replica: Option<u32>,
+}
+
+/// Nothing moves from `at` on for so long; again and again if `every` says so.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Stall {
+    pub(crate) at: f64,
+    #[serde(rename = "for")]
+    pub(crate) span: f64,
+    pub(crate) every: Option<f64>,
+}
+
+/// The speed drifts around 1 like a sine, in small steps.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wave {
+    pub(crate) period: f64,
+    pub(crate) depth: f64,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// What a stage with changes is made of, whatever its kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Varying<'a> {
+    pub(crate) changes: &'a [Change],
+    pub(crate) stalls: &'a [Stall],
+    pub(crate) wave: Option<Wave>,
+}
+
+/// Steps in a period of a wave.
+const WAVE_STEPS: u32 = 32;
+
+impl Stage {
+    pub(crate) fn time(&self) -> Option<Law> {
+        match *self {
+            Self::Fifo { time, .. }
+            | Self::Slots { time, .. }
+            | Self::Ps { time, .. }
+            | Self::Usl { time, .. }
+            | Self::Delay { time, .. }
+            | Self::Body { time } => Some(time),
+            Self::Call { .. } | Self::Fail { .. } => None,
+        }
+    }
+
+    pub(crate) fn varying(&self) -> Varying<'_> {
+        match self {
+            Self::Fifo { changes, stalls, wave, .. }
+            | Self::Slots { changes, stalls, wave, .. }
+            | Self::Ps { changes, stalls, wave, .. } => Varying { changes, stalls, wave: *wave },
+            Self::Usl { changes, stalls, .. } => Varying { changes, stalls, wave: None },
+            Self::Delay { changes, .. } => Varying { changes, ..Varying::default() },
+            Self::Call { .. } | Self::Fail { .. } | Self::Body { .. } => Varying::default(),
+        }
+    }
+}
+
+impl Varying<'_> {
+    /// How fast `replica` works over time.
+    pub(crate) fn speed(self, replica: u32, seconds: f64) -> Course {
+        let steady = self.course(replica, 1.0, |change| change.speed);
+        let stalls = self.stalls.iter().map(|stall| stall.course(seconds));
+        let moving = stalls.fold(steady, |speed, stall| speed.times(&stall));
+        match self.wave {
+            Some(wave) => moving.times(&wave.course(seconds)),
+            None => moving,
+        }
+    }
+
+    /// How long everything takes, over time.
+    pub(crate) fn factor(self, replica: u32) -> Course {
+        self.course(replica, 1.0, |change| change.time)
+    }
+
+    /// Cores or slots over time.
+    pub(crate) fn cores(self, replica: u32, initial: u32) -> Course {
+        self.course(replica, f64::from(initial), |change| change.cores.map(f64::from))
+    }
+
+    fn course(self, replica: u32, initial: f64, of: impl Fn(&Change) -> Option<f64>) -> Course {
+        let here = |change: &&Change| change.replica.is_none_or(|only| only == replica);
+        let steps = self.changes.iter().filter(here);
+        let steps: Vec<_> = steps.filter_map(|change| Some((change.at, of(change)?))).collect();
+        Course::steps(initial, &steps)
+    }
+}
+
+impl Stall {
+    fn course(self, seconds: f64) -> Course {
+        let starts = std::iter::successors(Some(self.at), |at| Some(at + self.every?));
+        let starts = starts.take_while(|at| *at < seconds);
+        let steps: Vec<_> = starts.flat_map(|at| [(at, 0.0), (at + self.span, 1.0)]).collect();
+        Course::steps(1.0, &steps)
+    }
+}
+
+impl Wave {
+    fn course(self, seconds: f64) -> Course {
+        let step = self.period / f64::from(WAVE_STEPS);
+        let count = (seconds / step).ceil() as u32;
+        let steps: Vec<_> = (1..=count)
+            .map(|n| (f64::from(n) * step, 1.0 + self.depth * sine(n % WAVE_STEPS)))
+            .collect();
+        Course::steps(1.0, &steps)
+    }
+}
+
+/// The sine of so many steps, to the thousandth, so that it is the same everywhere.
+fn sine(step: u32) -> f64 {
+    let angle = f64::from(step) / f64::from(WAVE_STEPS) * std::f64::consts::TAU;
+    (angle.sin() * 1e3).round() / 1e3
+}

@@ -1,0 +1,84 @@
+//! How long after a change goodput is back where it could be.
+
+use crate::world::journal::{How, Journal};
+use crate::world::plan::Plan;
+
+use super::NANO;
+use super::oracle::Oracle;
+
+/// Share of the ceiling that counts as arrived.
+const ARRIVED: f64 = 0.95;
+/// Windows are at least this long, in seconds and in residence times.
+const SHORTEST: f64 = 0.25;
+const RESIDENCES: f64 = 3.0;
+/// And hold so many requests at capacity: with fewer, chance alone moves them past the threshold.
+const REQUESTS: f64 = 100.0;
+/// A window in which less than this share of the capacity was to be had says nothing.
+const IDLE: f64 = 0.1;
+/// Standard deviations that are chance.
+const CHANCE: f64 = 2.0;
+const MOST_CHANCE: f64 = 0.2;
+
+/// Seconds from the last change until every window reaches its ceiling; `None`: nothing changes,
+/// or never.
+pub(super) fn converge(plan: &Plan, journal: &Journal) -> Option<f64> {
+    let change = plan.change?;
+    let (rate, knee) = (plan.requests.at(change), plan.knee.at(change));
+    if rate <= 0.0 {
+        return None;
+    }
+    let length = SHORTEST.max(RESIDENCES * knee / rate).max(REQUESTS / rate);
+    let count = ((plan.seconds - change) / length).floor() as usize;
+    let mut windows = vec![Window::default(); count];
+    fill(plan, journal, change, length, &mut windows);
+    // What is under way at either end of a window counts in another one.
+    let chance = CHANCE * (2.0 * knee).sqrt() / (rate * length);
+    let threshold = ARRIVED - chance.min(MOST_CHANCE);
+    let short = |at: usize| {
+        let from = change + at as f64 * length;
+        let possible = plan.capacity.integral(from + length) - plan.capacity.integral(from);
+        let Window { good, ceiling } = windows[at];
+        ceiling > IDLE * possible && good < threshold * ceiling
+    };
+    let last_short = (0..count).rev().find(|&at| short(at));
+    match last_short {
+        None => Some(0.0),
+        Some(last) if last + 1 < count => Some((last + 1) as f64 * length),
+        Some(_) => None,
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    good: f64,
+    ceiling: f64,
+}
+
+fn fill(plan: &Plan, journal: &Journal, change: f64, length: f64, windows: &mut [Window]) {
+    let answered = journal.ended.iter().filter(|ended| ended.how == How::Answered);
+    for ended in answered {
+        let at = (ended.at as f64 * NANO - change) / length;
+        if at >= 0.0
+            && let Some(window) = windows.get_mut(at as usize)
+        {
+            window.good += journal.asked[ended.request as usize].work;
+        }
+    }
+    let mut oracle = Oracle::new(plan);
+    let mut asked = journal.asked.iter().peekable();
+    let mut before = None;
+    for (n, window) in windows.iter_mut().enumerate() {
+        let start = change + n as f64 * length;
+        let end = start + length;
+        while let Some(next) = asked.next_if(|asked| (asked.at as f64) * NANO < end) {
+            if before.is_none() && next.at as f64 * NANO >= start {
+                before = Some(oracle.served_by(start));
+            }
+            oracle.ask(next);
+        }
+        let from = before.unwrap_or_else(|| oracle.served_by(start));
+        let served = oracle.served_by(end);
+        window.ceiling = served - from;
+        before = Some(served);
+    }
+}

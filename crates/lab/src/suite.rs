@@ -1,0 +1,36 @@
+//! The suite: every controller in every scenario, with several seeds, in one table.
+
+mod bench;
+mod expectations;
+mod options;
+mod table;
+
+use std::error::Error;
+use std::fs;
+use std::process::ExitCode;
+
+pub(crate) use options::Options;
+
+use bench::Bench;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Runs what was asked for and shows what came of it.
+pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
+    if options.list {
+        print!("{}", options::list()?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let bench = Bench::set_up(options)?;
+    let (runs, spent) = bench.run();
+    print!("{}", table::render(&bench.scenarios, &runs));
+    for surprise in expectations::surprises(&bench.scenarios, &runs) {
+        println!("unexpected: {surprise}");
+    }
+    let rate = spent.requests as f64 / spent.time.as_secs_f64().max(1e-9);
+    eprintln!("{} runs, {} requests, {rate:.0} a second of one core", runs.len(), spent.requests);
+    if let Some(path) = &options.json {
+        fs::write(path, serde_json::to_string_pretty(&runs)? + "\n")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,24 @@
+//! Between nanoseconds, which order events, and seconds, in which spans are computed.
+
+pub(super) fn seconds(nanos: u64) -> f64 {
+    nanos as f64 * 1e-9
+}
+
+/// To the nearest nanosecond; what is too long is never.
+pub(crate) fn nanos(seconds: f64) -> u64 {
+    (seconds * 1e9).round() as u64
+}
+
+/// A number made of two: the same two, the same number, and no pattern.
+pub(super) fn mix(a: u64, b: u64) -> u64 {
+    // The finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
+    let mut z = (a ^ b.wrapping_mul(0x9E37_79B9_7F4A_7C15)).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// A number in 0..1 made of such a number.
+pub(super) fn fraction(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}

@@ -1,0 +1,295 @@
+//! The doors: each replica's controller, and what becomes of those it lets in, keeps or turns away.
+
+use std::time::Duration;
+
+use backpressure_core::{Arrival, Outcome, Priority, Sample, Timestamp};
+
+use crate::controller::catalogue::Entry;
+use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::scenario::service::Balance;
+use crate::scenario::stream::Criticality;
+
+use super::World;
+use super::agenda::Event;
+use super::clock::mix;
+use super::journal::How;
+use super::plan::PostPlan;
+use super::slab::Id;
+use super::station::Station;
+use super::walk::{Attempt, State};
+
+/// A replica, seen from the door.
+#[derive(Debug)]
+pub(super) struct Post {
+    controller: Box<dyn Controller>,
+    /// Admitted and not yet gone.
+    pub(super) in_flight: u32,
+    /// The same and those who wait: what a balancer counts.
+    outstanding: u32,
+    unsettled: bool,
+    alarm: Option<u64>,
+}
+
+impl Post {
+    pub(super) fn new(plan: &PostPlan, entry: &Entry, seed: u64) -> Self {
+        let name = u64::from(plan.service) << 32 | u64::from(plan.replica);
+        let site = Site { seed: mix(mix(seed, CONTROLLER), name), ..plan.site };
+        let controller = (entry.make)(&site);
+        Self { controller, in_flight: 0, outstanding: 0, unsettled: false, alarm: None }
+    }
+
+    pub(super) fn limit(&self) -> f64 {
+        self.controller.limit()
+    }
+
+    pub(super) fn queued(&self) -> f64 {
+        self.controller.queued() as f64
+    }
+}
+
+// What controllers and balancers draw with.
+const CONTROLLER: u64 = 21;
+const REPLICA: u64 = 22;
+/// An alarm rings again no sooner than this.
+const SHORTEST_ALARM: u64 = 1_000;
+
+impl World<'_> {
+    /// A caller's attempt comes to the entry service; the caller waits until then.
+    pub(super) fn enters(&mut self, id: Id, until: u64) {
+        let Some(request) = self.requests.get_mut(id) else { return };
+        let stream = &self.plan.streams[request.stream as usize].stream;
+        let mut arrival = Arrival::default().priority(priority(stream.priority));
+        if stream.tells && until < u64::MAX {
+            arrival = arrival.deadline(Timestamp::from_nanos(until));
+        }
+        let promised = std::mem::take(&mut request.promised);
+        let draw = mix(request.key, REPLICA + (u64::from(request.attempts()) << 8));
+        let visitor = Visitor { id: 0, tenant: request.tenant, user: request.user, arrival };
+        let attempt = Attempt {
+            request: id,
+            key: request.key,
+            demand: stream.demand,
+            promised,
+            ..Attempt::new(visitor, 0)
+        };
+        let attempt = self.attempts.insert(attempt);
+        request.attempt = attempt;
+        if until < u64::MAX {
+            self.agenda.push(until, Event::Leaves(attempt));
+        }
+        if promised && self.is_judged() {
+            self.journal.promised += 1;
+        }
+        self.knocks(attempt, draw);
+    }
+
+    /// An attempt stands at the door of one of its service's replicas.
+    pub(super) fn knocks(&mut self, id: Id, draw: u64) {
+        self.journal.entered += 1;
+        let Some(service) = self.attempts.get(id).map(|attempt| attempt.service) else { return };
+        let replica = self.replica(service, draw);
+        let index = self.plan.services[service as usize].first_post + replica;
+        let now = self.time();
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        attempt.post = index;
+        attempt.visitor.id = id.to_bits();
+        let visitor = attempt.visitor;
+        let post = &mut self.posts[index as usize];
+        post.outstanding += 1;
+        match post.controller.arrive(visitor, now) {
+            Answer::Run => self.admit(id),
+            Answer::Wait => {}
+            Answer::Shed(refusal) => self.refuse(id, refusal),
+        }
+        self.unsettle(index);
+    }
+
+    fn replica(&mut self, service: u32, draw: u64) -> u32 {
+        let plan = &self.plan.services[service as usize];
+        let count = plan.replicas;
+        if count == 1 {
+            return 0;
+        }
+        if plan.balance == Balance::RoundRobin {
+            let turn = &mut self.turns[service as usize];
+            *turn = (*turn + 1) % count;
+            return *turn;
+        }
+        let one = (draw >> 32) as u32 % count;
+        let other = (one + 1 + draw as u32 % (count - 1)) % count;
+        let outstanding =
+            |replica: u32| self.posts[(plan.first_post + replica) as usize].outstanding;
+        if outstanding(other) < outstanding(one) { other } else { one }
+    }
+
+    fn admit(&mut self, id: Id) {
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        let post = &mut self.posts[attempt.post as usize];
+        post.in_flight += 1;
+        attempt.state = State::Inside;
+        attempt.admitted = self.now;
+        attempt.in_flight = post.in_flight;
+        if attempt.promised && self.now >= self.judged_from {
+            self.journal.kept += 1;
+        }
+        self.advance(id);
+    }
+
+    fn refuse(&mut self, id: Id, refusal: Refusal) {
+        let Some(attempt) = self.attempts.remove(id) else { return };
+        self.journal.left += 1;
+        self.posts[attempt.post as usize].outstanding -= 1;
+        self.charge(&attempt);
+        if self.attempts.get(attempt.parent).is_some() {
+            self.returns(attempt.parent, Outcome::Overload);
+        } else {
+            self.hears(attempt.request, How::Refused, refusal.retry_after);
+        }
+    }
+
+    /// A refusal costs time on the core, unless one is idle.
+    fn charge(&mut self, attempt: &Attempt) {
+        let service = &self.plan.services[attempt.service as usize];
+        let Some(local) = service.refuses else { return };
+        let replica = self.plan.posts[attempt.post as usize].replica;
+        let index = service.station(replica, local);
+        let cores = self.cores(index);
+        if let Station::Fifo(fifo) = &mut self.stations[index]
+            && fifo.running >= cores
+        {
+            fifo.debt += service.refusal;
+        }
+    }
+
+    /// An attempt leaves the service: its place is free.
+    pub(super) fn departs(&mut self, id: Id) {
+        let Some(attempt) = self.attempts.remove(id) else { return };
+        self.gives_back(&attempt, attempt.outcome, 1);
+    }
+
+    pub(super) fn gives_back(&mut self, attempt: &Attempt, outcome: Outcome, weight: u32) {
+        self.journal.left += 1;
+        let now = self.time();
+        let post = &mut self.posts[attempt.post as usize];
+        post.in_flight -= 1;
+        post.outstanding -= 1;
+        let latency = attempt.head.unwrap_or(self.now - attempt.admitted);
+        let span = Duration::from_nanos;
+        let sample = Sample {
+            latency: span(latency),
+            run_queue: span(attempt.run_queue.min(latency)),
+            busy: span(attempt.busy.min(latency)),
+            in_flight: attempt.in_flight as usize,
+            weight,
+            outcome,
+        };
+        post.controller.depart(attempt.visitor, &sample, now);
+        self.unsettle(attempt.post);
+    }
+
+    /// The caller's patience is over.
+    pub(super) fn leaves(&mut self, id: Id) {
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        if attempt.state == State::Reading || attempt.request == Id::NONE {
+            return;
+        }
+        let request = std::mem::replace(&mut attempt.request, Id::NONE);
+        let Some(known) = self.requests.get(request) else { return };
+        if self.plan.streams[known.stream as usize].stream.cancels {
+            self.cancels(id);
+        }
+        self.hears(request, How::Left, None);
+    }
+
+    /// The work of an attempt is called off, wherever it is.
+    fn cancels(&mut self, id: Id) {
+        let Some(attempt) = self.attempts.remove(id) else { return };
+        if attempt.state == State::Waiting {
+            self.journal.left += 1;
+            let now = self.time();
+            let post = &mut self.posts[attempt.post as usize];
+            post.outstanding -= 1;
+            post.controller.abandon(attempt.visitor, now);
+            self.unsettle(attempt.post);
+            return;
+        }
+        self.cancels(attempt.child);
+        self.unshare(&attempt);
+        self.gives_back(&attempt, Outcome::Ignore, 0);
+    }
+
+    fn unsettle(&mut self, index: u32) {
+        let post = &mut self.posts[index as usize];
+        if !post.unsettled {
+            post.unsettled = true;
+            self.unsettled.push(index);
+        }
+    }
+
+    /// Asks every controller that something happened to who may run next.
+    pub(super) fn settle(&mut self) {
+        while let Some(index) = self.unsettled.pop() {
+            self.posts[index as usize].unsettled = false;
+            let now = self.time();
+            while let Some(next) = self.posts[index as usize].controller.next(now) {
+                match next {
+                    Next::Run(id) => self.admit(Id::from_bits(id)),
+                    Next::Shed(id, refusal) => self.refuse(Id::from_bits(id), refusal),
+                }
+            }
+            self.set_alarm(index);
+        }
+    }
+
+    pub(super) fn set_alarm(&mut self, index: u32) {
+        let post = &mut self.posts[index as usize];
+        let Some(wanted) = post.controller.alarm() else { return };
+        let wanted = wanted.as_nanos().max(self.now + SHORTEST_ALARM);
+        if post.alarm.is_none_or(|set| wanted < set) {
+            post.alarm = Some(wanted);
+            self.agenda.push(wanted, Event::Alarm(index));
+        }
+    }
+
+    pub(super) fn alarm(&mut self, index: u32) {
+        let now = self.time();
+        let post = &mut self.posts[index as usize];
+        if post.alarm != Some(self.now) {
+            return;
+        }
+        post.alarm = None;
+        if post.controller.alarm().is_some_and(|wanted| wanted <= now) {
+            let instruments = self.instruments(index);
+            self.posts[index as usize].controller.tick(&instruments, now);
+        }
+        self.unsettle(index);
+    }
+
+    fn instruments(&mut self, index: u32) -> Instruments {
+        let post = self.plan.posts[index as usize];
+        let service = &self.plan.services[post.service as usize];
+        let Some(local) = service.shows else { return Instruments::default() };
+        let station = service.station(post.replica, local);
+        let cores = f64::from(self.cores(station));
+        let now = self.now;
+        let attempts = &self.attempts;
+        match &mut self.stations[station] {
+            Station::Fifo(fifo) => {
+                let oldest = fifo.queue.iter().find(|(id, _)| attempts.get(*id).is_some());
+                let run_queue = oldest.map_or(0, |(_, since)| now - since);
+                let run_queue = Duration::from_nanos(run_queue);
+                Instruments { busy: fifo.busy(now), cores, run_queue }
+            }
+            Station::Shared(_) => Instruments { cores, ..Instruments::default() },
+        }
+    }
+}
+
+const fn priority(criticality: Criticality) -> Priority {
+    match criticality {
+        Criticality::Sheddable => Priority::Sheddable,
+        Criticality::Deferrable => Priority::Deferrable,
+        Criticality::Normal => Priority::Normal,
+        Criticality::Critical => Priority::Critical,
+    }
+}

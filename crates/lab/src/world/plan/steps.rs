@@ -1,0 +1,90 @@
+//! The stages of a scenario as steps and stations.
+
+use crate::course::Course;
+use crate::scenario::Scenario;
+use crate::scenario::service::{Service, Stage};
+
+use super::{ServicePlan, Sharing, StationPlan, Step};
+
+pub(super) fn compile(scenario: &Scenario) -> (Vec<ServicePlan>, Vec<StationPlan>) {
+    let (mut services, mut stations, mut posts) = (Vec::new(), Vec::new(), 0);
+    for service in &scenario.services {
+        let first_station = stations.len() as u32;
+        for replica in 0..service.replicas {
+            let here = service.stages.iter();
+            stations.extend(here.filter_map(|stage| station(stage, replica, scenario.seconds)));
+        }
+        let count = (stations.len() as u32 - first_station) / service.replicas;
+        services.push(ServicePlan {
+            replicas: service.replicas,
+            balance: service.balance,
+            rounds: service.rounds as u16,
+            refusal: service.refusal,
+            first_post: posts,
+            first_station,
+            stations: count,
+            steps: steps(service, scenario),
+            refuses: position(service, |stage| matches!(stage, Stage::Fifo { .. })),
+            shows: position(service, |stage| matches!(stage, Stage::Fifo { visible: true, .. }))
+                .or_else(|| (count > 0).then_some(0)),
+        });
+        posts += service.replicas;
+    }
+    (services, stations)
+}
+
+/// Which of the service's stations is the first that `fits`.
+fn position(service: &Service, fits: impl Fn(&Stage) -> bool) -> Option<u32> {
+    let stations = service.stages.iter().filter(|stage| is_station(stage));
+    stations.enumerate().find(|(_, stage)| fits(stage)).map(|(n, _)| n as u32)
+}
+
+const fn is_station(stage: &Stage) -> bool {
+    matches!(stage, Stage::Fifo { .. } | Stage::Slots { .. } | Stage::Ps { .. } | Stage::Usl { .. })
+}
+
+fn steps(service: &Service, scenario: &Scenario) -> Vec<Step> {
+    let mut visits = 0..;
+    let step = |stage: &Stage| match stage {
+        Stage::Delay { time, .. } => Step::Delay {
+            draw: time.prepare(),
+            factors: (0..service.replicas).map(|replica| stage.varying().factor(replica)).collect(),
+        },
+        Stage::Call { service, attempts, after } => {
+            let called = scenario.services.iter().position(|other| other.name == *service);
+            let service = called.expect("checked: it calls a service of the scenario") as u32;
+            Step::Call { service, attempts: *attempts, after: *after }
+        }
+        Stage::Fail { share } => Step::Fail { share: *share },
+        Stage::Body { time } => Step::Body { draw: time.prepare() },
+        _ => Step::Visit(visits.next().unwrap_or(0)),
+    };
+    service.stages.iter().map(step).collect()
+}
+
+fn station(stage: &Stage, replica: u32, seconds: f64) -> Option<StationPlan> {
+    let varying = stage.varying();
+    let (sharing, cores) = match *stage {
+        Stage::Fifo { cores, visible, .. } => {
+            (Sharing::Fifo { visible }, varying.cores(replica, cores))
+        }
+        Stage::Slots { slots, .. } => {
+            (Sharing::Fifo { visible: false }, varying.cores(replica, slots))
+        }
+        Stage::Ps { cores, .. } => {
+            (Sharing::Shared { sigma: 0.0, kappa: 0.0 }, varying.cores(replica, cores))
+        }
+        Stage::Usl { sigma, kappa, .. } => {
+            (Sharing::Shared { sigma, kappa }, Course::constant(f64::INFINITY))
+        }
+        _ => return None,
+    };
+    Some(StationPlan {
+        sharing,
+        cores,
+        speed: varying.speed(replica, seconds),
+        factor: varying.factor(replica),
+        draw: stage.time()?.prepare(),
+        counts: false,
+    })
+}

@@ -1,0 +1,160 @@
+//! A station at work: its run queue, or everybody it serves at once.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::clock::{nanos, seconds};
+use super::plan::{Sharing, StationPlan};
+use super::slab::Id;
+
+#[derive(Debug)]
+pub(super) enum Station {
+    Fifo(Fifo),
+    Shared(Shared),
+}
+
+impl Station {
+    pub(super) fn new(plan: &StationPlan) -> Self {
+        match plan.sharing {
+            Sharing::Fifo { visible } => Self::Fifo(Fifo { visible, ..Fifo::default() }),
+            Sharing::Shared { sigma, kappa } => {
+                Self::Shared(Shared { sigma, kappa, ..Shared::default() })
+            }
+        }
+    }
+}
+
+/// One after the other on so many cores.
+#[derive(Debug, Default)]
+pub(super) struct Fifo {
+    pub(super) visible: bool,
+    pub(super) running: u32,
+    pub(super) queue: VecDeque<(Id, u64)>,
+    /// Seconds of work that the refused have left behind.
+    pub(super) debt: f64,
+    /// Seconds its cores have worked, up to `counted`.
+    busy: f64,
+    counted: u64,
+}
+
+impl Fifo {
+    /// Call before `running` changes.
+    pub(super) fn count(&mut self, now: u64) {
+        self.busy += f64::from(self.running) * seconds(now - self.counted);
+        self.counted = now;
+    }
+
+    pub(super) fn busy(&mut self, now: u64) -> f64 {
+        self.count(now);
+        self.busy
+    }
+}
+
+/// When a job that starts now and takes `work` seconds at speed 1 is done; `None`: never.
+pub(super) fn done(plan: &StationPlan, now: u64, work: f64) -> Option<u64> {
+    let start = seconds(now);
+    plan.speed.reach(start, work).map(|end| now + nanos(end - start))
+}
+
+/// Everybody at once: work is counted in the time a job would take alone.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    sigma: f64,
+    kappa: f64,
+    jobs: u32,
+    /// What each job that was here from the start would have got.
+    each: f64,
+    counted: u64,
+    /// By what `each` must be for the job to be done: bits of a non-negative number.
+    ends: BinaryHeap<Reverse<(u64, u64)>>,
+    /// When the next look is due, and the number of that estimate.
+    due: Option<u64>,
+    estimate: u32,
+}
+
+/// Seconds of work that rounding to nanoseconds may leave undone.
+const ROUNDING: f64 = 2e-9;
+
+impl Shared {
+    /// A job of `work` comes; gives what `each` must be when it is done.
+    pub(super) fn join(&mut self, plan: &StationPlan, id: Id, work: f64, now: u64) -> f64 {
+        self.count(plan, now);
+        self.jobs += 1;
+        let end = self.each + work;
+        self.ends.push(Reverse((end.to_bits(), id.to_bits())));
+        end
+    }
+
+    /// A job goes before it is done; gives the work that was left of it.
+    pub(super) fn leave(&mut self, plan: &StationPlan, end: f64, now: u64) -> f64 {
+        self.count(plan, now);
+        self.jobs -= 1;
+        (end - self.each).max(0.0)
+    }
+
+    /// The next job that is done by now, among those that are still `here`.
+    pub(super) fn pop(
+        &mut self,
+        plan: &StationPlan,
+        now: u64,
+        here: impl Fn(Id) -> bool,
+    ) -> Option<Id> {
+        self.count(plan, now);
+        while let Some(&Reverse((end, id))) = self.ends.peek() {
+            let id = Id::from_bits(id);
+            if !here(id) {
+                self.ends.pop();
+            } else if f64::from_bits(end) <= self.each + ROUNDING {
+                self.ends.pop();
+                self.jobs -= 1;
+                return Some(id);
+            } else {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// When to look next, and the number of that look; `None`: a look is due early enough.
+    pub(super) fn look(&mut self, plan: &StationPlan, now: u64) -> Option<(u64, u32)> {
+        let Reverse((end, _)) = *self.ends.peek()?;
+        let left = (f64::from_bits(end) - self.each).max(0.0);
+        let at = done(plan, now, left / self.rate(plan, now))?.max(now + 1);
+        if self.due.is_some_and(|due| due <= at) {
+            return None;
+        }
+        self.due = Some(at);
+        self.estimate = self.estimate.wrapping_add(1);
+        Some((at, self.estimate))
+    }
+
+    /// Whether this look is the one that is due.
+    pub(super) fn is_due(&mut self, estimate: u32) -> bool {
+        let due = self.estimate == estimate;
+        if due {
+            self.due = None;
+        }
+        due
+    }
+
+    /// Call before the number of cores changes.
+    pub(super) fn count(&mut self, plan: &StationPlan, now: u64) {
+        if self.counted < now {
+            let (from, to) = (seconds(self.counted), seconds(now));
+            let moved = plan.speed.integral(to) - plan.speed.integral(from);
+            self.each += moved * self.rate(plan, self.counted);
+            self.counted = now;
+        }
+    }
+
+    /// Forgets when it was going to look: something changed.
+    pub(super) const fn reconsider(&mut self) {
+        self.due = None;
+    }
+
+    fn rate(&self, plan: &StationPlan, now: u64) -> f64 {
+        let n = f64::from(self.jobs.max(1));
+        let share = (plan.cores.at(seconds(now)) / n).min(1.0);
+        share / (1.0 + self.sigma * (n - 1.0) + self.kappa * n * (n - 1.0))
+    }
+}

@@ -1,0 +1,204 @@
+//! An attempt on its way through the stages of a service.
+
+use backpressure_core::Outcome;
+
+use crate::controller::Visitor;
+
+use super::World;
+use super::agenda::Event;
+use super::clock::{fraction, mix, nanos, seconds};
+use super::journal::How;
+use super::plan::Step;
+use super::slab::Id;
+
+/// One attempt at one service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) visitor: Visitor,
+    /// Whose it is, as long as somebody waits for it.
+    pub(super) request: Id,
+    /// The attempt at the calling service, and the one at the service that is being called.
+    pub(super) parent: Id,
+    pub(super) child: Id,
+    /// Its demands are drawn with this.
+    pub(super) key: u64,
+    /// How much longer than usual it takes at each station.
+    pub(super) demand: f64,
+    pub(super) service: u32,
+    pub(super) post: u32,
+    pub(super) round: u16,
+    pub(super) step: u16,
+    /// How often the present call was tried.
+    pub(super) tries: u32,
+    pub(super) state: State,
+    pub(super) outcome: Outcome,
+    pub(super) promised: bool,
+    pub(super) admitted: u64,
+    /// Latency to the head of the answer, once that is out.
+    pub(super) head: Option<u64>,
+    pub(super) in_flight: u32,
+    pub(super) run_queue: u64,
+    pub(super) busy: u64,
+    /// At a shared station: its work, and where that ends.
+    pub(super) work: f64,
+    pub(super) shared: Option<(u32, f64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// At the door.
+    Waiting,
+    Inside,
+    /// The head of the answer is out, the body is being read.
+    Reading,
+}
+
+impl Attempt {
+    pub(super) const fn new(visitor: Visitor, service: u32) -> Self {
+        Self {
+            visitor,
+            request: Id::NONE,
+            parent: Id::NONE,
+            child: Id::NONE,
+            key: 0,
+            demand: 1.0,
+            service,
+            post: 0,
+            round: 0,
+            step: 0,
+            tries: 0,
+            state: State::Waiting,
+            outcome: Outcome::Success,
+            promised: false,
+            admitted: 0,
+            head: None,
+            in_flight: 0,
+            run_queue: 0,
+            busy: 0,
+            work: 0.0,
+            shared: None,
+        }
+    }
+
+    /// What its present step is drawn with.
+    pub(super) fn draw(&self) -> u64 {
+        step_key(self.key, self.round, self.step)
+    }
+}
+
+/// What a step of an attempt is drawn with.
+pub(super) fn step_key(key: u64, round: u16, step: u16) -> u64 {
+    mix(key, STEP + (u64::from(round) << 16 | u64::from(step)))
+}
+
+/// Past whatever else is drawn with a request's key.
+const STEP: u64 = 1 << 40;
+
+impl World<'_> {
+    /// The attempt has done its present step, or has just been admitted: on to the next.
+    pub(super) fn advance(&mut self, id: Id) {
+        let plan = self.plan;
+        loop {
+            let Some(attempt) = self.attempts.get_mut(id) else { return };
+            let service = &plan.services[attempt.service as usize];
+            if usize::from(attempt.step) == service.steps.len() {
+                attempt.round += 1;
+                attempt.step = 0;
+                if attempt.round >= service.rounds {
+                    return self.ends(id, Outcome::Success);
+                }
+            }
+            let draw = attempt.draw();
+            let step = &service.steps[usize::from(attempt.step)];
+            attempt.step += 1;
+            match step {
+                Step::Visit(local) => return self.visits(id, *local, draw),
+                Step::Delay { draw: law, factors } => {
+                    let replica = plan.posts[attempt.post as usize].replica;
+                    let span = law.of(draw) * factors[replica as usize].at(seconds(self.now));
+                    return self.agenda.push(self.now + nanos(span), Event::Passed(id));
+                }
+                Step::Call { .. } => {
+                    attempt.tries = 0;
+                    return self.calls(id);
+                }
+                Step::Fail { share } if fraction(draw) < *share => {
+                    return self.ends(id, Outcome::Ignore);
+                }
+                Step::Fail { .. } => {}
+                Step::Body { draw: law } => {
+                    let span = nanos(law.of(draw));
+                    return self.answers(id, span);
+                }
+            }
+        }
+    }
+
+    /// The head of the answer is out; the place is kept until the body has been read.
+    fn answers(&mut self, id: Id, span: u64) {
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        attempt.state = State::Reading;
+        attempt.head = Some(self.now - attempt.admitted);
+        let told =
+            std::mem::replace(attempt, Attempt { request: Id::NONE, parent: Id::NONE, ..*attempt });
+        self.agenda.push(self.now + span, Event::Read(id));
+        self.tells(&told, Outcome::Success);
+    }
+
+    /// The attempt is over.
+    fn ends(&mut self, id: Id, outcome: Outcome) {
+        let Some(attempt) = self.attempts.remove(id) else { return };
+        self.gives_back(&attempt, outcome, 1);
+        self.tells(&attempt, outcome);
+    }
+
+    /// Whoever waits for the attempt learns how it ended.
+    fn tells(&mut self, attempt: &Attempt, outcome: Outcome) {
+        if self.attempts.get(attempt.parent).is_some() {
+            return self.returns(attempt.parent, outcome);
+        }
+        let how = match outcome {
+            Outcome::Success => How::Answered,
+            Outcome::Overload => How::Overloaded,
+            _ => How::Failed,
+        };
+        self.hears(attempt.request, how, None);
+    }
+
+    /// Calls the service of the present step.
+    pub(super) fn calls(&mut self, id: Id) {
+        let plan = self.plan;
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        let steps = &plan.services[attempt.service as usize].steps;
+        let step = attempt.step - 1;
+        let Step::Call { service, .. } = &steps[usize::from(step)] else { return };
+        attempt.tries += 1;
+        let key = step_key(attempt.key, attempt.round, step);
+        let draw = mix(key, u64::from(attempt.tries));
+        let (demand, visitor) = (attempt.demand, attempt.visitor);
+        let child = Attempt { key, demand, parent: id, ..Attempt::new(visitor, *service) };
+        let child = self.attempts.insert(child);
+        if let Some(attempt) = self.attempts.get_mut(id) {
+            attempt.child = child;
+        }
+        self.knocks(child, draw);
+    }
+
+    /// The service that was called has answered, or has refused.
+    pub(super) fn returns(&mut self, id: Id, outcome: Outcome) {
+        let plan = self.plan;
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        attempt.child = Id::NONE;
+        let steps = &plan.services[attempt.service as usize].steps;
+        let Step::Call { attempts, after, .. } = &steps[usize::from(attempt.step - 1)] else {
+            return;
+        };
+        match outcome {
+            Outcome::Success => self.advance(id),
+            Outcome::Overload if attempt.tries < *attempts => {
+                self.agenda.push(self.now + nanos(*after), Event::Calls(id));
+            }
+            _ => self.ends(id, outcome),
+        }
+    }
+}
