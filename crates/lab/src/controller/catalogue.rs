@@ -91,17 +91,17 @@ pub(crate) const ALL: &[Entry] = &[
         make: crates::acc_gradient2,
     },
     Entry {
-        name: "tower-resilience-aimd",
+        name: "resilience-aimd",
         says: "tower-resilience AIMD under LoadShed",
         make: crates::resilience_aimd,
     },
     Entry {
-        name: "tower-resilience-vegas",
+        name: "resilience-vegas",
         says: "tower-resilience Vegas under LoadShed",
         make: crates::resilience_vegas,
     },
     Entry {
-        name: "tower-resilience-gradient2",
+        name: "resilience-gradient2",
         says: "tower-resilience Gradient2 under LoadShed",
         make: crates::resilience_gradient2,
     },
