@@ -5,10 +5,31 @@ use std::time::Duration;
 
 use backpressure_core::{Arrival, Sample, Timestamp};
 
+mod aimd;
+mod arc;
+mod breakwater;
 pub(crate) mod catalogue;
+mod cinnamon;
+mod codel;
+mod crates;
+mod dagor;
+mod dice;
+mod door;
+mod envoy;
+mod executor;
+mod failsafe;
 mod fixed;
+mod go_zero;
+mod gradient2;
+mod measured;
 mod open;
 mod ours;
+mod protego;
+mod seda;
+#[cfg(test)]
+mod steps;
+mod tower;
+mod vegas;
 
 /// What a controller may be told of the server it stands at.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -51,7 +51,7 @@ fn over(part: f64, whole: f64) -> f64 {
 fn good(plan: &Plan, journal: &Journal) -> f64 {
     let answered = journal.ended.iter().filter(|ended| ended.how == How::Answered);
     let judged = answered.filter(|ended| is_judged(plan, ended.at));
-    judged.map(|ended| journal.asked[ended.request as usize].work).sum()
+    judged.fold(0.0, |sum, ended| sum + journal.asked[ended.request as usize].work)
 }
 
 fn ceiling(plan: &Plan, journal: &Journal) -> f64 {
@@ -111,5 +111,5 @@ fn limit_error(plan: &Plan, moments: &[Moment]) -> f64 {
         (knee > 0.0 && moment.limit.is_finite()).then(|| (moment.limit / knee - 1.0).abs())
     });
     let errors: Vec<f64> = errors.collect();
-    errors.iter().sum::<f64>() / errors.len().max(1) as f64
+    errors.iter().fold(0.0, |sum, error| sum + error) / errors.len().max(1) as f64
 }

@@ -1,6 +1,9 @@
 //! The controllers there are, by name.
 
-use crate::controller::{Controller, Site, fixed, open, ours};
+use crate::controller::{
+    Controller, Site, aimd, arc, breakwater, cinnamon, codel, crates, dagor, envoy, failsafe,
+    fixed, go_zero, gradient2, open, ours, protego, seda, tower, vegas,
+};
 
 /// One controller.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +32,199 @@ pub(crate) const ALL: &[Entry] = &[
         says: "the machine that ships: adaptive limit, bounded queue, reservations",
         make: ours::make,
     },
+    Entry {
+        name: "tower",
+        says: "tower ConcurrencyLimit at the knee; whoever finds no permit waits",
+        make: tower::waiting,
+    },
+    Entry {
+        name: "tower-shed",
+        says: "tower ConcurrencyLimit at the knee under LoadShed",
+        make: tower::shedding,
+    },
+    Entry { name: "aimd", says: "Netflix AIMD", make: aimd::make },
+    Entry { name: "vegas", says: "Netflix Vegas", make: vegas::make },
+    Entry {
+        name: "gradient2",
+        says: "Netflix Gradient2, a step a sample",
+        make: gradient2::per_sample,
+    },
+    Entry {
+        name: "gradient2-1s",
+        says: "Netflix Gradient2 in windows of a second",
+        make: gradient2::windowed,
+    },
+    Entry { name: "envoy", says: "Envoy's gradient controller", make: envoy::make },
+    Entry { name: "failsafe", says: "failsafe-go's adaptive limiter", make: failsafe::make },
+    Entry {
+        name: "cinnamon",
+        says: "Uber's Cinnamon: that limit behind a priority queue and a rejector",
+        make: cinnamon::make,
+    },
+    Entry { name: "vector-arc", says: "Vector's adaptive request concurrency", make: arc::make },
+    Entry { name: "go-zero", says: "go-zero's shedder by CPU", make: go_zero::make },
+    Entry { name: "codel", says: "folly's CoDel before knee threads", make: codel::make },
+    Entry {
+        name: "seda",
+        says: "SEDA: a token bucket by the p90, before knee threads",
+        make: seda::make,
+    },
+    Entry {
+        name: "dagor",
+        says: "WeChat's DAGOR: levels by queueing time, before knee threads",
+        make: dagor::make,
+    },
+    Entry { name: "breakwater", says: "Breakwater's credits as a limit", make: breakwater::make },
+    Entry {
+        name: "protego",
+        says: "Protego's slope of throughput as a limit",
+        make: protego::make,
+    },
+    Entry {
+        name: "tower-acc-vegas",
+        says: "tower-acc Vegas under LoadShed",
+        make: crates::acc_vegas,
+    },
+    Entry {
+        name: "tower-acc-gradient2",
+        says: "tower-acc Gradient2 under LoadShed",
+        make: crates::acc_gradient2,
+    },
+    Entry {
+        name: "resilience-aimd",
+        says: "tower-resilience AIMD under LoadShed",
+        make: crates::resilience_aimd,
+    },
+    Entry {
+        name: "resilience-vegas",
+        says: "tower-resilience Vegas under LoadShed",
+        make: crates::resilience_vegas,
+    },
+    Entry {
+        name: "resilience-gradient2",
+        says: "tower-resilience Gradient2 under LoadShed",
+        make: crates::resilience_gradient2,
+    },
 ];
 
 /// The controller of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Entry> {
     ALL.iter().find(|entry| entry.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use backpressure_core::{Outcome, Sample, Timestamp};
+    use fastrand::Rng;
+
+    use super::*;
+    use crate::controller::steps::{SITE, at, overload, success, visitor};
+    use crate::controller::{Answer, Instruments, Next};
+
+    /// A server that takes a random time for everybody, at twice what it could do, and forgets
+    /// some: whoever stands at its door must neither lose nor invent anybody.
+    #[derive(Debug)]
+    struct Crowd {
+        controller: Box<dyn Controller>,
+        rng: Rng,
+        running: BTreeSet<u64>,
+        waiting: BTreeSet<u64>,
+        history: Vec<String>,
+        now: Timestamp,
+        silent: bool,
+    }
+
+    impl Crowd {
+        fn at(entry: &Entry) -> Self {
+            Self {
+                controller: (entry.make)(&SITE),
+                rng: Rng::with_seed(3),
+                running: BTreeSet::new(),
+                waiting: BTreeSet::new(),
+                history: Vec::new(),
+                now: Timestamp::ZERO,
+                silent: entry.name != "ours",
+            }
+        }
+
+        fn arrive(&mut self, id: u64) {
+            let answer = self.controller.arrive(visitor(id), self.now);
+            self.history.push(format!("{id} {answer:?}"));
+            match answer {
+                Answer::Run => assert!(self.running.insert(id)),
+                Answer::Wait => assert!(self.waiting.insert(id)),
+                Answer::Shed(refusal) => {
+                    assert!(!self.silent || refusal.retry_after.is_none());
+                }
+            }
+        }
+
+        fn depart(&mut self) {
+            let nth = self.rng.usize(..self.running.len().max(1));
+            let Some(&id) = self.running.iter().nth(nth) else { return };
+            self.running.remove(&id);
+            let micros = self.rng.u64(5_000..50_000);
+            let sample = match self.rng.u8(..10) {
+                0 => overload(micros, self.running.len() + 1),
+                1 => Sample { weight: 0, outcome: Outcome::Ignore, ..success(0, 1) },
+                _ => success(micros, self.running.len() + 1),
+            };
+            self.controller.depart(visitor(id), &sample, self.now);
+        }
+
+        fn abandon(&mut self) {
+            if let Some(id) = self.waiting.pop_last() {
+                self.controller.abandon(visitor(id), self.now);
+            }
+        }
+
+        fn settle(&mut self) {
+            let instruments = Instruments { cores: 8.0, ..Instruments::default() };
+            while self.controller.alarm().is_some_and(|due| due <= self.now) {
+                self.controller.tick(&instruments, self.now);
+            }
+            while let Some(next) = self.controller.next(self.now) {
+                self.history.push(format!("{next:?}"));
+                match next {
+                    Next::Run(id) => assert!(self.waiting.remove(&id) && self.running.insert(id)),
+                    Next::Shed(id, _) => assert!(self.waiting.remove(&id)),
+                }
+            }
+            assert_eq!(self.controller.queued(), self.waiting.len());
+            assert!(self.controller.limit() >= 1.0);
+        }
+
+        fn run(mut self) -> Vec<String> {
+            for id in 0..5_000 {
+                self.now = at(id);
+                self.arrive(id);
+                self.settle();
+                match self.rng.u8(..8) {
+                    0..4 => self.depart(),
+                    4 => self.abandon(),
+                    _ => {}
+                }
+                self.settle();
+            }
+            self.history
+        }
+    }
+
+    #[test]
+    fn no_controller_loses_or_invents_anybody_and_each_repeats_itself() {
+        for entry in ALL {
+            let history = Crowd::at(entry).run();
+            assert!(history == Crowd::at(entry).run(), "{} does not repeat itself", entry.name);
+        }
+    }
+
+    #[test]
+    fn every_name_is_found_and_is_there_once() {
+        for entry in ALL {
+            assert_eq!(ALL.iter().filter(|other| other.name == entry.name).count(), 1);
+            assert!(find(entry.name).is_some_and(|found| found.says == entry.says));
+        }
+    }
 }

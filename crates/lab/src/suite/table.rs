@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::run::{Run, Score};
 use crate::scenario::Scenario;
+use crate::world::plan::Plan;
 
 const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit";
 const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error";
@@ -16,11 +17,12 @@ pub(super) fn render(scenarios: &[Scenario], runs: &[Run]) -> String {
     let mut text = format!("{HEADER}\n{UNITS}\n");
     let controllers = controllers(runs);
     for scenario in scenarios {
+        let changes = Plan::of(scenario).change.is_some();
         let mut head = scenario.name.as_str();
         for controller in &controllers {
             let scores = scores(runs, &scenario.name, controller);
             if !scores.is_empty() {
-                text.push_str(&row(head, controller, &scores));
+                text.push_str(&row(head, controller, &scores, changes));
                 head = "";
             }
         }
@@ -50,7 +52,7 @@ fn scores<'a>(runs: &'a [Run], scenario: &str, controller: &str) -> Vec<&'a Scor
     these.map(|run| &run.score).collect()
 }
 
-fn row(scenario: &str, controller: &str, scores: &[&Score]) -> String {
+fn row(scenario: &str, controller: &str, scores: &[&Score], changes: bool) -> String {
     let least = |of: fn(&Score) -> f64| unlucky(scores, of, true);
     let most = |of: fn(&Score) -> f64| unlucky(scores, of, false);
     format!(
@@ -59,7 +61,7 @@ fn row(scenario: &str, controller: &str, scores: &[&Score]) -> String {
         least(|score| score.worst_class),
         most(|score| score.p99_over_uncontended),
         100.0 * most(|score| score.false_reject),
-        converges(scores),
+        if changes { converges(scores) } else { "–".to_owned() },
         100.0 * most(|score| score.wasted),
         most(|score| score.attempts),
         least(|score| score.fairness),
@@ -72,7 +74,7 @@ fn converges(scores: &[&Score]) -> String {
         scores.iter().map(|score| score.converge_s.unwrap_or(f64::INFINITY)).collect();
     match at_share(&mut times, 1.0 - UNLUCKY) {
         time if time.is_finite() => format!("{time:.2}"),
-        _ => "–".to_owned(),
+        _ => "never".to_owned(),
     }
 }
 

@@ -1,0 +1,26 @@
+//! What a controller draws: the same for the same site.
+
+use fastrand::Rng;
+
+use crate::controller::Site;
+
+/// A replica's own generator, so that no two of a service draw alike.
+pub(super) fn of(site: &Site) -> Rng {
+    let mut seeds = Rng::with_seed(site.seed);
+    Rng::with_seed(seeds.u64(..) ^ u64::from(site.replica).wrapping_mul(ODD))
+}
+
+/// 2^64 over the golden ratio: spreads small numbers over all bits.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::steps::SITE;
+
+    #[test]
+    fn a_site_draws_the_same_again_and_another_replica_something_else() {
+        assert_eq!(of(&SITE).u64(..), of(&SITE).u64(..));
+        assert_ne!(of(&SITE).u64(..), of(&Site { replica: 1, ..SITE }).u64(..));
+    }
+}

@@ -1,0 +1,66 @@
+//! What was measured since the last look, and its quantiles.
+//!
+//! Exact, by nearest rank, where most originals sketch (t-digest, log-linear histogram).
+
+/// Values in any unit. Beyond [`CAP`] it only counts: the quantiles are then those of the first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Measured {
+    values: Vec<u64>,
+    count: usize,
+}
+
+/// A second of a hundred thousand requests; nothing simulated here comes near it.
+const CAP: usize = 100_000;
+
+impl Measured {
+    pub(super) fn add(&mut self, value: u64) {
+        self.count += 1;
+        if self.values.len() < CAP {
+            self.values.push(value);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.values.clear();
+        self.count = 0;
+    }
+
+    /// The smallest value that a share of `quantile` does not exceed.
+    pub(super) fn quantile(&mut self, quantile: f64) -> Option<u64> {
+        let rank = (quantile * self.values.len() as f64).ceil() as usize;
+        self.smallest(rank.saturating_sub(1))
+    }
+
+    /// The value with `below` smaller or equal ones before it in order.
+    pub(super) fn smallest(&mut self, below: usize) -> Option<u64> {
+        let last = self.values.len().checked_sub(1)?;
+        Some(*self.values.select_nth_unstable(below.min(last)).1)
+    }
+
+    pub(super) fn least(&self) -> Option<u64> {
+        self.values.iter().min().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_exact_and_an_empty_window_has_none() {
+        let mut window = Measured::default();
+        assert_eq!(window.quantile(0.5), None);
+        for value in [5, 1, 4, 2, 3] {
+            window.add(value);
+        }
+        assert_eq!(window.quantile(0.5), Some(3));
+        assert_eq!(window.quantile(0.9), Some(5));
+        assert_eq!((window.quantile(0.0), window.least()), (Some(1), Some(1)));
+        window.clear();
+        assert_eq!((window.len(), window.least()), (0, None));
+    }
+}

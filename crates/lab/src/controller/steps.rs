@@ -1,0 +1,30 @@
+//! Hand-made visitors, samples and moments: to step a controller in a test.
+
+use std::time::Duration;
+
+use backpressure_core::{Arrival, Outcome, Priority, Sample, Timestamp};
+
+use crate::controller::{Site, Visitor};
+
+/// Eight workers, 10 ms a request.
+pub(super) const SITE: Site = Site { knee: 8.0, cores: 8.0, mean: 0.01, seed: 7, replica: 0 };
+
+pub(super) fn visitor(id: u64) -> Visitor {
+    Visitor { id, tenant: 0, user: id as u32, arrival: Arrival::default() }
+}
+
+pub(super) fn visitor_of(id: u64, priority: Priority) -> Visitor {
+    Visitor { arrival: Arrival::default().priority(priority), ..visitor(id) }
+}
+
+pub(super) fn at(millis: u64) -> Timestamp {
+    Timestamp::ZERO + Duration::from_millis(millis)
+}
+
+pub(super) fn success(micros: u64, in_flight: usize) -> Sample {
+    Sample { in_flight, ..Sample::new(Duration::from_micros(micros), Outcome::Success) }
+}
+
+pub(super) fn overload(micros: u64, in_flight: usize) -> Sample {
+    Sample { outcome: Outcome::Overload, ..success(micros, in_flight) }
+}
