@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod arrival;
+mod bounds;
+mod decision;
 pub mod limit;
 mod machine;
 mod outcome;
@@ -18,11 +20,13 @@ mod shed;
 mod time;
 
 pub use crate::arrival::Arrival;
+pub use crate::bounds::QueueBounds;
+pub use crate::decision::{Cause, Decision};
 pub use crate::limit::{
     Limit, Metering, adaptive::Adaptive, aimd::Aimd, fixed::Fixed, gradient2::Gradient2,
     vegas::Vegas, windowed::Windowed,
 };
-pub use crate::machine::{Machine, Next, QueueBounds, Verdict};
+pub use crate::machine::{Machine, Next, Verdict};
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;

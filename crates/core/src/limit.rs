@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::decision::Decision;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -47,6 +48,15 @@ pub trait Limit: fmt::Debug + Send {
 
     /// Learns from an attempt that finished at `now`.
     fn observe(&mut self, sample: &Sample, now: Timestamp);
+
+    /// Demand has risen above capacity, or has fallen below it again, as far as the machine can
+    /// tell. Only while it is above does anybody suffer from a limit that is too low.
+    fn demand(&mut self, _overloaded: bool, _now: Timestamp) {}
+
+    /// The last move, and why it was made; `None`: there was none, or nothing is said.
+    fn decision(&self) -> Option<Decision> {
+        None
+    }
 
     /// What has to be measured for [`observe`](Self::observe).
     fn metering(&self) -> Metering {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::arrival::Arrival;
+use crate::bounds::QueueBounds;
+use crate::decision::Decision;
 use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
 use crate::pressure::Pressure;
@@ -11,39 +13,6 @@ use crate::reservation::Reservations;
 use crate::sample::Sample;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
-
-/// How long the line may get: a bound in people and one in time.
-///
-/// ```
-/// use backpressure_core::QueueBounds;
-/// use std::time::Duration;
-///
-/// let none = QueueBounds::NONE;
-/// let short = QueueBounds { max_len: 16, max_wait: Duration::from_millis(50) };
-/// # assert_ne!(none, short);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueBounds {
-    /// How many may wait; 0: nobody.
-    pub max_len: usize,
-    /// How long anybody may wait.
-    pub max_wait: Duration,
-}
-
-impl QueueBounds {
-    /// Nobody waits: admitted at once or turned away at once.
-    pub const NONE: Self = Self { max_len: 0, max_wait: Duration::ZERO };
-}
-
-impl Default for QueueBounds {
-    /// 1024 waiting, one second.
-    ///
-    /// Long enough that chance alone fills it once in a million at 90 % load even where one
-    /// worker serves one request at a time; under overload the machine shortens the line by itself.
-    fn default() -> Self {
-        Self { max_len: 1024, max_wait: Duration::from_secs(1) }
-    }
-}
 
 /// The answer to an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,13 +60,14 @@ pub struct Machine {
     queue: Queue,
     pressure: Pressure,
     reservations: Reservations,
+    /// What the limit was last told of demand.
+    told: bool,
     /// Mean latency of late: what a place in flight is worth. Zero: not measured.
     service: Duration,
 }
 
-/// Under overload, one may wait for so many that may run: enough that no slot stands empty while
-/// the next request is on its way, too few to be felt.
-const IN_FLIGHT_PER_WAITER: usize = 16;
+/// Under overload no more wait than run, or this many where few run.
+const LEAST_ROOM: usize = 32;
 /// Weight of a sample in the mean latency.
 const SERVICE_GAIN: f64 = 1.0 / 32.0;
 
@@ -111,6 +81,7 @@ impl Machine {
             queue: Queue::default(),
             pressure: Pressure::new(),
             reservations: Reservations::new(),
+            told: false,
             service: Duration::ZERO,
         }
     }
@@ -118,8 +89,14 @@ impl Machine {
     /// A request arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         self.pressure.rest(self.service, now);
+        let verdict = self.decide(arrival, in_flight, now);
+        self.tell(now);
+        verdict
+    }
+
+    fn decide(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         if self.has_place(in_flight) {
-            self.pressure.admitted(self.places(), now);
+            self.pressure.admitted(self.limit(), self.room(), now);
             self.reservations.admitted(1, now);
             return Verdict::Run;
         }
@@ -127,7 +104,7 @@ impl Machine {
         let verdict = self.seat(arrival, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
-            _ => self.pressure.admitted(self.places(), now),
+            _ => self.pressure.admitted(self.limit(), self.room(), now),
         }
         verdict
     }
@@ -166,12 +143,17 @@ impl Machine {
     pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Next> {
         if self.queue.len() > self.room() {
             let victim = self.queue.displace()?;
+            self.pressure.displaced(now);
             return Some(Next::Shed(victim, self.shed(Reason::Displaced, now)));
         }
         if in_flight >= self.limit.limit() {
             return None;
         }
-        let Some((ticket, patience)) = self.queue.pop() else {
+        let waiter = match self.pressure.is_hopeless() {
+            true => self.queue.pop_newest(),
+            false => self.queue.pop_oldest(),
+        };
+        let Some((ticket, patience)) = waiter else {
             self.pressure.drained();
             return None;
         };
@@ -201,6 +183,12 @@ impl Machine {
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit.limit()
+    }
+
+    /// The last move of the limit, and why it was made.
+    #[must_use]
+    pub fn decision(&self) -> Option<Decision> {
+        self.limit.decision()
     }
 
     /// How many may be in flight before an arrival has to ask: the limit while nobody waits.
@@ -238,11 +226,20 @@ impl Machine {
     /// Puts another limit in the place of this one; what is in flight stays in flight.
     pub fn replace_limit(&mut self, limit: Box<dyn Limit>) {
         self.limit = limit;
+        self.told = false;
     }
 
     /// Bounds the queue anew; [`next`](Self::next) turns away who waits beyond a shorter one.
     pub fn bound_queue(&mut self, bounds: QueueBounds) {
         self.bounds = bounds;
+    }
+
+    fn tell(&mut self, now: Timestamp) {
+        let overloaded = self.pressure.is_overloaded();
+        if overloaded != self.told {
+            self.told = overloaded;
+            self.limit.demand(overloaded, now);
+        }
     }
 
     /// Whether a newcomer can run at once without passing anybody who waits.
@@ -258,12 +255,19 @@ impl Machine {
         if !self.is_feasible(arrival, now) {
             return self.refuse(Reason::Deadline, now);
         }
-        let outranks = self.queue.lowest().is_some_and(|lowest| arrival.priority > lowest);
-        if self.queue.len() >= room && !outranks {
+        if self.queue.len() >= room && !self.somebody_gives_way(arrival) {
             return self.refuse(Reason::QueueFull, now);
         }
         let patience = self.patience(arrival, now);
         Verdict::Wait(self.queue.push(arrival.priority, patience), patience.until)
+    }
+
+    /// Whether somebody who waits makes room: for a higher class, or for anybody as fresh when
+    /// waiting is mostly in vain.
+    fn somebody_gives_way(&self, arrival: Arrival) -> bool {
+        self.queue.lowest().is_some_and(|lowest| {
+            arrival.priority > lowest || arrival.priority == lowest && self.pressure.is_hopeless()
+        })
     }
 
     fn patience(&self, arrival: Arrival, now: Timestamp) -> Patience {
@@ -277,6 +281,7 @@ impl Machine {
     fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
         if patience.then == Reason::QueueTimeout {
             self.pressure.waited_in_vain(self.bounds.max_wait, self.service, now);
+            self.tell(now);
         }
         self.shed(patience.then, now)
     }
@@ -289,14 +294,10 @@ impl Machine {
         arrival.deadline.is_none_or(|deadline| answered <= deadline && now < deadline)
     }
 
-    /// How many may run or wait.
-    fn places(&self) -> usize {
-        self.limit().saturating_add(self.room())
-    }
-
     fn room(&self) -> usize {
         if self.pressure.is_overloaded() {
-            self.bounds.max_len.min(self.limit() / IN_FLIGHT_PER_WAITER)
+            let limit = self.limit();
+            self.bounds.max_len.min(self.pressure.room(limit)).min(limit.max(LEAST_ROOM))
         } else {
             self.bounds.max_len
         }

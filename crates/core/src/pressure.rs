@@ -17,6 +17,10 @@ pub(crate) struct Pressure {
     /// Arrivals between two looks at whether overload has passed: the more often it came right
     /// back, the closer demand is to capacity and the more evidence it takes.
     block: u32,
+    /// Share of the arrivals that can be served, as counted under overload.
+    share: f64,
+    /// When it last looked as if overload had passed.
+    left: Timestamp,
 }
 
 #[derive(Debug)]
@@ -37,20 +41,56 @@ const CHANCE: f64 = 5.0;
 const HEADSTART: f64 = 10.0;
 /// Standard deviations below what full load would shed that show that it is not.
 const EXIT_CHANCE: f64 = 2.0;
+/// Share of capacity that may stand idle under overload for want of somebody who waits.
+const IDLE: f64 = 0.01;
+/// Weight of a block in the share that is served.
+const SHARE_GAIN: f64 = 0.25;
+/// A limit from here on stands for several servers.
+const MANY: usize = 8;
+/// Below this there is no telling demand from capacity.
+const LEAST_LOAD: f64 = 1.02;
+/// Above this nobody needs to wait: the next is always there.
+const MOST_LOAD: f64 = 1e3;
+/// From here on most who wait would wait in vain: the newest runs first and the oldest gives way.
+const HOPELESS: f64 = 1.3;
 /// The shortest block: at twice the capacity it misleads once in some thousand blocks.
 const SHORTEST_BLOCK: u32 = 64;
 /// The longest block: a fifth above capacity is told from a tenth below.
 const LONGEST_BLOCK: u32 = 1_024;
+/// Overload that passed so long ago says nothing about the next.
+const FORGET: Duration = Duration::from_secs(30);
 /// Overload in which nobody is turned away for this (or for four service times) has passed.
 const QUIET: Duration = Duration::from_secs(1);
 
 impl Pressure {
     pub(crate) const fn new() -> Self {
-        Self { state: State::Calm, block: SHORTEST_BLOCK }
+        Self { state: State::Calm, block: SHORTEST_BLOCK, share: 1.0, left: Timestamp::ZERO }
     }
 
     pub(crate) const fn is_overloaded(&self) -> bool {
         matches!(self.state, State::Overloaded { .. })
+    }
+
+    /// How many should wait under overload: as few as keep capacity from standing idle for more
+    /// than a hundredth of the time, between one arrival and the next.
+    ///
+    /// `n` places before a server leave it idle for `(N − 1) / (N^(n+1) − 1)` of the time at
+    /// `N` times its capacity (M/M/1/n); many servers even each other out.
+    pub(crate) fn room(&self, limit: usize) -> usize {
+        let load = self.load();
+        let places = ((load - 1.0) / IDLE).ln_1p() / load.ln();
+        let inside = if limit < MANY { 2 } else { 4 };
+        (places.ceil() as usize).saturating_sub(inside)
+    }
+
+    /// Whether demand is so far above capacity that who waited longest is the one to turn away.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.is_overloaded() && self.load() > HOPELESS
+    }
+
+    /// Demand over capacity.
+    fn load(&self) -> f64 {
+        self.share.recip().clamp(LEAST_LOAD, MOST_LOAD)
     }
 
     /// Whether nobody has been turned away for so long that overload must have passed.
@@ -72,15 +112,22 @@ impl Pressure {
     pub(crate) fn crowded(&mut self, service: Duration, now: Timestamp) {
         match &mut self.state {
             // Calm → Queueing.
-            State::Calm => self.queue(now),
+            State::Calm => {
+                if now.since(self.left) > FORGET {
+                    self.block = SHORTEST_BLOCK;
+                }
+                self.queue(now);
+            }
             // Queueing → Overloaded once more came than went.
             State::Queueing { since, arrived, served } => {
                 if now.since(*since) < grace(service) {
                     return;
                 }
                 *arrived += 1;
-                let expected = f64::from(*served);
-                if f64::from(*arrived) > expected + CHANCE * expected.sqrt() + HEADSTART {
+                let (came, went) = (f64::from(*arrived), f64::from(*served));
+                let again = self.left > Timestamp::ZERO && now.since(self.left) < FORGET;
+                if again || came > went + CHANCE * went.sqrt() + HEADSTART {
+                    self.share = went / came;
                     self.overload(now);
                 }
             }
@@ -102,7 +149,6 @@ impl Pressure {
     pub(crate) fn drained(&mut self) {
         if matches!(self.state, State::Queueing { .. }) {
             self.state = State::Calm;
-            self.block = SHORTEST_BLOCK;
         }
     }
 
@@ -122,10 +168,18 @@ impl Pressure {
         }
     }
 
-    /// An arrival runs or waits, where `places` may be in flight or wait.
+    /// Somebody who waited gives way.
+    pub(crate) fn displaced(&mut self, now: Timestamp) {
+        if let State::Overloaded { shed, last_shed, .. } = &mut self.state {
+            *shed = shed.saturating_add(1);
+            *last_shed = now;
+        }
+    }
+
+    /// An arrival runs or waits, where so many may run and so many wait.
     ///
     /// Overloaded → Queueing once fewer of a block were turned away than would be at full load.
-    pub(crate) fn admitted(&mut self, places: usize, now: Timestamp) {
+    pub(crate) fn admitted(&mut self, limit: usize, room: usize, now: Timestamp) {
         let State::Overloaded { arrived, shed, .. } = &mut self.state else {
             return;
         };
@@ -133,11 +187,15 @@ impl Pressure {
         if *arrived < self.block {
             return;
         }
-        let full_load = shed_at_full_load(places);
-        let expected = f64::from(*arrived) * full_load;
+        let (came, left) = (f64::from(*arrived), f64::from(*shed));
+        let served = ((came - left) / came).max(0.0);
+        self.share += SHARE_GAIN * (served - self.share);
+        let full_load = shed_at_full_load(limit, room);
+        let expected = came * full_load;
         let chance = (expected * (1.0 - full_load)).sqrt();
-        if f64::from(*shed) < expected - EXIT_CHANCE * chance {
+        if left < expected - EXIT_CHANCE * chance {
             self.block = (self.block * 2).min(LONGEST_BLOCK);
+            self.left = now;
             self.queue(now);
         } else {
             (*arrived, *shed) = (0, 0);
@@ -160,12 +218,12 @@ fn grace(service: Duration) -> Duration {
     GRACE.max(2 * service)
 }
 
-/// The share that a loss system with so many places turns away when demand equals capacity.
+/// The share that is turned away when demand equals capacity and so many run and so many wait.
 ///
-/// Erlang's B at an offered load of `places`, by Ramanujan's approximation
-/// `1/B ≈ √(π·n/2) + 2/3`; it holds for every distribution of service times.
-fn shed_at_full_load(places: usize) -> f64 {
-    1.0 / ((PI * places as f64 / 2.0).sqrt() + 2.0 / 3.0)
+/// Erlang's B at an offered load of `limit`, by Ramanujan's approximation
+/// `1/B ≈ √(π·n/2) + 2/3`; each place to wait adds one to `1/B`.
+fn shed_at_full_load(limit: usize, room: usize) -> f64 {
+    1.0 / ((PI * limit as f64 / 2.0).sqrt() + 2.0 / 3.0 + room as f64)
 }
 
 #[cfg(test)]
@@ -188,7 +246,7 @@ mod tests {
     fn full_load_matches_erlangs_recursion() {
         for places in [1, 2, 3, 10, 100, 1_000] {
             let exact = erlang_b(places);
-            let error = (shed_at_full_load(places as usize) / exact - 1.0).abs();
+            let error = (shed_at_full_load(places as usize, 0) / exact - 1.0).abs();
             assert!(error < 0.05, "{places} places: off by {error}");
         }
     }
@@ -231,7 +289,7 @@ mod tests {
             if n % 20 == 0 {
                 pressure.shed(at(1));
             } else {
-                pressure.admitted(16, at(1));
+                pressure.admitted(16, 0, at(1));
             }
         }
         assert!(!pressure.is_overloaded());
@@ -243,7 +301,7 @@ mod tests {
         pressure.overload(at(0));
         for _ in 0..10 * LONGEST_BLOCK {
             pressure.shed(at(1));
-            pressure.admitted(16, at(1));
+            pressure.admitted(16, 0, at(1));
         }
         assert!(pressure.is_overloaded());
     }

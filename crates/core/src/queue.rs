@@ -58,13 +58,18 @@ impl Queue {
         self.waiting.remove(&ticket)
     }
 
-    /// The next to run.
-    pub(crate) fn pop(&mut self) -> Option<(Ticket, Patience)> {
+    /// The next to run: the oldest of the highest class.
+    pub(crate) fn pop_oldest(&mut self) -> Option<(Ticket, Patience)> {
         let (highest, _) = self.waiting.last_key_value()?;
         let (&ticket, &patience) =
             self.waiting.range(Ticket::first_of(highest.priority)..).next()?;
         self.waiting.remove(&ticket);
         Some((ticket, patience))
+    }
+
+    /// The next to run: the newest of the highest class.
+    pub(crate) fn pop_newest(&mut self) -> Option<(Ticket, Patience)> {
+        self.waiting.pop_last()
     }
 
     /// The class that would give way first.
@@ -100,7 +105,8 @@ mod tests {
         let batch = queue.push(Priority::Deferrable, NEVER);
         let first = queue.push(Priority::Critical, NEVER);
         let second = queue.push(Priority::Critical, NEVER);
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|(ticket, _)| ticket).collect();
+        let order: Vec<_> =
+            std::iter::from_fn(|| queue.pop_oldest()).map(|(ticket, _)| ticket).collect();
         assert_eq!(order, [first, second, batch]);
     }
 

@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
+use crate::decision::{Cause, Decision};
 use crate::limit::{Limit, MAX, Metering};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
-mod growth;
+mod cell;
+mod cruise;
+mod experiment;
+mod search;
 mod window;
 
-use growth::Growth;
+use experiment::Experiment;
 use window::Window;
 
 /// Finds how many requests this process can usefully run at once, and follows it when it changes.
@@ -27,9 +31,12 @@ use window::Window;
 /// remembered, so none can drift; it converges in a few windows from any overload, whatever the
 /// distribution of service times.
 ///
-/// Where nothing is seen to queue here, the limit grows only when it is reached, and only as long
-/// as growing pays in throughput. An idle service is never narrowed, and nothing is refused for
-/// the sake of CPU time that a refusal would cost as well.
+/// Where nothing is seen to queue here, the bottleneck is behind an await, where latency alone
+/// cannot tell slower from fuller. Under overload the limit then finds the knee by experiment: it
+/// runs at two limits by turns and compares; the share of the difference that goes into latency
+/// says on which side of the knee they are. Without overload it only grows, as long as growing pays
+/// in throughput. An idle service is never narrowed, and nothing is refused for the sake of CPU
+/// time that a refusal would cost as well.
 ///
 /// Source: Little, *A proof for the queuing formula L = λW* (1961); the room for chance is that of
 /// square-root staffing (Halfin and Whitt, 1981).
@@ -52,8 +59,26 @@ pub struct Adaptive {
     full: Window,
     /// Samples before this were made under an older limit.
     settled: Timestamp,
-    growth: Growth,
+    bottleneck: Bottleneck,
+    overloaded: bool,
     yields: bool,
+    decision: Option<Decision>,
+}
+
+/// Where requests wait, as far as is known.
+#[derive(Debug)]
+enum Bottleneck {
+    /// Here, for a worker; and where the last step up began.
+    Here(Option<Step>),
+    /// Behind an await, if anywhere.
+    Elsewhere(Box<Experiment>),
+}
+
+/// Where a step up began, and the useful latency there, in seconds.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    from: f64,
+    useful: f64,
 }
 
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
@@ -70,6 +95,11 @@ const FAR_BELOW: f64 = 1.1;
 const CLEAR: f64 = 8.0;
 /// Below this share of latency, waiting for a worker is noise.
 const NO_QUEUE: f64 = 0.02;
+/// Workers that are busy for this share of the time are the bottleneck.
+const BUSY: f64 = 0.9;
+/// Where they are not, a target has to be this much lower to say so all the same: somebody else
+/// keeps them busy.
+const FAR_ABOVE: f64 = 0.7;
 /// Attempts admitted with this share of the limit in flight ran at the limit.
 const NEARLY_FULL: f64 = 0.9;
 /// A request that keeps a worker for less is not worth refusing for it: reading it and answering
@@ -86,14 +116,17 @@ impl Adaptive {
     #[must_use]
     pub fn new(workers: usize) -> Self {
         assert!((1..=4_096).contains(&workers), "workers must be in 1..=4096");
+        let limit = (workers * INITIAL_PER_WORKER) as f64;
         Self {
-            limit: (workers * INITIAL_PER_WORKER) as f64,
+            limit,
             workers: workers as f64,
             all: Window::default(),
             full: Window::default(),
             settled: Timestamp::ZERO,
-            growth: Growth::default(),
+            bottleneck: Bottleneck::Here(None),
+            overloaded: false,
             yields: true,
+            decision: None,
         }
     }
 
@@ -109,43 +142,100 @@ impl Adaptive {
             && 2.0 * self.target(&self.full) < self.limit
     }
 
+    /// A window's worth of attempts ran while the limit was reached.
     fn decide_full(&mut self, now: Timestamp) {
         let full = std::mem::take(&mut self.full);
         self.all = Window::default();
         self.yields = is_worth_refusing(&full);
-        let target = self.target(&full);
         if full.overload_share() > PUSHBACK {
-            self.go_to(self.limit * 0.9, &full, now);
-        } else if self.yields && target < self.limit {
-            self.growth.reset();
-            let lower = self.limit + GAIN * (target - self.limit);
-            self.go_to(lower.max(STEEPEST * self.limit), &full, now);
-        } else if !self.yields || full.queue_share() < NO_QUEUE {
-            let next = self.growth.next(self.limit, &full);
-            self.go_to(next, &full, now);
-        } else if target > self.limit {
-            // Well below what the workers could overlap there is no need to feel the way.
-            let far = target > FAR_BELOW * self.limit;
-            let reach = if far { target.max(self.knee(&full)) } else { target };
-            let higher = self.limit + GAIN * (reach - self.limit);
-            self.go_to(higher.min(2.0 * self.limit), &full, now);
+            self.give_way(&full, now);
+        } else if self.is_too_high(&full) {
+            self.bottleneck = Bottleneck::Here(None);
+            let lower = self.limit + GAIN * (self.target(&full) - self.limit);
+            self.follow(lower.max(STEEPEST * self.limit), &full, now);
+        } else {
+            self.look_for_more(&full, now);
         }
+    }
+
+    /// Work is refused further down: less is wanted there.
+    fn give_way(&mut self, full: &Window, now: Timestamp) {
+        let lower = (0.9 * self.limit).max(1.0);
+        if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {
+            experiment.move_to(lower);
+        }
+        self.go_to(lower, Cause::Pushback { refused: full.overload_share() }, full, now);
+    }
+
+    /// Whether requests wait for a worker because too many run.
+    fn is_too_high(&self, full: &Window) -> bool {
+        let target = self.target(full);
+        let ours = match self.bottleneck {
+            Bottleneck::Here(_) => true,
+            Bottleneck::Elsewhere(_) => self.is_busy(full) || target < FAR_ABOVE * self.limit,
+        };
+        self.queues(full) && target < self.limit && ours
+    }
+
+    /// Whether waiting for a worker is worth mentioning.
+    fn queues(&self, full: &Window) -> bool {
+        self.yields && full.queue_share() >= NO_QUEUE
+    }
+
+    fn is_busy(&self, full: &Window) -> bool {
+        self.yields && full.busy_workers() > BUSY * self.workers
+    }
+
+    /// Nobody waits too long for a worker.
+    fn look_for_more(&mut self, full: &Window, now: Timestamp) {
+        let seen = self.queues(full) || self.is_busy(full);
+        match self.bottleneck {
+            Bottleneck::Here(Some(step)) if full.elasticity(step.from, step.useful) > 0.5 => {
+                self.suspect_elsewhere(step.from, full, now);
+            }
+            Bottleneck::Here(_) if seen => self.step_up(full, now),
+            Bottleneck::Here(_) => self.suspect_elsewhere(self.limit, full, now),
+            Bottleneck::Elsewhere(_) => {}
+        }
+    }
+
+    /// The workers have room: goes where the run queue says, and remembers where from.
+    fn step_up(&mut self, full: &Window, now: Timestamp) {
+        let target = self.target(full);
+        if target <= self.limit {
+            return;
+        }
+        // Well below what the workers could overlap there is no need to feel the way.
+        let far = target > FAR_BELOW * self.limit;
+        let reach = if far { target.max(self.knee(full)) } else { target };
+        let higher = (self.limit + GAIN * (reach - self.limit)).min(2.0 * self.limit);
+        let step = Step { from: full.mean_in_flight(), useful: full.mean_useful() };
+        self.bottleneck = Bottleneck::Here(Some(step));
+        self.follow(higher, full, now);
+    }
+
+    /// Nothing waits here: what bounds the service, if anything, is behind an await.
+    fn suspect_elsewhere(&mut self, limit: f64, full: &Window, now: Timestamp) {
+        let experiment = Experiment::new(limit, self.overloaded);
+        self.bottleneck = Bottleneck::Elsewhere(Box::new(experiment));
+        self.follow(limit, full, now);
     }
 
     /// Little's law and room for chance; see the type.
     fn target(&self, full: &Window) -> f64 {
-        let useful = full.mean_in_flight() * (1.0 - full.queue_share());
+        let useful = useful(full);
         let away = full.away_share();
         useful + ROOM * (useful * away * (1.0 - away)).sqrt() + (0.05 * useful).max(1.0)
     }
 
     /// The limit was not reached for a whole window: keep it within sight of what could be used,
     /// so that a sudden storm finds a door and not a barn.
-    fn decide_calm(&mut self) {
+    fn decide_calm(&mut self, now: Timestamp) {
         let all = std::mem::take(&mut self.all);
         self.yields = is_worth_refusing(&all);
-        if self.yields && self.full.is_empty() {
-            self.limit = self.limit.min(2.0 * self.knee(&all) + 2.0).max(1.0);
+        let sight = 2.0 * self.knee(&all) + 2.0;
+        if self.yields && self.full.is_empty() && sight < self.limit {
+            self.go_to(sight, Cause::Idle, &all, now);
         }
     }
 
@@ -154,13 +244,33 @@ impl Adaptive {
         self.workers / (1.0 - seen.away_share()).max(1e-6)
     }
 
-    fn go_to(&mut self, limit: f64, seen: &Window, now: Timestamp) {
+    /// Goes where the run queue says.
+    fn follow(&mut self, limit: f64, seen: &Window, now: Timestamp) {
+        let because = Cause::RunQueue { waited: seen.queue_share(), useful: useful(seen) };
+        self.go_to(limit, because, seen, now);
+    }
+
+    fn go_to(&mut self, limit: f64, because: Cause, seen: &Window, now: Timestamp) {
         let limit = limit.clamp(1.0, MAX as f64);
         if (limit / self.limit - 1.0).abs() > 0.1 {
             self.settled = now + seen.mean_latency();
         }
-        self.limit = limit;
+        self.set(limit, because, now);
     }
+
+    fn set(&mut self, limit: f64, because: Cause, now: Timestamp) {
+        let from = self.limit();
+        self.limit = limit;
+        let to = self.limit();
+        if from != to {
+            self.decision = Some(Decision { at: now, from, to, because });
+        }
+    }
+}
+
+/// How many did useful work at once, by Little's law.
+fn useful(full: &Window) -> f64 {
+    full.mean_in_flight() * (1.0 - full.queue_share())
 }
 
 fn is_worth_refusing(seen: &Window) -> bool {
@@ -180,11 +290,30 @@ impl Limit for Adaptive {
         if sample.in_flight as f64 >= NEARLY_FULL * self.limit() as f64 {
             self.full.add(sample, now);
         }
+        if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {
+            if let Some(because) = experiment.observe(sample, now) {
+                let limit = experiment.limit();
+                self.set(limit, because, now);
+            }
+        }
         if self.full.count() >= self.enough() || self.is_far_too_high() {
             self.decide_full(now);
         } else if self.all.count() >= self.enough() {
-            self.decide_calm();
+            self.decide_calm(now);
         }
+    }
+
+    fn demand(&mut self, overloaded: bool, now: Timestamp) {
+        self.overloaded = overloaded;
+        if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {
+            experiment.demand(overloaded);
+            let limit = experiment.limit();
+            self.set(limit, Cause::Demand { overloaded }, now);
+        }
+    }
+
+    fn decision(&self) -> Option<Decision> {
+        self.decision
     }
 
     fn metering(&self) -> Metering {

@@ -62,12 +62,29 @@ impl Window {
         self.busy / self.count.max(1.0)
     }
 
+    /// Seconds.
+    pub(super) fn mean_useful(&self) -> f64 {
+        (self.latency - self.run_queue).max(0.0) / self.count.max(1.0)
+    }
+
+    /// How much of the way from another number in flight went into useful latency.
+    pub(super) fn elasticity(&self, from: f64, useful: f64) -> f64 {
+        let wider = (self.mean_in_flight() / from).ln();
+        let slower = (self.mean_useful() / useful).ln();
+        if wider > 0.03 && slower.is_finite() { slower / wider } else { 0.0 }
+    }
+
     pub(super) fn mean_in_flight(&self) -> f64 {
         self.in_flight / self.count.max(1.0)
     }
 
     pub(super) fn mean_latency(&self) -> Duration {
         Duration::try_from_secs_f64(self.latency / self.count.max(1.0)).unwrap_or(Duration::ZERO)
+    }
+
+    /// Workers that were kept busy, on average.
+    pub(super) fn busy_workers(&self) -> f64 {
+        self.throughput() * self.mean_busy()
     }
 
     /// Attempts a second.

@@ -1,0 +1,111 @@
+//! Latencies under one limit.
+
+use std::time::Duration;
+
+use crate::sample::Sample;
+
+/// What attempts measured that were admitted under one limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cell {
+    count: f64,
+    /// Seconds of useful latency, and their squares.
+    seconds: f64,
+    squares: f64,
+    in_flight: f64,
+}
+
+/// One latency counts for no more than so many times the usual: a single stuck attempt is no
+/// measurement.
+const LONGEST: f64 = 20.0;
+/// Shorter latencies are taken for this: there is no logarithm of nothing.
+const SHORTEST: Duration = Duration::from_nanos(100);
+/// Limits closer than this in logarithm tell nothing apart.
+const LEAST_CONTRAST: f64 = 0.03;
+
+/// Some attempts that happened to take the same time do not make the next one certain.
+const LEAST_SPREAD: f64 = 0.01;
+
+impl Cell {
+    /// Adds an attempt, where a latency of `usual` is nothing special; zero: nobody knows.
+    pub(super) fn add(&mut self, sample: &Sample, usual: f64) {
+        let longest = if usual > 0.0 { LONGEST * usual } else { f64::INFINITY };
+        let seconds = sample.useful().max(SHORTEST).as_secs_f64().min(longest);
+        self.count += 1.0;
+        self.seconds += seconds;
+        self.squares += seconds * seconds;
+        self.in_flight += sample.in_flight as f64;
+    }
+
+    /// Both together.
+    pub(super) fn and(&self, other: &Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            seconds: self.seconds + other.seconds,
+            squares: self.squares + other.squares,
+            in_flight: self.in_flight + other.in_flight,
+        }
+    }
+
+    /// Lets the past count for half.
+    pub(super) fn fade(&mut self) {
+        self.count /= 2.0;
+        self.seconds /= 2.0;
+        self.squares /= 2.0;
+        self.in_flight /= 2.0;
+    }
+
+    /// Seconds that an attempt which is in flight at some instant still takes, on average.
+    pub(super) fn residual(&self) -> f64 {
+        self.mean() * (1.0 + self.spread()) / 2.0
+    }
+
+    pub(super) const fn count(&self) -> f64 {
+        self.count
+    }
+
+    /// Mean latency in seconds.
+    pub(super) fn mean(&self) -> f64 {
+        self.seconds / self.count.max(1.0)
+    }
+
+    /// Variance of one latency, over the mean squared.
+    pub(super) fn spread(&self) -> f64 {
+        let mean = self.mean();
+        if mean > 0.0 { (self.squares / self.count / (mean * mean) - 1.0).max(0.0) } else { 0.0 }
+    }
+
+    fn in_flight(&self) -> f64 {
+        (self.in_flight / self.count.max(1.0)).max(1.0)
+    }
+
+    /// Compares with what was measured at a higher limit.
+    pub(super) fn compare(&self, higher: &Self) -> Comparison {
+        let limits = (self.in_flight(), higher.in_flight());
+        let wider = (limits.1 / limits.0).ln();
+        if wider < LEAST_CONTRAST || self.count == 0.0 {
+            return Comparison { limits, elasticity: 0.5, error: f64::INFINITY };
+        }
+        let slower = (higher.mean() / self.mean()).ln();
+        let spread = self.spread().max(higher.spread()).max(LEAST_SPREAD);
+        let noise = spread / self.count + spread / higher.count;
+        Comparison { limits, elasticity: slower / wider, error: noise.sqrt() / wider }
+    }
+
+    /// Whether latency is another than it was, beyond doubt and by a factor that matters.
+    pub(super) fn differs_from(&self, usual: &Self, least: f64, deviations: f64) -> bool {
+        let apart = (self.mean() / usual.mean()).ln().abs();
+        let noise = usual.spread().max(self.spread()) * (1.0 / self.count + 1.0 / usual.count);
+        apart > least && apart > deviations * noise.sqrt()
+    }
+}
+
+/// Two limits compared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comparison {
+    /// How many were in flight: the lower number, and the higher.
+    pub(super) limits: (f64, f64),
+    /// Per cent of latency for a per cent of limit: 0, all of it was used; 1, all of it waited.
+    pub(super) elasticity: f64,
+    /// One standard deviation.
+    pub(super) error: f64,
+}

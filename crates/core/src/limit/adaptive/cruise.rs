@@ -1,0 +1,160 @@
+//! Staying at the knee.
+
+use super::cell::{Cell, Comparison};
+use crate::limit::MAX;
+use crate::sample::Sample;
+use crate::time::Timestamp;
+
+/// Runs a little above and a little below by turns, and moves to where most of the difference
+/// waits: there capacity is used and hardly anybody waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cruise {
+    centre: f64,
+    /// Turns that are over.
+    turns: u32,
+    /// This turn and the one before, whose late ones are still coming in.
+    now: Turn,
+    before: Turn,
+    low: Cell,
+    high: Cell,
+    /// Both sides, as of the last decision.
+    usual: Cell,
+    /// Moves upwards in a row.
+    climbs: u32,
+}
+
+/// A time at one limit, and those who were admitted in it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    limit: f64,
+    begun: Timestamp,
+    cell: Cell,
+}
+
+/// High over low, in logarithm.
+const WIDTH: f64 = 0.18;
+/// The elasticity that is looked for.
+const AIM: f64 = 0.7;
+/// Error of an elasticity that a move asks for.
+const CERTAIN: f64 = 0.3;
+/// Attempts that a move waits for at most; it is smaller then.
+const MOST: f64 = 8_000.0;
+/// Latency that is longer or shorter by less, in logarithm, is no change.
+const UPSET: f64 = 0.35;
+/// Attempts that a change has to be seen in; more where most are short and a few take long.
+const SEEN: f64 = 16.0;
+/// Standard deviations that pass for chance.
+const CHANCE: f64 = 5.0;
+/// Attempts admitted with this share of the limit in flight ran at the limit.
+const NEARLY_FULL: f64 = 0.9;
+/// A turn lasts for so many turnovers of what is in flight, and at least so many attempts.
+const TURNOVERS: f64 = 2.0;
+const LEAST: f64 = 24.0;
+/// And for so many times what an attempt in flight still takes.
+const RESIDUALS: f64 = 3.0;
+/// After so many moves upwards in a row the knee is somewhere else.
+const CLIMBING: u32 = 2;
+
+impl Cruise {
+    pub(super) fn at(centre: f64) -> Self {
+        let none = Cell::default();
+        let mut cruise = Self {
+            centre: centre.clamp(1.0, MAX as f64),
+            turns: 0,
+            now: Turn::default(),
+            before: Turn::default(),
+            low: none,
+            high: none,
+            usual: none,
+            climbs: 0,
+        };
+        cruise.now.limit = cruise.side();
+        cruise
+    }
+
+    /// The same, knowing what latency was like before.
+    pub(super) fn used_to(mut self, usual: Option<Cell>) -> Self {
+        self.usual = usual.unwrap_or_default();
+        self
+    }
+
+    pub(super) const fn usual(&self) -> &Cell {
+        &self.usual
+    }
+
+    /// The limit of this turn.
+    pub(super) fn side(&self) -> f64 {
+        let low = (self.centre * (-WIDTH / 2.0).exp()).round().max(1.0);
+        let high = (self.centre * (WIDTH / 2.0).exp()).round().max(low + 1.0);
+        if is_high(self.turns) { high } else { low }
+    }
+
+    /// Learns from an attempt of this turn, or of the one before.
+    pub(super) fn add(&mut self, sample: &Sample, admitted: Timestamp, usual: f64) {
+        let turn = if admitted >= self.now.begun { &mut self.now } else { &mut self.before };
+        if admitted >= turn.begun && sample.in_flight as f64 >= NEARLY_FULL * turn.limit {
+            turn.cell.add(sample, usual);
+        }
+    }
+
+    pub(super) fn is_turn_over(&self, residual: f64, now: Timestamp) -> bool {
+        self.now.cell.count() >= (TURNOVERS * self.now.limit).max(LEAST)
+            && now.since(self.now.begun).as_secs_f64() > RESIDUALS * residual
+    }
+
+    /// Whether latency is another than it was, as far as can be told so soon.
+    pub(super) fn is_upset_by(&self, cell: &Cell) -> bool {
+        cell.count() >= SEEN * (1.0 + self.usual.spread()) && self.differs_from(cell)
+    }
+
+    /// Whether latency is another than it was, beyond doubt and by a factor that matters.
+    pub(super) fn differs_from(&self, cell: &Cell) -> bool {
+        self.usual.count() > 0.0 && cell.differs_from(&self.usual, UPSET, CHANCE)
+    }
+
+    /// A turn is over; what was found, if that was enough.
+    pub(super) fn turn(&mut self, now: Timestamp) -> Option<Comparison> {
+        if self.turns > 0 {
+            let side = if is_high(self.turns - 1) { &mut self.high } else { &mut self.low };
+            *side = side.and(&self.before.cell);
+        }
+        self.turns += 1;
+        let found = if self.turns % 4 == 1 && self.turns > 1 { self.decide() } else { None };
+        self.before = self.now;
+        self.now = Turn { limit: self.side(), begun: now, cell: Cell::default() };
+        found
+    }
+
+    /// What was measured, if it asks for more again and again.
+    pub(super) fn climbing(&self) -> Option<Cell> {
+        (self.climbs >= CLIMBING).then_some(self.usual)
+    }
+
+    fn decide(&mut self) -> Option<Comparison> {
+        let seen = self.low.compare(&self.high);
+        let both = self.low.and(&self.high);
+        if self.usual.count() == 0.0 {
+            self.usual = both;
+        }
+        if seen.error > CERTAIN && both.count() < MOST {
+            return None;
+        }
+        let climbs = if seen.elasticity < AIM / 2.0 { self.climbs + 1 } else { 0 };
+        let now = self.now;
+        *self =
+            Self { usual: both, climbs, now, ..Self::at(self.centre * step(&seen, self.centre)) };
+        Some(seen)
+    }
+}
+
+/// High, low, low, high: a drift does not look like a difference.
+const fn is_high(turn: u32) -> bool {
+    matches!(turn % 4, 0 | 3)
+}
+
+/// The factor to move by: as far as the comparison says, and as far as it can be trusted.
+fn step(seen: &Comparison, centre: f64) -> f64 {
+    let trust = (CERTAIN / seen.error).min(1.0).powi(2);
+    let off = (seen.elasticity - AIM).clamp(-AIM, 1.0 - AIM);
+    (-off * trust * WIDTH.max(1.0 / centre)).exp()
+}

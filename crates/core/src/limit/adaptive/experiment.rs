@@ -1,0 +1,189 @@
+//! Finding the knee behind an await: by trying.
+
+use super::cell::{Cell, Comparison};
+use super::cruise::Cruise;
+use super::search::{Search, Step};
+use crate::decision::Cause;
+use crate::sample::Sample;
+use crate::time::Timestamp;
+
+/// Latency alone cannot tell slower from fuller. An experiment can: run at two limits and compare.
+///
+/// First the knee is searched for in large steps, then the limit stays there and moves in small
+/// ones; when latency is suddenly another, the search begins anew.
+#[derive(Debug)]
+pub(super) struct Experiment {
+    mode: Mode,
+    /// The limit in force.
+    limit: f64,
+    /// So many more have to end until those that follow have seen no other limit.
+    settling: f64,
+    /// Those that ended since then.
+    cell: Cell,
+    /// Those that ended of late.
+    usual: Cell,
+    /// What the limit rests on.
+    cause: Cause,
+    /// Whether a limit that is too low is being paid for: only then is it worth guarding the knee.
+    overloaded: bool,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// Measures where it stands, before a search; or after what looked like a change.
+    Base(Option<Cruise>),
+    Search(Search),
+    Cruise(Cruise),
+}
+
+/// Attempts admitted with this share of the limit in flight ran at the limit.
+const NEARLY_FULL: f64 = 0.9;
+/// Without overload a knee that was found is kept at a distance.
+const AT_EASE: f64 = 1.5;
+/// The past has passed after so many turnovers of what is in flight; more where a few attempts
+/// take long.
+const TURNOVERS: f64 = 1.6;
+/// Spread counts for no more when it comes to how long the past lasts.
+const MOST_SPREAD: f64 = 9.0;
+/// `usual` stands for so many attempts at most.
+const MEMORY: f64 = 512.0;
+/// Relative error of the latency that a search begins with, squared.
+const BASE_ERROR: f64 = 0.004;
+/// Attempts that a search begins with.
+const BASE: (f64, f64) = (16.0, 300.0);
+
+impl Experiment {
+    pub(super) fn new(limit: f64, overloaded: bool) -> Self {
+        Self {
+            mode: Mode::Base(None),
+            limit,
+            settling: limit,
+            cell: Cell::default(),
+            usual: Cell::default(),
+            cause: Cause::Demand { overloaded },
+            overloaded,
+        }
+    }
+
+    pub(super) fn limit(&self) -> f64 {
+        match self.mode {
+            Mode::Cruise(_) if !self.overloaded => AT_EASE * self.limit,
+            _ => self.limit,
+        }
+    }
+
+    /// Demand has risen above capacity, or has fallen below it.
+    pub(super) fn demand(&mut self, overloaded: bool) {
+        self.cause = Cause::Demand { overloaded };
+        self.overloaded = overloaded;
+        if matches!(self.mode, Mode::Cruise(_)) {
+            self.go(self.limit);
+        }
+    }
+
+    /// Stays at a limit that something else has asked for.
+    pub(super) fn move_to(&mut self, limit: f64) {
+        self.mode = Mode::Cruise(Cruise::at(limit));
+        self.go(limit);
+    }
+
+    /// Learns from an attempt that ended; what the limit rests on when it has moved.
+    pub(super) fn observe(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
+        let before = self.limit();
+        let usual = self.usual.mean();
+        self.usual.add(sample, usual);
+        if self.usual.count() > MEMORY {
+            self.usual.fade();
+        }
+        if self.settling > 0.0 {
+            self.settling -= f64::from(sample.weight);
+        } else if sample.in_flight as f64 >= NEARLY_FULL * self.limit {
+            self.cell.add(sample, usual);
+        }
+        match &mut self.mode {
+            Mode::Base(_) => self.begin(),
+            Mode::Search(_) => self.search(),
+            Mode::Cruise(cruise) if self.overloaded => {
+                cruise.add(sample, now - sample.latency, usual);
+                self.cruise(now);
+            }
+            Mode::Cruise(_) => {}
+        }
+        (self.limit() != before).then_some(self.cause)
+    }
+
+    fn begin(&mut self) {
+        let Mode::Base(before) = self.mode else { return };
+        let enough = (self.cell.spread() / BASE_ERROR).clamp(BASE.0, BASE.1);
+        if self.cell.count() < enough {
+            return;
+        }
+        if let Some(before) = before.filter(|before| !before.differs_from(&self.cell)) {
+            return self.stay(before);
+        }
+        let grown = before.map_or(1.0, |before| self.cell.mean() / before.usual().mean());
+        self.usual = self.cell;
+        self.step(match self.overloaded {
+            true => Search::down(self.limit, self.cell, grown),
+            false => Search::up(self.limit, self.cell),
+        });
+    }
+
+    fn search(&mut self) {
+        let Mode::Search(search) = &self.mode else { return };
+        let Some((next, seen)) = search.next(self.limit, &self.cell, &self.usual) else { return };
+        self.report(&seen);
+        self.usual = self.cell;
+        match next {
+            Step::On(search) => self.step(search),
+            Step::Knee(centre, usual) => self.stay(Cruise::at(centre).used_to(usual)),
+        }
+    }
+
+    fn step(&mut self, search: Search) {
+        let next = search.candidate();
+        if next == search.from() {
+            return self.stay(Cruise::at(next));
+        }
+        self.mode = Mode::Search(search);
+        self.go(next);
+    }
+
+    fn cruise(&mut self, now: Timestamp) {
+        let Mode::Cruise(cruise) = &mut self.mode else { return };
+        if cruise.is_upset_by(&self.cell) {
+            self.cause = Cause::Change { latency: (self.cell.mean(), cruise.usual().mean()) };
+            self.mode = Mode::Base(Some(*cruise));
+            self.usual = self.cell;
+            self.go(self.limit);
+        } else if cruise.is_turn_over(self.usual.residual(), now) {
+            let seen = cruise.turn(now);
+            let (side, climbing) = (cruise.side(), cruise.climbing());
+            if let Some(seen) = seen {
+                self.report(&seen);
+            }
+            match climbing {
+                Some(base) => self.step(Search::up(side, base)),
+                None => self.go(side),
+            }
+        }
+    }
+
+    fn stay(&mut self, cruise: Cruise) {
+        let side = cruise.side();
+        self.mode = Mode::Cruise(cruise);
+        self.go(side);
+    }
+
+    fn report(&mut self, seen: &Comparison) {
+        let Comparison { limits, elasticity, error } = *seen;
+        self.cause = Cause::Experiment { limits, elasticity, error };
+    }
+
+    fn go(&mut self, limit: f64) {
+        let turnovers = TURNOVERS * (1.0 + self.usual.spread().min(MOST_SPREAD)) / 2.0;
+        self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
+        self.limit = limit;
+        self.cell = Cell::default();
+    }
+}

@@ -1,0 +1,119 @@
+//! Finding the knee in large steps.
+
+use super::cell::{Cell, Comparison};
+use crate::limit::MAX;
+
+/// Halves as long as that shortens latency as much, or doubles as long as it does not lengthen it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search {
+    /// The limit to beat, and what it measured.
+    from: f64,
+    base: Cell,
+    /// A limit that was too high, and what it measured.
+    above: Option<(f64, Cell)>,
+    down: bool,
+    /// Steps that have paid.
+    steps: u32,
+    /// The first factor upwards.
+    reach: f64,
+    /// What was usual before; `None`: that is what has changed.
+    known: Option<Cell>,
+}
+
+/// What follows from a comparison.
+#[derive(Debug)]
+pub(super) enum Step {
+    On(Search),
+    /// The knee, and what is usual there.
+    Knee(f64, Option<Cell>),
+}
+
+/// Attempts that a step rests on: at least, and at most.
+const LEAST: f64 = 16.0;
+const MOST: f64 = 1_500.0;
+/// Error of an elasticity that a step asks for.
+const CERTAIN: f64 = 0.25;
+/// An elasticity between these is looked at so many times as long.
+const LONGER: f64 = 3.0;
+/// Nearly all of the larger limit waited.
+const WAITED: f64 = 0.8;
+/// Nearly all of it was used.
+const USED: f64 = 0.3;
+/// No first step up is longer.
+const FURTHEST: f64 = 16.0;
+/// A knee is passed by this factor, and by a share of its error: there capacity is.
+const BEYOND: f64 = 1.03;
+const DOUBT: f64 = 0.7;
+
+impl Search {
+    /// Downwards first: if latency has grown, that costs least, whatever the reason. If it turns
+    /// out to be no queue, the limit has to grow as latency has, by Little's law.
+    pub(super) fn down(from: f64, base: Cell, grown: f64) -> Self {
+        let reach = grown.clamp(2.0, FURTHEST);
+        Self { from, base, above: None, down: true, steps: 0, reach, known: None }
+    }
+
+    /// Upwards, where all that is known asks for more.
+    pub(super) fn up(from: f64, base: Cell) -> Self {
+        Self { from, base, above: None, down: false, steps: 0, reach: 2.0, known: Some(base) }
+    }
+
+    pub(super) const fn from(&self) -> f64 {
+        self.from
+    }
+
+    /// The limit to try.
+    pub(super) fn candidate(&self) -> f64 {
+        let factor = match self.steps {
+            0 if !self.down => self.reach,
+            0 | 1 => 2.0,
+            _ => 4.0,
+        };
+        let next = if self.down { self.from / factor } else { self.from * factor };
+        next.round().clamp(1.0, MAX as f64)
+    }
+
+    /// What follows from what was measured at `limit`; `None`: too little was.
+    pub(super) fn next(&self, limit: f64, cell: &Cell, usual: &Cell) -> Option<(Step, Comparison)> {
+        let spread = usual.spread().max(self.base.spread()).max(cell.spread());
+        let width = (limit / self.from).ln().abs();
+        let enough = (2.0 * spread / (CERTAIN * width).powi(2)).clamp(LEAST, MOST);
+        if cell.count() < enough {
+            return None;
+        }
+        let (low, high) = if self.down { (cell, &self.base) } else { (&self.base, cell) };
+        let seen = low.compare(high);
+        let open = (USED..WAITED).contains(&seen.elasticity);
+        if open && cell.count() < LONGER * enough.min(MOST / LONGER) {
+            return None;
+        }
+        Some((self.judge(limit, cell, &seen, width), seen))
+    }
+
+    fn judge(&self, limit: f64, cell: &Cell, seen: &Comparison, width: f64) -> Step {
+        let used = seen.elasticity < USED;
+        let pays = if self.down { seen.elasticity > WAITED } else { used };
+        if pays {
+            let above = if self.down { Some((self.from, self.base)) } else { None };
+            let steps = self.steps + 1;
+            return Step::On(Self { from: limit, base: *cell, above, steps, ..*self });
+        }
+        if self.down && self.steps == 0 && used {
+            return Step::On(Self { down: false, ..*self });
+        }
+        let doubt = (DOUBT * seen.error * width).clamp(0.0, 0.5).exp();
+        Step::Knee(BEYOND * doubt * self.knee(limit, cell, used), self.known)
+    }
+
+    /// Little's law: what a limit that was too high does in a second, at the latency of one that
+    /// was not.
+    fn knee(&self, limit: f64, cell: &Cell, used: bool) -> f64 {
+        let (high, above, below) = match self.above {
+            _ if !self.down => (limit, *cell, self.base),
+            Some((high, above)) if used => (high, above, self.base.and(cell)),
+            _ => (self.from, self.base, *cell),
+        };
+        let knee = high * below.mean() / above.mean();
+        knee.clamp(self.from.min(limit), self.from.max(limit))
+    }
+}
