@@ -83,7 +83,7 @@ impl Fleets {
 }
 
 // What the pause before an attempt is drawn with.
-const PAUSE: u64 = 11;
+const PAUSE: u64 = 1 << 31;
 /// The pauses of a caller who was told nothing and has no schedule of its own: up to `first`,
 /// doubled each time, at most `most`. The defaults of the client layer that ships.
 const FIRST_PAUSE: f64 = 0.05;

@@ -49,7 +49,7 @@ impl Post {
 
 // What controllers and balancers draw with.
 const CONTROLLER: u64 = 21;
-const REPLICA: u64 = 22;
+const REPLICA: u64 = 1 << 30;
 /// An alarm rings again no sooner than this.
 const SHORTEST_ALARM: u64 = 1_000;
 
