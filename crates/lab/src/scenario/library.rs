@@ -143,6 +143,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_readme_is_sound() {
+        let readme = include_str!("../../scenarios/README.md");
+        let example = readme.split("```").find_map(|part| part.strip_prefix("toml\n"));
+        Scenario::parse(example.unwrap()).unwrap();
+    }
+
+    #[test]
     fn no_file_is_left_out() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
         let names = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
