@@ -160,10 +160,10 @@ mod tests {
     fn every_law_has_the_mean_it_says() {
         for law in ALL {
             let draw = law.prepare();
-            let count = 2_000_000_u64;
+            let count = 400_000_u64;
             let sum: f64 = (0..count).map(|n| draw.of(n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).sum();
             let mean = sum / count as f64;
-            assert!((mean / law.mean() - 1.0).abs() < 0.02, "{law:?}: {mean}");
+            assert!((mean / law.mean() - 1.0).abs() < 0.03, "{law:?}: {mean}");
             assert_eq!(law.fault(), None);
         }
     }
@@ -171,10 +171,10 @@ mod tests {
     #[test]
     fn the_cv_of_a_lognormal_is_what_it_says() {
         let draw = Law::Lognormal { mean: 1.0, cv: 2.0 }.prepare();
-        let draws: Vec<f64> = (0..2_000_000_u64).map(|n| draw.of(n << 7)).collect();
+        let draws: Vec<f64> = (0..400_000_u64).map(|n| draw.of(n << 7)).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         let square = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / draws.len() as f64;
-        assert!((square.sqrt() / mean / 2.0 - 1.0).abs() < 0.06, "{}", square.sqrt() / mean);
+        assert!((square.sqrt() / mean / 2.0 - 1.0).abs() < 0.1, "{}", square.sqrt() / mean);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! to a request is drawn from the request's own name.
 
 mod agenda;
+mod alarm;
 mod arrivals;
 mod callers;
 mod clock;
@@ -12,6 +13,8 @@ pub(crate) mod journal;
 pub(crate) mod plan;
 mod slab;
 mod station;
+#[cfg(test)]
+mod theory;
 mod walk;
 mod work;
 
@@ -92,8 +95,13 @@ impl<'p> World<'p> {
         self.agenda.push(0, Event::Look);
     }
 
-    /// Runs until `end` or until nothing is left to happen.
-    pub(crate) fn run(mut self, end: u64) -> Journal {
+    fn run(mut self, end: u64) -> Journal {
+        self.play(end);
+        self.journal
+    }
+
+    /// Lets happen what happens until `end`, or until nothing is left to happen.
+    fn play(&mut self, end: u64) {
         self.journal.end = end;
         while let Some((at, event)) = self.agenda.pop() {
             if at > end {
@@ -103,7 +111,6 @@ impl<'p> World<'p> {
             self.happens(event);
             self.settle();
         }
-        self.journal
     }
 
     fn happens(&mut self, event: Event) {
@@ -131,7 +138,9 @@ impl<'p> World<'p> {
             queued: entry.iter().map(Post::queued).sum(),
         });
         let next = self.now + nanos(self.plan.seconds / f64::from(LOOKS));
-        self.agenda.push(next, Event::Look);
+        if next <= nanos(self.plan.seconds) {
+            self.agenda.push(next, Event::Look);
+        }
     }
 
     const fn time(&self) -> Timestamp {

@@ -18,6 +18,8 @@ pub(super) fn check(scenario: &Scenario) -> Verdict {
     }
     demand(!scenario.services.is_empty(), "there is no service")?;
     demand(!scenario.streams.is_empty(), "there is no stream")?;
+    let mut stages = scenario.services.iter().flat_map(|service| &service.stages);
+    demand(stages.any(Stage::is_station), "there is no station: nothing bounds what can be done")?;
     for (n, service) in scenario.services.iter().enumerate() {
         let below = &scenario.services[n + 1..];
         check_service(service, below)
@@ -197,4 +199,82 @@ fn within(what: &str, value: f64, least: f64, most: f64) -> Verdict {
 
 fn demand(holds: bool, fault: &str) -> Verdict {
     if holds { Ok(()) } else { Err(fault.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scenario::Scenario;
+
+    const SOUND: &str = "
+name = 'test'
+says = 'a test'
+kind = 'test'
+seconds = 10
+[[service]]
+name = 'api'
+[[service.stage]]
+kind = 'fifo'
+cores = 4
+time = { exp = 0.01 }
+[[stream]]
+load = 2
+";
+
+    fn fault(old: &str, new: &str) -> String {
+        assert!(SOUND.contains(old), "{old}");
+        Scenario::parse(&SOUND.replace(old, new)).unwrap_err()
+    }
+
+    #[test]
+    fn a_sound_scenario_is_taken() {
+        Scenario::parse(SOUND).unwrap();
+    }
+
+    #[test]
+    fn numbers_that_make_no_sense_are_named() {
+        for (old, new, said) in [
+            ("seconds = 10", "seconds = nan", "seconds must be above 0"),
+            ("seconds = 10", "seconds = 0", "seconds must be above 0"),
+            ("seconds = 10", "seconds = -3", "seconds must be above 0"),
+            ("seconds = 10", "seconds = 10\nwarmup = 10", "warmup must be in"),
+            ("cores = 4", "cores = 0", "cores must be in 1..="),
+            ("exp = 0.01", "exp = -0.01", "stage 1: time: spans must be above 0"),
+            ("exp = 0.01", "exp = inf", "stage 1: time: spans must be above 0"),
+            ("load = 2", "load = nan", "load or rate must be in"),
+            ("load = 2", "load = [[0, 1], [5, 2], [4, 1]]", "must ascend"),
+            ("load = 2", "load = [[1, 1]]", "the first moment"),
+            ("load = 2", "load = 2\nrate = 3", "exactly one of load, rate"),
+            ("load = 2", "load = 2\npatience = 0", "patience must be above 0"),
+            (
+                "load = 2",
+                "load = 2\nretry = { naive = { attempts = 0, after = 1 } }",
+                "retry.attempts",
+            ),
+        ] {
+            let fault = fault(old, new);
+            assert!(fault.contains(said), "{new}: {fault}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_passed_over() {
+        assert!(fault("cores = 4", "cores = 4\nspeed = 2").contains("speed"));
+        assert!(fault("load = 2", "load = 2\npatients = 1").contains("patients"));
+        assert!(fault("kind = 'fifo'", "kind = 'lifo'").contains("lifo"));
+    }
+
+    #[test]
+    fn something_must_bound_what_can_be_done() {
+        let fault = fault("kind = 'fifo'\ncores = 4", "kind = 'delay'");
+        assert!(fault.contains("there is no station"), "{fault}");
+    }
+
+    #[test]
+    fn calls_only_go_down() {
+        let call = "time = { exp = 0.01 }\n[[service.stage]]\nkind = 'call'\nservice = ";
+        for called in ["'api'", "'nowhere'"] {
+            let fault = fault("time = { exp = 0.01 }", &format!("{call}{called}"));
+            assert!(fault.contains("not among the services below it"), "{fault}");
+        }
+    }
 }

@@ -17,9 +17,11 @@ const REQUESTS: f64 = 100.0;
 const IDLE: f64 = 0.1;
 /// Standard deviations that are chance.
 const CHANCE: f64 = 2.0;
+/// So many short windows in a row are none.
+const RUN: usize = 3;
 const MOST_CHANCE: f64 = 0.2;
 
-/// Seconds from the last change until every window reaches its ceiling; `None`: nothing changes,
+/// Seconds from the last change until goodput is where it could be, and stays; `None`: nothing changes,
 /// or never.
 pub(super) fn converge(plan: &Plan, journal: &Journal) -> Option<f64> {
     let change = plan.change?;
@@ -37,20 +39,28 @@ pub(super) fn converge(plan: &Plan, journal: &Journal) -> Option<f64> {
     let short = |at: usize| {
         let from = change + at as f64 * length;
         let possible = plan.capacity.integral(from + length) - plan.capacity.integral(from);
-        let Window { good, ceiling } = windows[at];
-        ceiling > IDLE * possible && good < threshold * ceiling
+        let Window { good, offered, ceiling } = windows[at];
+        let target = ceiling.min(offered);
+        target > IDLE * possible && good < threshold * target
     };
-    let last_short = (0..count).rev().find(|&at| short(at));
-    match last_short {
-        None => Some(0.0),
-        Some(last) if last + 1 < count => Some((last + 1) as f64 * length),
-        Some(_) => None,
-    }
+    let shorts: Vec<bool> = (0..count).map(short).collect();
+    let settled = settled(&shorts);
+    (settled < count).then_some(settled as f64 * length)
+}
+
+/// The first window from which on goodput is there to stay: behind the windows that are short right
+/// after the change, and behind the last [`RUN`] in a row.
+fn settled(shorts: &[bool]) -> usize {
+    let leading = shorts.iter().take_while(|short| **short).count();
+    let last_run = shorts.windows(RUN).rposition(|run| run.iter().all(|short| *short));
+    last_run.map_or(leading, |start| leading.max(start + RUN))
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     good: f64,
+    /// A clairvoyant may still be at what was asked before; nobody else has to be.
+    offered: f64,
     ceiling: f64,
 }
 
@@ -75,10 +85,28 @@ fn fill(plan: &Plan, journal: &Journal, change: f64, length: f64, windows: &mut 
                 before = Some(oracle.served_by(start));
             }
             oracle.ask(next);
+            if next.at as f64 * NANO >= start {
+                window.offered += next.work;
+            }
         }
         let from = before.unwrap_or_else(|| oracle.served_by(start));
         let served = oracle.served_by(end);
         window.ceiling = served - from;
         before = Some(served);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_short_window_later_on_is_chance_and_three_in_a_row_are_not() {
+        let marks = |text: &str| text.chars().map(|mark| mark == 'x').collect::<Vec<bool>>();
+        assert_eq!(settled(&marks("..........")), 0);
+        assert_eq!(settled(&marks("xx........")), 2);
+        assert_eq!(settled(&marks("x...xx.x..")), 1);
+        assert_eq!(settled(&marks("x...xxx...")), 7);
+        assert_eq!(settled(&marks("......xxxx")), 10);
     }
 }

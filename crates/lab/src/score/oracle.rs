@@ -1,7 +1,7 @@
 //! The clairvoyant: what could have been done with the same requests.
 //!
-//! A server that never idles while there is work, keeps a line as long as callers wait, takes
-//! whoever can still be answered in time, and pays for each refusal. For a constant load of N times
+//! A server that never idles while there is work, takes whoever can still be answered in time,
+//! serves those first who wait the least, and pays for each refusal. For a constant load of N times
 //! the capacity it does `g* = min(N, (1 − N·r)/(1 − r))` of it, r being the cost of a refusal over
 //! the work of a request.
 
@@ -12,6 +12,8 @@ use crate::world::plan::Plan;
 
 /// How long callers wait who wait for ever: a line has to end somewhere.
 const ENDLESS: f64 = 1.0;
+/// A line this much shorter than it may be is next to none.
+const NEARLY_IDLE: f64 = 0.1;
 const NANO: f64 = 1e-9;
 
 #[derive(Debug)]
@@ -19,15 +21,30 @@ pub(super) struct Oracle<'p> {
     plan: &'p Plan,
     capacity: &'p Course,
     at: f64,
-    /// Work and refusals not done yet, in seconds of the bottleneck's work.
-    work: f64,
+    /// Mean latency of a request that meets nobody.
+    residence: f64,
+    /// The line of each stream, the least patient first, by its place among them.
+    ranks: Vec<usize>,
+    /// Work not done yet, in seconds of the bottleneck's time: refusals, and then each line.
     debt: f64,
+    lines: Vec<f64>,
     served: f64,
 }
 
 impl<'p> Oracle<'p> {
     pub(super) fn new(plan: &'p Plan) -> Self {
-        Self { plan, capacity: &plan.capacity, at: 0.0, work: 0.0, debt: 0.0, served: 0.0 }
+        let spans: Vec<f64> = plan.streams.iter().map(|plan| worth(&plan.stream)).collect();
+        let shorter = |span: &f64| spans.iter().filter(|other| *other < span).count();
+        Self {
+            plan,
+            capacity: &plan.capacity,
+            at: 0.0,
+            residence: plan.knee.at(0.0) / plan.requests.at(0.0),
+            ranks: spans.iter().map(shorter).collect(),
+            debt: 0.0,
+            lines: vec![0.0; spans.len()],
+            served: 0.0,
+        }
     }
 
     /// Work done by then.
@@ -36,50 +53,61 @@ impl<'p> Oracle<'p> {
         self.served
     }
 
-    /// A request comes; whether it is taken.
-    pub(super) fn ask(&mut self, asked: &Asked) -> bool {
+    /// A request comes; it is taken if it can be done in time.
+    pub(super) fn ask(&mut self, asked: &Asked) {
         let at = asked.at as f64 * NANO;
         self.pass(at);
-        let wait = patience(&self.plan.streams[asked.stream as usize].stream);
-        let latest = at + (wait - asked.alone as f64 * NANO).max(0.0);
-        let taken = self.work + self.debt <= self.can_do(at, latest);
-        if taken {
-            self.work += asked.work;
+        let rank = self.ranks[asked.stream as usize];
+        let wait = worth(&self.plan.streams[asked.stream as usize].stream);
+        // Blind to the size of what can be done at all: refusing the long ones first would be
+        // cheaper, and nobody at a door can.
+        let possible = asked.alone as f64 * NANO <= wait;
+        let latest = at + (wait - self.residence).max(0.5 * wait);
+        let ahead: f64 = self.lines[..=rank].iter().sum();
+        if possible && self.debt + ahead <= self.can_do(at, latest) {
+            self.lines[rank] += asked.work;
         } else {
             self.debt += self.plan.refusal;
         }
-        taken
     }
 
-    /// Whether the line is shorter than a tenth of what it may be.
+    /// Whether there is next to nobody before an attempt that comes now.
     pub(super) fn is_nearly_idle(&mut self, at: f64, stream: u32) -> bool {
         self.pass(at);
-        let wait = patience(&self.plan.streams[stream as usize].stream);
-        self.work + self.debt < 0.1 * self.can_do(at, at + wait)
+        let wait = self.plan.streams[stream as usize].stream.patience.unwrap_or(ENDLESS);
+        let backlog = self.debt + self.lines.iter().sum::<f64>();
+        backlog < NEARLY_IDLE * self.can_do(at, at + wait)
     }
 
     fn can_do(&self, from: f64, to: f64) -> f64 {
         self.capacity.integral(to) - self.capacity.integral(from)
     }
 
-    /// Works until then; refusals and work in the proportion in which they are there.
     fn pass(&mut self, at: f64) {
-        let backlog = self.work + self.debt;
-        if at > self.at && backlog > 0.0 {
-            let part = (self.can_do(self.at, at) / backlog).min(1.0);
-            self.served += self.work * part;
-            self.work -= self.work * part;
-            self.debt -= self.debt * part;
+        if at <= self.at {
+            return;
         }
-        self.at = self.at.max(at);
+        let mut left = self.can_do(self.at, at);
+        self.at = at;
+        let paid = self.debt.min(left);
+        self.debt -= paid;
+        left -= paid;
+        for line in &mut self.lines {
+            let done = line.min(left);
+            *line -= done;
+            left -= done;
+            self.served += done;
+        }
     }
 }
 
-/// How long a request is worth something, in seconds.
-fn patience(stream: &Stream) -> f64 {
-    let attempt = stream.patience.unwrap_or(f64::INFINITY);
-    let whole = stream.deadline.unwrap_or(f64::INFINITY);
-    let retries = f64::from(stream.retry.attempts());
-    let longest = (attempt * retries).min(whole);
-    if longest.is_finite() { longest } else { ENDLESS.max(attempt.min(ENDLESS)) }
+/// How long a request is worth something, its retries included, in seconds.
+fn worth(stream: &Stream) -> f64 {
+    let attempts = f64::from(stream.retry.attempts());
+    let patience = stream.patience.unwrap_or(ENDLESS);
+    match stream.deadline {
+        Some(deadline) if attempts > 1.0 => deadline,
+        Some(deadline) => deadline.min(patience),
+        None => attempts * patience,
+    }
 }

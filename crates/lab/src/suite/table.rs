@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use crate::run::{Run, Score};
 use crate::scenario::Scenario;
+use crate::world::plan::Plan;
 
-const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit";
-const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error";
+const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit   kept";
+const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error  word";
 
 /// The share of seeds that may be worse than what is shown.
 const UNLUCKY: f64 = 0.05;
@@ -16,11 +17,12 @@ pub(super) fn render(scenarios: &[Scenario], runs: &[Run]) -> String {
     let mut text = format!("{HEADER}\n{UNITS}\n");
     let controllers = controllers(runs);
     for scenario in scenarios {
+        let changes = Plan::of(scenario).change.is_some();
         let mut head = scenario.name.as_str();
         for controller in &controllers {
             let scores = scores(runs, &scenario.name, controller);
             if !scores.is_empty() {
-                text.push_str(&row(head, controller, &scores));
+                text.push_str(&row(head, controller, &scores, changes));
                 head = "";
             }
         }
@@ -50,21 +52,32 @@ fn scores<'a>(runs: &'a [Run], scenario: &str, controller: &str) -> Vec<&'a Scor
     these.map(|run| &run.score).collect()
 }
 
-fn row(scenario: &str, controller: &str, scores: &[&Score]) -> String {
+fn row(scenario: &str, controller: &str, scores: &[&Score], changes: bool) -> String {
     let least = |of: fn(&Score) -> f64| unlucky(scores, of, true);
     let most = |of: fn(&Score) -> f64| unlucky(scores, of, false);
     format!(
-        "{scenario:<28} {controller:<19} {:>9.3} {:>7.3} {:>9.2} {:>10.3} {:>10} {:>8.1} {:>10.2} {:>7.3} {:>6.2}\n",
+        "{scenario:<28} {controller:<19} {:>9.3} {:>7.3} {:>9.2} {:>10.3} {:>10} {:>8.1} {:>10.2} {:>7.3} {:>6.2} {:>6}\n",
         least(|score| score.goodput_over_ceiling),
         least(|score| score.worst_class),
         most(|score| score.p99_over_uncontended),
         100.0 * most(|score| score.false_reject),
-        converges(scores),
+        if changes { converges(scores) } else { "–".to_owned() },
         100.0 * most(|score| score.wasted),
         most(|score| score.attempts),
         least(|score| score.fairness),
         most(|score| score.limit_error),
+        kept(scores),
     )
+}
+
+/// Share of promised returns that were let in.
+fn kept(scores: &[&Score]) -> String {
+    let mut shares: Vec<f64> = scores.iter().filter_map(|score| score.kept_promises).collect();
+    if shares.is_empty() {
+        "–".to_owned()
+    } else {
+        format!("{:.3}", at_share(&mut shares, UNLUCKY))
+    }
 }
 
 fn converges(scores: &[&Score]) -> String {
@@ -72,7 +85,7 @@ fn converges(scores: &[&Score]) -> String {
         scores.iter().map(|score| score.converge_s.unwrap_or(f64::INFINITY)).collect();
     match at_share(&mut times, 1.0 - UNLUCKY) {
         time if time.is_finite() => format!("{time:.2}"),
-        _ => "–".to_owned(),
+        _ => "never".to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a run leaves behind, for others to judge.
 
 /// Everything that was asked, and how it ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Journal {
     /// Requests, in the order in which they came.
     pub(crate) asked: Vec<Asked>,
