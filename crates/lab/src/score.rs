@@ -113,3 +113,107 @@ fn limit_error(plan: &Plan, moments: &[Moment]) -> f64 {
     let errors: Vec<f64> = errors.collect();
     errors.iter().fold(0.0, |sum, error| sum + error) / errors.len().max(1) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::catalogue::find;
+    use crate::scenario::Scenario;
+    use crate::world::journal::{Asked, Ended};
+    use crate::world::simulate;
+
+    fn plan(service: &str, streams: &str, seconds: u32) -> Plan {
+        let head = format!("name = 'test'\nsays = 'a test'\nkind = 'test'\nseconds = {seconds}\n");
+        let stage = "[[service.stage]]\nkind = 'fifo'\ncores = 4\ntime = { exp = 0.01 }\n";
+        let service = format!("[[service]]\nname = 'api'\n{service}\n{stage}");
+        Plan::of(&Scenario::parse(&format!("{head}warmup = 5\n{service}{streams}")).unwrap())
+    }
+
+    fn score(plan: &Plan, controller: &str) -> Score {
+        judge(plan, &simulate(plan, find(controller).unwrap(), 9)).0
+    }
+
+    /// `g*`: what is left when each refusal costs `r` of a request.
+    #[test]
+    fn the_ceiling_of_a_constant_load_is_the_formula() {
+        for (load, r) in [(0.8, 0.01), (2.0, 0.05), (5.0, 0.01), (10.0, 0.05)] {
+            let service = format!("refusal = {}", r * 0.01);
+            let plan = plan(&service, &format!("[[stream]]\nload = {load}\npatience = 0.5"), 105);
+            let journal = simulate(&plan, find("static-c").unwrap(), 9);
+            let found = ceiling(&plan, &journal) / (4.0 * 100.0);
+            let formula = f64::min(load, (1.0 - load * r) / (1.0 - r));
+            assert!((found / formula - 1.0).abs() < 0.02, "{load}×, r {r}: {found}, {formula}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_to_all_serves_all_at_half_load() {
+        let plan = plan("", "[[stream]]\nload = 0.5\npatience = 1", 105);
+        let score = score(&plan, "none");
+        assert!((score.goodput_over_ceiling - 1.0).abs() < 0.005, "{score:?}");
+        assert!(score.p99_over_uncontended < 1.1, "{score:?}");
+        assert_eq!((score.false_reject, score.attempts > 0.99), (0.0, true));
+    }
+
+    #[test]
+    fn everybody_is_late_where_nobody_is_refused() {
+        let plan = plan("", "[[stream]]\nload = 2\npatience = 0.5", 65);
+        let score = score(&plan, "none");
+        assert!(score.goodput_over_ceiling < 0.05, "{score:?}");
+        assert!(score.wasted > 0.95, "{score:?}");
+    }
+
+    #[test]
+    fn a_refusal_is_false_when_the_clairvoyant_is_idle() {
+        let plan = plan("", "[[stream]]\nload = 0.01\npatience = 1", 20);
+        let asked = |second: u64| Asked {
+            at: second * 1_000_000_000,
+            alone: 10_000_000,
+            work: 0.01,
+            stream: 0,
+            tenant: 0,
+        };
+        let refused = |second: u64, request| Ended {
+            at: second * 1_000_000_000,
+            latency: 0,
+            request,
+            how: How::Refused,
+        };
+        let journal = Journal {
+            asked: vec![asked(1), asked(7), asked(8)],
+            ended: vec![refused(1, 0), refused(7, 1), refused(8, 2)],
+            end: 20_000_000_000,
+            ..Journal::default()
+        };
+        assert_eq!(false_rejects(&plan, &journal), 2, "the first one is not judged");
+    }
+
+    #[test]
+    fn the_critical_are_due_all_they_ask_for_when_the_rest_may_be_shed() {
+        let streams = "[[stream]]\nclass = 'vital'\nload = 0.3\npriority = 'critical'\npatience = 1
+[[stream]]\nclass = 'rest'\nload = 5\npriority = 'sheddable'\npatience = 1";
+        let plan = plan("", streams, 65);
+        // Blind to priority, everybody is let in to one part in five.
+        let score = score(&plan, "static-2c");
+        assert!((0.14..0.24).contains(&score.worst_class), "{score:?}");
+        assert!(score.goodput_over_ceiling > 0.95, "{score:?}");
+    }
+
+    #[test]
+    fn one_tenant_in_ten_who_takes_ten_times_its_share_is_unfair() {
+        let streams = "[[stream]]\nload = 0.9\ntenants = { count = 9 }\npatience = 1
+[[stream]]\nclass = 'noisy'\nload = 1\ntenants = { first = 9 }\npatience = 1";
+        let plan = plan("", streams, 65);
+        let score = score(&plan, "static-2c");
+        // Shares of 1/1.9 and 10/1.9 of what is due: Jain's index is (9 + 10)²/(10 · (9 + 100)).
+        assert!((score.fairness - 361.0 / 1_090.0).abs() < 0.03, "{score:?}");
+    }
+
+    #[test]
+    fn a_percentile_is_the_smallest_value_that_so_many_do_not_exceed() {
+        let values: Vec<u64> = (1..=200).rev().collect();
+        assert_eq!(percentile(values.clone(), 0.99), 198);
+        assert_eq!(percentile(values, 0.5), 100);
+        assert_eq!((percentile(vec![7], 0.99), percentile(Vec::new(), 0.99)), (7, 0));
+    }
+}

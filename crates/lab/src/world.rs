@@ -4,6 +4,7 @@
 //! to a request is drawn from the request's own name.
 
 mod agenda;
+mod alarm;
 mod arrivals;
 mod callers;
 mod clock;

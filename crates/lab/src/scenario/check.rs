@@ -18,6 +18,8 @@ pub(super) fn check(scenario: &Scenario) -> Verdict {
     }
     demand(!scenario.services.is_empty(), "there is no service")?;
     demand(!scenario.streams.is_empty(), "there is no stream")?;
+    let mut stages = scenario.services.iter().flat_map(|service| &service.stages);
+    demand(stages.any(Stage::is_station), "there is no station: nothing bounds what can be done")?;
     for (n, service) in scenario.services.iter().enumerate() {
         let below = &scenario.services[n + 1..];
         check_service(service, below)
@@ -259,6 +261,12 @@ load = 2
         assert!(fault("cores = 4", "cores = 4\nspeed = 2").contains("speed"));
         assert!(fault("load = 2", "load = 2\npatients = 1").contains("patients"));
         assert!(fault("kind = 'fifo'", "kind = 'lifo'").contains("lifo"));
+    }
+
+    #[test]
+    fn something_must_bound_what_can_be_done() {
+        let fault = fault("kind = 'fifo'\ncores = 4", "kind = 'delay'");
+        assert!(fault.contains("there is no station"), "{fault}");
     }
 
     #[test]

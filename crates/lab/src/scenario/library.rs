@@ -143,8 +143,17 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_readme_is_sound() {
+        let readme = include_str!("../../scenarios/README.md");
+        let example = readme.split("```").find_map(|part| part.strip_prefix("toml\n"));
+        Scenario::parse(example.unwrap()).unwrap();
+    }
+
+    #[test]
     fn no_file_is_left_out() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
-        assert_eq!(std::fs::read_dir(folder).unwrap().count(), FILES.len());
+        let names = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        let scenarios = names.filter(|name| name.extension().is_some_and(|kind| kind == "toml"));
+        assert_eq!(scenarios.count(), FILES.len());
     }
 }

@@ -152,6 +152,11 @@ pub(crate) struct Varying<'a> {
 const WAVE_STEPS: u32 = 32;
 
 impl Stage {
+    /// Whether requests can be in each other's way here.
+    pub(crate) const fn is_station(&self) -> bool {
+        matches!(self, Self::Fifo { .. } | Self::Slots { .. } | Self::Ps { .. } | Self::Usl { .. })
+    }
+
     pub(crate) fn time(&self) -> Option<Law> {
         match *self {
             Self::Fifo { time, .. }

@@ -56,7 +56,7 @@ pub(super) fn worst_class(plan: &Plan, journal: &Journal, ceiling: f64) -> f64 {
         // A class that should get next to nothing has no share to speak of.
         (due > 0.01 * ceiling).then(|| tally.good / due)
     });
-    shares.fold(f64::INFINITY, f64::min).min(1e9)
+    shares.min_by(f64::total_cmp).unwrap_or(1.0)
 }
 
 #[derive(Clone, Copy, Debug, Default)]

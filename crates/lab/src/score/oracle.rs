@@ -21,6 +21,8 @@ pub(super) struct Oracle<'p> {
     plan: &'p Plan,
     capacity: &'p Course,
     at: f64,
+    /// Mean latency of a request that meets nobody.
+    residence: f64,
     /// The line of each stream, the least patient first, by its place among them.
     ranks: Vec<usize>,
     /// Work not done yet, in seconds of the bottleneck's time: refusals, and then each line.
@@ -37,6 +39,7 @@ impl<'p> Oracle<'p> {
             plan,
             capacity: &plan.capacity,
             at: 0.0,
+            residence: plan.knee.at(0.0) / plan.requests.at(0.0),
             ranks: spans.iter().map(shorter).collect(),
             debt: 0.0,
             lines: vec![0.0; spans.len()],
@@ -56,9 +59,12 @@ impl<'p> Oracle<'p> {
         self.pass(at);
         let rank = self.ranks[asked.stream as usize];
         let wait = worth(&self.plan.streams[asked.stream as usize].stream);
-        let latest = at + (wait - asked.alone as f64 * NANO).max(0.0);
+        // Blind to the size of what can be done at all: refusing the long ones first would be
+        // cheaper, and nobody at a door can.
+        let possible = asked.alone as f64 * NANO <= wait;
+        let latest = at + (wait - self.residence).max(0.5 * wait);
         let ahead: f64 = self.lines[..=rank].iter().sum();
-        if self.debt + ahead <= self.can_do(at, latest) {
+        if possible && self.debt + ahead <= self.can_do(at, latest) {
             self.lines[rank] += asked.work;
         } else {
             self.debt += self.plan.refusal;

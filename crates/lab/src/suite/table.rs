@@ -6,8 +6,8 @@ use crate::run::{Run, Score};
 use crate::scenario::Scenario;
 use crate::world::plan::Plan;
 
-const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit";
-const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error";
+const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit   kept";
+const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error  word";
 
 /// The share of seeds that may be worse than what is shown.
 const UNLUCKY: f64 = 0.05;
@@ -56,7 +56,7 @@ fn row(scenario: &str, controller: &str, scores: &[&Score], changes: bool) -> St
     let least = |of: fn(&Score) -> f64| unlucky(scores, of, true);
     let most = |of: fn(&Score) -> f64| unlucky(scores, of, false);
     format!(
-        "{scenario:<28} {controller:<19} {:>9.3} {:>7.3} {:>9.2} {:>10.3} {:>10} {:>8.1} {:>10.2} {:>7.3} {:>6.2}\n",
+        "{scenario:<28} {controller:<19} {:>9.3} {:>7.3} {:>9.2} {:>10.3} {:>10} {:>8.1} {:>10.2} {:>7.3} {:>6.2} {:>6}\n",
         least(|score| score.goodput_over_ceiling),
         least(|score| score.worst_class),
         most(|score| score.p99_over_uncontended),
@@ -66,7 +66,18 @@ fn row(scenario: &str, controller: &str, scores: &[&Score], changes: bool) -> St
         most(|score| score.attempts),
         least(|score| score.fairness),
         most(|score| score.limit_error),
+        kept(scores),
     )
+}
+
+/// Share of promised returns that were let in.
+fn kept(scores: &[&Score]) -> String {
+    let mut shares: Vec<f64> = scores.iter().filter_map(|score| score.kept_promises).collect();
+    if shares.is_empty() {
+        "–".to_owned()
+    } else {
+        format!("{:.3}", at_share(&mut shares, UNLUCKY))
+    }
 }
 
 fn converges(scores: &[&Score]) -> String {

@@ -6,7 +6,7 @@ pub(super) fn seconds(nanos: u64) -> f64 {
 
 /// To the nearest nanosecond; what is too long is never.
 pub(crate) fn nanos(seconds: f64) -> u64 {
-    (seconds * 1e9).round() as u64
+    (seconds * 1e9 + 0.5) as u64
 }
 
 /// A number made of two: the same two, the same number, and no pattern.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use backpressure_core::{Arrival, Outcome, Priority, Sample, Timestamp};
 
 use crate::controller::catalogue::Entry;
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, Controller, Next, Refusal, Site, Visitor};
 use crate::scenario::service::Balance;
 use crate::scenario::stream::Criticality;
 
@@ -21,13 +21,14 @@ use super::walk::{Attempt, State};
 /// A replica, seen from the door.
 #[derive(Debug)]
 pub(super) struct Post {
-    controller: Box<dyn Controller>,
+    pub(super) controller: Box<dyn Controller>,
     /// Admitted and not yet gone.
     pub(super) in_flight: u32,
     /// The same and those who wait: what a balancer counts.
     outstanding: u32,
     unsettled: bool,
-    alarm: Option<u64>,
+    /// When the alarm is set for.
+    pub(super) alarm: Option<u64>,
 }
 
 impl Post {
@@ -49,9 +50,7 @@ impl Post {
 
 // What controllers and balancers draw with.
 const CONTROLLER: u64 = 21;
-const REPLICA: u64 = 22;
-/// An alarm rings again no sooner than this.
-const SHORTEST_ALARM: u64 = 1_000;
+const REPLICA: u64 = 1 << 30;
 
 impl World<'_> {
     /// A caller's attempt comes to the entry service; the caller waits until then.
@@ -218,7 +217,7 @@ impl World<'_> {
         self.gives_back(&attempt, Outcome::Ignore, 0);
     }
 
-    fn unsettle(&mut self, index: u32) {
+    pub(super) fn unsettle(&mut self, index: u32) {
         let post = &mut self.posts[index as usize];
         if !post.unsettled {
             post.unsettled = true;
@@ -238,49 +237,6 @@ impl World<'_> {
                 }
             }
             self.set_alarm(index);
-        }
-    }
-
-    pub(super) fn set_alarm(&mut self, index: u32) {
-        let post = &mut self.posts[index as usize];
-        let Some(wanted) = post.controller.alarm() else { return };
-        let wanted = wanted.as_nanos().max(self.now + SHORTEST_ALARM);
-        if post.alarm.is_none_or(|set| wanted < set) {
-            post.alarm = Some(wanted);
-            self.agenda.push(wanted, Event::Alarm(index));
-        }
-    }
-
-    pub(super) fn alarm(&mut self, index: u32) {
-        let now = self.time();
-        let post = &mut self.posts[index as usize];
-        if post.alarm != Some(self.now) {
-            return;
-        }
-        post.alarm = None;
-        if post.controller.alarm().is_some_and(|wanted| wanted <= now) {
-            let instruments = self.instruments(index);
-            self.posts[index as usize].controller.tick(&instruments, now);
-        }
-        self.unsettle(index);
-    }
-
-    fn instruments(&mut self, index: u32) -> Instruments {
-        let post = self.plan.posts[index as usize];
-        let service = &self.plan.services[post.service as usize];
-        let Some(local) = service.shows else { return Instruments::default() };
-        let station = service.station(post.replica, local);
-        let cores = f64::from(self.cores(station));
-        let now = self.now;
-        let attempts = &self.attempts;
-        match &mut self.stations[station] {
-            Station::Fifo(fifo) => {
-                let oldest = fifo.queue.iter().find(|(id, _)| attempts.get(*id).is_some());
-                let run_queue = oldest.map_or(0, |(_, since)| now - since);
-                let run_queue = Duration::from_nanos(run_queue);
-                Instruments { busy: fifo.busy(now), cores, run_queue }
-            }
-            Station::Shared(_) => Instruments { cores, ..Instruments::default() },
         }
     }
 }

@@ -197,3 +197,69 @@ fn last_step(
     let steps = courses.chain(delays).flat_map(Course::moments);
     loads.chain(steps).filter(|at| *at < scenario.seconds).max_by(f64::total_cmp)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(services: &str) -> Plan {
+        let head = "name = 'test'\nsays = 'a test'\nkind = 'test'\nseconds = 60\n";
+        let stream = "[[stream]]\nload = [[0, 1], [40, 2]]\n";
+        Plan::of(&Scenario::parse(&format!("{head}{services}{stream}")).unwrap())
+    }
+
+    fn assert_close(found: f64, expected: f64) {
+        assert!((found / expected - 1.0).abs() < 1e-9, "{found}, expected {expected}");
+    }
+
+    #[test]
+    fn the_knee_of_cores_and_waits_is_what_keeps_the_cores_busy() {
+        let cpu = "[[service.stage]]\nkind = 'fifo'\ncores = 4\nvisible = true\ntime = { exp = 0.0025 }\n";
+        let wait = "[[service.stage]]\nkind = 'delay'\ntime = { fixed = 0.0225 }\nchanges = [{ at = 30, time = 10 }]\n";
+        let plan = plan(&format!("[[service]]\nname = 'api'\nrounds = 4\n{cpu}{wait}"));
+        assert_close(plan.requests.at(0.0), 400.0);
+        assert_close(plan.knee.at(0.0), 40.0);
+        assert_close(plan.knee.at(30.0), 4.0 + 360.0);
+        assert_close(plan.capacity.at(50.0), 4.0);
+        let Site { knee, cores, mean, .. } = plan.posts[0].site;
+        assert_close(knee, 40.0);
+        assert_close(cores, 4.0);
+        assert_close(mean, 0.1);
+        assert_eq!(plan.change, Some(40.0));
+    }
+
+    #[test]
+    fn the_narrowest_service_of_a_chain_is_its_capacity() {
+        let front = "[[service]]\nname = 'front'\n[[service.stage]]\nkind = 'fail'\nshare = 0.5\n
+[[service.stage]]\nkind = 'call'\nservice = 'store'\n[[service.stage]]\nkind = 'call'\nservice = 'store'\n
+[[service.stage]]\nkind = 'ps'\ncores = 8\ntime = { exp = 0.01 }\n";
+        let store = "[[service]]\nname = 'store'\n[[service.stage]]\nkind = 'slots'\nslots = 2\ntime = { exp = 0.01 }\n";
+        let plan = plan(&format!("{front}{store}"));
+        // Half of the requests call twice: one call a request, 200 calls a second.
+        assert_close(plan.requests.at(0.0), 200.0);
+        assert_close(plan.capacity.at(0.0), 2.0);
+        assert!(plan.stations[1].counts && !plan.stations[0].counts);
+        assert_close(plan.posts[1].site.knee, 2.0);
+    }
+
+    #[test]
+    fn a_slow_replica_takes_its_share_from_the_whole() {
+        let stage = "kind = 'fifo'\ncores = 4\ntime = { exp = 0.04 }\nchanges = [{ at = 0, speed = 0.5, replica = 1 }]\n";
+        let plan =
+            plan(&format!("[[service]]\nname = 'api'\nreplicas = 4\n[[service.stage]]\n{stage}"));
+        assert_close(plan.requests.at(0.0), 350.0);
+        let knee = |replica: usize| plan.posts[replica].site.knee;
+        assert_close(knee(0), 2.0 * knee(1));
+    }
+
+    #[test]
+    fn what_refusals_cost_counts_only_where_the_cores_are_the_bottleneck() {
+        let of = |cores: u32| {
+            let service =
+                "[[service]]\nname = 'api'\nrefusal = 0.001\n[[service.stage]]\nkind = 'fifo'\n";
+            let slots = "[[service.stage]]\nkind = 'slots'\nslots = 8\ntime = { exp = 0.01 }\n";
+            plan(&format!("{service}cores = {cores}\ntime = {{ exp = 0.01 }}\n{slots}")).refusal
+        };
+        assert_eq!((of(4), of(16)), (0.001, 0.0));
+    }
+}

@@ -298,3 +298,31 @@ fn a_thrashing_server_peaks_where_its_formula_does() {
     let answered = journal.ended.iter().filter(|ended| ended.how == How::Answered).count() as f64;
     assert_close(answered / 200.0, best, 0.03);
 }
+
+#[test]
+fn callers_with_a_budget_send_no_more_than_it_allows() {
+    let retry = "retry = { budget = { attempts = 5, ratio = 0.1, base = 0.01, cap = 0.1 } }";
+    let service = "[[service]]\nname = 'api'\n[[service.stage]]\nkind = 'slots'\nslots = 4\n";
+    let stream = format!("time = {{ exp = 0.01 }}\n[[stream]]\nload = 10\npatience = 0.1\n{retry}");
+    let journal = run(&plan_of(&format!("{service}{stream}"), 20), "static-c");
+    let retries = journal.ended.len() - journal.asked.len();
+    let allowed = 10.0 + 0.1 * journal.asked.len() as f64;
+    assert!((0.9 * allowed..=allowed).contains(&(retries as f64)), "{retries} of {allowed}");
+}
+
+#[test]
+fn zombies_take_capacity_that_cancelled_work_gives_back() {
+    let work = |cancels: bool| {
+        let plan = plan_of(
+            &format!(
+                "[[service]]\nname = 'api'\n[[service.stage]]\nkind = 'ps'\ncores = 4\ntime = {{ fixed = 0.1 }}\n[[stream]]\nload = 3\npatience = 0.15\ncancels = {cancels}"
+            ),
+            30,
+        );
+        run(&plan, "none")
+    };
+    let answered =
+        |journal: &Journal| journal.ended.iter().filter(|ended| ended.how == How::Answered).count();
+    assert!(answered(&work(false)) < answered(&work(true)) / 4 + 20);
+    assert!(work(true).work_done <= 4.0 * 30.0 + 1e-6);
+}

@@ -35,12 +35,8 @@ pub(super) fn compile(scenario: &Scenario) -> (Vec<ServicePlan>, Vec<StationPlan
 
 /// Which of the service's stations is the first that `fits`.
 fn position(service: &Service, fits: impl Fn(&Stage) -> bool) -> Option<u32> {
-    let stations = service.stages.iter().filter(|stage| is_station(stage));
+    let stations = service.stages.iter().filter(|stage| stage.is_station());
     stations.enumerate().find(|(_, stage)| fits(stage)).map(|(n, _)| n as u32)
-}
-
-const fn is_station(stage: &Stage) -> bool {
-    matches!(stage, Stage::Fifo { .. } | Stage::Slots { .. } | Stage::Ps { .. } | Stage::Usl { .. })
 }
 
 fn steps(service: &Service, scenario: &Scenario) -> Vec<Step> {
