@@ -45,7 +45,7 @@ pub(crate) struct ServicePlan {
     pub(crate) steps: Vec<Step>,
     /// The station that works off refusals, counted within the replica.
     pub(crate) refuses: Option<u32>,
-    /// The station whose instruments are read.
+    /// The station whose instruments are read: cores of its own, never a dependency's slots.
     pub(crate) shows: Option<u32>,
 }
 

@@ -26,7 +26,7 @@ pub(super) fn compile(scenario: &Scenario) -> (Vec<ServicePlan>, Vec<StationPlan
             steps: steps(service, scenario),
             refuses: position(service, |stage| matches!(stage, Stage::Fifo { .. })),
             shows: position(service, |stage| matches!(stage, Stage::Fifo { visible: true, .. }))
-                .or_else(|| (count > 0).then_some(0)),
+                .or_else(|| position(service, |stage| matches!(stage, Stage::Fifo { .. }))),
         });
         posts += service.replicas;
     }
