@@ -16,6 +16,8 @@ struct Ours {
     waiting: BTreeMap<Ticket, Place>,
     tickets: BTreeMap<u64, Ticket>,
     ends: BTreeSet<(Timestamp, Ticket)>,
+    /// Whose answer's head is out and has been learnt from.
+    answered: BTreeSet<u64>,
     /// Whose time was up at the last tick.
     expired: Vec<Next>,
 }
@@ -34,6 +36,7 @@ pub(super) fn make(site: &Site) -> Box<dyn Controller> {
         waiting: BTreeMap::new(),
         tickets: BTreeMap::new(),
         ends: BTreeSet::new(),
+        answered: BTreeSet::new(),
         expired: Vec::new(),
     })
 }
@@ -76,9 +79,14 @@ impl Controller for Ours {
         }
     }
 
-    fn depart(&mut self, _visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+        self.answered.insert(visitor.id);
+        self.machine.depart(sample, now);
+    }
+
+    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
         self.in_flight -= 1;
-        if sample.weight > 0 {
+        if sample.weight > 0 && !self.answered.remove(&visitor.id) {
             self.machine.depart(sample, now);
         }
     }

@@ -172,17 +172,17 @@ impl World<'_> {
         let post = &mut self.posts[attempt.post as usize];
         post.in_flight -= 1;
         post.outstanding -= 1;
-        let latency = attempt.head.unwrap_or(self.now - attempt.admitted);
-        let span = Duration::from_nanos;
-        let sample = Sample {
-            latency: span(latency),
-            run_queue: span(attempt.run_queue.min(latency)),
-            busy: span(attempt.busy.min(latency)),
-            in_flight: attempt.in_flight as usize,
-            weight,
-            outcome,
-        };
+        let sample = sample(attempt, self.now, outcome, weight);
         post.controller.depart(attempt.visitor, &sample, now);
+        self.unsettle(attempt.post);
+    }
+
+    /// The head of an answer is out, its place is not free yet.
+    pub(super) fn shows_head(&mut self, attempt: &Attempt) {
+        let sample = sample(attempt, self.now, Outcome::Success, 1);
+        let now = self.time();
+        let post = &mut self.posts[attempt.post as usize];
+        post.controller.answered(attempt.visitor, &sample, now);
         self.unsettle(attempt.post);
     }
 
@@ -238,6 +238,19 @@ impl World<'_> {
             }
             self.set_alarm(index);
         }
+    }
+}
+
+fn sample(attempt: &Attempt, now: u64, outcome: Outcome, weight: u32) -> Sample {
+    let latency = attempt.head.unwrap_or(now - attempt.admitted);
+    let span = Duration::from_nanos;
+    Sample {
+        latency: span(latency),
+        run_queue: span(attempt.run_queue.min(latency)),
+        busy: span(attempt.busy.min(latency)),
+        in_flight: attempt.in_flight as usize,
+        weight,
+        outcome,
     }
 }
 

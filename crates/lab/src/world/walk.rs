@@ -142,6 +142,7 @@ impl World<'_> {
         let told =
             std::mem::replace(attempt, Attempt { request: Id::NONE, parent: Id::NONE, ..*attempt });
         self.agenda.push(self.now + span, Event::Read(id));
+        self.shows_head(&told);
         self.tells(&told, Outcome::Success);
     }
 
