@@ -79,7 +79,7 @@ impl Pressure {
     pub(crate) fn room(&self, limit: usize) -> usize {
         let load = self.load();
         let places = ((load - 1.0) / IDLE).ln_1p() / load.ln();
-        let inside = if limit < MANY { 2 } else { 4 };
+        let inside = if limit < MANY { 3 } else { 4 };
         (places.ceil() as usize).saturating_sub(inside)
     }
 

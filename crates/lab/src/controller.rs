@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use backpressure_core::{Arrival, Sample, Timestamp};
+use backpressure_core::{Arrival, Decision, Sample, Timestamp};
 
 mod aimd;
 mod arc;
@@ -83,6 +83,11 @@ pub(crate) trait Controller: fmt::Debug {
 
     /// How many wait.
     fn queued(&self) -> usize;
+
+    /// The last move of the limit, and why it was made, where that is said.
+    fn decision(&self) -> Option<Decision> {
+        None
+    }
 }
 
 /// An attempt, as a server sees it.

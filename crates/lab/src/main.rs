@@ -3,6 +3,7 @@
 mod chart;
 mod controller;
 mod course;
+mod explain;
 mod herd;
 mod law;
 mod map;
@@ -34,6 +35,7 @@ enum Command {
     Suite(suite::Options),
     Map(map::Options),
     Herd(herd::Options),
+    Explain(explain::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Some(Command::Suite(options)) => suite::run(&options),
         Some(Command::Map(options)) => map::run(&options),
         Some(Command::Herd(options)) => herd::run(&options),
+        Some(Command::Explain(options)) => explain::run(&options),
         None => storm::run(&lab.storm),
     };
     outcome.unwrap_or_else(|error| {

@@ -84,7 +84,7 @@ struct Step {
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
 const INITIAL_PER_WORKER: usize = 12;
 /// Standard deviations of the number that are away from the worker.
-const ROOM: f64 = 1.5;
+const ROOM: f64 = 2.2;
 /// Part of the way to the target that one decision goes.
 const GAIN: f64 = 0.8;
 /// No decision divides the limit by more.
@@ -193,10 +193,14 @@ impl Adaptive {
             Bottleneck::Here(Some(step)) if full.elasticity(step.from, step.useful) > 0.5 => {
                 self.suspect_elsewhere(step.from, full, now);
             }
-            Bottleneck::Here(_) if seen => self.step_up(full, now),
+            Bottleneck::Here(_) if seen || self.is_below_knee(full) => self.step_up(full, now),
             Bottleneck::Here(_) => self.suspect_elsewhere(self.limit, full, now),
             Bottleneck::Elsewhere(_) => {}
         }
+    }
+
+    fn is_below_knee(&self, full: &Window) -> bool {
+        self.yields && self.limit < self.knee(full)
     }
 
     /// The workers have room: goes where the run queue says, and remembers where from.
@@ -241,11 +245,14 @@ impl Adaptive {
 
     /// How many requests the workers could overlap if they had nothing else to do.
     fn knee(&self, seen: &Window) -> f64 {
-        self.workers / (1.0 - seen.away_share()).max(1e-6)
+        self.workers / (1.0 - seen.away_share()).max(1e-6) * seen.holding()
     }
 
     /// Goes where the run queue says.
+    ///
+    /// Never below the number of workers: each can run one.
     fn follow(&mut self, limit: f64, seen: &Window, now: Timestamp) {
+        let limit = limit.max(self.workers);
         let because = Cause::RunQueue { waited: seen.queue_share(), useful: useful(seen) };
         self.go_to(limit, because, seen, now);
     }

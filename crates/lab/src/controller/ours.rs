@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backpressure_core::{
-    Adaptive, Machine, Next as Decision, QueueBounds, Sample, Shed, Ticket, Timestamp, Verdict,
+    Adaptive, Decision, Machine, Next as Turn, QueueBounds, Sample, Shed, Ticket, Timestamp, Verdict,
 };
 
 use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
@@ -96,11 +96,11 @@ impl Controller for Ours {
             return Some(expired);
         }
         match self.machine.next(self.in_flight, now)? {
-            Decision::Run(ticket) => {
+            Turn::Run(ticket) => {
                 self.in_flight += 1;
                 self.forget(ticket).map(Next::Run)
             }
-            Decision::Shed(ticket, shed) => {
+            Turn::Shed(ticket, shed) => {
                 self.forget(ticket).map(|id| Next::Shed(id, refusal(shed)))
             }
         }
@@ -132,6 +132,10 @@ impl Controller for Ours {
 
     fn queued(&self) -> usize {
         self.machine.queued()
+    }
+
+    fn decision(&self) -> Option<Decision> {
+        self.machine.decision()
     }
 }
 

@@ -34,7 +34,7 @@ struct Turn {
 /// High over low, in logarithm.
 const WIDTH: f64 = 0.18;
 /// The elasticity that is looked for.
-const AIM: f64 = 0.7;
+const AIM: f64 = 0.8;
 /// Error of an elasticity that a move asks for.
 const CERTAIN: f64 = 0.3;
 /// Attempts that a move waits for at most; it is smaller then.
@@ -52,6 +52,8 @@ const TURNOVERS: f64 = 2.0;
 const LEAST: f64 = 24.0;
 /// And for so many times what an attempt in flight still takes.
 const RESIDUALS: f64 = 3.0;
+/// Turns from one decision to the next.
+const ROUND: u32 = 5;
 /// After so many moves upwards in a row the knee is somewhere else.
 const CLIMBING: u32 = 2;
 
@@ -119,7 +121,7 @@ impl Cruise {
             *side = side.and(&self.before.cell);
         }
         self.turns += 1;
-        let found = if self.turns % 4 == 1 && self.turns > 1 { self.decide() } else { None };
+        let found = if self.turns % ROUND == 1 && self.turns > 1 { self.decide() } else { None };
         self.before = self.now;
         self.now = Turn { limit: self.side(), begun: now, cell: Cell::default() };
         found
@@ -147,9 +149,10 @@ impl Cruise {
     }
 }
 
-/// High, low, low, high: a drift does not look like a difference.
+/// Mostly high, where nobody pays for the comparison; low in the middle, so that a drift does not
+/// look like a difference.
 const fn is_high(turn: u32) -> bool {
-    matches!(turn % 4, 0 | 3)
+    turn % ROUND != ROUND / 2
 }
 
 /// The factor to move by: as far as the comparison says, and as far as it can be trusted.

@@ -74,6 +74,13 @@ impl Window {
         if wider > 0.03 && slower.is_finite() { slower / wider } else { 0.0 }
     }
 
+    /// How much longer a place is held than an answer takes, by Little's law: bodies take places
+    /// too. At least 1.
+    pub(super) fn holding(&self) -> f64 {
+        let answering = self.throughput() * self.latency / self.count.max(1.0);
+        if answering > 0.0 { (self.mean_in_flight() / answering).max(1.0) } else { 1.0 }
+    }
+
     pub(super) fn mean_in_flight(&self) -> f64 {
         self.in_flight / self.count.max(1.0)
     }

@@ -1,0 +1,109 @@
+//! One run of ours, told move by move: what the limit became, and the numbers that it rests on.
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use backpressure_core::{Decision, Sample, Timestamp};
+use clap::Args;
+
+use crate::controller::catalogue::{self, Entry};
+use crate::controller::{Answer, Controller, Instruments, Next, Site, Visitor};
+use crate::scenario::{Scenario, library};
+use crate::score::judge;
+use crate::world::plan::Plan;
+use crate::world::simulate;
+
+/// Tell why our limit moves as it does in one scenario
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// A scenario, by name or as a file
+    scenario: String,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
+    let scenario = match options.scenario.strip_suffix(".toml") {
+        Some(_) => Scenario::read(Path::new(&options.scenario))?,
+        None => named(&options.scenario)?,
+    };
+    let plan = Plan::of(&scenario);
+    let entry = Entry { name: "ours", says: "ours, aloud", make: aloud };
+    let journal = simulate(&plan, &entry, options.seed);
+    let (score, _) = judge(&plan, &journal);
+    println!("{}", serde_json::to_string_pretty(&score)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn named(name: &str) -> Result<Scenario, String> {
+    let found = library::all()?.into_iter().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| format!("no scenario {name}; lab suite --list says which there are"))
+}
+
+fn aloud(site: &Site) -> Box<dyn Controller> {
+    let ours = catalogue::find("ours").map(|entry| (entry.make)(site));
+    Box::new(Aloud { inner: ours.expect("it is in the catalogue"), replica: site.replica, told: None })
+}
+
+/// Says every move of its controller as it is made.
+#[derive(Debug)]
+struct Aloud {
+    inner: Box<dyn Controller>,
+    replica: u32,
+    told: Option<Decision>,
+}
+
+impl Aloud {
+    fn tell(&mut self) {
+        let decision = self.inner.decision();
+        if let Some(moved) = decision.filter(|moved| Some(*moved) != self.told) {
+            let seconds = moved.at.as_nanos() as f64 / 1e9;
+            println!("{seconds:9.3} s  replica {}  {moved}", self.replica);
+        }
+        self.told = decision;
+    }
+}
+
+impl Controller for Aloud {
+    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+        let answer = self.inner.arrive(visitor, now);
+        self.tell();
+        answer
+    }
+
+    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+        self.inner.depart(visitor, sample, now);
+        self.tell();
+    }
+
+    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+        self.inner.answered(visitor, sample, now);
+        self.tell();
+    }
+
+    fn next(&mut self, now: Timestamp) -> Option<Next> {
+        self.inner.next(now)
+    }
+
+    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+        self.inner.abandon(visitor, now);
+    }
+
+    fn alarm(&self) -> Option<Timestamp> {
+        self.inner.alarm()
+    }
+
+    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
+        self.inner.tick(instruments, now);
+        self.tell();
+    }
+
+    fn limit(&self) -> f64 {
+        self.inner.limit()
+    }
+
+    fn queued(&self) -> usize {
+        self.inner.queued()
+    }
+}
