@@ -48,7 +48,7 @@ const MOST_SPREAD: f64 = 9.0;
 /// `usual` stands for so many attempts at most.
 const MEMORY: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
-const BASE_ERROR: f64 = 0.004;
+const BASE_ERROR: f64 = 0.012;
 /// Attempts that a search begins with.
 const BASE: (f64, f64) = (16.0, 300.0);
 
@@ -121,11 +121,13 @@ impl Experiment {
         if let Some(before) = before.filter(|before| !before.differs_from(&self.cell)) {
             return self.stay(before);
         }
-        let grown = before.map_or(1.0, |before| self.cell.mean() / before.usual().mean());
         self.usual = self.cell;
-        self.step(match self.overloaded {
-            true => Search::down(self.limit, self.cell, grown),
-            false => Search::up(self.limit, self.cell),
+        self.step(match before {
+            Some(before) if self.overloaded => {
+                let grown = self.cell.mean() / before.usual().mean();
+                Search::down(self.limit, self.cell, grown)
+            }
+            _ => Search::start(self.limit, self.cell),
         });
     }
 

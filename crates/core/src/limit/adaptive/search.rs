@@ -53,6 +53,11 @@ impl Search {
         Self { from, base, above: None, down: true, steps: 0, reach, known: None }
     }
 
+    /// Upwards first, where nothing is known: who starts should start fast.
+    pub(super) fn start(from: f64, base: Cell) -> Self {
+        Self { known: None, ..Self::up(from, base) }
+    }
+
     /// Upwards, where all that is known asks for more.
     pub(super) fn up(from: f64, base: Cell) -> Self {
         Self { from, base, above: None, down: false, steps: 0, reach: 2.0, known: Some(base) }
@@ -94,12 +99,17 @@ impl Search {
         let used = seen.elasticity < USED;
         let pays = if self.down { seen.elasticity > WAITED } else { used };
         if pays {
-            let above = if self.down { Some((self.from, self.base)) } else { None };
+            let above = if self.down { Some((self.from, self.base)) } else { self.above };
             let steps = self.steps + 1;
             return Step::On(Self { from: limit, base: *cell, above, steps, ..*self });
         }
-        if self.down && self.steps == 0 && used {
-            return Step::On(Self { down: false, ..*self });
+        if self.steps == 0 && self.above.is_none() {
+            if self.down && used {
+                return Step::On(Self { down: false, ..*self });
+            }
+            if !self.down && self.known.is_none() && seen.elasticity > WAITED {
+                return Step::On(Self { down: true, above: Some((limit, *cell)), ..*self });
+            }
         }
         let doubt = (DOUBT * seen.error * width).clamp(0.0, 0.5).exp();
         Step::Knee(BEYOND * doubt * self.knee(limit, cell, used), self.known)
