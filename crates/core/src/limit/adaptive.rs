@@ -1,5 +1,6 @@
 //! The limit that measures itself.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::decision::{Cause, Decision};
@@ -60,6 +61,8 @@ pub struct Adaptive {
     /// Samples before this were made under an older limit.
     settled: Timestamp,
     bottleneck: Bottleneck,
+    /// How much longer a place is held than an answer takes: bodies take places too.
+    holding: f64,
     overloaded: bool,
     yields: bool,
     decision: Option<Decision>,
@@ -84,11 +87,19 @@ struct Step {
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
 const INITIAL_PER_WORKER: usize = 12;
 /// Standard deviations of the number that are away from the worker.
-const ROOM: f64 = 2.2;
+const ROOM: f64 = 3.0;
 /// Part of the way to the target that one decision goes.
 const GAIN: f64 = 0.8;
 /// No decision divides the limit by more.
 const STEEPEST: f64 = 0.2;
+/// Nor multiplies it by more.
+const STEEPEST_UP: f64 = 3.0;
+/// A step that multiplies what is in flight by less shows nothing.
+const LEAST_STEP: f64 = 1.3;
+/// Elasticity of a step that ended in a queue.
+const WAITED: Range<f64> = 0.5..1.5;
+/// Weight of a window in what is known of bodies.
+const HOLDING_GAIN: f64 = 0.5;
 /// A target this many times the limit is far above it.
 const FAR_BELOW: f64 = 1.1;
 /// Attempts that show a limit to be twice too high.
@@ -124,6 +135,7 @@ impl Adaptive {
             full: Window::default(),
             settled: Timestamp::ZERO,
             bottleneck: Bottleneck::Here(None),
+            holding: 1.0,
             overloaded: false,
             yields: true,
             decision: None,
@@ -145,7 +157,8 @@ impl Adaptive {
     /// A window's worth of attempts ran while the limit was reached.
     fn decide_full(&mut self, now: Timestamp) {
         let full = std::mem::take(&mut self.full);
-        self.all = Window::default();
+        let all = std::mem::take(&mut self.all);
+        self.holding += HOLDING_GAIN * (all.holding() - self.holding);
         self.yields = is_worth_refusing(&full);
         if full.overload_share() > PUSHBACK {
             self.give_way(&full, now);
@@ -183,14 +196,14 @@ impl Adaptive {
     }
 
     fn is_busy(&self, full: &Window) -> bool {
-        self.yields && full.busy_workers() > BUSY * self.workers
+        self.yields && full.busy_workers() / self.holding > BUSY * self.workers
     }
 
     /// Nobody waits too long for a worker.
     fn look_for_more(&mut self, full: &Window, now: Timestamp) {
         let seen = self.queues(full) || self.is_busy(full);
         match self.bottleneck {
-            Bottleneck::Here(Some(step)) if full.elasticity(step.from, step.useful) > 0.5 => {
+            Bottleneck::Here(Some(step)) if waited(step, full) => {
                 self.suspect_elsewhere(step.from, full, now);
             }
             Bottleneck::Here(_) if seen || self.is_below_knee(full) => self.step_up(full, now),
@@ -206,13 +219,13 @@ impl Adaptive {
     /// The workers have room: goes where the run queue says, and remembers where from.
     fn step_up(&mut self, full: &Window, now: Timestamp) {
         let target = self.target(full);
-        if target <= self.limit {
+        if target <= self.limit && !self.is_below_knee(full) {
             return;
         }
         // Well below what the workers could overlap there is no need to feel the way.
-        let far = target > FAR_BELOW * self.limit;
+        let far = target > FAR_BELOW * self.limit || self.is_below_knee(full);
         let reach = if far { target.max(self.knee(full)) } else { target };
-        let higher = (self.limit + GAIN * (reach - self.limit)).min(2.0 * self.limit);
+        let higher = (self.limit + GAIN * (reach - self.limit)).min(STEEPEST_UP * self.limit);
         let step = Step { from: full.mean_in_flight(), useful: full.mean_useful() };
         self.bottleneck = Bottleneck::Here(Some(step));
         self.follow(higher, full, now);
@@ -225,9 +238,14 @@ impl Adaptive {
         self.follow(limit, full, now);
     }
 
+    /// How many did useful work at once, by Little's law.
+    fn useful(&self, full: &Window) -> f64 {
+        full.mean_in_flight() * (1.0 - full.queue_share() / self.holding)
+    }
+
     /// Little's law and room for chance; see the type.
     fn target(&self, full: &Window) -> f64 {
-        let useful = useful(full);
+        let useful = self.useful(full);
         let away = full.away_share();
         useful + ROOM * (useful * away * (1.0 - away)).sqrt() + (0.05 * useful).max(1.0)
     }
@@ -236,6 +254,7 @@ impl Adaptive {
     /// so that a sudden storm finds a door and not a barn.
     fn decide_calm(&mut self, now: Timestamp) {
         let all = std::mem::take(&mut self.all);
+        self.holding += HOLDING_GAIN * (all.holding() - self.holding);
         self.yields = is_worth_refusing(&all);
         let sight = 2.0 * self.knee(&all) + 2.0;
         if self.yields && self.full.is_empty() && sight < self.limit {
@@ -245,7 +264,7 @@ impl Adaptive {
 
     /// How many requests the workers could overlap if they had nothing else to do.
     fn knee(&self, seen: &Window) -> f64 {
-        self.workers / (1.0 - seen.away_share()).max(1e-6) * seen.holding()
+        self.holding * self.workers / (1.0 - seen.away_share()).max(1e-6)
     }
 
     /// Goes where the run queue says.
@@ -253,7 +272,7 @@ impl Adaptive {
     /// Never below the number of workers: each can run one.
     fn follow(&mut self, limit: f64, seen: &Window, now: Timestamp) {
         let limit = limit.max(self.workers);
-        let because = Cause::RunQueue { waited: seen.queue_share(), useful: useful(seen) };
+        let because = Cause::RunQueue { waited: seen.queue_share(), useful: self.useful(seen) };
         self.go_to(limit, because, seen, now);
     }
 
@@ -275,9 +294,11 @@ impl Adaptive {
     }
 }
 
-/// How many did useful work at once, by Little's law.
-fn useful(full: &Window) -> f64 {
-    full.mean_in_flight() * (1.0 - full.queue_share())
+/// Whether a step up went into waiting behind an await. Where it is far more than that, something
+/// else has happened; and where it was small, there is no telling.
+fn waited(step: Step, full: &Window) -> bool {
+    full.mean_in_flight() > LEAST_STEP * step.from
+        && WAITED.contains(&full.elasticity(step.from, step.useful))
 }
 
 fn is_worth_refusing(seen: &Window) -> bool {

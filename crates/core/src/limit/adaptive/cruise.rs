@@ -21,6 +21,8 @@ pub(super) struct Cruise {
     usual: Cell,
     /// Moves upwards in a row.
     climbs: u32,
+    /// Moves downwards in a row.
+    falls: i32,
 }
 
 /// A time at one limit, and those who were admitted in it.
@@ -52,6 +54,9 @@ const TURNOVERS: f64 = 2.0;
 const LEAST: f64 = 24.0;
 /// And for so many times what an attempt in flight still takes.
 const RESIDUALS: f64 = 3.0;
+/// Where so much of the difference waits, the knee is further down: moves get longer.
+const STEEP: f64 = 0.9;
+const FASTEST: i32 = 5;
 /// Turns from one decision to the next.
 const ROUND: u32 = 5;
 /// After so many moves upwards in a row the knee is somewhere else.
@@ -69,6 +74,7 @@ impl Cruise {
             high: none,
             usual: none,
             climbs: 0,
+            falls: 0,
         };
         cruise.now.limit = cruise.side();
         cruise
@@ -142,9 +148,10 @@ impl Cruise {
             return None;
         }
         let climbs = if seen.elasticity < AIM / 2.0 { self.climbs + 1 } else { 0 };
+        let falls = if seen.elasticity > STEEP { self.falls + 1 } else { 0 };
+        let centre = self.centre * step(&seen, self.centre).powi(falls.clamp(1, FASTEST));
         let now = self.now;
-        *self =
-            Self { usual: both, climbs, now, ..Self::at(self.centre * step(&seen, self.centre)) };
+        *self = Self { usual: both, climbs, falls, now, ..Self::at(centre) };
         Some(seen)
     }
 }

@@ -23,6 +23,11 @@ pub(super) struct Window {
     last: Timestamp,
 }
 
+/// Attempts that a throughput rests on.
+const ENOUGH: f64 = 32.0;
+/// Places that are held for longer than answers take by less than this are chance.
+const HELD: f64 = 1.5;
+
 impl Window {
     pub(super) fn add(&mut self, sample: &Sample, now: Timestamp) {
         self.count += 1.0;
@@ -74,11 +79,12 @@ impl Window {
         if wider > 0.03 && slower.is_finite() { slower / wider } else { 0.0 }
     }
 
-    /// How much longer a place is held than an answer takes, by Little's law: bodies take places
-    /// too. At least 1.
+    /// How much longer a place is held than an answer takes, by Little's law. 1 where the
+    /// difference may be chance.
     pub(super) fn holding(&self) -> f64 {
         let answering = self.throughput() * self.latency / self.count.max(1.0);
-        if answering > 0.0 { (self.mean_in_flight() / answering).max(1.0) } else { 1.0 }
+        let holding = self.mean_in_flight() / answering;
+        if self.count >= ENOUGH && holding > HELD { holding } else { 1.0 }
     }
 
     pub(super) fn mean_in_flight(&self) -> f64 {
@@ -91,11 +97,11 @@ impl Window {
 
     /// Workers that were kept busy, on average.
     pub(super) fn busy_workers(&self) -> f64 {
-        self.throughput() * self.mean_busy()
+        self.mean_in_flight() * share(self.busy, self.latency)
     }
 
     /// Attempts a second.
-    pub(super) fn throughput(&self) -> f64 {
+    fn throughput(&self) -> f64 {
         let span = self.last.since(self.first.unwrap_or(self.last)).as_secs_f64();
         self.weight / span.max(1e-9)
     }
