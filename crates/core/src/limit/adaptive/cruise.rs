@@ -1,5 +1,7 @@
 //! Staying at the knee.
 
+use std::time::Duration;
+
 use super::cell::{Cell, Comparison};
 use crate::limit::MAX;
 use crate::sample::Sample;
@@ -30,6 +32,8 @@ pub(super) struct Cruise {
 struct Turn {
     limit: f64,
     begun: Timestamp,
+    /// From here on who is admitted meets nobody of the turn before.
+    settled: Timestamp,
     cell: Cell,
 }
 
@@ -53,7 +57,7 @@ const NEARLY_FULL: f64 = 0.9;
 const TURNOVERS: f64 = 2.0;
 const LEAST: f64 = 24.0;
 /// And for so many times what an attempt in flight still takes.
-const RESIDUALS: f64 = 3.0;
+const RESIDUALS: f64 = 5.0;
 /// Where so much of the difference waits, the knee is further down: moves get longer.
 const STEEP: f64 = 0.9;
 const FASTEST: i32 = 5;
@@ -100,7 +104,7 @@ impl Cruise {
     /// Learns from an attempt of this turn, or of the one before.
     pub(super) fn add(&mut self, sample: &Sample, admitted: Timestamp, usual: f64) {
         let turn = if admitted >= self.now.begun { &mut self.now } else { &mut self.before };
-        if admitted >= turn.begun && sample.in_flight as f64 >= NEARLY_FULL * turn.limit {
+        if admitted >= turn.settled && sample.in_flight as f64 >= NEARLY_FULL * turn.limit {
             turn.cell.add(sample, usual);
         }
     }
@@ -121,7 +125,7 @@ impl Cruise {
     }
 
     /// A turn is over; what was found, if that was enough.
-    pub(super) fn turn(&mut self, now: Timestamp) -> Option<Comparison> {
+    pub(super) fn turn(&mut self, residual: f64, now: Timestamp) -> Option<Comparison> {
         if self.turns > 0 {
             let side = if is_high(self.turns - 1) { &mut self.high } else { &mut self.low };
             *side = side.and(&self.before.cell);
@@ -129,7 +133,8 @@ impl Cruise {
         self.turns += 1;
         let found = if self.turns % ROUND == 1 && self.turns > 1 { self.decide() } else { None };
         self.before = self.now;
-        self.now = Turn { limit: self.side(), begun: now, cell: Cell::default() };
+        let settled = now + Duration::try_from_secs_f64(residual).unwrap_or(Duration::ZERO);
+        self.now = Turn { limit: self.side(), begun: now, settled, cell: Cell::default() };
         found
     }
 

@@ -42,7 +42,7 @@ const NEARLY_FULL: f64 = 0.9;
 const AT_EASE: f64 = 1.5;
 /// The past has passed after so many turnovers of what is in flight; more where a few attempts
 /// take long.
-const TURNOVERS: f64 = 1.6;
+const TURNOVERS: f64 = 2.2;
 /// Spread counts for no more when it comes to how long the past lasts.
 const MOST_SPREAD: f64 = 9.0;
 /// `usual` stands for so many attempts at most.
@@ -152,14 +152,15 @@ impl Experiment {
     }
 
     fn cruise(&mut self, now: Timestamp) {
+        let residual = self.usual.residual();
         let Mode::Cruise(cruise) = &mut self.mode else { return };
         if cruise.is_upset_by(&self.cell) {
             self.cause = Cause::Change { latency: (self.cell.mean(), cruise.usual().mean()) };
             self.mode = Mode::Base(Some(*cruise));
             self.usual = self.cell;
             self.go(self.limit);
-        } else if cruise.is_turn_over(self.usual.residual(), now) {
-            let seen = cruise.turn(now);
+        } else if cruise.is_turn_over(residual, now) {
+            let seen = cruise.turn(residual, now);
             let (side, climbing) = (cruise.side(), cruise.climbing());
             if let Some(seen) = seen {
                 self.report(&seen);
