@@ -88,7 +88,9 @@ impl Machine {
 
     /// A request arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
-        self.pressure.rest(self.service, now);
+        if self.queue.is_empty() {
+            self.pressure.rest(self.service, now);
+        }
         let verdict = self.decide(arrival, in_flight, now);
         self.tell(now);
         verdict
@@ -98,6 +100,7 @@ impl Machine {
         if self.has_place(in_flight) {
             self.pressure.admitted(self.limit(), self.room(), now);
             self.reservations.admitted(1, now);
+            self.start(now);
             return Verdict::Run;
         }
         self.pressure.crowded(self.service, now);
@@ -160,11 +163,8 @@ impl Machine {
         if patience.until < now {
             return Some(Next::Shed(ticket, self.give_up(patience, now)));
         }
-        if self.service.is_zero() {
-            // Nothing is measured: whoever starts is taken to be served.
-            self.pressure.served(1, self.service, now);
-        }
         self.reservations.admitted(1, now);
+        self.start(now);
         Some(Next::Run(ticket))
     }
 
@@ -232,6 +232,13 @@ impl Machine {
     /// Bounds the queue anew; [`next`](Self::next) turns away who waits beyond a shorter one.
     pub fn bound_queue(&mut self, bounds: QueueBounds) {
         self.bounds = bounds;
+    }
+
+    /// Where nothing is measured, whoever starts is taken to be served.
+    fn start(&mut self, now: Timestamp) {
+        if self.service.is_zero() {
+            self.pressure.served(1, self.service, now);
+        }
     }
 
     fn tell(&mut self, now: Timestamp) {

@@ -30,7 +30,7 @@ enum State {
     /// Somebody has waited since `since`; counted once the grace is over.
     Queueing { since: Timestamp, arrived: u32, served: u32 },
     /// Demand is above capacity; the counts are those of the current block.
-    Overloaded { arrived: u32, shed: u32, last_shed: Timestamp },
+    Overloaded { arrived: u32, served: u32, shed: u32, last_shed: Timestamp },
 }
 
 /// A queue that drains within this (or within two service times) is a burst.
@@ -138,10 +138,12 @@ impl Pressure {
     /// So many requests were served to their end. Those that were given up do not count: a queue
     /// that moves because people leave it in vain is no better than one that stands.
     pub(crate) fn served(&mut self, count: u32, service: Duration, now: Timestamp) {
-        if let State::Queueing { since, served, .. } = &mut self.state {
-            if now.since(*since) >= grace(service) {
+        match &mut self.state {
+            State::Queueing { since, .. } if now.since(*since) < grace(service) => {}
+            State::Queueing { served, .. } | State::Overloaded { served, .. } => {
                 *served = served.saturating_add(count);
             }
+            State::Calm => {}
         }
     }
 
@@ -161,7 +163,7 @@ impl Pressure {
 
     /// An arrival is turned away.
     pub(crate) fn shed(&mut self, now: Timestamp) {
-        if let State::Overloaded { arrived, shed, last_shed } = &mut self.state {
+        if let State::Overloaded { arrived, shed, last_shed, .. } = &mut self.state {
             *arrived += 1;
             *shed += 1;
             *last_shed = now;
@@ -180,7 +182,7 @@ impl Pressure {
     ///
     /// Overloaded → Queueing once fewer of a block were turned away than would be at full load.
     pub(crate) fn admitted(&mut self, limit: usize, room: usize, now: Timestamp) {
-        let State::Overloaded { arrived, shed, .. } = &mut self.state else {
+        let State::Overloaded { arrived, served, shed, .. } = &mut self.state else {
             return;
         };
         *arrived += 1;
@@ -188,8 +190,8 @@ impl Pressure {
             return;
         }
         let (came, left) = (f64::from(*arrived), f64::from(*shed));
-        let served = ((came - left) / came).max(0.0);
-        self.share += SHARE_GAIN * (served - self.share);
+        let share = (f64::from(*served) / came).min(1.0);
+        self.share += SHARE_GAIN * (share - self.share);
         let full_load = shed_at_full_load(limit, room);
         let expected = came * full_load;
         let chance = (expected * (1.0 - full_load)).sqrt();
@@ -198,13 +200,13 @@ impl Pressure {
             self.left = now;
             self.queue(now);
         } else {
-            (*arrived, *shed) = (0, 0);
+            (*arrived, *served, *shed) = (0, 0, 0);
         }
     }
 
     fn overload(&mut self, now: Timestamp) {
         if !self.is_overloaded() {
-            self.state = State::Overloaded { arrived: 0, shed: 0, last_shed: now };
+            self.state = State::Overloaded { arrived: 0, served: 0, shed: 0, last_shed: now };
         }
     }
 
