@@ -302,12 +302,14 @@ impl Machine {
     }
 
     fn room(&self) -> usize {
-        if self.pressure.is_overloaded() {
-            let limit = self.limit();
-            self.bounds.max_len.min(self.pressure.room(limit)).min(limit.max(LEAST_ROOM))
-        } else {
-            self.bounds.max_len
+        if !self.pressure.is_overloaded() {
+            return self.bounds.max_len;
         }
+        let limit = self.limit();
+        let busy = self.pressure.room(limit).min(limit.max(LEAST_ROOM));
+        // Who waits in vain costs nothing where the newest runs first, and fills the next lull.
+        let lull = if self.pressure.is_hopeless() { limit / 2 } else { 0 };
+        self.bounds.max_len.min(busy.max(lull))
     }
 
     fn refuse(&mut self, reason: Reason, now: Timestamp) -> Verdict {
