@@ -87,7 +87,7 @@ struct Step {
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
 const INITIAL_PER_WORKER: usize = 12;
 /// Standard deviations of the number that are away from the worker.
-const ROOM: f64 = 3.0;
+const ROOM: f64 = 4.5;
 /// Part of the way to the target that one decision goes.
 const GAIN: f64 = 0.8;
 /// No decision divides the limit by more.

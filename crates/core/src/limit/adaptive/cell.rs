@@ -23,7 +23,7 @@ const SHORTEST: Duration = Duration::from_nanos(100);
 const LEAST_CONTRAST: f64 = 0.03;
 
 /// Some attempts that happened to take the same time do not make the next one certain.
-const LEAST_SPREAD: f64 = 0.01;
+const LEAST_SPREAD: f64 = 0.5;
 
 impl Cell {
     /// Adds an attempt, where a latency of `usual` is nothing special; zero: nobody knows.

@@ -38,7 +38,7 @@ struct Turn {
 }
 
 /// High over low, in logarithm.
-const WIDTH: f64 = 0.18;
+const WIDTH: f64 = 0.24;
 /// The elasticity that is looked for.
 const AIM: f64 = 0.8;
 /// Error of an elasticity that a move asks for.
@@ -50,14 +50,14 @@ const UPSET: f64 = 0.35;
 /// Attempts that a change has to be seen in; more where most are short and a few take long.
 const SEEN: f64 = 16.0;
 /// Standard deviations that pass for chance.
-const CHANCE: f64 = 5.0;
+const CHANCE: f64 = 7.0;
 /// Attempts admitted with this share of the limit in flight ran at the limit.
 const NEARLY_FULL: f64 = 0.9;
 /// A turn lasts for so many turnovers of what is in flight, and at least so many attempts.
 const TURNOVERS: f64 = 2.0;
 const LEAST: f64 = 24.0;
 /// And for so many times what an attempt in flight still takes.
-const RESIDUALS: f64 = 5.0;
+const RESIDUALS: f64 = 4.0;
 /// Where so much of the difference waits, the knee is further down: moves get longer.
 const STEEP: f64 = 0.9;
 const FASTEST: i32 = 5;

@@ -42,7 +42,7 @@ const NEARLY_FULL: f64 = 0.9;
 const AT_EASE: f64 = 1.5;
 /// The past has passed after so many turnovers of what is in flight; more where a few attempts
 /// take long.
-const TURNOVERS: f64 = 2.2;
+const TURNOVERS: f64 = 1.4;
 /// Spread counts for no more when it comes to how long the past lasts.
 const MOST_SPREAD: f64 = 9.0;
 /// `usual` stands for so many attempts at most.
