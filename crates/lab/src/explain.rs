@@ -43,7 +43,11 @@ fn named(name: &str) -> Result<Scenario, String> {
 
 fn aloud(site: &Site) -> Box<dyn Controller> {
     let ours = catalogue::find("ours").map(|entry| (entry.make)(site));
-    Box::new(Aloud { inner: ours.expect("it is in the catalogue"), replica: site.replica, told: None })
+    Box::new(Aloud {
+        inner: ours.expect("it is in the catalogue"),
+        replica: site.replica,
+        told: None,
+    })
 }
 
 /// Says every move of its controller as it is made.

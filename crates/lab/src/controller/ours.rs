@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backpressure_core::{
-    Adaptive, Decision, Machine, Next as Turn, QueueBounds, Sample, Shed, Ticket, Timestamp, Verdict,
+    Adaptive, Decision, Machine, Next as Turn, QueueBounds, Sample, Shed, Ticket, Timestamp,
+    Verdict,
 };
 
 use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
@@ -100,9 +101,7 @@ impl Controller for Ours {
                 self.in_flight += 1;
                 self.forget(ticket).map(Next::Run)
             }
-            Turn::Shed(ticket, shed) => {
-                self.forget(ticket).map(|id| Next::Shed(id, refusal(shed)))
-            }
+            Turn::Shed(ticket, shed) => self.forget(ticket).map(|id| Next::Shed(id, refusal(shed))),
         }
     }
 

@@ -40,7 +40,7 @@ struct Turn {
 /// High over low, in logarithm.
 const WIDTH: f64 = 0.24;
 /// The elasticity that is looked for.
-const AIM: f64 = 0.8;
+const AIM: f64 = 0.75;
 /// Error of an elasticity that a move asks for.
 const CERTAIN: f64 = 0.3;
 /// Attempts that a move waits for at most; it is smaller then.
