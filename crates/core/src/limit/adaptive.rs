@@ -1,6 +1,5 @@
 //! The limit that measures itself.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use crate::decision::{Cause, Decision};
@@ -13,9 +12,11 @@ mod cell;
 mod cruise;
 mod experiment;
 mod search;
+mod step;
 mod window;
 
 use experiment::Experiment;
+use step::Step;
 use window::Window;
 
 /// Finds how many requests this process can usefully run at once, and follows it when it changes.
@@ -77,13 +78,6 @@ enum Bottleneck {
     Elsewhere(Box<Experiment>),
 }
 
-/// Where a step up began, and the useful latency there, in seconds.
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    from: f64,
-    useful: f64,
-}
-
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
 const INITIAL_PER_WORKER: usize = 12;
 /// Standard deviations of the number that are away from the worker.
@@ -94,10 +88,6 @@ const GAIN: f64 = 0.8;
 const STEEPEST: f64 = 0.2;
 /// Nor multiplies it by more.
 const STEEPEST_UP: f64 = 3.0;
-/// A step that multiplies what is in flight by less shows nothing.
-const LEAST_STEP: f64 = 1.3;
-/// Elasticity of a step that ended in a queue.
-const WAITED: Range<f64> = 0.5..1.5;
 /// Weight of a window in what is known of bodies.
 const HOLDING_GAIN: f64 = 0.5;
 /// A target this many times the limit is far above it.
@@ -203,8 +193,8 @@ impl Adaptive {
     fn look_for_more(&mut self, full: &Window, now: Timestamp) {
         let seen = self.queues(full) || self.is_busy(full);
         match self.bottleneck {
-            Bottleneck::Here(Some(step)) if waited(step, full) => {
-                self.suspect_elsewhere(step.from, full, now);
+            Bottleneck::Here(Some(step)) if step.ended_in_a_queue(full) => {
+                self.suspect_elsewhere(step.from(), full, now);
             }
             Bottleneck::Here(_) if seen || self.is_below_knee(full) => self.step_up(full, now),
             Bottleneck::Here(_) => self.suspect_elsewhere(self.limit, full, now),
@@ -226,8 +216,7 @@ impl Adaptive {
         let far = target > FAR_BELOW * self.limit || self.is_below_knee(full);
         let reach = if far { target.max(self.knee(full)) } else { target };
         let higher = (self.limit + GAIN * (reach - self.limit)).min(STEEPEST_UP * self.limit);
-        let step = Step { from: full.mean_in_flight(), useful: full.mean_useful() };
-        self.bottleneck = Bottleneck::Here(Some(step));
+        self.bottleneck = Bottleneck::Here(Some(Step::of(full)));
         self.follow(higher, full, now);
     }
 
@@ -292,13 +281,6 @@ impl Adaptive {
             self.decision = Some(Decision { at: now, from, to, because });
         }
     }
-}
-
-/// Whether a step up went into waiting behind an await. Where it is far more than that, something
-/// else has happened; and where it was small, there is no telling.
-fn waited(step: Step, full: &Window) -> bool {
-    full.mean_in_flight() > LEAST_STEP * step.from
-        && WAITED.contains(&full.elasticity(step.from, step.useful))
 }
 
 fn is_worth_refusing(seen: &Window) -> bool {
