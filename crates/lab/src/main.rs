@@ -7,6 +7,7 @@ mod herd;
 mod law;
 mod map;
 mod parallel;
+mod paused;
 mod run;
 mod scenario;
 mod score;

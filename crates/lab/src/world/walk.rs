@@ -6,7 +6,7 @@ use crate::controller::Visitor;
 
 use super::World;
 use super::agenda::Event;
-use super::clock::{fraction, mix, nanos, seconds};
+use super::clock::{fraction, mix, nanos, seconds, step_key};
 use super::journal::How;
 use super::plan::Step;
 use super::slab::Id;
@@ -85,14 +85,6 @@ impl Attempt {
         step_key(self.key, self.round, self.step)
     }
 }
-
-/// What a step of an attempt is drawn with.
-pub(super) fn step_key(key: u64, round: u16, step: u16) -> u64 {
-    mix(key, STEP + (u64::from(round) << 16 | u64::from(step)))
-}
-
-/// Past whatever else is drawn with a request's key.
-const STEP: u64 = 1 << 40;
 
 impl World<'_> {
     /// The attempt has done its present step, or has just been admitted: on to the next.
