@@ -1,5 +1,7 @@
 //! The second driver: the layers that ship, on tokio's paused clock.
 
+#[cfg(test)]
+mod agreement;
 mod body;
 mod caller;
 mod cores;

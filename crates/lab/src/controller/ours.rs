@@ -1,6 +1,6 @@
 //! The machine that ships, driven as a gate drives it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use backpressure_core::{
     Adaptive, Machine, Next as Decision, QueueBounds, Sample, Shed, Ticket, Timestamp, Verdict,
@@ -12,12 +12,16 @@ use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Vi
 struct Ours {
     machine: Machine,
     in_flight: usize,
+    /// How many may be in flight before an arrival has to ask.
+    open: usize,
+    /// Who came in without asking since the machine was last told.
+    passed: u32,
     /// Those who wait: by ticket, by name, and in the order in which their time is up.
     waiting: BTreeMap<Ticket, Place>,
     tickets: BTreeMap<u64, Ticket>,
     ends: BTreeSet<(Timestamp, Ticket)>,
-    /// Whose time was up at the last tick.
-    expired: Vec<Next>,
+    /// Who was let in or turned away, and has not heard of it.
+    decided: VecDeque<Next>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,13 +32,16 @@ struct Place {
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
     let limit = Adaptive::new((site.cores.round() as usize).clamp(1, 4_096));
+    let machine = Machine::new(Box::new(limit), QueueBounds::default());
     Box::new(Ours {
-        machine: Machine::new(Box::new(limit), QueueBounds::default()),
         in_flight: 0,
+        open: machine.open(),
+        passed: 0,
+        machine,
         waiting: BTreeMap::new(),
         tickets: BTreeMap::new(),
         ends: BTreeSet::new(),
-        expired: Vec::new(),
+        decided: VecDeque::new(),
     })
 }
 
@@ -54,16 +61,56 @@ impl Ours {
     }
 
     fn expire(&mut self, ticket: Ticket, now: Timestamp) {
-        let shed = self.machine.expire(ticket, now);
+        let shed = self.visit(now, |machine, _| machine.expire(ticket, now));
         if let (Some(id), Some(shed)) = (self.forget(ticket), shed) {
-            self.expired.push(Next::Shed(id, refusal(shed)));
+            self.decided.push_back(Next::Shed(id, refusal(shed)));
         }
+        self.settle(now);
+    }
+
+    fn leave(&mut self, now: Timestamp) {
+        self.in_flight -= 1;
+        if self.open == 0 {
+            self.visit(now, |_, _| ());
+            self.settle(now);
+        }
+    }
+
+    /// Asks the machine, or tells it; [`settle`](Self::settle) comes next.
+    fn visit<T>(&mut self, now: Timestamp, visit: impl FnOnce(&mut Machine, usize) -> T) -> T {
+        let passed = std::mem::take(&mut self.passed);
+        if passed > 0 {
+            self.machine.passed(passed, now);
+        }
+        let answer = visit(&mut self.machine, self.in_flight);
+        answer
+    }
+
+    /// Lets in whoever can run, turns away whoever cannot, and opens as far as it goes.
+    fn settle(&mut self, now: Timestamp) {
+        while let Some(decision) = self.machine.next(self.in_flight, now) {
+            self.in_flight += usize::from(matches!(decision, Decision::Run(_)));
+            let (Decision::Run(ticket) | Decision::Shed(ticket, _)) = decision;
+            let Some(id) = self.forget(ticket) else { continue };
+            self.decided.push_back(match decision {
+                Decision::Run(_) => Next::Run(id),
+                Decision::Shed(_, shed) => Next::Shed(id, refusal(shed)),
+            });
+        }
+        self.open = self.machine.open();
     }
 }
 
 impl Controller for Ours {
     fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
-        match self.machine.arrive(visitor.arrival, self.in_flight, now) {
+        if self.in_flight < self.open {
+            self.in_flight += 1;
+            self.passed += 1;
+            return Answer::Run;
+        }
+        let asks =
+            |machine: &mut Machine, in_flight| machine.arrive(visitor.arrival, in_flight, now);
+        let answer = match self.visit(now, asks) {
             Verdict::Run => {
                 self.in_flight += 1;
                 Answer::Run
@@ -73,35 +120,33 @@ impl Controller for Ours {
                 Answer::Wait
             }
             Verdict::Shed(shed) => Answer::Shed(refusal(shed)),
-        }
+        };
+        self.settle(now);
+        answer
     }
 
+    /// As a permit does it: what was measured is told while the place is still taken.
     fn depart(&mut self, _visitor: Visitor, sample: &Sample, now: Timestamp) {
-        self.in_flight -= 1;
         if sample.weight > 0 {
-            self.machine.depart(sample, now);
+            self.visit(now, |machine, _| machine.depart(sample, now));
+            self.settle(now);
         }
+        self.leave(now);
     }
 
-    fn next(&mut self, now: Timestamp) -> Option<Next> {
-        if let Some(expired) = self.expired.pop() {
-            return Some(expired);
-        }
-        match self.machine.next(self.in_flight, now)? {
-            Decision::Run(ticket) => {
-                self.in_flight += 1;
-                self.forget(ticket).map(Next::Run)
-            }
-            Decision::Shed(ticket, shed) => {
-                self.forget(ticket).map(|id| Next::Shed(id, refusal(shed)))
-            }
-        }
+    fn next(&mut self, _now: Timestamp) -> Option<Next> {
+        self.decided.pop_front()
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
+    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
         if let Some(&ticket) = self.tickets.get(&visitor.id) {
             self.forget(ticket);
-            self.machine.abandon(ticket);
+            self.visit(now, |machine, _| machine.abandon(ticket));
+            self.settle(now);
+        } else if let Some(index) = self.decided.iter().position(|next| names(*next, visitor.id)) {
+            if let Some(Next::Run(_)) = self.decided.remove(index) {
+                self.leave(now);
+            }
         }
     }
 
@@ -129,4 +174,9 @@ impl Controller for Ours {
 
 fn refusal(shed: Shed) -> Refusal {
     Refusal { retry_after: Some(shed.retry_after) }
+}
+
+fn names(next: Next, id: u64) -> bool {
+    let (Next::Run(named) | Next::Shed(named, _)) = next;
+    named == id
 }

@@ -16,7 +16,7 @@ use crate::world::source::Source;
 
 use super::ours::layers;
 use super::station::Stations;
-use super::tasks::{Ready, Tasks, Work};
+use super::tasks::{Ready, Tasks};
 
 pub(super) struct Stage<'p> {
     pub(super) plan: &'p Plan,
@@ -104,10 +104,6 @@ impl<'p> Stage<'p> {
 
     pub(super) fn now(&self) -> u64 {
         self.state().now
-    }
-
-    pub(super) fn spawn(&self, work: Work<'p>) -> Id {
-        self.state().tasks.spawn(work)
     }
 
     pub(super) fn cancel(&self, task: Id) {

@@ -139,10 +139,6 @@ impl Ready {
     pub(super) fn pop(&self) -> Option<Id> {
         self.queue().pop_front()
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue().is_empty()
-    }
 }
 
 impl Wake for Signal {
