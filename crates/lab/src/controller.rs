@@ -60,6 +60,12 @@ pub(crate) trait Controller: fmt::Debug {
     /// A cancelled one measured nothing: it has weight 0.
     fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp);
 
+    /// The head of an answer is out, its body is still to be read. Whoever learns from that says so
+    /// by true, and is not told again: the departure weighs nothing then.
+    fn answered(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) -> bool {
+        false
+    }
+
     /// What happens next to those who were told to wait; `None`: nothing.
     fn next(&mut self, now: Timestamp) -> Option<Next>;
 

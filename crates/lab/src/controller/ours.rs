@@ -20,6 +20,8 @@ struct Ours {
     waiting: BTreeMap<Ticket, Place>,
     tickets: BTreeMap<u64, Ticket>,
     ends: BTreeSet<(Timestamp, Ticket)>,
+    /// How many were in flight when they were let in, those included.
+    entries: BTreeMap<u64, usize>,
     /// Who was let in or turned away, and has not heard of it.
     decided: VecDeque<Next>,
 }
@@ -41,6 +43,7 @@ pub(super) fn make(site: &Site) -> Box<dyn Controller> {
         waiting: BTreeMap::new(),
         tickets: BTreeMap::new(),
         ends: BTreeSet::new(),
+        entries: BTreeMap::new(),
         decided: VecDeque::new(),
     })
 }
@@ -68,8 +71,14 @@ impl Ours {
         self.settle(now);
     }
 
-    fn leave(&mut self, now: Timestamp) {
+    fn enter(&mut self, id: u64) {
+        self.in_flight += 1;
+        self.entries.insert(id, self.in_flight);
+    }
+
+    fn leave(&mut self, id: u64, now: Timestamp) {
         self.in_flight -= 1;
+        self.entries.remove(&id);
         if self.open == 0 {
             self.visit(now, |_, _| ());
             self.settle(now);
@@ -89,13 +98,16 @@ impl Ours {
     /// Lets in whoever can run, turns away whoever cannot, and opens as far as it goes.
     fn settle(&mut self, now: Timestamp) {
         while let Some(decision) = self.machine.next(self.in_flight, now) {
-            self.in_flight += usize::from(matches!(decision, Decision::Run(_)));
             let (Decision::Run(ticket) | Decision::Shed(ticket, _)) = decision;
             let Some(id) = self.forget(ticket) else { continue };
-            self.decided.push_back(match decision {
-                Decision::Run(_) => Next::Run(id),
+            let next = match decision {
+                Decision::Run(_) => {
+                    self.enter(id);
+                    Next::Run(id)
+                }
                 Decision::Shed(_, shed) => Next::Shed(id, refusal(shed)),
-            });
+            };
+            self.decided.push_back(next);
         }
         self.open = self.machine.open();
     }
@@ -104,7 +116,7 @@ impl Ours {
 impl Controller for Ours {
     fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
         if self.in_flight < self.open {
-            self.in_flight += 1;
+            self.enter(visitor.id);
             self.passed += 1;
             return Answer::Run;
         }
@@ -112,7 +124,7 @@ impl Controller for Ours {
             |machine: &mut Machine, in_flight| machine.arrive(visitor.arrival, in_flight, now);
         let answer = match self.visit(now, asks) {
             Verdict::Run => {
-                self.in_flight += 1;
+                self.enter(visitor.id);
                 Answer::Run
             }
             Verdict::Wait(ticket, until) => {
@@ -126,12 +138,19 @@ impl Controller for Ours {
     }
 
     /// As a permit does it: what was measured is told while the place is still taken.
-    fn depart(&mut self, _visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
         if sample.weight > 0 {
-            self.visit(now, |machine, _| machine.depart(sample, now));
-            self.settle(now);
+            self.answered(visitor, sample, now);
         }
-        self.leave(now);
+        self.leave(visitor.id, now);
+    }
+
+    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
+        let in_flight = self.entries.get(&visitor.id).copied().unwrap_or(sample.in_flight);
+        let sample = Sample { in_flight, ..*sample };
+        self.visit(now, |machine, _| machine.depart(&sample, now));
+        self.settle(now);
+        true
     }
 
     fn next(&mut self, _now: Timestamp) -> Option<Next> {
@@ -145,7 +164,7 @@ impl Controller for Ours {
             self.settle(now);
         } else if let Some(index) = self.decided.iter().position(|next| names(*next, visitor.id)) {
             if let Some(Next::Run(_)) = self.decided.remove(index) {
-                self.leave(now);
+                self.leave(visitor.id, now);
             }
         }
     }

@@ -47,6 +47,22 @@ impl Post {
     }
 }
 
+impl Attempt {
+    /// What was measured of it by `now`, or by the head of its answer.
+    fn sample(&self, now: u64, outcome: Outcome, weight: u32) -> Sample {
+        let latency = self.head.unwrap_or(now - self.admitted);
+        let span = Duration::from_nanos;
+        Sample {
+            latency: span(latency),
+            run_queue: span(self.run_queue.min(latency)),
+            busy: span(self.busy.min(latency)),
+            in_flight: self.in_flight as usize,
+            weight,
+            outcome,
+        }
+    }
+}
+
 // What controllers and balancers draw with.
 const CONTROLLER: u64 = 21;
 const REPLICA: u64 = 1 << 30;
@@ -157,7 +173,7 @@ impl World<'_> {
     /// An attempt leaves the service: its place is free.
     pub(super) fn departs(&mut self, id: Id) {
         let Some(attempt) = self.attempts.remove(id) else { return };
-        self.gives_back(&attempt, attempt.outcome, 1);
+        self.gives_back(&attempt, attempt.outcome, u32::from(!attempt.measured));
     }
 
     pub(super) fn gives_back(&mut self, attempt: &Attempt, outcome: Outcome, weight: u32) {
@@ -166,18 +182,20 @@ impl World<'_> {
         let post = &mut self.posts[attempt.post as usize];
         post.in_flight -= 1;
         post.outstanding -= 1;
-        let latency = attempt.head.unwrap_or(self.now - attempt.admitted);
-        let span = Duration::from_nanos;
-        let sample = Sample {
-            latency: span(latency),
-            run_queue: span(attempt.run_queue.min(latency)),
-            busy: span(attempt.busy.min(latency)),
-            in_flight: attempt.in_flight as usize,
-            weight,
-            outcome,
-        };
+        let sample = attempt.sample(self.now, outcome, weight);
         post.controller.depart(attempt.visitor, &sample, now);
         self.unsettle(attempt.post);
+    }
+
+    /// The head of an answer is out.
+    pub(super) fn answered(&mut self, id: Id) {
+        let now = self.time();
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        let sample = attempt.sample(self.now, Outcome::Success, 1);
+        let controller = &mut self.posts[attempt.post as usize].controller;
+        attempt.measured = controller.answered(attempt.visitor, &sample, now);
+        let post = attempt.post;
+        self.unsettle(post);
     }
 
     /// The caller's patience is over.

@@ -33,6 +33,8 @@ pub(super) struct Attempt {
     pub(super) state: State,
     pub(super) outcome: Outcome,
     pub(super) promised: bool,
+    /// Its measurements are told already.
+    pub(super) measured: bool,
     pub(super) admitted: u64,
     /// Latency to the head of the answer, once that is out.
     pub(super) head: Option<u64>,
@@ -70,6 +72,7 @@ impl Attempt {
             state: State::Waiting,
             outcome: Outcome::Success,
             promised: false,
+            measured: false,
             admitted: 0,
             head: None,
             in_flight: 0,
@@ -134,6 +137,7 @@ impl World<'_> {
         let told =
             std::mem::replace(attempt, Attempt { request: Id::NONE, parent: Id::NONE, ..*attempt });
         self.agenda.push(self.now + span, Event::Read(id));
+        self.answered(id);
         self.tells(&told, Outcome::Success);
     }
 
