@@ -2,16 +2,19 @@
 
 #[cfg(test)]
 mod agreement;
+mod attempt;
 mod body;
 mod caller;
 mod cores;
 mod door;
+mod event;
 mod nap;
 mod ours;
 mod service;
 mod stage;
 mod station;
 mod tasks;
+mod work;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -31,14 +34,15 @@ use crate::world::plan::Plan;
 use crate::world::slab::Id;
 
 use cores::{Cores, Polled};
-use stage::{Event, Stage};
-use station::{Served, moments};
+use event::{Event, moments};
+use stage::Stage;
+use work::Served;
 
 /// Runs a scenario once, with the layers that ship at its doors.
 pub(crate) fn simulate(plan: &Plan, seed: u64) -> Journal {
     let runtime = runtime();
     let context = runtime.enter();
-    let stage = Stage::new(plan, seed);
+    let stage = Stage::new(plan, seed, ours::layers(plan, seed));
     drop(context);
     thread::scope(|scope| {
         let mut driver = Driver { stage: &stage, cores: Cores::new(scope) };

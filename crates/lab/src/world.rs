@@ -10,6 +10,7 @@ mod callers;
 pub(crate) mod clock;
 pub(crate) mod door;
 pub(crate) mod journal;
+pub(crate) mod own;
 pub(crate) mod plan;
 pub(crate) mod retries;
 pub(crate) mod slab;

@@ -7,7 +7,8 @@ use std::task::{Context, Poll};
 
 use crate::world::slab::Id;
 
-use super::stage::{Event, Stage};
+use super::event::Event;
+use super::stage::Stage;
 
 /// Ready from a moment on.
 pub(super) struct Nap<'p> {

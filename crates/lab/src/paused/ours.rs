@@ -16,7 +16,7 @@ use crate::scenario::stream::Retry;
 use crate::world::clock::mix;
 use crate::world::plan::Plan;
 
-use super::caller::{Demand, Left, attempt};
+use super::attempt::{Demand, Left, attempt};
 use super::stage::Stage;
 
 /// What the layers draw with.

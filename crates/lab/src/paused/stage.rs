@@ -14,7 +14,7 @@ use crate::world::plan::Plan;
 use crate::world::slab::{Id, Slab};
 use crate::world::source::Source;
 
-use super::ours::layers;
+use super::event::Event;
 use super::station::Stations;
 use super::tasks::{Ready, Tasks};
 
@@ -48,28 +48,9 @@ pub(super) struct State<'p> {
     pub(super) journal: Journal,
 }
 
-/// Something that happens at its time.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Event {
-    /// The next request of a stream comes.
-    Arrives(u32),
-    /// A nap is over.
-    Wakes(Id),
-    /// A core has worked off what the refused have cost it, and turns to a job.
-    Begins(Id),
-    /// A core has done a job.
-    Served(u32, Id),
-    /// A job at a shared station may be done; the number says of which estimate.
-    Shared(u32, u32),
-    /// A station's cores change in number.
-    Recounts(u32),
-    /// Levels are read off.
-    Look,
-}
-
 impl<'p> Stage<'p> {
     /// Must be called within the runtime whose clock it is.
-    pub(super) fn new(plan: &'p Plan, seed: u64) -> Arc<Self> {
+    pub(super) fn new(plan: &'p Plan, seed: u64, retries: Vec<Vec<RetryLayer>>) -> Arc<Self> {
         let tasks = Tasks::new();
         let doors = plan.posts.iter().map(|post| {
             let workers = (post.site.cores.round() as usize).clamp(1, 4_096);
@@ -80,7 +61,7 @@ impl<'p> Stage<'p> {
             plan,
             epoch: Instant::now(),
             doors: doors.collect(),
-            retries: layers(plan, seed),
+            retries,
             ready: tasks.ready(),
             state: Mutex::new(State {
                 now: 0,

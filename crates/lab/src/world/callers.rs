@@ -8,9 +8,9 @@ use super::World;
 use super::agenda::Event;
 use super::clock::nanos;
 use super::journal::{Ended, How};
+use super::own::Own;
 use super::retries::{obeys, pause_of};
 use super::slab::Id;
-use super::source::Own;
 
 /// A request, from the first attempt to the last.
 #[derive(Debug)]

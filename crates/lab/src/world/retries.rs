@@ -7,7 +7,7 @@ use tower_backpressure::client::RetryBudget;
 use crate::scenario::stream::{Retry, Stream};
 
 use super::clock::{fraction, mix, nanos};
-use super::source::Own;
+use super::own::Own;
 
 /// The retry budgets of a stream's processes, where its callers keep one.
 #[derive(Debug)]

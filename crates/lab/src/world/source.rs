@@ -8,6 +8,7 @@ use crate::scenario::stream::{Closed, Process, Stream, Tenants};
 
 use super::clock::{fraction, mix, nanos, seconds};
 use super::journal::Asked;
+use super::own::Own;
 use super::plan::{Plan, StreamPlan};
 use super::retries::Fleets;
 
@@ -24,18 +25,6 @@ pub(crate) struct Source {
     /// The last arrival, in seconds.
     last: f64,
     pub(crate) fleets: Fleets,
-}
-
-/// What belongs to a request, whoever serves it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Own {
-    pub(crate) stream: u32,
-    /// Everything that is drawn for it is made of this.
-    pub(crate) key: u64,
-    pub(crate) tenant: u32,
-    pub(crate) user: u32,
-    /// After this it is worthless.
-    pub(crate) ends: u64,
 }
 
 // What the parts of a request are drawn with.
