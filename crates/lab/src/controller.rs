@@ -60,9 +60,11 @@ pub(crate) trait Controller: fmt::Debug {
     /// A cancelled one measured nothing: it has weight 0.
     fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp);
 
-    /// The head of an answer is out, but its body keeps the place for a while. The same sample
-    /// comes again with [`depart`](Self::depart): learn from one of the two.
-    fn answered(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) {}
+    /// The head of an answer is out, its body is still to be read. Whoever learns from that says so
+    /// by true, and is not told again: the departure weighs nothing then.
+    fn answered(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) -> bool {
+        false
+    }
 
     /// What happens next to those who were told to wait; `None`: nothing.
     fn next(&mut self, now: Timestamp) -> Option<Next>;

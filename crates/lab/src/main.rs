@@ -8,6 +8,7 @@ mod herd;
 mod law;
 mod map;
 mod parallel;
+mod paused;
 mod run;
 mod scenario;
 mod score;

@@ -3,32 +3,35 @@
 //! The same seed gives the same arrivals and the same demands to every controller: whatever belongs
 //! to a request is drawn from the request's own name.
 
-mod agenda;
+pub(crate) mod agenda;
 mod alarm;
 mod arrivals;
 mod callers;
-mod clock;
-mod door;
+pub(crate) mod clock;
+pub(crate) mod door;
 pub(crate) mod journal;
+pub(crate) mod own;
 pub(crate) mod plan;
-mod slab;
-mod station;
+pub(crate) mod retries;
+pub(crate) mod slab;
+pub(crate) mod source;
+pub(crate) mod station;
 #[cfg(test)]
 mod theory;
-mod walk;
+pub(crate) mod walk;
 mod work;
 
 use backpressure_core::Timestamp;
 
 use crate::controller::catalogue::Entry;
 use agenda::{Agenda, Event};
-use arrivals::Source;
 use callers::Request;
 use clock::{nanos, seconds};
 use door::Post;
 use journal::{Journal, Level};
 use plan::Plan;
 use slab::Slab;
+use source::Source;
 use station::Station;
 use walk::Attempt;
 
@@ -41,7 +44,7 @@ pub(crate) struct World<'p> {
     plan: &'p Plan,
     seed: u64,
     now: u64,
-    agenda: Agenda,
+    agenda: Agenda<Event>,
     attempts: Slab<Attempt>,
     requests: Slab<Request>,
     stations: Vec<Station>,
@@ -66,7 +69,7 @@ impl<'p> World<'p> {
             plan,
             seed,
             now: 0,
-            agenda: Agenda::default(),
+            agenda: Agenda::new(),
             attempts: Slab::new(),
             requests: Slab::new(),
             stations: plan.stations.iter().map(Station::new).collect(),

@@ -1,6 +1,6 @@
 //! The machine that ships, driven as a gate drives it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use backpressure_core::{
     Adaptive, Decision, Machine, Next as Turn, QueueBounds, Sample, Shed, Ticket, Timestamp,
@@ -13,14 +13,18 @@ use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Vi
 struct Ours {
     machine: Machine,
     in_flight: usize,
+    /// How many may be in flight before an arrival has to ask.
+    open: usize,
+    /// Who came in without asking since the machine was last told.
+    passed: u32,
     /// Those who wait: by ticket, by name, and in the order in which their time is up.
     waiting: BTreeMap<Ticket, Place>,
     tickets: BTreeMap<u64, Ticket>,
     ends: BTreeSet<(Timestamp, Ticket)>,
-    /// Whose answer's head is out and has been learnt from.
-    answered: BTreeSet<u64>,
-    /// Whose time was up at the last tick.
-    expired: Vec<Next>,
+    /// How many were in flight when they were let in, those included.
+    entries: BTreeMap<u64, usize>,
+    /// Who was let in or turned away, and has not heard of it.
+    decided: VecDeque<Next>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,14 +35,17 @@ struct Place {
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
     let limit = Adaptive::new((site.cores.round() as usize).clamp(1, 4_096));
+    let machine = Machine::new(Box::new(limit), QueueBounds::default());
     Box::new(Ours {
-        machine: Machine::new(Box::new(limit), QueueBounds::default()),
         in_flight: 0,
+        open: machine.open(),
+        passed: 0,
+        machine,
         waiting: BTreeMap::new(),
         tickets: BTreeMap::new(),
         ends: BTreeSet::new(),
-        answered: BTreeSet::new(),
-        expired: Vec::new(),
+        entries: BTreeMap::new(),
+        decided: VecDeque::new(),
     })
 }
 
@@ -58,18 +65,67 @@ impl Ours {
     }
 
     fn expire(&mut self, ticket: Ticket, now: Timestamp) {
-        let shed = self.machine.expire(ticket, now);
+        let shed = self.visit(now, |machine, _| machine.expire(ticket, now));
         if let (Some(id), Some(shed)) = (self.forget(ticket), shed) {
-            self.expired.push(Next::Shed(id, refusal(shed)));
+            self.decided.push_back(Next::Shed(id, refusal(shed)));
         }
+        self.settle(now);
+    }
+
+    fn enter(&mut self, id: u64) {
+        self.in_flight += 1;
+        self.entries.insert(id, self.in_flight);
+    }
+
+    fn leave(&mut self, id: u64, now: Timestamp) {
+        self.in_flight -= 1;
+        self.entries.remove(&id);
+        if self.open == 0 {
+            self.visit(now, |_, _| ());
+            self.settle(now);
+        }
+    }
+
+    /// Asks the machine, or tells it; [`settle`](Self::settle) comes next.
+    fn visit<T>(&mut self, now: Timestamp, visit: impl FnOnce(&mut Machine, usize) -> T) -> T {
+        let passed = std::mem::take(&mut self.passed);
+        if passed > 0 {
+            self.machine.passed(passed, now);
+        }
+        let answer = visit(&mut self.machine, self.in_flight);
+        answer
+    }
+
+    /// Lets in whoever can run, turns away whoever cannot, and opens as far as it goes.
+    fn settle(&mut self, now: Timestamp) {
+        while let Some(decision) = self.machine.next(self.in_flight, now) {
+            let (Decision::Run(ticket) | Decision::Shed(ticket, _)) = decision;
+            let Some(id) = self.forget(ticket) else { continue };
+            let next = match decision {
+                Decision::Run(_) => {
+                    self.enter(id);
+                    Next::Run(id)
+                }
+                Decision::Shed(_, shed) => Next::Shed(id, refusal(shed)),
+            };
+            self.decided.push_back(next);
+        }
+        self.open = self.machine.open();
     }
 }
 
 impl Controller for Ours {
     fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
-        match self.machine.arrive(visitor.arrival, self.in_flight, now) {
+        if self.in_flight < self.open {
+            self.enter(visitor.id);
+            self.passed += 1;
+            return Answer::Run;
+        }
+        let asks =
+            |machine: &mut Machine, in_flight| machine.arrive(visitor.arrival, in_flight, now);
+        let answer = match self.visit(now, asks) {
             Verdict::Run => {
-                self.in_flight += 1;
+                self.enter(visitor.id);
                 Answer::Run
             }
             Verdict::Wait(ticket, until) => {
@@ -77,38 +133,40 @@ impl Controller for Ours {
                 Answer::Wait
             }
             Verdict::Shed(shed) => Answer::Shed(refusal(shed)),
-        }
+        };
+        self.settle(now);
+        answer
     }
 
-    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
-        self.answered.insert(visitor.id);
-        self.machine.depart(sample, now);
-    }
-
+    /// As a permit does it: what was measured is told while the place is still taken.
     fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
-        self.in_flight -= 1;
-        if sample.weight > 0 && !self.answered.remove(&visitor.id) {
-            self.machine.depart(sample, now);
+        if sample.weight > 0 {
+            self.answered(visitor, sample, now);
         }
+        self.leave(visitor.id, now);
     }
 
-    fn next(&mut self, now: Timestamp) -> Option<Next> {
-        if let Some(expired) = self.expired.pop() {
-            return Some(expired);
-        }
-        match self.machine.next(self.in_flight, now)? {
-            Turn::Run(ticket) => {
-                self.in_flight += 1;
-                self.forget(ticket).map(Next::Run)
-            }
-            Turn::Shed(ticket, shed) => self.forget(ticket).map(|id| Next::Shed(id, refusal(shed))),
-        }
+    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
+        let in_flight = self.entries.get(&visitor.id).copied().unwrap_or(sample.in_flight);
+        let sample = Sample { in_flight, ..*sample };
+        self.visit(now, |machine, _| machine.depart(&sample, now));
+        self.settle(now);
+        true
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
+    fn next(&mut self, _now: Timestamp) -> Option<Next> {
+        self.decided.pop_front()
+    }
+
+    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
         if let Some(&ticket) = self.tickets.get(&visitor.id) {
             self.forget(ticket);
-            self.machine.abandon(ticket);
+            self.visit(now, |machine, _| machine.abandon(ticket));
+            self.settle(now);
+        } else if let Some(index) = self.decided.iter().position(|next| names(*next, visitor.id)) {
+            if let Some(Next::Run(_)) = self.decided.remove(index) {
+                self.leave(visitor.id, now);
+            }
         }
     }
 
@@ -140,4 +198,9 @@ impl Controller for Ours {
 
 fn refusal(shed: Shed) -> Refusal {
     Refusal { retry_after: Some(shed.retry_after) }
+}
+
+fn names(next: Next, id: u64) -> bool {
+    let (Next::Run(named) | Next::Shed(named, _)) = next;
+    named == id
 }

@@ -53,6 +53,13 @@ pub(crate) struct Stream {
     pub(crate) fleets: u32,
 }
 
+impl Stream {
+    /// How many come at once.
+    pub(crate) fn size(&self) -> u32 {
+        self.burst.map_or(1, |burst| burst.size)
+    }
+}
+
 /// A number, or numbers from moments on: `[[0, 0.5], [20, 10]]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]

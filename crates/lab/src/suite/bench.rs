@@ -6,19 +6,21 @@ use tokio::time::Instant;
 
 use crate::controller::catalogue::Entry;
 use crate::parallel;
+use crate::paused;
 use crate::run::Run;
 use crate::scenario::Scenario;
 use crate::score::judge;
 use crate::world::plan::Plan;
 use crate::world::simulate;
 
-use super::options::Options;
+use super::options::{Driver, Options};
 
 #[derive(Debug)]
 pub(super) struct Bench {
     pub(super) scenarios: Vec<Scenario>,
     controllers: Vec<&'static Entry>,
     seeds: u64,
+    driver: Driver,
 }
 
 /// What it took, all threads together.
@@ -34,6 +36,7 @@ impl Bench {
             scenarios: options.scenarios()?,
             controllers: options.controllers()?,
             seeds: options.seeds,
+            driver: options.driver,
         })
     }
 
@@ -57,7 +60,10 @@ impl Bench {
         let controller = self.controllers[cell / seeds % self.controllers.len()];
         let index = cell / seeds / self.controllers.len();
         let began = Instant::now();
-        let journal = simulate(&plans[index], controller, seed);
+        let journal = match self.driver {
+            Driver::World => simulate(&plans[index], controller, seed),
+            Driver::Tower => paused::simulate(&plans[index], seed),
+        };
         let time = began.elapsed();
         let (score, course) = judge(&plans[index], &journal);
         let run = Run {

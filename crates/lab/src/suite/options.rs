@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::controller::catalogue::{self, Entry};
 use crate::scenario::{Scenario, library};
@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// Only these scenarios, by name or as files
     #[arg(long, value_name = "NAME|FILE")]
     pub(super) scenario: Vec<String>,
+    /// What runs them: the simulated world, or the layers that ship on tokio's paused clock
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) driver: Driver,
     /// How many seeds each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) seeds: u64,
@@ -31,8 +34,24 @@ pub(crate) struct Options {
     pub(super) list: bool,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Driver {
+    #[default]
+    World,
+    Tower,
+}
+
+/// The controller that the layers that ship are.
+const SHIPPED: &str = "ours";
+
 impl Options {
     pub(super) fn controllers(&self) -> Result<Vec<&'static Entry>, String> {
+        if self.driver == Driver::Tower {
+            if self.controller.iter().any(|name| name != SHIPPED) {
+                return Err(format!("the driver tower runs {SHIPPED} alone: it is what ships"));
+            }
+            return Ok(catalogue::find(SHIPPED).into_iter().collect());
+        }
         if self.controller.is_empty() {
             return Ok(catalogue::ALL.iter().collect());
         }

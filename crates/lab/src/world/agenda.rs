@@ -32,38 +32,55 @@ pub(super) enum Event {
     Look,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+#[derive(Debug)]
+struct Entry<E> {
     at: u64,
     serial: u64,
-    event: Event,
+    event: E,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Agenda {
-    heap: BinaryHeap<Entry>,
+#[derive(Debug)]
+pub(crate) struct Agenda<E> {
+    heap: BinaryHeap<Entry<E>>,
     serial: u64,
 }
 
-impl Agenda {
-    pub(super) fn push(&mut self, at: u64, event: Event) {
+impl<E> Agenda<E> {
+    pub(crate) const fn new() -> Self {
+        Self { heap: BinaryHeap::new(), serial: 0 }
+    }
+
+    pub(crate) fn push(&mut self, at: u64, event: E) {
         self.serial += 1;
         self.heap.push(Entry { at, serial: self.serial, event });
     }
 
-    pub(super) fn pop(&mut self) -> Option<(u64, Event)> {
+    pub(crate) fn pop(&mut self) -> Option<(u64, E)> {
         self.heap.pop().map(|entry| (entry.at, entry.event))
+    }
+
+    /// When the next one happens.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.heap.peek().map(|entry| entry.at)
     }
 }
 
-impl Ord for Entry {
+impl<E> Ord for Entry<E> {
     /// The earliest is the greatest: the heap gives that out first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.serial).cmp(&(self.at, self.serial))
     }
 }
 
-impl PartialOrd for Entry {
+impl<E> Eq for Entry<E> {}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.serial) == (other.at, other.serial)
+    }
+}
+
+impl<E> PartialOrd for Entry<E> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -6,7 +6,6 @@ use backpressure_core::{Arrival, Outcome, Priority, Sample, Timestamp};
 
 use crate::controller::catalogue::Entry;
 use crate::controller::{Answer, Controller, Next, Refusal, Site, Visitor};
-use crate::scenario::service::Balance;
 use crate::scenario::stream::Criticality;
 
 use super::World;
@@ -48,25 +47,47 @@ impl Post {
     }
 }
 
+impl Attempt {
+    /// What was measured of it by `now`, or by the head of its answer.
+    fn sample(&self, now: u64, outcome: Outcome, weight: u32) -> Sample {
+        let latency = self.head.unwrap_or(now - self.admitted);
+        let span = Duration::from_nanos;
+        Sample {
+            latency: span(latency),
+            run_queue: span(self.run_queue.min(latency)),
+            busy: span(self.busy.min(latency)),
+            in_flight: self.in_flight as usize,
+            weight,
+            outcome,
+        }
+    }
+}
+
 // What controllers and balancers draw with.
 const CONTROLLER: u64 = 21;
 const REPLICA: u64 = 1 << 30;
+
+/// What the replica for this attempt of a request is drawn with.
+pub(crate) fn replica_draw(key: u64, attempts: u32) -> u64 {
+    mix(key, REPLICA + (u64::from(attempts) << 8))
+}
 
 impl World<'_> {
     /// A caller's attempt comes to the entry service; the caller waits until then.
     pub(super) fn enters(&mut self, id: Id, until: u64) {
         let Some(request) = self.requests.get_mut(id) else { return };
-        let stream = &self.plan.streams[request.stream as usize].stream;
+        let stream = &self.plan.streams[request.own.stream as usize].stream;
         let mut arrival = Arrival::default().priority(priority(stream.priority));
         if stream.tells && until < u64::MAX {
             arrival = arrival.deadline(Timestamp::from_nanos(until));
         }
         let promised = std::mem::take(&mut request.promised);
-        let draw = mix(request.key, REPLICA + (u64::from(request.attempts()) << 8));
-        let visitor = Visitor { id: 0, tenant: request.tenant, user: request.user, arrival };
+        let draw = replica_draw(request.own.key, request.attempts());
+        let visitor =
+            Visitor { id: 0, tenant: request.own.tenant, user: request.own.user, arrival };
         let attempt = Attempt {
             request: id,
-            key: request.key,
+            key: request.own.key,
             demand: stream.demand,
             promised,
             ..Attempt::new(visitor, 0)
@@ -105,20 +126,9 @@ impl World<'_> {
 
     fn replica(&mut self, service: u32, draw: u64) -> u32 {
         let plan = &self.plan.services[service as usize];
-        let count = plan.replicas;
-        if count == 1 {
-            return 0;
-        }
-        if plan.balance == Balance::RoundRobin {
-            let turn = &mut self.turns[service as usize];
-            *turn = (*turn + 1) % count;
-            return *turn;
-        }
-        let one = (draw >> 32) as u32 % count;
-        let other = (one + 1 + draw as u32 % (count - 1)) % count;
         let outstanding =
             |replica: u32| self.posts[(plan.first_post + replica) as usize].outstanding;
-        if outstanding(other) < outstanding(one) { other } else { one }
+        plan.replica(&mut self.turns[service as usize], draw, outstanding)
     }
 
     fn admit(&mut self, id: Id) {
@@ -163,7 +173,7 @@ impl World<'_> {
     /// An attempt leaves the service: its place is free.
     pub(super) fn departs(&mut self, id: Id) {
         let Some(attempt) = self.attempts.remove(id) else { return };
-        self.gives_back(&attempt, attempt.outcome, 1);
+        self.gives_back(&attempt, attempt.outcome, u32::from(!attempt.measured));
     }
 
     pub(super) fn gives_back(&mut self, attempt: &Attempt, outcome: Outcome, weight: u32) {
@@ -172,18 +182,20 @@ impl World<'_> {
         let post = &mut self.posts[attempt.post as usize];
         post.in_flight -= 1;
         post.outstanding -= 1;
-        let sample = sample(attempt, self.now, outcome, weight);
+        let sample = attempt.sample(self.now, outcome, weight);
         post.controller.depart(attempt.visitor, &sample, now);
         self.unsettle(attempt.post);
     }
 
-    /// The head of an answer is out, its place is not free yet.
-    pub(super) fn shows_head(&mut self, attempt: &Attempt) {
-        let sample = sample(attempt, self.now, Outcome::Success, 1);
+    /// The head of an answer is out.
+    pub(super) fn answered(&mut self, id: Id) {
         let now = self.time();
-        let post = &mut self.posts[attempt.post as usize];
-        post.controller.answered(attempt.visitor, &sample, now);
-        self.unsettle(attempt.post);
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        let sample = attempt.sample(self.now, Outcome::Success, 1);
+        let controller = &mut self.posts[attempt.post as usize].controller;
+        attempt.measured = controller.answered(attempt.visitor, &sample, now);
+        let post = attempt.post;
+        self.unsettle(post);
     }
 
     /// The caller's patience is over.
@@ -194,7 +206,7 @@ impl World<'_> {
         }
         let request = std::mem::replace(&mut attempt.request, Id::NONE);
         let Some(known) = self.requests.get(request) else { return };
-        if self.plan.streams[known.stream as usize].stream.cancels {
+        if self.plan.streams[known.own.stream as usize].stream.cancels {
             self.cancels(id);
         }
         self.hears(request, How::Left, None);
@@ -241,20 +253,7 @@ impl World<'_> {
     }
 }
 
-fn sample(attempt: &Attempt, now: u64, outcome: Outcome, weight: u32) -> Sample {
-    let latency = attempt.head.unwrap_or(now - attempt.admitted);
-    let span = Duration::from_nanos;
-    Sample {
-        latency: span(latency),
-        run_queue: span(attempt.run_queue.min(latency)),
-        busy: span(attempt.busy.min(latency)),
-        in_flight: attempt.in_flight as usize,
-        weight,
-        outcome,
-    }
-}
-
-const fn priority(criticality: Criticality) -> Priority {
+pub(crate) const fn priority(criticality: Criticality) -> Priority {
     match criticality {
         Criticality::Sheddable => Priority::Sheddable,
         Criticality::Deferrable => Priority::Deferrable,

@@ -1,5 +1,6 @@
 //! A scenario made ready to run: every stage of every replica, what the whole can do, and when.
 
+mod alone;
 mod capacity;
 mod steps;
 
@@ -144,6 +145,26 @@ impl ServicePlan {
     /// Where a station of a replica stands among all of them.
     pub(crate) const fn station(&self, replica: u32, local: u32) -> usize {
         (self.first_station + replica * self.stations + local) as usize
+    }
+
+    /// The replica that is asked next: whose `turn` it is, or the better of two that are drawn.
+    pub(crate) fn replica(
+        &self,
+        turn: &mut u32,
+        draw: u64,
+        outstanding: impl Fn(u32) -> u32,
+    ) -> u32 {
+        let count = self.replicas;
+        if count == 1 {
+            return 0;
+        }
+        if self.balance == Balance::RoundRobin {
+            *turn = (*turn + 1) % count;
+            return *turn;
+        }
+        let one = (draw >> 32) as u32 % count;
+        let other = (one + 1 + draw as u32 % (count - 1)) % count;
+        if outstanding(other) < outstanding(one) { other } else { one }
     }
 }
 

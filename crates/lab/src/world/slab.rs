@@ -6,13 +6,13 @@ pub(crate) struct Id(u64);
 
 impl Id {
     /// Names nothing.
-    pub(super) const NONE: Self = Self(u64::MAX);
+    pub(crate) const NONE: Self = Self(u64::MAX);
 
-    pub(super) const fn from_bits(bits: u64) -> Self {
+    pub(crate) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    pub(super) const fn to_bits(self) -> u64 {
+    pub(crate) const fn to_bits(self) -> u64 {
         self.0
     }
 
@@ -30,7 +30,7 @@ impl Id {
 }
 
 #[derive(Debug)]
-pub(super) struct Slab<T> {
+pub(crate) struct Slab<T> {
     places: Vec<Place<T>>,
     free: Vec<u32>,
 }
@@ -42,32 +42,38 @@ struct Place<T> {
 }
 
 impl<T> Slab<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { places: Vec::new(), free: Vec::new() }
     }
 
-    pub(super) fn insert(&mut self, value: T) -> Id {
-        if let Some(slot) = self.free.pop() {
-            let place = &mut self.places[slot as usize];
-            place.value = Some(value);
-            return Id::new(slot, place.generation);
-        }
-        let slot = self.places.len() as u32;
-        self.places.push(Place { generation: 0, value: Some(value) });
-        Id::new(slot, 0)
+    pub(crate) fn insert(&mut self, value: T) -> Id {
+        self.insert_with(|_| value)
     }
 
-    pub(super) fn get(&self, id: Id) -> Option<&T> {
+    /// Inserts what has to know its own name.
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce(Id) -> T) -> Id {
+        if let Some(slot) = self.free.pop() {
+            let place = &mut self.places[slot as usize];
+            let id = Id::new(slot, place.generation);
+            place.value = Some(make(id));
+            return id;
+        }
+        let id = Id::new(self.places.len() as u32, 0);
+        self.places.push(Place { generation: 0, value: Some(make(id)) });
+        id
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Option<&T> {
         let place = self.places.get(id.slot())?;
         if place.generation == id.generation() { place.value.as_ref() } else { None }
     }
 
-    pub(super) fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut T> {
         let place = self.places.get_mut(id.slot())?;
         if place.generation == id.generation() { place.value.as_mut() } else { None }
     }
 
-    pub(super) fn remove(&mut self, id: Id) -> Option<T> {
+    pub(crate) fn remove(&mut self, id: Id) -> Option<T> {
         let place = self.places.get_mut(id.slot())?;
         if place.generation != id.generation() {
             return None;

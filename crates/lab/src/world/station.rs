@@ -8,13 +8,13 @@ use super::plan::{Sharing, StationPlan};
 use super::slab::Id;
 
 #[derive(Debug)]
-pub(super) enum Station {
+pub(crate) enum Station {
     Fifo(Fifo),
     Shared(Shared),
 }
 
 impl Station {
-    pub(super) fn new(plan: &StationPlan) -> Self {
+    pub(crate) fn new(plan: &StationPlan) -> Self {
         match plan.sharing {
             Sharing::Fifo { visible } => Self::Fifo(Fifo { visible, ..Fifo::default() }),
             Sharing::Shared { sigma, kappa } => {
@@ -26,12 +26,12 @@ impl Station {
 
 /// One after the other on so many cores.
 #[derive(Debug, Default)]
-pub(super) struct Fifo {
-    pub(super) visible: bool,
-    pub(super) running: u32,
-    pub(super) queue: VecDeque<(Id, u64)>,
+pub(crate) struct Fifo {
+    pub(crate) visible: bool,
+    pub(crate) running: u32,
+    pub(crate) queue: VecDeque<(Id, u64)>,
     /// Seconds of work that the refused have left behind.
-    pub(super) debt: f64,
+    pub(crate) debt: f64,
     /// Seconds its cores have worked, up to `counted`.
     busy: f64,
     counted: u64,
@@ -39,26 +39,26 @@ pub(super) struct Fifo {
 
 impl Fifo {
     /// Call before `running` changes.
-    pub(super) fn count(&mut self, now: u64) {
+    pub(crate) fn count(&mut self, now: u64) {
         self.busy += f64::from(self.running) * seconds(now - self.counted);
         self.counted = now;
     }
 
-    pub(super) fn busy(&mut self, now: u64) -> f64 {
+    pub(crate) fn busy(&mut self, now: u64) -> f64 {
         self.count(now);
         self.busy
     }
 }
 
 /// When a job that starts now and takes `work` seconds at speed 1 is done; `None`: never.
-pub(super) fn done(plan: &StationPlan, now: u64, work: f64) -> Option<u64> {
+pub(crate) fn done(plan: &StationPlan, now: u64, work: f64) -> Option<u64> {
     let start = seconds(now);
     plan.speed.reach(start, work).map(|end| now + nanos(end - start))
 }
 
 /// Everybody at once: work is counted in the time a job would take alone.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     sigma: f64,
     kappa: f64,
     jobs: u32,
@@ -77,7 +77,7 @@ const ROUNDING: f64 = 2e-9;
 
 impl Shared {
     /// A job of `work` comes; gives what `each` must be when it is done.
-    pub(super) fn join(&mut self, plan: &StationPlan, id: Id, work: f64, now: u64) -> f64 {
+    pub(crate) fn join(&mut self, plan: &StationPlan, id: Id, work: f64, now: u64) -> f64 {
         self.count(plan, now);
         self.jobs += 1;
         let end = self.each + work;
@@ -86,14 +86,14 @@ impl Shared {
     }
 
     /// A job goes before it is done; gives the work that was left of it.
-    pub(super) fn leave(&mut self, plan: &StationPlan, end: f64, now: u64) -> f64 {
+    pub(crate) fn leave(&mut self, plan: &StationPlan, end: f64, now: u64) -> f64 {
         self.count(plan, now);
         self.jobs -= 1;
         (end - self.each).max(0.0)
     }
 
     /// The next job that is done by now, among those that are still `here`.
-    pub(super) fn pop(
+    pub(crate) fn pop(
         &mut self,
         plan: &StationPlan,
         now: u64,
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// When to look next, and the number of that look; `None`: a look is due early enough.
-    pub(super) fn look(&mut self, plan: &StationPlan, now: u64) -> Option<(u64, u32)> {
+    pub(crate) fn look(&mut self, plan: &StationPlan, now: u64) -> Option<(u64, u32)> {
         let Reverse((end, _)) = *self.ends.peek()?;
         let left = (f64::from_bits(end) - self.each).max(0.0);
         let at = done(plan, now, left / self.rate(plan, now))?.max(now + 1);
@@ -129,7 +129,7 @@ impl Shared {
     }
 
     /// Whether this look is the one that is due.
-    pub(super) fn is_due(&mut self, estimate: u32) -> bool {
+    pub(crate) fn is_due(&mut self, estimate: u32) -> bool {
         let due = self.estimate == estimate;
         if due {
             self.due = None;
@@ -138,7 +138,7 @@ impl Shared {
     }
 
     /// Call before the number of cores changes.
-    pub(super) fn count(&mut self, plan: &StationPlan, now: u64) {
+    pub(crate) fn count(&mut self, plan: &StationPlan, now: u64) {
         if self.counted < now {
             let (from, to) = (seconds(self.counted), seconds(now));
             let moved = plan.speed.integral(to) - plan.speed.integral(from);
@@ -148,7 +148,7 @@ impl Shared {
     }
 
     /// Forgets when it was going to look: something changed.
-    pub(super) const fn reconsider(&mut self) {
+    pub(crate) const fn reconsider(&mut self) {
         self.due = None;
     }
 

@@ -6,7 +6,7 @@ use crate::controller::Visitor;
 
 use super::World;
 use super::agenda::Event;
-use super::clock::{fraction, mix, nanos, seconds};
+use super::clock::{fraction, mix, nanos, seconds, step_key};
 use super::journal::How;
 use super::plan::Step;
 use super::slab::Id;
@@ -33,6 +33,8 @@ pub(super) struct Attempt {
     pub(super) state: State,
     pub(super) outcome: Outcome,
     pub(super) promised: bool,
+    /// Its measurements are told already.
+    pub(super) measured: bool,
     pub(super) admitted: u64,
     /// Latency to the head of the answer, once that is out.
     pub(super) head: Option<u64>,
@@ -70,6 +72,7 @@ impl Attempt {
             state: State::Waiting,
             outcome: Outcome::Success,
             promised: false,
+            measured: false,
             admitted: 0,
             head: None,
             in_flight: 0,
@@ -85,14 +88,6 @@ impl Attempt {
         step_key(self.key, self.round, self.step)
     }
 }
-
-/// What a step of an attempt is drawn with.
-pub(super) fn step_key(key: u64, round: u16, step: u16) -> u64 {
-    mix(key, STEP + (u64::from(round) << 16 | u64::from(step)))
-}
-
-/// Past whatever else is drawn with a request's key.
-const STEP: u64 = 1 << 40;
 
 impl World<'_> {
     /// The attempt has done its present step, or has just been admitted: on to the next.
@@ -142,7 +137,7 @@ impl World<'_> {
         let told =
             std::mem::replace(attempt, Attempt { request: Id::NONE, parent: Id::NONE, ..*attempt });
         self.agenda.push(self.now + span, Event::Read(id));
-        self.shows_head(&told);
+        self.answered(id);
         self.tells(&told, Outcome::Success);
     }
 

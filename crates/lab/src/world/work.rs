@@ -1,22 +1,11 @@
-//! Work at the stations, and what it would be without anybody else.
+//! Work at the stations.
 
 use super::World;
 use super::agenda::Event;
-use super::clock::{fraction, seconds};
-use super::plan::Step;
+use super::clock::seconds;
 use super::slab::Id;
 use super::station::{Station, done};
-use super::walk::{Attempt, step_key};
-
-/// A request alone in the system.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Alone {
-    /// Seconds.
-    pub(super) latency: f64,
-    /// Seconds of work at the bottleneck; none for a request that is bound to fail.
-    pub(super) work: f64,
-    fails: bool,
-}
+use super::walk::Attempt;
 
 impl World<'_> {
     /// An attempt comes to a station of its replica.
@@ -139,46 +128,6 @@ impl World<'_> {
                 shared.count(plan, self.now);
                 shared.reconsider();
                 self.look_again(index);
-            }
-        }
-    }
-
-    /// What a request with this key would take if nobody else were there.
-    pub(super) fn alone(&self, key: u64, demand: f64) -> Alone {
-        let mut alone = Alone::default();
-        self.alone_at(0, key, demand, &mut alone);
-        if alone.fails {
-            alone.work = 0.0;
-        }
-        alone
-    }
-
-    fn alone_at(&self, service: u32, key: u64, demand: f64, alone: &mut Alone) {
-        let plan = &self.plan.services[service as usize];
-        let now = seconds(self.now);
-        for round in 0..plan.rounds {
-            for (index, step) in plan.steps.iter().enumerate() {
-                let draw = step_key(key, round, index as u16);
-                match step {
-                    Step::Visit(local) => {
-                        let station = &self.plan.stations[plan.station(0, *local)];
-                        let work = station.draw.of(draw) * demand;
-                        let speed = station.speed.at(now);
-                        let slowdown =
-                            station.factor.at(now) / if speed > 0.0 { speed } else { 1.0 };
-                        alone.latency += work * slowdown;
-                        alone.work += if station.counts { work } else { 0.0 };
-                    }
-                    Step::Delay { draw: law, factors } => {
-                        alone.latency += law.of(draw) * factors[0].at(now);
-                    }
-                    Step::Call { service, .. } => self.alone_at(*service, draw, demand, alone),
-                    Step::Fail { share } => alone.fails |= fraction(draw) < *share,
-                    Step::Body { .. } => {}
-                }
-                if alone.fails {
-                    return;
-                }
             }
         }
     }

@@ -1,0 +1,112 @@
+//! Whether the two drivers agree: the world with our machine at its doors, and the layers that ship.
+
+use crate::controller::catalogue::find;
+use crate::scenario::library;
+use crate::score::judge;
+use crate::world;
+use crate::world::journal::{Ended, How, Journal};
+use crate::world::plan::Plan;
+
+use super::simulate;
+
+fn plan(name: &str) -> Plan {
+    let all = library::all().unwrap();
+    Plan::of(all.iter().find(|scenario| scenario.name == name).unwrap())
+}
+
+fn both(plan: &Plan, seed: u64) -> (Journal, Journal) {
+    (world::simulate(plan, find("ours").unwrap(), seed), simulate(plan, seed))
+}
+
+/// How every attempt ended and when, to the nanosecond, whoever was first at the same moment.
+fn ended(journal: &Journal) -> Vec<Ended> {
+    let mut ended = journal.ended.clone();
+    ended.sort_by_key(|ended| (ended.at, ended.request));
+    ended
+}
+
+fn assert_the_same(name: &str) {
+    let (world, tower) = both(&plan(name), 1);
+    assert_eq!(world.asked, tower.asked, "{name}");
+    let (world_ended, tower_ended) = (ended(&world), ended(&tower));
+    let pairs = world_ended.iter().zip(&tower_ended);
+    let first = pairs.enumerate().find(|(_, (world, tower))| world != tower);
+    assert_eq!(first, None, "{name}: the first that differ");
+    assert_eq!(world_ended.len(), tower_ended.len(), "{name}");
+    assert_eq!(world.levels, tower.levels, "{name}");
+    assert_eq!((world.promised, world.kept), (tower.promised, tower.kept), "{name}");
+    assert_eq!((world.entered, world.left), (tower.entered, tower.left), "{name}");
+    assert!((world.work_done / tower.work_done - 1.0).abs() < 1e-9, "{name}");
+}
+
+#[test]
+fn behind_an_await_every_attempt_ends_as_in_the_world() {
+    for name in ["slots-exp-2x", "step-up-slots", "step-back-slots", "low-10-slots", "ps-2x"] {
+        assert_the_same(name);
+    }
+}
+
+#[test]
+fn in_this_process_every_attempt_ends_as_in_the_world() {
+    for name in ["cpu-2x", "mix-2x", "nine-tenths-one-worker"] {
+        assert_the_same(name);
+    }
+}
+
+#[test]
+fn whoever_leaves_and_whoever_reads_slowly_ends_as_in_the_world() {
+    for name in ["disconnects-cancels", "disconnects-zombies", "slow-consumers"] {
+        assert_the_same(name);
+    }
+}
+
+#[test]
+fn who_tries_again_and_who_is_called_by_others_ends_as_in_the_world() {
+    for name in ["retry-storm-budget-slots", "promises", "chain-retries", "priority-inversion"] {
+        assert_the_same(name);
+    }
+}
+
+/// The client layer draws its jitter for all its callers, the world for each of them; and tokio's
+/// timers, on which it sleeps, ring at whole milliseconds.
+#[test]
+fn the_client_that_ships_is_the_worlds_but_for_its_dice() {
+    let plan = plan("herd-ours");
+    let (world, tower) = both(&plan, 1);
+    let refused = |journal: &Journal| {
+        journal.ended.iter().filter(|ended| ended.how == How::Refused).count() as f64
+    };
+    let ratio = refused(&tower) / refused(&world);
+    assert!((ratio - 1.0).abs() < 0.01, "{ratio} times as many refusals");
+    let ((world, _), (tower, _)) = (judge(&plan, &world), judge(&plan, &tower));
+    let ratio = tower.goodput_over_ceiling / world.goodput_over_ceiling;
+    assert!((ratio - 1.0).abs() < 0.01, "{ratio} times the goodput");
+    let ratio = tower.p99_over_uncontended / world.p99_over_uncontended;
+    assert!((ratio - 1.0).abs() < 0.03, "{ratio} times the p99");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_journal_and_another_another() {
+    for name in ["mix-2x", "herd-ours"] {
+        let plan = plan(name);
+        assert_eq!(simulate(&plan, 7), simulate(&plan, 7), "{name}");
+        assert_ne!(simulate(&plan, 7), simulate(&plan, 8), "{name}");
+    }
+}
+
+#[test]
+fn explore() {
+    let Ok(name) = std::env::var("SCENARIO") else { return };
+    let (world, tower) = both(&plan(&name), 1);
+    let (a, b) = (ended(&world), ended(&tower));
+    let mut shown = 0;
+    for (n, (x, y)) in a.iter().zip(&b).enumerate() {
+        if x != y && shown < 4 {
+            shown += 1;
+            println!(
+                "{n}: {x:?}\n   {y:?} asked {} {}",
+                world.asked[x.request as usize].at, world.asked[y.request as usize].at
+            );
+        }
+    }
+}
