@@ -81,9 +81,10 @@ impl Controller for Aloud {
         self.tell();
     }
 
-    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
-        self.inner.answered(visitor, sample, now);
+    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
+        let learnt = self.inner.answered(visitor, sample, now);
         self.tell();
+        learnt
     }
 
     fn next(&mut self, now: Timestamp) -> Option<Next> {

@@ -99,14 +99,14 @@ impl Ours {
     /// Lets in whoever can run, turns away whoever cannot, and opens as far as it goes.
     fn settle(&mut self, now: Timestamp) {
         while let Some(decision) = self.machine.next(self.in_flight, now) {
-            let (Decision::Run(ticket) | Decision::Shed(ticket, _)) = decision;
+            let (Turn::Run(ticket) | Turn::Shed(ticket, _)) = decision;
             let Some(id) = self.forget(ticket) else { continue };
             let next = match decision {
-                Decision::Run(_) => {
+                Turn::Run(_) => {
                     self.enter(id);
                     Next::Run(id)
                 }
-                Decision::Shed(_, shed) => Next::Shed(id, refusal(shed)),
+                Turn::Shed(_, shed) => Next::Shed(id, refusal(shed)),
             };
             self.decided.push_back(next);
         }
