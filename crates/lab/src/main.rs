@@ -13,6 +13,7 @@ mod score;
 mod storm;
 mod suite;
 mod text;
+mod tune;
 mod world;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,7 @@ enum Command {
     Suite(suite::Options),
     Map(map::Options),
     Herd(herd::Options),
+    Tune(tune::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Some(Command::Suite(options)) => suite::run(&options),
         Some(Command::Map(options)) => map::run(&options),
         Some(Command::Herd(options)) => herd::run(&options),
+        Some(Command::Tune(options)) => tune::run(&options),
         None => storm::run(&lab.storm),
     };
     outcome.unwrap_or_else(|error| {

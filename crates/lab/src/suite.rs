@@ -1,6 +1,8 @@
 //! The suite: every controller in every scenario, with several seeds, in one table.
 
 mod bench;
+mod board;
+mod comparison;
 mod expectations;
 mod options;
 mod page;
@@ -22,6 +24,7 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
         print!("{}", options::list()?);
         return Ok(ExitCode::SUCCESS);
     }
+    let document = options.comparison.as_deref().map(comparison::Document::open).transpose()?;
     let bench = Bench::set_up(options)?;
     let (runs, spent) = bench.run();
     print!("{}", table::render(&bench.scenarios, &runs));
@@ -37,6 +40,9 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     eprintln!("{}", options.html.display());
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(&runs)? + "\n")?;
+    }
+    if let Some(document) = document {
+        document.write(&board::Board::of(&runs))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -60,7 +60,7 @@ mod tests {
         let plan = Plan::of(scenario);
         let run = |name: &&str| {
             let entry = find(name).unwrap_or_else(|| panic!("no controller {name}"));
-            let (score, course) = judge(&plan, &simulate(&plan, entry, 1));
+            let (score, course) = judge(&plan, &simulate(&plan, &entry.make, 1));
             let (scenario, controller) = (scenario.name.clone(), (*name).to_owned());
             Run { scenario, controller, seed: 1, score, course }
         };

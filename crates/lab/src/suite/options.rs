@@ -26,6 +26,9 @@ pub(crate) struct Options {
     /// Write every run to this file
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Bring the tables of this document up to date: docs/comparison.md
+    #[arg(long, value_name = "FILE")]
+    pub(super) comparison: Option<PathBuf>,
     /// Say what there is and run nothing
     #[arg(long)]
     pub(super) list: bool,
