@@ -4,6 +4,7 @@ mod bench;
 mod board;
 mod comparison;
 mod expectations;
+mod golden;
 mod options;
 mod page;
 mod table;
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 pub(crate) use options::Options;
 
+use crate::run::Run;
 use bench::Bench;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -28,7 +30,8 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     let bench = Bench::set_up(options)?;
     let (runs, spent) = bench.run();
     print!("{}", table::render(&bench.scenarios, &runs));
-    for surprise in expectations::surprises(&bench.scenarios, &runs) {
+    let surprises = expectations::surprises(&bench.scenarios, &runs);
+    for surprise in &surprises {
         println!("unexpected: {surprise}");
     }
     let rate = spent.requests as f64 / spent.time.as_secs_f64().max(1e-9);
@@ -44,5 +47,18 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     if let Some(document) = document {
         document.write(&board::Board::of(&runs))?;
     }
+    if options.smoke {
+        return Ok(smoke(&surprises, &runs));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether all is as it was.
+fn smoke(surprises: &[String], runs: &[Run]) -> ExitCode {
+    let differences = golden::differences(runs);
+    for difference in &differences {
+        println!("{difference}");
+    }
+    let same = surprises.is_empty() && differences.is_empty();
+    if same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

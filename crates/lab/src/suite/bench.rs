@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::controller::catalogue::Entry;
+use crate::controller::catalogue::{self, Entry};
 use crate::parallel;
 use crate::run::Run;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, library};
 use crate::score::judge;
 use crate::world::plan::Plan;
 use crate::world::simulate;
 
 use super::board::unlucky;
 use super::options::Options;
+
+/// What every build runs: the smoke scenarios with these, and one seed.
+const CONTROLLERS: [&str; 3] = ["none", "static-2c", "ours"];
+const SEEDS: u64 = 1;
 
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -31,11 +35,22 @@ pub(super) struct Spent {
 
 impl Bench {
     pub(super) fn set_up(options: &Options) -> Result<Self, String> {
+        if options.smoke {
+            return Self::smoke();
+        }
         Ok(Self {
             scenarios: options.scenarios()?,
             controllers: options.controllers()?,
             seeds: options.seeds,
         })
+    }
+
+    /// What every build runs.
+    pub(super) fn smoke() -> Result<Self, String> {
+        let mut scenarios = library::all()?;
+        scenarios.retain(|scenario| scenario.smoke);
+        let known = CONTROLLERS.iter().filter_map(|name| catalogue::find(name));
+        Ok(Self { scenarios, controllers: known.collect(), seeds: SEEDS })
     }
 
     pub(super) fn run(&self) -> (Vec<Run>, Spent) {
@@ -80,4 +95,17 @@ fn forget_courses(runs: &mut [Run]) {
     for run in runs.iter_mut().filter(|run| Some(run.seed) != shown) {
         run.course = Vec::new();
     }
+}
+
+/// What every build runs, once for all tests.
+#[cfg(test)]
+pub(super) fn smoke() -> &'static (Vec<Scenario>, Vec<Run>) {
+    use std::sync::OnceLock;
+
+    static SMOKE: OnceLock<(Vec<Scenario>, Vec<Run>)> = OnceLock::new();
+    SMOKE.get_or_init(|| {
+        let bench = Bench::smoke().expect("they are sound");
+        let runs = bench.run().0;
+        (bench.scenarios, runs)
+    })
 }

@@ -94,7 +94,7 @@ pub(super) fn least(scores: &[&Score], of: fn(&Score) -> f64) -> f64 {
 
 /// The 95th percentile over the seeds of what should be low.
 pub(super) fn most(scores: &[&Score], of: fn(&Score) -> f64) -> f64 {
-    at_share(scores.iter().map(|score| of(score)).collect(), 1.0 - UNLUCKY)
+    -at_share(scores.iter().map(|score| -of(score)).collect(), UNLUCKY)
 }
 
 /// The nearest rank; 0 of nothing.

@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// Only these scenarios, by name or as files
     #[arg(long, value_name = "NAME|FILE")]
     pub(super) scenario: Vec<String>,
+    /// The few scenarios that every build runs: hold them to the golden figures
+    #[arg(long, conflicts_with_all = ["controller", "scenario", "seeds", "comparison"])]
+    pub(super) smoke: bool,
     /// How many seeds each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) seeds: u64,

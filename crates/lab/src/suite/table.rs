@@ -61,8 +61,7 @@ fn kept(scores: &[&Score]) -> String {
 }
 
 fn converges(scores: &[&Score]) -> String {
-    let times = scores.iter().map(|score| score.converge_s.unwrap_or(f64::INFINITY));
-    match at_share(times.collect(), 1.0 - UNLUCKY) {
+    match most(scores, |score| score.converge_s.unwrap_or(f64::INFINITY)) {
         time if time.is_finite() => format!("{time:.2}"),
         _ => "never".to_owned(),
     }
