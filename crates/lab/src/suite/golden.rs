@@ -33,7 +33,7 @@ mod tests {
     use super::*;
     use crate::suite::bench::smoke;
 
-    /// The same bytes on every machine, in debug and in release: `lab suite --smoke` is the latter.
+    /// The same bytes in debug and in release: `lab suite --smoke` is the latter.
     /// After a change that is meant, `LAB_BLESS=1 cargo test -p backpressure-lab golden` writes the
     /// file anew.
     #[test]

@@ -30,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
     /// Bring the tables of this document up to date: docs/comparison.md
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["controller", "scenario"])]
     pub(super) comparison: Option<PathBuf>,
     /// Say what there is and run nothing
     #[arg(long)]
