@@ -11,6 +11,7 @@ mod breakwater;
 pub(crate) mod catalogue;
 mod cinnamon;
 mod codel;
+pub(crate) mod configured;
 mod crates;
 mod dagor;
 mod dice;
@@ -46,6 +47,9 @@ pub(crate) struct Site {
     /// Which of the service's replicas this is.
     pub(crate) replica: u32,
 }
+
+/// Makes the controller of one server.
+pub(crate) type Make<'m> = dyn Fn(&Site) -> Box<dyn Controller> + 'm;
 
 /// Decides who runs at one server. One value a replica; it sees only what a server would see.
 ///

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use backpressure_core::{Decision, Sample, Timestamp};
 use clap::Args;
 
-use crate::controller::catalogue::{self, Entry};
+use crate::controller::catalogue;
 use crate::controller::{Answer, Controller, Instruments, Next, Site, Visitor};
 use crate::scenario::{Scenario, library};
 use crate::score::judge;
@@ -29,8 +29,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
         None => named(&options.scenario)?,
     };
     let plan = Plan::of(&scenario);
-    let entry = Entry { name: "ours", says: "ours, aloud", make: aloud };
-    let journal = simulate(&plan, &entry, options.seed);
+    let ours = catalogue::find("ours").ok_or("the catalogue is without ours")?;
+    let aloud = |site: &Site| Aloud::of((ours.make)(site), site);
+    let journal = simulate(&plan, &aloud, options.seed);
     let (score, _) = judge(&plan, &journal);
     println!("{}", serde_json::to_string_pretty(&score)?);
     Ok(ExitCode::SUCCESS)
@@ -39,15 +40,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
 fn named(name: &str) -> Result<Scenario, String> {
     let found = library::all()?.into_iter().find(|scenario| scenario.name == name);
     found.ok_or_else(|| format!("no scenario {name}; lab suite --list says which there are"))
-}
-
-fn aloud(site: &Site) -> Box<dyn Controller> {
-    let ours = catalogue::find("ours").map(|entry| (entry.make)(site));
-    Box::new(Aloud {
-        inner: ours.expect("it is in the catalogue"),
-        replica: site.replica,
-        told: None,
-    })
 }
 
 /// Says every move of its controller as it is made.
@@ -59,6 +51,10 @@ struct Aloud {
 }
 
 impl Aloud {
+    fn of(inner: Box<dyn Controller>, site: &Site) -> Box<dyn Controller> {
+        Box::new(Self { inner, replica: site.replica, told: None })
+    }
+
     fn tell(&mut self) {
         let decision = self.inner.decision();
         if let Some(moved) = decision.filter(|moved| Some(*moved) != self.told) {

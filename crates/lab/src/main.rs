@@ -15,6 +15,7 @@ mod score;
 mod storm;
 mod suite;
 mod text;
+mod tune;
 mod world;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,7 @@ enum Command {
     Map(map::Options),
     Herd(herd::Options),
     Explain(explain::Options),
+    Tune(tune::Options),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Some(Command::Map(options)) => map::run(&options),
         Some(Command::Herd(options)) => herd::run(&options),
         Some(Command::Explain(options)) => explain::run(&options),
+        Some(Command::Tune(options)) => tune::run(&options),
         None => storm::run(&lab.storm),
     };
     outcome.unwrap_or_else(|error| {

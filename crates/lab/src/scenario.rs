@@ -32,7 +32,6 @@ pub(crate) struct Scenario {
     pub(crate) change: Option<f64>,
     /// Whether it is among the few that every build runs.
     #[serde(default)]
-    #[cfg_attr(not(test), expect(dead_code, reason = "only the tests ask"))]
     pub(crate) smoke: bool,
     /// The first one is called by the streams; each calls only those below it.
     #[serde(rename = "service")]

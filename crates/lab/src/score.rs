@@ -134,7 +134,7 @@ mod tests {
     }
 
     fn score(plan: &Plan, controller: &str) -> Score {
-        judge(plan, &simulate(plan, find(controller).unwrap(), 9)).0
+        judge(plan, &simulate(plan, &find(controller).unwrap().make, 9)).0
     }
 
     /// `g*`: what is left when each refusal costs `r` of a request.
@@ -143,7 +143,7 @@ mod tests {
         for (load, r) in [(0.8, 0.01), (2.0, 0.05), (5.0, 0.01), (10.0, 0.05)] {
             let service = format!("refusal = {}", r * 0.01);
             let plan = plan(&service, &format!("[[stream]]\nload = {load}\npatience = 0.5"), 105);
-            let journal = simulate(&plan, find("static-c").unwrap(), 9);
+            let journal = simulate(&plan, &find("static-c").unwrap().make, 9);
             let found = ceiling(&plan, &journal) / (4.0 * 100.0);
             let formula = f64::min(load, (1.0 - load * r) / (1.0 - r));
             assert!((found / formula - 1.0).abs() < 0.02, "{load}×, r {r}: {found}, {formula}");

@@ -8,6 +8,7 @@ mod bench;
 mod calibrate;
 mod client;
 mod cpu;
+mod forecast;
 mod generator;
 mod handler;
 mod measure;
@@ -86,6 +87,9 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
         return Err("interrupted before anything was measured".into());
     }
     print!("{}", table::render(&findings));
+    let compared =
+        forecast::compared(&findings.trials, &findings.calibrations, findings.pace.deadline)?;
+    print!("\n{compared}");
     let page = report::write(&options.out, &findings)?;
     println!("\n{}", page.display());
     Ok(if findings.interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })

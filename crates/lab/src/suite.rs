@@ -1,7 +1,10 @@
 //! The suite: every controller in every scenario, with several seeds, in one table.
 
 mod bench;
+mod board;
+mod comparison;
 mod expectations;
+mod golden;
 mod options;
 mod page;
 mod table;
@@ -12,6 +15,7 @@ use std::process::ExitCode;
 
 pub(crate) use options::Options;
 
+use crate::run::Run;
 use bench::Bench;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -22,10 +26,12 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
         print!("{}", options::list()?);
         return Ok(ExitCode::SUCCESS);
     }
+    let document = options.comparison.as_deref().map(comparison::Document::open).transpose()?;
     let bench = Bench::set_up(options)?;
     let (runs, spent) = bench.run();
     print!("{}", table::render(&bench.scenarios, &runs));
-    for surprise in expectations::surprises(&bench.scenarios, &runs) {
+    let surprises = expectations::surprises(&bench.scenarios, &runs);
+    for surprise in &surprises {
         println!("unexpected: {surprise}");
     }
     let rate = spent.requests as f64 / spent.time.as_secs_f64().max(1e-9);
@@ -38,5 +44,21 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(&runs)? + "\n")?;
     }
+    if let Some(document) = document {
+        document.write(&board::Board::of(&runs))?;
+    }
+    if options.smoke {
+        return Ok(smoke(&surprises, &runs));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether all is as it was.
+fn smoke(surprises: &[String], runs: &[Run]) -> ExitCode {
+    let differences = golden::differences(runs);
+    for difference in &differences {
+        println!("{difference}");
+    }
+    let same = surprises.is_empty() && differences.is_empty();
+    if same { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -23,7 +23,7 @@ mod work;
 
 use backpressure_core::Timestamp;
 
-use crate::controller::catalogue::Entry;
+use crate::controller::Make;
 use agenda::{Agenda, Event};
 use callers::Request;
 use clock::{nanos, seconds};
@@ -58,13 +58,13 @@ pub(crate) struct World<'p> {
     journal: Journal,
 }
 
-/// Runs a scenario once, with one controller.
-pub(crate) fn simulate(plan: &Plan, entry: &Entry, seed: u64) -> Journal {
-    World::new(plan, entry, seed).run(nanos(plan.seconds))
+/// Runs a scenario once, with one controller at each door.
+pub(crate) fn simulate(plan: &Plan, make: &Make<'_>, seed: u64) -> Journal {
+    World::new(plan, make, seed).run(nanos(plan.seconds))
 }
 
 impl<'p> World<'p> {
-    pub(crate) fn new(plan: &'p Plan, entry: &Entry, seed: u64) -> Self {
+    pub(crate) fn new(plan: &'p Plan, make: &Make<'_>, seed: u64) -> Self {
         let mut world = Self {
             plan,
             seed,
@@ -73,7 +73,7 @@ impl<'p> World<'p> {
             attempts: Slab::new(),
             requests: Slab::new(),
             stations: plan.stations.iter().map(Station::new).collect(),
-            posts: plan.posts.iter().map(|post| Post::new(post, entry, seed)).collect(),
+            posts: plan.posts.iter().map(|post| Post::new(post, make, seed)).collect(),
             sources: Vec::new(),
             turns: vec![0; plan.services.len()],
             unsettled: Vec::new(),

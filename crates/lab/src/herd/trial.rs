@@ -107,7 +107,7 @@ pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<Fate, String> {
     let Pairing { server, client } = *pairing;
     let entry = server.entry().ok_or("the controller is missing")?;
     let plan = Plan::of(&scenario(client.retry(), client.deadline())?);
-    let herd = Herd::of(&world::simulate(&plan, &entry, seed));
+    let herd = Herd::of(&world::simulate(&plan, &entry.make, seed));
     Ok(Fate {
         server: server.says(),
         client: client.says(),

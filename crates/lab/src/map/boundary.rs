@@ -33,7 +33,7 @@ retry = {{ naive = {{ attempts = 2, after = 0.0 }} }}
         seconds = end + 300.0,
     ));
     let plan = Plan::of(&scenario.expect("it is sound"));
-    world::simulate(&plan, catalogue::find("none").expect("it is listed"), 1)
+    world::simulate(&plan, &catalogue::find("none").expect("it is listed").make, 1)
 }
 
 /// Attempts and good answers a second in the last minute.

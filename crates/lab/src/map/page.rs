@@ -98,7 +98,8 @@ fn section(grid: &Grid, layers: Layers, cells: &[Cell]) -> String {
         .into_iter()
         .filter(|policy| cells.iter().any(|cell| cell.place.policy == *policy));
     let blocks: String = policies.map(|policy| block(grid, policy, &cells)).collect();
-    format!("<section><h2>{}</h2>{blocks}</section>\n", escaped(&heading(layers)))
+    let class = if matches!(layers, Layers::Neither | Layers::Both) { "key" } else { "more" };
+    format!("<section class=\"{class}\"><h2>{}</h2>{blocks}</section>\n", escaped(&heading(layers)))
 }
 
 fn heading(layers: Layers) -> String {
@@ -113,7 +114,12 @@ fn heading(layers: Layers) -> String {
 fn block(grid: &Grid, policy: Policy, cells: &[&Cell]) -> String {
     let figures: String =
         grid.loads.iter().map(|&load| figure(grid, policy, load, cells)).collect();
-    format!("<h3>{}</h3><div class=\"row\">{figures}</div>", policy.says())
+    // What is left of the page for a picture: `map.html#picture`.
+    let class = if matches!(policy, Policy::Naive3 | Policy::Ours) { "key" } else { "more" };
+    format!(
+        "<div class=\"{class}\"><h3>{}</h3><div class=\"row\">{figures}</div></div>",
+        policy.says()
+    )
 }
 
 fn figure(grid: &Grid, policy: Policy, load: f64, cells: &[&Cell]) -> String {

@@ -18,7 +18,7 @@ pub(crate) fn trial(place: &Place, setting: Setting) -> Result<Cell, String> {
     let controller = if place.guarded() { "ours" } else { "none" };
     let entry = catalogue::find(controller).ok_or("the controller is missing")?;
     let plan = Plan::of(&scenario(place, setting)?);
-    Ok(judged(*place, &world::simulate(&plan, entry, setting.seed)))
+    Ok(judged(*place, &world::simulate(&plan, &entry.make, setting.seed)))
 }
 
 fn judged(place: Place, journal: &Journal) -> Cell {

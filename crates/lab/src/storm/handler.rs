@@ -37,6 +37,22 @@ impl Handler {
         }
     }
 
+    /// How often it computes.
+    pub(super) const fn rounds(self) -> u32 {
+        match self {
+            Self::Cpu => 1,
+            Self::Mix => 4,
+        }
+    }
+
+    /// How long it sleeps after each time.
+    pub(super) const fn away(self) -> Duration {
+        match self {
+            Self::Cpu => Duration::ZERO,
+            Self::Mix => Duration::from_millis(10),
+        }
+    }
+
     /// The service: `/work` is the handler, `/hold` a request that never ends.
     pub(super) fn router(self, work: Arc<Work>) -> Router {
         let route = match self {
@@ -63,9 +79,9 @@ async fn burn(State(work): State<Arc<Work>>) -> &'static str {
 }
 
 async fn burn_and_wait(State(work): State<Arc<Work>>) -> &'static str {
-    for _ in 0..4 {
+    for _ in 0..Handler::Mix.rounds() {
         work.spin(1);
-        sleep(Duration::from_millis(10)).await;
+        sleep(Handler::Mix.away()).await;
     }
     "done"
 }

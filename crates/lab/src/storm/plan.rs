@@ -61,6 +61,11 @@ impl Scenario {
         }
     }
 
+    /// Whether the work becomes slower in it.
+    pub(super) const fn slows(self) -> bool {
+        matches!(self, Self::BrownOut)
+    }
+
     /// The load it offers, over capacity.
     pub(super) const fn load(self) -> f64 {
         match self {

@@ -4,16 +4,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::controller::catalogue::Entry;
+use crate::controller::catalogue::{self, Entry};
 use crate::parallel;
 use crate::paused;
 use crate::run::Run;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, library};
 use crate::score::judge;
 use crate::world::plan::Plan;
 use crate::world::simulate;
 
+use super::board::unlucky;
 use super::options::{Driver, Options};
+
+/// What every build runs: the smoke scenarios with these, and one seed.
+const CONTROLLERS: [&str; 3] = ["none", "static-2c", "ours"];
+const SEEDS: u64 = 1;
 
 #[derive(Debug)]
 pub(super) struct Bench {
@@ -32,6 +37,9 @@ pub(super) struct Spent {
 
 impl Bench {
     pub(super) fn set_up(options: &Options) -> Result<Self, String> {
+        if options.smoke {
+            return Self::smoke();
+        }
         Ok(Self {
             scenarios: options.scenarios()?,
             controllers: options.controllers()?,
@@ -40,39 +48,78 @@ impl Bench {
         })
     }
 
+    /// What every build runs.
+    pub(super) fn smoke() -> Result<Self, String> {
+        let mut scenarios = library::all()?;
+        scenarios.retain(|scenario| scenario.smoke);
+        let known = CONTROLLERS.iter().filter_map(|name| catalogue::find(name));
+        Ok(Self { scenarios, controllers: known.collect(), seeds: SEEDS, driver: Driver::World })
+    }
+
     pub(super) fn run(&self) -> (Vec<Run>, Spent) {
         let plans: Vec<Plan> = self.scenarios.iter().map(Plan::of).collect();
-        let count = self.scenarios.len() * self.controllers.len() * self.seeds as usize;
-        let cells: Vec<usize> = (0..count).collect();
+        let cells: Vec<usize> = (0..self.scenarios.len() * self.controllers.len()).collect();
         let mut spent = Spent::default();
         let found = parallel::each("suite", &cells, |cell| self.cell(*cell, &plans));
-        let runs = found.into_iter().map(|(run, requests, time)| {
-            spent.requests += requests;
-            spent.time += time;
-            run
+        let runs = found.into_iter().flat_map(|(runs, here)| {
+            spent.requests += here.requests;
+            spent.time += here.time;
+            runs
         });
         (runs.collect(), spent)
     }
 
-    fn cell(&self, cell: usize, plans: &[Plan]) -> (Run, u64, Duration) {
-        let seeds = self.seeds as usize;
-        let seed = (cell % seeds) as u64 + 1;
-        let controller = self.controllers[cell / seeds % self.controllers.len()];
-        let index = cell / seeds / self.controllers.len();
+    /// A controller in a scenario, with every seed.
+    fn cell(&self, cell: usize, plans: &[Plan]) -> (Vec<Run>, Spent) {
+        let controller = self.controllers[cell % self.controllers.len()];
+        let index = cell / self.controllers.len();
+        let (name, plan) = (&self.scenarios[index].name, &plans[index]);
+        let mut spent = Spent::default();
+        let seeds = 1..=self.seeds;
+        let runs = seeds.map(|seed| self.run_one(name, plan, controller, seed, &mut spent));
+        let mut runs: Vec<Run> = runs.collect();
+        forget_courses(&mut runs);
+        (runs, spent)
+    }
+
+    fn run_one(
+        &self,
+        name: &str,
+        plan: &Plan,
+        controller: &Entry,
+        seed: u64,
+        spent: &mut Spent,
+    ) -> Run {
         let began = Instant::now();
         let journal = match self.driver {
-            Driver::World => simulate(&plans[index], controller, seed),
-            Driver::Tower => paused::simulate(&plans[index], seed),
+            Driver::World => simulate(plan, &controller.make, seed),
+            Driver::Tower => paused::simulate(plan, seed),
         };
-        let time = began.elapsed();
-        let (score, course) = judge(&plans[index], &journal);
-        let run = Run {
-            scenario: self.scenarios[index].name.clone(),
-            controller: controller.name.to_owned(),
-            seed,
-            score,
-            course,
-        };
-        (run, journal.asked.len() as u64, time)
+        spent.time += began.elapsed();
+        spent.requests += journal.asked.len() as u64;
+        let (score, course) = judge(plan, &journal);
+        let (scenario, controller) = (name.to_owned(), controller.name.to_owned());
+        Run { scenario, controller, seed, score, course }
     }
+}
+
+/// Twenty seeds of everything have courses of a gigabyte, and the page draws one in twenty.
+fn forget_courses(runs: &mut [Run]) {
+    let shown = unlucky(&mut runs.iter().collect::<Vec<_>>()).map(|run| run.seed);
+    for run in runs.iter_mut().filter(|run| Some(run.seed) != shown) {
+        run.course = Vec::new();
+    }
+}
+
+/// What every build runs, once for all tests.
+#[cfg(test)]
+pub(super) fn smoke() -> &'static (Vec<Scenario>, Vec<Run>) {
+    use std::sync::OnceLock;
+
+    static SMOKE: OnceLock<(Vec<Scenario>, Vec<Run>)> = OnceLock::new();
+    SMOKE.get_or_init(|| {
+        let bench = Bench::smoke().expect("they are sound");
+        let runs = bench.run().0;
+        (bench.scenarios, runs)
+    })
 }

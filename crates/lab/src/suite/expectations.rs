@@ -36,36 +36,8 @@ fn outside(run: &Run, expected: &Expected) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::OnceLock;
-
     use super::*;
-    use crate::controller::catalogue::find;
-    use crate::scenario::library;
-    use crate::score::judge;
-    use crate::world::plan::Plan;
-    use crate::world::simulate;
-
-    /// Whatever a smoke scenario expects something of, once.
-    fn smoke() -> &'static (Vec<Scenario>, Vec<Run>) {
-        static SMOKE: OnceLock<(Vec<Scenario>, Vec<Run>)> = OnceLock::new();
-        SMOKE.get_or_init(|| {
-            let mut scenarios = library::all().unwrap();
-            scenarios.retain(|scenario| scenario.smoke);
-            let runs = scenarios.iter().flat_map(runs).collect();
-            (scenarios, runs)
-        })
-    }
-
-    fn runs(scenario: &Scenario) -> Vec<Run> {
-        let plan = Plan::of(scenario);
-        let run = |name: &&str| {
-            let entry = find(name).unwrap_or_else(|| panic!("no controller {name}"));
-            let (score, course) = judge(&plan, &simulate(&plan, entry, 1));
-            let (scenario, controller) = (scenario.name.clone(), (*name).to_owned());
-            Run { scenario, controller, seed: 1, score, course }
-        };
-        ["none", "static-2c", "ours"].iter().map(run).collect()
-    }
+    use crate::suite::bench::smoke;
 
     #[test]
     fn what_the_smoke_scenarios_expect_is_so() {
@@ -73,23 +45,12 @@ mod tests {
         assert_eq!(surprises(scenarios, runs), Vec::<String>::new());
     }
 
-    /// The same bytes on every machine, in debug and in release. After a change that is meant,
-    /// `LAB_BLESS=1 cargo test -p backpressure-lab golden` writes the file anew.
     #[test]
-    fn every_figure_of_the_smoke_scenarios_is_the_golden_one() {
-        let lines = smoke().1.iter().map(|run| {
-            let score = serde_json::to_string(&run.score).unwrap();
-            format!("{} {} {score}\n", run.scenario, run.controller)
-        });
-        let found: String = lines.collect();
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/goldens/smoke.txt");
-        if std::env::var_os("LAB_BLESS").is_some() {
-            std::fs::write(path, &found).unwrap();
-        }
-        let golden = std::fs::read_to_string(path).unwrap();
-        for (found, golden) in found.lines().zip(golden.lines()) {
-            assert_eq!(found, golden);
-        }
-        assert_eq!(found.lines().count(), golden.lines().count());
+    fn a_figure_outside_its_range_is_told() {
+        let (scenarios, runs) = smoke();
+        let mut run = runs[0].clone();
+        run.score.goodput_over_ceiling = 0.9;
+        let told = surprises(scenarios, &[run]);
+        assert_eq!(told, ["cpu-2x, none, seed 1: goodput 0.9000, expected 0..=0.35"]);
     }
 }

@@ -20,6 +20,9 @@ pub(crate) struct Options {
     /// What runs them: the simulated world, or the layers that ship on tokio's paused clock
     #[arg(long, value_enum, default_value_t)]
     pub(super) driver: Driver,
+    /// The few scenarios that every build runs: hold them to the golden figures
+    #[arg(long, conflicts_with_all = ["controller", "scenario", "seeds", "comparison"])]
+    pub(super) smoke: bool,
     /// How many seeds each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) seeds: u64,
@@ -29,6 +32,9 @@ pub(crate) struct Options {
     /// Write every run to this file
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Bring the tables of this document up to date: docs/comparison.md
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["controller", "scenario"])]
+    pub(super) comparison: Option<PathBuf>,
     /// Say what there is and run nothing
     #[arg(long)]
     pub(super) list: bool,

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use backpressure_core::{Arrival, Outcome, Priority, Sample, Timestamp};
 
-use crate::controller::catalogue::Entry;
-use crate::controller::{Answer, Controller, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, Controller, Make, Next, Refusal, Site, Visitor};
 use crate::scenario::stream::Criticality;
 
 use super::World;
@@ -31,10 +30,10 @@ pub(super) struct Post {
 }
 
 impl Post {
-    pub(super) fn new(plan: &PostPlan, entry: &Entry, seed: u64) -> Self {
+    pub(super) fn new(plan: &PostPlan, make: &Make<'_>, seed: u64) -> Self {
         let name = u64::from(plan.service) << 32 | u64::from(plan.replica);
         let site = Site { seed: mix(mix(seed, CONTROLLER), name), ..plan.site };
-        let controller = (entry.make)(&site);
+        let controller = make(&site);
         Self { controller, in_flight: 0, outstanding: 0, unsettled: false, alarm: None }
     }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::catalogue::{Entry, find};
+use crate::controller::catalogue::find;
 use crate::controller::{Answer, Controller, Next, Site, Visitor};
 use crate::scenario::Scenario;
 
@@ -29,7 +29,7 @@ fn plan_of(parts: &str, seconds: u32) -> Plan {
 }
 
 fn run(plan: &Plan, controller: &str) -> Journal {
-    simulate(plan, find(controller).unwrap(), 7)
+    simulate(plan, &find(controller).unwrap().make, 7)
 }
 
 /// Mean latency of the answered, in seconds.
@@ -158,7 +158,6 @@ impl Controller for Counting {
 #[test]
 fn littles_law_holds_to_the_nanosecond() {
     let make = |_: &Site| -> Box<dyn Controller> { Box::new(Counting) };
-    let entry = Entry { name: "counting", says: "", make };
     for stage in [
         "kind = 'fifo'\ncores = 4",
         "kind = 'ps'\ncores = 4",
@@ -171,7 +170,7 @@ fn littles_law_holds_to_the_nanosecond() {
             50,
         );
         COUNTED.set((0, 0, 0));
-        let mut world = World::new(&plan, &entry, 3);
+        let mut world = World::new(&plan, &make, 3);
         world.play(u64::MAX);
         let waited: u64 = world.journal.ended.iter().map(|ended| ended.latency).sum();
         let (left, _, integral) = COUNTED.get();
@@ -245,7 +244,7 @@ tenants = { first = 3, count = 4, zipf = 1 }
 fn every_attempt_that_enters_leaves_exactly_once() {
     let plan = plan_of(ALL_AT_ONCE, 12);
     for controller in ["none", "static-c", "ours"] {
-        let mut world = World::new(&plan, find(controller).unwrap(), 5);
+        let mut world = World::new(&plan, &find(controller).unwrap().make, 5);
         world.play(u64::MAX);
         let journal = &world.journal;
         assert!(journal.entered > 5_000, "{controller}: {}", journal.entered);
@@ -260,9 +259,9 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
     let plan = plan_of(ALL_AT_ONCE, 12);
     for controller in ["none", "static-2c", "ours"] {
         let entry = find(controller).unwrap();
-        let first = simulate(&plan, entry, 5);
-        assert_eq!(first, simulate(&plan, entry, 5), "{controller}");
-        assert_ne!(first, simulate(&plan, entry, 6), "{controller}");
+        let first = simulate(&plan, &entry.make, 5);
+        assert_eq!(first, simulate(&plan, &entry.make, 5), "{controller}");
+        assert_ne!(first, simulate(&plan, &entry.make, 6), "{controller}");
     }
 }
 

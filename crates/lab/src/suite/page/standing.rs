@@ -1,10 +1,8 @@
 //! Who stands where: the runs of all seeds as one figure each, and the controllers in their order.
 
 use crate::run::Run;
+use crate::suite::board::unlucky;
 use std::collections::BTreeMap;
-
-/// Part of the seeds that may be worse than the one that is judged and shown.
-const UNLUCKY: f64 = 0.05;
 
 /// All runs, sorted.
 #[derive(Debug)]
@@ -109,14 +107,10 @@ impl<'a> Standing<'a> {
 impl<'a> Cell<'a> {
     /// Of at least one run.
     fn of(mut runs: Vec<&'a Run>) -> Self {
-        runs.sort_by(|a, b| {
-            let (a, b) = (a.score.goodput_over_ceiling, b.score.goodput_over_ceiling);
-            a.total_cmp(&b)
-        });
-        let nearest = (UNLUCKY * runs.len() as f64).ceil() as usize;
+        let shown = unlucky(&mut runs).expect("a cell has a run");
         let most = |figure: fn(&Run) -> f64| runs.iter().map(|run| figure(run)).fold(0.0, f64::max);
         Self {
-            shown: runs[nearest.saturating_sub(1)],
+            shown,
             goodput: runs[0].score.goodput_over_ceiling,
             p99: most(|run| run.score.p99_over_uncontended),
             false_reject: most(|run| run.score.false_reject),
