@@ -54,7 +54,7 @@ fn behind_an_await_every_attempt_ends_as_in_the_world() {
 
 #[test]
 fn in_this_process_every_attempt_ends_as_in_the_world() {
-    for name in ["cpu-2x", "mix-2x", "nine-tenths-one-worker"] {
+    for name in ["cpu-2x", "mix-2x", "nine-tenths-one-worker", "closed-loop-cpu"] {
         assert_the_same(name);
     }
 }
