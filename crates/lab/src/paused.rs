@@ -1,4 +1,20 @@
 //! The second driver: the layers that ship, on tokio's paused clock.
+//!
+//! Nothing at a door is simulated here: `AdmissionLayer` with its gate, permits, meter, bodies and
+//! refusals, and `RetryLayer` where callers use ours. The services behind and the callers in front
+//! are futures that follow the same plan with the same draws as the [world](crate::world), and
+//! leave the same kind of journal. What the two have in common is data: plan, sources, draws, the
+//! arithmetic of a station. That they agree, attempt by attempt, is tested in `agreement`.
+//!
+//! - Time is tokio's, set forward from event to event to the nanosecond. The layers' own timers are
+//!   tokio's and ring at whole milliseconds: waits in a queue and pauses between attempts may end up
+//!   to one later than in the world.
+//! - A handler that computes holds its poll, and the meter sees it: see [`cores`]. Polls that do not
+//!   compute take no time and need no core, so the wait for one is seen at the wake, not at the
+//!   yield before the first poll. That yield needs real workers and real sockets: the storm has them.
+//! - Who computes cannot be called off, as in life: its place is free when it stops.
+//! - The retry layer draws its jitter for all callers of a fleet, the world for each request.
+//! - Who is let in by its own arrival starts before those whom the same arrival lets in.
 
 #[cfg(test)]
 mod agreement;

@@ -92,8 +92,7 @@ impl Ours {
         if passed > 0 {
             self.machine.passed(passed, now);
         }
-        let answer = visit(&mut self.machine, self.in_flight);
-        answer
+        visit(&mut self.machine, self.in_flight)
     }
 
     /// Lets in whoever can run, turns away whoever cannot, and opens as far as it goes.
@@ -163,10 +162,11 @@ impl Controller for Ours {
             self.forget(ticket);
             self.visit(now, |machine, _| machine.abandon(ticket));
             self.settle(now);
-        } else if let Some(index) = self.decided.iter().position(|next| names(*next, visitor.id)) {
-            if let Some(Next::Run(_)) = self.decided.remove(index) {
-                self.leave(visitor.id, now);
-            }
+            return;
+        }
+        let decided = self.decided.iter().position(|next| names(*next, visitor.id));
+        if let Some(Next::Run(_)) = decided.and_then(|index| self.decided.remove(index)) {
+            self.leave(visitor.id, now);
         }
     }
 

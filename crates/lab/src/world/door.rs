@@ -211,8 +211,16 @@ impl World<'_> {
         self.hears(request, How::Left, None);
     }
 
-    /// The work of an attempt is called off, wherever it is.
-    fn cancels(&mut self, id: Id) {
+    /// The work of an attempt is called off, wherever it is. Who computes is not reached before it
+    /// stops: nobody drops a future that is being polled.
+    pub(super) fn cancels(&mut self, id: Id) {
+        let now = self.now;
+        if let Some(attempt) = self.attempts.get_mut(id)
+            && attempt.computes.is_some_and(|since| since <= now)
+        {
+            attempt.called_off = true;
+            return;
+        }
         let Some(attempt) = self.attempts.remove(id) else { return };
         if attempt.state == State::Waiting {
             self.journal.left += 1;

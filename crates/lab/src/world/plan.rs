@@ -72,6 +72,13 @@ pub(crate) enum Step {
     },
 }
 
+impl Step {
+    /// Whether a handler yields here.
+    pub(crate) const fn yields(&self) -> bool {
+        matches!(self, Self::Visit(_) | Self::Delay { .. } | Self::Call { .. })
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct StationPlan {
     pub(crate) sharing: Sharing,

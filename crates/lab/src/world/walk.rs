@@ -41,6 +41,10 @@ pub(super) struct Attempt {
     pub(super) in_flight: u32,
     pub(super) run_queue: u64,
     pub(super) busy: u64,
+    /// Since when its poll lasts: it computes in this process.
+    pub(super) computes: Option<u64>,
+    /// It was called off while it computed.
+    pub(super) called_off: bool,
     /// At a shared station: its work, and where that ends.
     pub(super) work: f64,
     pub(super) shared: Option<(u32, f64)>,
@@ -78,6 +82,8 @@ impl Attempt {
             in_flight: 0,
             run_queue: 0,
             busy: 0,
+            computes: None,
+            called_off: false,
             work: 0.0,
             shared: None,
         }
@@ -106,6 +112,9 @@ impl World<'_> {
             let draw = attempt.draw();
             let step = &service.steps[usize::from(attempt.step)];
             attempt.step += 1;
+            if attempt.called_off && step.yields() {
+                return self.cancels(id);
+            }
             match step {
                 Step::Visit(local) => return self.visits(id, *local, draw),
                 Step::Delay { draw: law, factors } => {

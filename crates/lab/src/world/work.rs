@@ -54,6 +54,7 @@ impl World<'_> {
                 let begins = begins.unwrap_or(self.now).min(end);
                 attempt.run_queue += begins - since;
                 attempt.busy += end - begins;
+                attempt.computes = Some(begins);
             }
             self.agenda.push(end, Event::Served(index as u32, id));
         }
@@ -65,6 +66,9 @@ impl World<'_> {
         if let Station::Fifo(fifo) = &mut self.stations[index] {
             fifo.count(self.now);
             fifo.running -= 1;
+        }
+        if let Some(attempt) = self.attempts.get_mut(id) {
+            attempt.computes = None;
         }
         self.dispatch(index);
         self.advance(id);
