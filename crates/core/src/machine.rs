@@ -163,6 +163,7 @@ impl Machine {
         if patience.until < now {
             return Some(Next::Shed(ticket, self.give_up(patience, now)));
         }
+        self.pressure.waiting(self.queue.len());
         self.reservations.admitted(1, now);
         self.start(now);
         Some(Next::Run(ticket))

@@ -28,7 +28,9 @@ enum State {
     /// Nobody waits.
     Calm,
     /// Somebody has waited since `since`; counted once the grace is over.
-    Queueing { since: Timestamp, arrived: u32, served: u32 },
+    ///
+    /// `stood` counts who was served since the queue was last short.
+    Queueing { since: Timestamp, arrived: u32, served: u32, stood: u32 },
     /// Demand is above capacity; the counts are those of the current block.
     Overloaded { arrived: u32, served: u32, shed: u32, last_shed: Timestamp },
 }
@@ -53,6 +55,12 @@ const LEAST_LOAD: f64 = 1.02;
 const MOST_LOAD: f64 = 1e3;
 /// From here on most who wait would wait in vain: the newest runs first and the oldest gives way.
 const HOPELESS: f64 = 1.3;
+/// A queue that is never shorter than this while so many are served stands, even if no more come
+/// than go: it makes everybody late and nothing faster. At 90 % load that happens by chance once
+/// in some ten million requests, whatever the number of servers: the queue forgets within
+/// 1/(1 − load)² = 100 of them.
+const SHORT: usize = 48;
+const STANDS: u32 = 1_000;
 /// The shortest block: at twice the capacity it misleads once in some thousand blocks.
 const SHORTEST_BLOCK: u32 = 64;
 /// The longest block: a fifth above capacity is told from a tenth below.
@@ -119,14 +127,14 @@ impl Pressure {
                 self.queue(now);
             }
             // Queueing → Overloaded once more came than went.
-            State::Queueing { since, arrived, served } => {
+            State::Queueing { since, arrived, served, stood } => {
                 if now.since(*since) < grace(service) {
                     return;
                 }
                 *arrived += 1;
                 let (came, went) = (f64::from(*arrived), f64::from(*served));
                 let again = self.left > Timestamp::ZERO && now.since(self.left) < FORGET;
-                if again || came > went + CHANCE * went.sqrt() + HEADSTART {
+                if again || *stood > STANDS || came > went + CHANCE * went.sqrt() + HEADSTART {
                     self.share = went / came;
                     self.overload(now);
                 }
@@ -140,10 +148,21 @@ impl Pressure {
     pub(crate) fn served(&mut self, count: u32, service: Duration, now: Timestamp) {
         match &mut self.state {
             State::Queueing { since, .. } if now.since(*since) < grace(service) => {}
-            State::Queueing { served, .. } | State::Overloaded { served, .. } => {
+            State::Queueing { served, stood, .. } => {
                 *served = served.saturating_add(count);
+                *stood = stood.saturating_add(count);
             }
+            State::Overloaded { served, .. } => *served = served.saturating_add(count),
             State::Calm => {}
+        }
+    }
+
+    /// So many wait: a queue that is short now and then does not stand.
+    pub(crate) fn waiting(&mut self, count: usize) {
+        if let State::Queueing { stood, .. } = &mut self.state {
+            if count < SHORT {
+                *stood = 0;
+            }
         }
     }
 
@@ -211,7 +230,7 @@ impl Pressure {
     }
 
     const fn queue(&mut self, now: Timestamp) {
-        self.state = State::Queueing { since: now, arrived: 0, served: 0 };
+        self.state = State::Queueing { since: now, arrived: 0, served: 0, stood: 0 };
     }
 }
 
