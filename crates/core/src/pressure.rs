@@ -37,8 +37,8 @@ enum State {
 
 /// A queue that drains within this (or within two service times) is a burst.
 const GRACE: Duration = Duration::from_millis(100);
-/// Standard deviations of a Poisson count that pass for chance: one in three million.
-const CHANCE: f64 = 5.0;
+/// Standard deviations of a Poisson count that pass for chance, however often one looks.
+const CHANCE: f64 = 6.0;
 /// Counts below this are too small to have a standard deviation.
 const HEADSTART: f64 = 10.0;
 /// Standard deviations below what full load would shed that show that it is not.
@@ -56,11 +56,10 @@ const MOST_LOAD: f64 = 1e3;
 /// From here on most who wait would wait in vain: the newest runs first and the oldest gives way.
 const HOPELESS: f64 = 1.3;
 /// A queue that is never shorter than this while so many are served stands, even if no more come
-/// than go: it makes everybody late and nothing faster. At 90 % load that happens by chance once
-/// in some ten million requests, whatever the number of servers: the queue forgets within
-/// 1/(1 − load)² = 100 of them.
-const SHORT: usize = 48;
-const STANDS: u32 = 1_000;
+/// than go: it makes everybody late and nothing faster. At 90 % load chance makes such a queue for
+/// 0.9^96 of the time, and forgets it within 1/(1 − √0.9)² = 380 of those served.
+const SHORT: usize = 96;
+const STANDS: u32 = 1_500;
 /// The shortest block: at twice the capacity it misleads once in some thousand blocks.
 const SHORTEST_BLOCK: u32 = 64;
 /// The longest block: a fifth above capacity is told from a tenth below.
