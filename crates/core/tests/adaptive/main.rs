@@ -51,12 +51,49 @@ fn nobody_is_turned_away_at_low_rates() {
 }
 
 #[test]
-fn a_hidden_bottleneck_does_not_make_the_limit_run_away() {
-    let mut world = World::new(DEPENDENCY);
-    world.run(5.0, 300.0);
-    let limit = world.machine.limit();
-    assert!(limit <= 256, "limit {limit} for eight slots");
-    assert!(world.goodput(300.0) > 0.95, "goodput {}", world.goodput(300.0));
+fn a_hidden_bottleneck_is_found() {
+    for load in [2.0, 5.0, 20.0] {
+        let mut world = World::new(DEPENDENCY);
+        world.run(load, 10.0).run(load, 60.0);
+        let limit = world.machine.limit();
+        assert!((7..=14).contains(&limit), "{load}×: limit {limit} for eight slots");
+        assert!(world.goodput(60.0) > 0.95, "{load}×: goodput {}", world.goodput(60.0));
+    }
+}
+
+#[test]
+fn slower_is_told_from_fuller() {
+    // Ten times slower, with as many slots more: the knee moves up. A tenth of the slots: down.
+    for (away, slots, knee) in [(0.2, 80, 80), (0.02, 2, 2)] {
+        let mut world = World::new(DEPENDENCY);
+        world.run(5.0, 20.0);
+        world.service = Service { away, slots, ..DEPENDENCY };
+        world.run(5.0, 20.0).run(5.0, 20.0);
+        let limit = world.machine.limit();
+        assert!((knee..=2 * knee + 3).contains(&limit), "limit {limit} for {slots} slots");
+        assert!(world.goodput(20.0) > 0.9, "{slots} slots: goodput {}", world.goodput(20.0));
+    }
+}
+
+#[test]
+fn a_queue_that_stands_is_overload_even_if_no_more_come_than_go() {
+    let mut world = World::new(MIX);
+    world.run(1.0, 5.0).run(2.0, 0.4);
+    let before = world.shed;
+    world.run(1.0, 20.0);
+    assert_eq!(before, 0, "the burst waits");
+    assert!(world.machine.queued() <= 96, "{} still wait", world.machine.queued());
+}
+
+#[test]
+fn every_move_says_what_it_rests_on() {
+    for service in [MIX, DEPENDENCY] {
+        let mut world = World::new(service);
+        world.run(5.0, 20.0);
+        let decision = world.machine.decision().expect("it has moved");
+        assert!(decision.to_string().starts_with("limit "), "{decision}");
+        assert_ne!(decision.from, decision.to);
+    }
 }
 
 #[test]
@@ -64,7 +101,8 @@ fn a_storm_out_of_the_blue_is_over_within_a_second() {
     let mut world = World::new(MIX);
     world.run(0.5, 10.0).run(10.0, 1.0).run(10.0, 2.0);
     assert!(world.goodput(2.0) > 0.97, "goodput {}", world.goodput(2.0));
-    assert!(world.machine.queued() <= 2, "{} still wait", world.machine.queued());
+    let (waiting, limit) = (world.machine.queued(), world.machine.limit());
+    assert!(waiting <= limit / 2, "{waiting} still wait for {limit} places");
     world.run(0.5, 1.0).run(0.5, 10.0);
     assert_eq!(world.shed, 0, "nobody is turned away once it is over");
 }

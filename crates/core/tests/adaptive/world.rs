@@ -71,7 +71,7 @@ enum Stage {
 }
 
 pub(crate) struct World {
-    service: Service,
+    pub(crate) service: Service,
     /// How long a caller waits for an answer, in seconds.
     pub(crate) patience: f64,
     pub(crate) machine: Machine,

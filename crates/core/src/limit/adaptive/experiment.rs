@@ -127,7 +127,8 @@ impl Experiment {
                 let grown = self.cell.mean() / before.usual().mean();
                 Search::down(self.limit, self.cell, grown)
             }
-            _ => Search::start(self.limit, self.cell),
+            _ if self.overloaded => Search::start(self.limit, self.cell),
+            _ => Search::up(self.limit, self.cell),
         });
     }
 
