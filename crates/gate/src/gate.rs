@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use backpressure_core::{Adaptive, Arrival, Fixed, Limit, Machine, QueueBounds, Shed, Timestamp};
+use backpressure_core::{
+    Adaptive, Arrival, Decision, Fixed, Limit, Machine, QueueBounds, Shed, Timestamp,
+};
 use tokio::time::Instant;
 
 use crate::door::Door;
@@ -120,6 +122,13 @@ impl Gate {
             queued: machine.queued(),
             overloaded: machine.is_overloaded(now),
         })
+    }
+
+    /// The last move of the limit, and the numbers it rests on; `None`: it has not moved, or its
+    /// algorithm does not say.
+    #[must_use]
+    pub fn decision(&self) -> Option<Decision> {
+        self.door.hall().inspect(Machine::decision)
     }
 
     /// Puts another limit in the place of the present one, from now on.

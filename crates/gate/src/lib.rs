@@ -17,8 +17,8 @@ mod stride;
 mod sync;
 
 pub use backpressure_core::{
-    Adaptive, Arrival, Fixed, Limit, Metering, Outcome, Priority, QueueBounds, Reason, Sample,
-    Shed, Timestamp,
+    Adaptive, Arrival, Cause, Decision, Fixed, Limit, Metering, Outcome, Priority, QueueBounds,
+    Reason, Sample, Shed, Timestamp,
 };
 
 pub use crate::enter::{Asked, Enter};

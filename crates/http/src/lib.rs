@@ -28,8 +28,8 @@ mod rejection;
 mod retry_after;
 
 pub use backpressure_gate::{
-    Adaptive, Fixed, Gate, Limit, Metering, Outcome, Priority, QueueBounds, Reason, Sample, Shed,
-    Snapshot, Timestamp,
+    Adaptive, Cause, Decision, Fixed, Gate, Limit, Metering, Outcome, Priority, QueueBounds,
+    Reason, Sample, Shed, Snapshot, Timestamp,
 };
 
 pub use crate::admission::{Admission, AdmissionLayer, PermitScope};

@@ -14,7 +14,9 @@
 //!   yield before the first poll. That yield needs real workers and real sockets: the storm has them.
 //! - Who computes cannot be called off, as in life: its place is free when it stops.
 //! - The retry layer draws its jitter for all callers of a fleet, the world for each request.
-//! - Who is let in by its own arrival starts before those whom the same arrival lets in.
+//! - Who is let in by its own arrival starts before those whom the same arrival lets in. Where the
+//!   limit's experiments turn on such a moment, the course from there on is another (`slots-exp-1.2x`,
+//!   `chain-retries`).
 
 #[cfg(test)]
 mod agreement;
