@@ -66,8 +66,6 @@ pub struct Machine {
     service: Duration,
 }
 
-/// Under heavy overload of this process, one may wait for so many that run.
-const IN_FLIGHT_PER_WAITER: usize = 16;
 /// Under overload no more wait than run, or this many where few run.
 const LEAST_ROOM: usize = 32;
 /// Weight of a sample in the mean latency.
@@ -310,14 +308,9 @@ impl Machine {
         }
         let limit = self.limit();
         let busy = self.pressure.room(limit).min(limit.max(LEAST_ROOM));
-        let room = match (self.pressure.is_hopeless(), self.limit.yields()) {
-            (false, _) => busy,
-            // Where workers are the bottleneck, requests that are not read yet are the next.
-            (true, true) => limit / IN_FLIGHT_PER_WAITER,
-            // Who waits in vain costs nothing where the newest runs first, and fills the next lull.
-            (true, false) => busy.max(limit / 2),
-        };
-        self.bounds.max_len.min(room)
+        // Who waits in vain costs nothing where the newest runs first, and fills the next lull.
+        let lull = if self.pressure.is_hopeless() { limit / 2 } else { 0 };
+        self.bounds.max_len.min(busy.max(lull))
     }
 
     fn refuse(&mut self, reason: Reason, now: Timestamp) -> Verdict {

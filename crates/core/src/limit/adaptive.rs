@@ -26,7 +26,7 @@ use window::Window;
 /// `m = L · Σ(W − Q) / ΣW` over the requests that ran at the limit `L`, where `W` is the latency
 /// and `Q` the time spent waiting for a worker. The limit moves to `m` and some room for chance:
 ///
-/// `T = m + 3·√(m·p·(1 − p)) + max(1, m/20)`
+/// `T = m + 1.5·√(m·p·(1 − p)) + max(1, m/20)`
 ///
 /// with `p` the share of `W − Q` spent away from the worker. The more of a request is waiting, the
 /// more requests must overlap to keep a worker busy; a pure computation needs none. No baseline is
@@ -81,7 +81,7 @@ enum Bottleneck {
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
 const INITIAL_PER_WORKER: usize = 12;
 /// Standard deviations of the number that are away from the worker.
-const ROOM: f64 = 3.0;
+const ROOM: f64 = 4.5;
 /// Part of the way to the target that one decision goes.
 const GAIN: f64 = 0.8;
 /// No decision divides the limit by more.
