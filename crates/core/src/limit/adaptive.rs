@@ -15,6 +15,7 @@ mod search;
 mod step;
 mod window;
 
+use cell::ran_at;
 use experiment::Experiment;
 use step::Step;
 use window::Window;
@@ -26,7 +27,7 @@ use window::Window;
 /// `m = L · Σ(W − Q) / ΣW` over the requests that ran at the limit `L`, where `W` is the latency
 /// and `Q` the time spent waiting for a worker. The limit moves to `m` and some room for chance:
 ///
-/// `T = m + 1.5·√(m·p·(1 − p)) + max(1, m/20)`
+/// `T = m + 4.5·√(m·p·(1 − p)) + max(1, m/20)`
 ///
 /// with `p` the share of `W − Q` spent away from the worker. The more of a request is waiting, the
 /// more requests must overlap to keep a worker busy; a pure computation needs none. No baseline is
@@ -101,8 +102,6 @@ const BUSY: f64 = 0.9;
 /// Where they are not, a target has to be this much lower to say so all the same: somebody else
 /// keeps them busy.
 const FAR_ABOVE: f64 = 0.7;
-/// Attempts admitted with this share of the limit in flight ran at the limit.
-const NEARLY_FULL: f64 = 0.9;
 /// A request that keeps a worker for less is not worth refusing for it: reading it and answering
 /// 503 takes some 10 µs, and the yield that makes its queue visible about 1 µs.
 const WORTH_REFUSING: Duration = Duration::from_micros(25);
@@ -297,7 +296,7 @@ impl Limit for Adaptive {
             return;
         }
         self.all.add(sample, now);
-        if sample.in_flight as f64 >= NEARLY_FULL * self.limit() as f64 {
+        if ran_at(sample, self.limit() as f64) {
             self.full.add(sample, now);
         }
         if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {

@@ -14,6 +14,8 @@ pub(super) struct Cell {
     in_flight: f64,
 }
 
+/// Attempts admitted with this share of the limit in flight ran at the limit.
+const NEARLY_FULL: f64 = 0.9;
 /// One latency counts for no more than so many times the usual: a single stuck attempt is no
 /// measurement.
 const LONGEST: f64 = 20.0;
@@ -97,6 +99,11 @@ impl Cell {
         let noise = usual.spread().max(self.spread()) * (1.0 / self.count + 1.0 / usual.count);
         apart > least && apart > deviations * noise.sqrt()
     }
+}
+
+/// Whether an attempt ran while this limit was reached.
+pub(super) fn ran_at(sample: &Sample, limit: f64) -> bool {
+    sample.in_flight as f64 >= NEARLY_FULL * limit
 }
 
 /// Two limits compared.

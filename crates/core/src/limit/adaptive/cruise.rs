@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cell::{Cell, Comparison};
+use super::cell::{Cell, Comparison, ran_at};
 use crate::limit::MAX;
 use crate::sample::Sample;
 use crate::time::Timestamp;
@@ -51,8 +51,6 @@ const UPSET: f64 = 0.35;
 const SEEN: f64 = 16.0;
 /// Standard deviations that pass for chance.
 const CHANCE: f64 = 7.0;
-/// Attempts admitted with this share of the limit in flight ran at the limit.
-const NEARLY_FULL: f64 = 0.9;
 /// A turn lasts for so many turnovers of what is in flight, and at least so many attempts.
 const TURNOVERS: f64 = 2.0;
 const LEAST: f64 = 24.0;
@@ -104,7 +102,7 @@ impl Cruise {
     /// Learns from an attempt of this turn, or of the one before.
     pub(super) fn add(&mut self, sample: &Sample, admitted: Timestamp, usual: f64) {
         let turn = if admitted >= self.now.begun { &mut self.now } else { &mut self.before };
-        if admitted >= turn.settled && sample.in_flight as f64 >= NEARLY_FULL * turn.limit {
+        if admitted >= turn.settled && ran_at(sample, turn.limit) {
             turn.cell.add(sample, usual);
         }
     }

@@ -1,6 +1,6 @@
 //! Finding the knee behind an await: by trying.
 
-use super::cell::{Cell, Comparison};
+use super::cell::{Cell, Comparison, ran_at};
 use super::cruise::Cruise;
 use super::search::{Search, Step};
 use crate::decision::Cause;
@@ -36,8 +36,6 @@ enum Mode {
     Cruise(Cruise),
 }
 
-/// Attempts admitted with this share of the limit in flight ran at the limit.
-const NEARLY_FULL: f64 = 0.9;
 /// Without overload a knee that was found is kept at a distance.
 const AT_EASE: f64 = 1.5;
 /// The past has passed after so many turnovers of what is in flight; more where a few attempts
@@ -97,7 +95,7 @@ impl Experiment {
         }
         if self.settling > 0.0 {
             self.settling -= f64::from(sample.weight);
-        } else if sample.in_flight as f64 >= NEARLY_FULL * self.limit {
+        } else if ran_at(sample, self.limit) {
             self.cell.add(sample, usual);
         }
         match &mut self.mode {
