@@ -132,8 +132,10 @@ impl Machine {
     /// An attempt finished and measured this. Attempts that were not measured are not reported.
     pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
         self.limit.observe(sample, now);
-        self.pressure.served(sample.weight, self.service, now);
-        if sample.outcome == Outcome::Ignore {
+        if sample.outcome != Outcome::Cancelled {
+            self.pressure.served(sample.weight, self.service, now);
+        }
+        if !self.tells_service(sample) {
             return;
         }
         let gain = if self.service.is_zero() { 1.0 } else { SERVICE_GAIN };
@@ -233,6 +235,12 @@ impl Machine {
     /// Bounds the queue anew; [`next`](Self::next) turns away who waits beyond a shorter one.
     pub fn bound_queue(&mut self, bounds: QueueBounds) {
         self.bounds = bounds;
+    }
+
+    /// Who was cut short took at least this long, which is news if it is longer than usual.
+    fn tells_service(&self, sample: &Sample) -> bool {
+        sample.outcome.tells_latency()
+            || sample.outcome == Outcome::Cancelled && sample.latency > self.service
     }
 
     /// Where nothing is measured, whoever starts is taken to be served.

@@ -51,14 +51,19 @@ impl Meter {
         }
         let bell = self.bell();
         let begun = Instant::now();
-        if let Some(rung) = bell.rung() {
-            add(&bell.run_queue, begun.saturating_duration_since(rung));
-        }
+        self.stops_waiting(begun);
         bell.sleeper.register(cx.waker());
         let waker = Waker::from(Arc::clone(bell));
         let answer = future.poll(&mut Context::from_waker(&waker));
         add(&bell.busy, begun.elapsed());
         answer
+    }
+
+    /// What has passed since it was last woken, if it was, was spent waiting for a worker.
+    pub(crate) fn stops_waiting(&self, now: Instant) {
+        if let Some(rung) = self.bell().rung() {
+            self.waited(now.saturating_duration_since(rung));
+        }
     }
 
     pub(crate) fn read(&self, now: Instant) -> Reading {

@@ -16,8 +16,9 @@ use crate::meter::Meter;
 
 /// The right to run, given back when it is dropped.
 ///
-/// A permit teaches its gate nothing unless it is told how the work ended: dropped early, by a
-/// cancelled request or a panic, it only frees its place.
+/// A permit teaches its gate what it is told: how the work ended. Dropped while measured work is
+/// under way, it tells that the work was cut short; dropped at any other point, or by a panic, it
+/// only frees its place.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), backpressure_gate::Shed> {
@@ -35,11 +36,12 @@ use crate::meter::Meter;
 /// Dropping it at any point frees its place exactly once.
 #[must_use = "a permit that is dropped frees its place at once"]
 pub struct Permit {
-    place: Place,
+    /// There until the drop.
+    place: Option<Place>,
     in_flight: u32,
     weight: u32,
     meter: Option<Meter>,
-    start: Start,
+    stage: Stage,
 }
 
 /// A place in flight whose work is measured, or need not be; given back when it is dropped.
@@ -49,9 +51,9 @@ pub struct Permit {
 #[must_use = "a place that is dropped is free at once"]
 pub struct Place(Arc<Door>);
 
-/// Where a permit is before its work begins.
+/// How far the work of a permit has come.
 #[derive(Clone, Copy, Debug)]
-enum Start {
+enum Stage {
     /// The work has not been polled.
     Fresh,
     /// It yielded, so that whoever came with it is counted first.
@@ -60,8 +62,12 @@ enum Start {
     Deferred(Timestamp),
     /// It yielded for the last time.
     Last(Timestamp),
-    /// It runs.
+    /// It may begin.
+    Ready,
+    /// It has begun under the meter.
     Running,
+    /// It has ended.
+    Ended,
 }
 
 /// A run queue that took longer than this to turn over has run work, not only read requests.
@@ -73,8 +79,8 @@ impl Permit {
         let metering = door.hall().metering();
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
-        let place = Place(door);
-        Self { place, in_flight: entry.in_flight as u32, weight, meter, start: Start::Fresh }
+        let place = Some(Place(door));
+        Self { place, in_flight: entry.in_flight as u32, weight, meter, stage: Stage::Fresh }
     }
 
     /// Runs `work` under this permit's meter.
@@ -92,20 +98,25 @@ impl Permit {
         cx: &mut Context<'_>,
     ) -> Poll<F::Output> {
         ready!(self.poll_begin(cx));
-        match &self.meter {
-            Some(meter) => meter.poll(work, cx),
-            None => work.poll(cx),
+        let Some(meter) = &self.meter else {
+            return work.poll(cx);
+        };
+        self.stage = Stage::Running;
+        let polled = meter.poll(work, cx);
+        if polled.is_ready() {
+            self.stage = Stage::Ended;
         }
+        polled
     }
 
     /// Whether the work may begin at once. If not, it may when [`poll_begin`](Self::poll_begin) is
     /// ready.
     #[inline]
     pub fn begin(&mut self) -> bool {
-        if matches!(self.start, Start::Fresh) && !self.place.0.hall().yields() {
-            self.start = Start::Running;
+        if matches!(self.stage, Stage::Fresh) && !self.door().hall().yields() {
+            self.stage = Stage::Ready;
         }
-        matches!(self.start, Start::Running)
+        matches!(self.stage, Stage::Ready | Stage::Running | Stage::Ended)
     }
 
     /// Ready when the work may begin.
@@ -121,30 +132,30 @@ impl Permit {
 
     #[cold]
     fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.start {
-            Start::Running => return Poll::Ready(()),
-            Start::Fresh => {
-                self.start = Start::Yielded(self.place.0.now());
+        match self.stage {
+            Stage::Ready | Stage::Running | Stage::Ended => return Poll::Ready(()),
+            Stage::Fresh => {
+                self.stage = Stage::Yielded(self.door().now());
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Start::Yielded(since) => {
-                let waited = self.place.0.now().since(since);
+            Stage::Yielded(since) => {
+                let waited = self.door().now().since(since);
                 self.wait(waited);
                 if waited > STALE {
-                    self.start = Start::Deferred(self.place.0.now());
+                    self.stage = Stage::Deferred(self.door().now());
                     return pin!(tokio::task::yield_now()).poll(cx);
                 }
             }
-            Start::Deferred(since) => {
+            Stage::Deferred(since) => {
                 // Woken by the driver ahead of everybody it woke: back behind them.
-                self.start = Start::Last(since);
+                self.stage = Stage::Last(since);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Start::Last(since) => self.wait(self.place.0.now().since(since)),
+            Stage::Last(since) => self.wait(self.door().now().since(since)),
         }
-        self.start = Start::Running;
+        self.stage = Stage::Ready;
         Poll::Ready(())
     }
 
@@ -169,6 +180,25 @@ impl Permit {
         }
     }
 
+    /// The work was cut short: the caller has left.
+    #[cold]
+    fn cancel(&self, meter: &Meter) {
+        match self.stage {
+            Stage::Yielded(since) | Stage::Deferred(since) | Stage::Last(since) => {
+                meter.waited(self.door().now().since(since));
+            }
+            Stage::Running => meter.stops_waiting(Instant::now()),
+            Stage::Fresh | Stage::Ready | Stage::Ended => return,
+        }
+        if !std::thread::panicking() {
+            self.teach(meter, Outcome::Cancelled);
+        }
+    }
+
+    fn door(&self) -> &Door {
+        &self.place.as_ref().expect("there until the drop").0
+    }
+
     fn teach(&self, meter: &Meter, outcome: Outcome) {
         let now = Instant::now();
         let reading = meter.read(now);
@@ -180,14 +210,24 @@ impl Permit {
             weight: self.weight,
             outcome,
         };
-        let door = &self.place.0;
+        let door = self.door();
         door.hall().learn(&sample, door.timestamp(now));
     }
 
     /// Keeps the place and nothing else.
     #[inline]
-    pub fn into_place(self) -> Place {
-        self.place
+    pub fn into_place(mut self) -> Place {
+        self.meter = None;
+        self.place.take().expect("there until the drop")
+    }
+}
+
+impl Drop for Permit {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(meter) = self.meter.take() {
+            self.cancel(&meter);
+        }
     }
 }
 

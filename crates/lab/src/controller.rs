@@ -61,7 +61,7 @@ pub(crate) trait Controller: fmt::Debug {
 
     /// An attempt that ran has ended: answered, failed or cancelled ([`Sample::outcome`]).
     ///
-    /// A cancelled one measured nothing: it has weight 0.
+    /// Whose head was told by [`answered`](Self::answered) has weight 0.
     fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp);
 
     /// The head of an answer is out, its body is still to be read. Whoever learns from that says so

@@ -119,7 +119,7 @@ impl Limit for Aimd {
     }
 
     fn observe(&mut self, sample: &Sample, _now: Timestamp) {
-        if sample.outcome == Outcome::Ignore {
+        if !sample.outcome.tells_latency() {
             return;
         }
         let limit = self.limit.value();

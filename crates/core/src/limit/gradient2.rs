@@ -2,7 +2,6 @@
 
 use crate::limit::bounded::Bounded;
 use crate::limit::{Limit, MAX};
-use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -172,7 +171,7 @@ impl Limit for Gradient2 {
     }
 
     fn observe(&mut self, sample: &Sample, _now: Timestamp) {
-        if sample.outcome == Outcome::Ignore {
+        if !sample.outcome.tells_latency() {
             return;
         }
         let short = sample.latency.as_nanos().max(1) as f64;
@@ -236,6 +235,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::outcome::Outcome;
 
     fn observe(limit: &mut Gradient2, millis: u64, in_flight: usize, outcome: Outcome) -> usize {
         let sample = Sample { in_flight, ..Sample::new(Duration::from_millis(millis), outcome) };

@@ -206,7 +206,7 @@ impl Limit for Vegas {
     }
 
     fn observe(&mut self, sample: &Sample, _now: Timestamp) {
-        if sample.outcome == Outcome::Ignore {
+        if !sample.outcome.tells_latency() {
             return;
         }
         self.since_probe = self.since_probe.saturating_add(1);

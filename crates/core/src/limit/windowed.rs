@@ -101,7 +101,7 @@ impl<L: Limit> Limit for Windowed<L> {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
-        if sample.outcome == Outcome::Ignore || sample.latency < self.min_latency {
+        if !sample.outcome.tells_latency() || sample.latency < self.min_latency {
             return;
         }
         self.open.add(sample);

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use backpressure_core::{Limit, Outcome, Sample, Timestamp};
+use backpressure_core::{Limit, Sample, Timestamp};
 
 use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Visitor};
 
@@ -90,7 +90,7 @@ impl<T: Tuner> Controller for Door<T> {
 /// Whether anything was measured: a cancelled attempt is ignored by every original, too
 /// (`onIgnore`, `cancelLatencySample`, `Drop`).
 pub(super) fn teaches(sample: &Sample) -> bool {
-    sample.weight > 0 && sample.outcome != Outcome::Ignore
+    sample.weight > 0 && sample.outcome.tells_latency()
 }
 
 /// A limit of the core, where that is the published one to the bit.
@@ -109,7 +109,7 @@ impl<L: Limit> Tuner for Published<L> {
 
 #[cfg(test)]
 mod tests {
-    use backpressure_core::{Aimd, Fixed};
+    use backpressure_core::{Aimd, Fixed, Outcome};
 
     use super::*;
     use crate::controller::steps::{at, overload, success, visitor};
@@ -129,7 +129,7 @@ mod tests {
     fn a_cancelled_attempt_gives_its_place_back_and_teaches_nothing() {
         let mut door = Door::of(Published(Aimd::new().min(1).initial(10)));
         assert_eq!(door.arrive(visitor(1), at(0)), Answer::Run);
-        let cancelled = Sample { weight: 0, ..overload(1_000, 10) };
+        let cancelled = Sample { outcome: Outcome::Cancelled, ..overload(1_000, 10) };
         door.depart(visitor(1), &cancelled, at(1));
         assert_eq!(door.limit(), 10.0);
         assert_eq!(door.arrive(visitor(2), at(0)), Answer::Run);

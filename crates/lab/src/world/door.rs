@@ -50,10 +50,11 @@ impl Attempt {
     /// What was measured of it by `now`, or by the head of its answer.
     fn sample(&self, now: u64, outcome: Outcome, weight: u32) -> Sample {
         let latency = self.head.unwrap_or(now - self.admitted);
+        let queued = self.run_queue + self.runnable.map_or(0, |since| now - since);
         let span = Duration::from_nanos;
         Sample {
             latency: span(latency),
-            run_queue: span(self.run_queue.min(latency)),
+            run_queue: span(queued.min(latency)),
             busy: span(self.busy.min(latency)),
             in_flight: self.in_flight as usize,
             weight,
@@ -233,7 +234,7 @@ impl World<'_> {
         }
         self.cancels(attempt.child);
         self.unshare(&attempt);
-        self.gives_back(&attempt, Outcome::Ignore, 0);
+        self.gives_back(&attempt, Outcome::Cancelled, u32::from(!attempt.measured));
     }
 
     pub(super) fn unsettle(&mut self, index: u32) {

@@ -41,6 +41,8 @@ pub(super) struct Attempt {
     pub(super) in_flight: u32,
     pub(super) run_queue: u64,
     pub(super) busy: u64,
+    /// Since when it waits for a core of this process.
+    pub(super) runnable: Option<u64>,
     /// Since when its poll lasts: it computes in this process.
     pub(super) computes: Option<u64>,
     /// It was called off while it computed.
@@ -82,6 +84,7 @@ impl Attempt {
             in_flight: 0,
             run_queue: 0,
             busy: 0,
+            runnable: None,
             computes: None,
             called_off: false,
             work: 0.0,

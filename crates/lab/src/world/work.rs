@@ -17,6 +17,7 @@ impl World<'_> {
         attempt.work = plan.draw.of(draw) * attempt.demand;
         match &mut self.stations[index] {
             Station::Fifo(fifo) => {
+                attempt.runnable = fifo.visible.then_some(self.now);
                 fifo.queue.push_back((id, self.now));
                 self.dispatch(index);
             }
@@ -43,6 +44,7 @@ impl World<'_> {
             let Some(attempt) = self.attempts.get_mut(id) else { continue };
             fifo.count(self.now);
             fifo.running += 1;
+            attempt.runnable = None;
             let debt = std::mem::take(&mut fifo.debt);
             let work = attempt.work * plan.factor.at(seconds(self.now));
             if plan.counts && self.now >= self.judged_from {

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use crate::outcome::Outcome;
 use crate::sample::Sample;
 
 /// What attempts measured that were admitted under one limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cell {
+    /// Attempts that ended, and those of them that were answered.
     count: f64,
+    answered: f64,
     /// Seconds of useful latency, and their squares.
     seconds: f64,
     squares: f64,
@@ -23,7 +26,8 @@ const LONGEST: f64 = 20.0;
 const SHORTEST: Duration = Duration::from_nanos(100);
 /// Limits closer than this in logarithm tell nothing apart.
 const LEAST_CONTRAST: f64 = 0.03;
-
+/// Nobody was answered: the next one might have been.
+const NONE_ANSWERED: f64 = 0.5;
 /// Some attempts that happened to take the same time do not make the next one certain.
 const LEAST_SPREAD: f64 = 0.5;
 
@@ -33,6 +37,7 @@ impl Cell {
         let longest = if usual > 0.0 { LONGEST * usual } else { f64::INFINITY };
         let seconds = sample.useful().max(SHORTEST).as_secs_f64().min(longest);
         self.count += 1.0;
+        self.answered += f64::from(u8::from(sample.outcome != Outcome::Cancelled));
         self.seconds += seconds;
         self.squares += seconds * seconds;
         self.in_flight += sample.in_flight as f64;
@@ -42,6 +47,7 @@ impl Cell {
     pub(super) fn and(&self, other: &Self) -> Self {
         Self {
             count: self.count + other.count,
+            answered: self.answered + other.answered,
             seconds: self.seconds + other.seconds,
             squares: self.squares + other.squares,
             in_flight: self.in_flight + other.in_flight,
@@ -51,6 +57,7 @@ impl Cell {
     /// Lets the past count for half.
     pub(super) fn fade(&mut self) {
         self.count /= 2.0;
+        self.answered /= 2.0;
         self.seconds /= 2.0;
         self.squares /= 2.0;
         self.in_flight /= 2.0;
@@ -76,6 +83,17 @@ impl Cell {
         if mean > 0.0 { (self.squares / self.count / (mean * mean) - 1.0).max(0.0) } else { 0.0 }
     }
 
+    /// Seconds that a place was held for each answer: those who left in vain are paid for by those
+    /// who stayed.
+    pub(super) fn cost(&self) -> f64 {
+        self.seconds / self.answered.max(NONE_ANSWERED)
+    }
+
+    /// Whether most have left before they were answered.
+    pub(super) fn is_in_vain(&self) -> bool {
+        2.0 * self.answered < self.count
+    }
+
     fn in_flight(&self) -> f64 {
         (self.in_flight / self.count.max(1.0)).max(1.0)
     }
@@ -87,23 +105,36 @@ impl Cell {
         if wider < LEAST_CONTRAST || self.count == 0.0 {
             return Comparison { limits, elasticity: 0.5, error: f64::INFINITY };
         }
-        let slower = (higher.mean() / self.mean()).ln();
-        let spread = self.spread().max(higher.spread()).max(LEAST_SPREAD);
-        let noise = spread / self.count + spread / higher.count;
+        // Where nobody is answered, whatever can be had is further down.
+        let in_vain = higher.answered == 0.0;
+        let slower = if in_vain { wider } else { (higher.cost() / self.cost()).ln() };
+        let noise = self.noise(higher, LEAST_SPREAD);
         Comparison { limits, elasticity: slower / wider, error: noise.sqrt() / wider }
     }
 
     /// Whether latency is another than it was, beyond doubt and by a factor that matters.
     pub(super) fn differs_from(&self, usual: &Self, least: f64, deviations: f64) -> bool {
-        let apart = (self.mean() / usual.mean()).ln().abs();
-        let noise = usual.spread().max(self.spread()) * (1.0 / self.count + 1.0 / usual.count);
-        apart > least && apart > deviations * noise.sqrt()
+        let apart = (self.cost() / usual.cost()).ln().abs();
+        apart > least && apart > deviations * self.noise(usual, 0.0).sqrt()
+    }
+
+    /// Variance of the logarithm of the ratio of two costs.
+    fn noise(&self, other: &Self, least_spread: f64) -> f64 {
+        let both = self.and(other);
+        let spread = self.spread().max(other.spread()).max(least_spread);
+        let unanswered = (both.count - both.answered) / both.answered.max(NONE_ANSWERED);
+        (spread + unanswered) * (1.0 / self.count + 1.0 / other.count)
     }
 }
 
 /// Whether an attempt ran while this limit was reached.
 pub(super) fn ran_at(sample: &Sample, limit: f64) -> bool {
     sample.in_flight as f64 >= NEARLY_FULL * limit
+}
+
+/// Whether an attempt was admitted when the limit was higher than this.
+pub(super) fn came_before(sample: &Sample, limit: f64) -> bool {
+    sample.in_flight as f64 > limit / NEARLY_FULL
 }
 
 /// Two limits compared.

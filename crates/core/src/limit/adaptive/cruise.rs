@@ -43,6 +43,10 @@ const WIDTH: f64 = 0.24;
 const AIM: f64 = 0.75;
 /// Error of an elasticity that a move asks for.
 const CERTAIN: f64 = 0.3;
+/// Standard deviations that need no closer look.
+const OBVIOUS: f64 = 4.0;
+/// An elasticity above 1 is a collapse; it is believed up to so far above the aim.
+const MOST_OFF: f64 = 2.0;
 /// Attempts that a move waits for at most; it is smaller then.
 const MOST: f64 = 8_000.0;
 /// Latency that is longer or shorter by less, in logarithm, is no change.
@@ -84,7 +88,13 @@ impl Cruise {
 
     /// The same, knowing what latency was like before.
     pub(super) fn used_to(mut self, usual: Option<Cell>) -> Self {
-        self.usual = usual.unwrap_or_default();
+        self.usual = usual.filter(|usual| !usual.is_in_vain()).unwrap_or_default();
+        self
+    }
+
+    /// The same, after what looked like a change and was none.
+    pub(super) fn hearing(mut self, cell: &Cell) -> Self {
+        self.usual = self.usual.and(cell);
         self
     }
 
@@ -147,7 +157,7 @@ impl Cruise {
         if self.usual.count() == 0.0 {
             self.usual = both;
         }
-        if seen.error > CERTAIN && both.count() < MOST {
+        if seen.error > certain(&seen) && both.count() < MOST {
             return None;
         }
         let climbs = if seen.elasticity < AIM / 2.0 { self.climbs + 1 } else { 0 };
@@ -165,9 +175,14 @@ const fn is_high(turn: u32) -> bool {
     turn % ROUND != ROUND / 2
 }
 
+/// The error that a move can do with: what is far off needs no precision.
+fn certain(seen: &Comparison) -> f64 {
+    CERTAIN.max((seen.elasticity - AIM).abs() / OBVIOUS)
+}
+
 /// The factor to move by: as far as the comparison says, and as far as it can be trusted.
 fn step(seen: &Comparison, centre: f64) -> f64 {
-    let trust = (CERTAIN / seen.error).min(1.0).powi(2);
-    let off = (seen.elasticity - AIM).clamp(-AIM, 1.0 - AIM);
+    let trust = (certain(seen) / seen.error).min(1.0).powi(2);
+    let off = (seen.elasticity - AIM).clamp(-AIM, MOST_OFF);
     (-off * trust * WIDTH.max(1.0 / centre)).exp()
 }

@@ -1,6 +1,6 @@
 //! Finding the knee behind an await: by trying.
 
-use super::cell::{Cell, Comparison, ran_at};
+use super::cell::{Cell, Comparison, came_before, ran_at};
 use super::cruise::Cruise;
 use super::search::{Search, Step};
 use crate::decision::Cause;
@@ -117,12 +117,12 @@ impl Experiment {
             return;
         }
         if let Some(before) = before.filter(|before| !before.differs_from(&self.cell)) {
-            return self.stay(before);
+            return self.stay(before.hearing(&self.cell));
         }
         self.usual = self.cell;
         self.step(match before {
             Some(before) if self.overloaded => {
-                let grown = self.cell.mean() / before.usual().mean();
+                let grown = self.cell.cost() / before.usual().cost();
                 Search::down(self.limit, self.cell, grown)
             }
             _ if self.overloaded => Search::start(self.limit, self.cell),
@@ -154,7 +154,7 @@ impl Experiment {
         let residual = self.usual.residual();
         let Mode::Cruise(cruise) = &mut self.mode else { return };
         if cruise.is_upset_by(&self.cell) {
-            self.cause = Cause::Change { latency: (self.cell.mean(), cruise.usual().mean()) };
+            self.cause = Cause::Change { latency: (self.cell.cost(), cruise.usual().cost()) };
             self.mode = Mode::Base(Some(*cruise));
             self.usual = self.cell;
             self.go(self.limit);

@@ -92,6 +92,7 @@ impl Search {
         if open && cell.count() < LONGER * enough.min(MOST / LONGER) {
             return None;
         }
+        eprintln!("S from {} at {limit} down {} base {:?} cell {:?} seen {:?}", self.from, self.down, self.base, cell, seen);
         Some((self.judge(limit, cell, &seen, width), seen))
     }
 
@@ -102,6 +103,9 @@ impl Search {
             let above = if self.down { Some((self.from, self.base)) } else { self.above };
             let steps = self.steps + 1;
             return Step::On(Self { from: limit, base: *cell, above, steps, ..*self });
+        }
+        if !self.down && (self.base.is_in_vain() || cell.is_in_vain()) {
+            return Step::On(Self { down: true, above: Some((limit, *cell)), ..*self });
         }
         if self.steps == 0 && self.above.is_none() {
             if self.down && used {
@@ -123,7 +127,7 @@ impl Search {
             Some((high, above)) if used => (high, above, self.base.and(cell)),
             _ => (self.from, self.base, *cell),
         };
-        let knee = high * below.mean() / above.mean();
+        let knee = high * below.cost() / above.cost();
         knee.clamp(self.from.min(limit), self.from.max(limit))
     }
 }
