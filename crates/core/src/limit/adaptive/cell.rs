@@ -94,7 +94,7 @@ impl Cell {
         2.0 * self.answered < self.count
     }
 
-    fn in_flight(&self) -> f64 {
+    pub(super) fn in_flight(&self) -> f64 {
         (self.in_flight / self.count.max(1.0)).max(1.0)
     }
 
@@ -146,4 +146,14 @@ pub(super) struct Comparison {
     pub(super) elasticity: f64,
     /// One standard deviation.
     pub(super) error: f64,
+}
+
+/// Standard deviations that need no closer look.
+const OBVIOUS: f64 = 4.0;
+
+impl Comparison {
+    /// Whether the higher limit not only makes everybody wait, but does less.
+    pub(super) fn is_collapse(&self) -> bool {
+        self.elasticity - OBVIOUS * self.error > 1.0
+    }
 }

@@ -43,10 +43,8 @@ const WIDTH: f64 = 0.24;
 const AIM: f64 = 0.75;
 /// Error of an elasticity that a move asks for.
 const CERTAIN: f64 = 0.3;
-/// Standard deviations that need no closer look.
-const OBVIOUS: f64 = 4.0;
-/// An elasticity above 1 is a collapse; it is believed up to so far above the aim.
-const MOST_OFF: f64 = 2.0;
+/// The factor to move by in a collapse.
+const RETREAT: f64 = 0.6;
 /// Attempts that a move waits for at most; it is smaller then.
 const MOST: f64 = 8_000.0;
 /// Latency that is longer or shorter by less, in logarithm, is no change.
@@ -157,12 +155,13 @@ impl Cruise {
         if self.usual.count() == 0.0 {
             self.usual = both;
         }
-        if seen.error > certain(&seen) && both.count() < MOST {
+        if seen.error > CERTAIN && both.count() < MOST {
             return None;
         }
         let climbs = if seen.elasticity < AIM / 2.0 { self.climbs + 1 } else { 0 };
         let falls = if seen.elasticity > STEEP { self.falls + 1 } else { 0 };
-        let centre = self.centre * step(&seen, self.centre).powi(falls.clamp(1, FASTEST));
+        let step = step(&seen, self.centre).powi(falls.clamp(1, FASTEST));
+        let centre = self.centre * if seen.is_collapse() { RETREAT } else { step };
         let now = self.now;
         *self = Self { usual: both, climbs, falls, now, ..Self::at(centre) };
         Some(seen)
@@ -175,14 +174,9 @@ const fn is_high(turn: u32) -> bool {
     turn % ROUND != ROUND / 2
 }
 
-/// The error that a move can do with: what is far off needs no precision.
-fn certain(seen: &Comparison) -> f64 {
-    CERTAIN.max((seen.elasticity - AIM).abs() / OBVIOUS)
-}
-
 /// The factor to move by: as far as the comparison says, and as far as it can be trusted.
 fn step(seen: &Comparison, centre: f64) -> f64 {
-    let trust = (certain(seen) / seen.error).min(1.0).powi(2);
-    let off = (seen.elasticity - AIM).clamp(-AIM, MOST_OFF);
+    let trust = (CERTAIN / seen.error).min(1.0).powi(2);
+    let off = (seen.elasticity - AIM).clamp(-AIM, 1.0 - AIM);
     (-off * trust * WIDTH.max(1.0 / centre)).exp()
 }

@@ -4,6 +4,7 @@ use super::cell::{Cell, Comparison, came_before, ran_at};
 use super::cruise::Cruise;
 use super::search::{Search, Step};
 use crate::decision::Cause;
+use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -37,7 +38,7 @@ enum Mode {
 }
 
 /// Without overload a knee that was found is kept at a distance.
-const AT_EASE: f64 = 1.5;
+const AT_EASE: f64 = 1.2;
 /// The past has passed after so many turnovers of what is in flight; more where a few attempts
 /// take long.
 const TURNOVERS: f64 = 1.4;
@@ -94,7 +95,7 @@ impl Experiment {
             self.usual.fade();
         }
         if self.settling > 0.0 {
-            self.settling -= f64::from(sample.weight);
+            self.settling -= f64::from(sample.weight) * part_of_a_turn(sample, usual);
         } else if ran_at(sample, self.limit) {
             self.cell.add(sample, usual);
         }
@@ -187,5 +188,13 @@ impl Experiment {
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;
         self.cell = Cell::default();
+    }
+}
+
+/// Who left early has not turned a place over: a newcomer may leave long before who came earlier.
+fn part_of_a_turn(sample: &Sample, usual: f64) -> f64 {
+    match sample.outcome {
+        Outcome::Cancelled if usual > 0.0 => (sample.useful().as_secs_f64() / usual).min(1.0),
+        _ => 1.0,
     }
 }

@@ -9,8 +9,8 @@ pub(super) struct Search {
     /// The limit to beat, and what it measured.
     from: f64,
     base: Cell,
-    /// A limit that was too high, and what it measured.
-    above: Option<(f64, Cell)>,
+    /// What was measured at a limit that was too high.
+    above: Option<Cell>,
     down: bool,
     /// Steps that have paid.
     steps: u32,
@@ -100,34 +100,38 @@ impl Search {
         let used = seen.elasticity < USED;
         let pays = if self.down { seen.elasticity > WAITED } else { used };
         if pays {
-            let above = if self.down { Some((self.from, self.base)) } else { self.above };
+            let above = if self.down { Some(self.base) } else { self.above };
             let steps = self.steps + 1;
             return Step::On(Self { from: limit, base: *cell, above, steps, ..*self });
         }
         if !self.down && (self.base.is_in_vain() || cell.is_in_vain()) {
-            return Step::On(Self { down: true, above: Some((limit, *cell)), ..*self });
+            return Step::On(Self { down: true, above: Some(*cell), ..*self });
         }
         if self.steps == 0 && self.above.is_none() {
             if self.down && used {
                 return Step::On(Self { down: false, ..*self });
             }
             if !self.down && self.known.is_none() && seen.elasticity > WAITED {
-                return Step::On(Self { down: true, above: Some((limit, *cell)), ..*self });
+                return Step::On(Self { down: true, above: Some(*cell), ..*self });
             }
         }
-        let doubt = (DOUBT * seen.error * width).clamp(0.0, 0.5).exp();
-        Step::Knee(BEYOND * doubt * self.knee(limit, cell, used), self.known)
+        let beyond = if seen.is_collapse() {
+            1.0
+        } else {
+            BEYOND * (DOUBT * seen.error * width).clamp(0.0, 0.5).exp()
+        };
+        Step::Knee(beyond * self.knee(limit, cell, used), self.known)
     }
 
     /// Little's law: what a limit that was too high does in a second, at the latency of one that
     /// was not.
     fn knee(&self, limit: f64, cell: &Cell, used: bool) -> f64 {
-        let (high, above, below) = match self.above {
-            _ if !self.down => (limit, *cell, self.base),
-            Some((high, above)) if used => (high, above, self.base.and(cell)),
-            _ => (self.from, self.base, *cell),
+        let (above, below) = match self.above {
+            _ if !self.down => (*cell, self.base),
+            Some(above) if used => (above, self.base.and(cell)),
+            _ => (self.base, *cell),
         };
-        let knee = high * below.cost() / above.cost();
+        let knee = above.in_flight() * below.cost() / above.cost();
         knee.clamp(self.from.min(limit), self.from.max(limit))
     }
 }
