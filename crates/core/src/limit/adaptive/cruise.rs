@@ -23,8 +23,10 @@ pub(super) struct Cruise {
     usual: Cell,
     /// Moves upwards in a row.
     climbs: u32,
-    /// Moves downwards in a row.
-    falls: i32,
+    /// What a move is multiplied by: less after each turn, more while it goes on one way.
+    gain: f64,
+    /// The last move, in logarithm.
+    moved: f64,
 }
 
 /// A time at one limit, and those who were admitted in it.
@@ -58,9 +60,12 @@ const TURNOVERS: f64 = 2.0;
 const LEAST: f64 = 24.0;
 /// And for so many times what an attempt in flight still takes.
 const RESIDUALS: f64 = 4.0;
-/// Where so much of the difference waits, the knee is further down: moves get longer.
-const STEEP: f64 = 0.9;
-const FASTEST: i32 = 5;
+/// Moves get shorter by this when they turn around, and longer by this while they do not.
+const NEARER: f64 = 0.6;
+const FARTHER: f64 = 1.5;
+const NEAREST: f64 = 0.25;
+/// Downwards a single move is at most a third of one upwards.
+const FASTEST: f64 = 5.0;
 /// Turns from one decision to the next.
 const ROUND: u32 = 5;
 /// After so many moves upwards in a row the knee is somewhere else.
@@ -78,7 +83,8 @@ impl Cruise {
             high: none,
             usual: none,
             climbs: 0,
-            falls: 0,
+            gain: 1.0,
+            moved: 0.0,
         };
         cruise.now.limit = cruise.side();
         cruise
@@ -159,12 +165,26 @@ impl Cruise {
             return None;
         }
         let climbs = if seen.elasticity < AIM / 2.0 { self.climbs + 1 } else { 0 };
-        let falls = if seen.elasticity > STEEP { self.falls + 1 } else { 0 };
-        let step = step(&seen, self.centre).powi(falls.clamp(1, FASTEST));
-        let centre = self.centre * if seen.is_collapse() { RETREAT } else { step };
+        let moved = step(&seen, self.centre);
+        let gain = self.gain_of(moved);
+        let factor = if seen.is_collapse() { RETREAT } else { (gain * moved).exp() };
+        let centre = self.centre * factor;
         let now = self.now;
-        *self = Self { usual: both, climbs, falls, now, ..Self::at(centre) };
+        *self = Self { usual: both, climbs, gain, moved, now, ..Self::at(centre) };
         Some(seen)
+    }
+
+    /// Kesten's rule: whoever turns around is near, whoever goes on is far.
+    fn gain_of(&self, moved: f64) -> f64 {
+        let product = moved * self.moved;
+        let gain = if product < 0.0 {
+            self.gain * NEARER
+        } else if product > 0.0 {
+            self.gain * FARTHER
+        } else {
+            self.gain
+        };
+        gain.clamp(NEAREST, if moved < 0.0 { FASTEST } else { 1.0 })
     }
 }
 
@@ -174,9 +194,9 @@ const fn is_high(turn: u32) -> bool {
     turn % ROUND != ROUND / 2
 }
 
-/// The factor to move by: as far as the comparison says, and as far as it can be trusted.
+/// How far to move, in logarithm: as far as the comparison says, and as far as it can be trusted.
 fn step(seen: &Comparison, centre: f64) -> f64 {
     let trust = (CERTAIN / seen.error).min(1.0).powi(2);
     let off = (seen.elasticity - AIM).clamp(-AIM, 1.0 - AIM);
-    (-off * trust * WIDTH.max(1.0 / centre)).exp()
+    -off * trust * WIDTH.max(1.0 / centre)
 }

@@ -17,6 +17,9 @@ pub(super) struct Experiment {
     mode: Mode,
     /// The limit in force.
     limit: f64,
+    /// Whether anybody has ended who was admitted at the limit. The first to end are those that
+    /// take short: it counts from there.
+    reached: bool,
     /// So many more have to end until those that follow have seen no other limit.
     settling: f64,
     /// Those that ended since then.
@@ -56,6 +59,7 @@ impl Experiment {
         Self {
             mode: Mode::Base(None),
             limit,
+            reached: false,
             settling: limit,
             cell: Cell::default(),
             usual: Cell::default(),
@@ -94,11 +98,7 @@ impl Experiment {
         if self.usual.count() > MEMORY {
             self.usual.fade();
         }
-        if self.settling > 0.0 {
-            self.settling -= f64::from(sample.weight) * part_of_a_turn(sample, usual);
-        } else if ran_at(sample, self.limit) {
-            self.cell.add(sample, usual);
-        }
+        self.settle(sample, usual);
         match &mut self.mode {
             Mode::Base(_) => self.begin(),
             Mode::Search(_) => self.search(),
@@ -109,6 +109,16 @@ impl Experiment {
             Mode::Cruise(_) => {}
         }
         (self.limit() != before).then_some(self.cause)
+    }
+
+    fn settle(&mut self, sample: &Sample, usual: f64) {
+        let at_limit = ran_at(sample, self.limit);
+        self.reached |= at_limit;
+        if self.reached && self.settling > 0.0 {
+            self.settling -= f64::from(sample.weight) * part_of_a_turn(sample, usual);
+        } else if at_limit {
+            self.cell.add(sample, usual);
+        }
     }
 
     fn begin(&mut self) {
@@ -185,6 +195,7 @@ impl Experiment {
 
     fn go(&mut self, limit: f64) {
         let turnovers = TURNOVERS * (1.0 + self.usual.spread().min(MOST_SPREAD)) / 2.0;
+        self.reached = false;
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;
         self.cell = Cell::default();
