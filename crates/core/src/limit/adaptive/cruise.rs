@@ -42,7 +42,7 @@ struct Turn {
 /// High over low, in logarithm.
 const WIDTH: f64 = 0.24;
 /// The elasticity that is looked for.
-const AIM: f64 = 0.75;
+const AIM: f64 = 0.82;
 /// Error of an elasticity that a move asks for.
 const CERTAIN: f64 = 0.3;
 /// The factor to move by in a collapse.

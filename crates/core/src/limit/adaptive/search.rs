@@ -43,7 +43,7 @@ const USED: f64 = 0.3;
 const FURTHEST: f64 = 16.0;
 /// A knee is passed by this factor, and by a share of its error: there capacity is.
 const BEYOND: f64 = 1.03;
-const DOUBT: f64 = 0.7;
+const DOUBT: f64 = 1.0;
 
 impl Search {
     /// Downwards first: if latency has grown, that costs least, whatever the reason. If it turns
