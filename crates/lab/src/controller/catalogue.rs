@@ -168,7 +168,10 @@ mod tests {
             let micros = self.rng.u64(5_000..50_000);
             let sample = match self.rng.u8(..10) {
                 0 => overload(micros, self.running.len() + 1),
-                1 => Sample { outcome: Outcome::Cancelled, ..success(micros, self.running.len() + 1) },
+                1 => Sample {
+                    outcome: Outcome::Cancelled,
+                    ..success(micros, self.running.len() + 1)
+                },
                 _ => success(micros, self.running.len() + 1),
             };
             self.controller.depart(visitor(id), &sample, self.now);

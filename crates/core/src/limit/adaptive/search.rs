@@ -92,7 +92,6 @@ impl Search {
         if open && cell.count() < LONGER * enough.min(MOST / LONGER) {
             return None;
         }
-        eprintln!("S from {} at {limit} down {} base {:?} cell {:?} seen {:?}", self.from, self.down, self.base, cell, seen);
         Some((self.judge(limit, cell, &seen, width), seen))
     }
 

@@ -19,10 +19,16 @@ pub(super) struct Window {
     run_queue: f64,
     busy: f64,
     in_flight: f64,
-    first: Option<Timestamp>,
-    last: Timestamp,
+    /// Seconds between one end and the next, pauses left out; the longest; and how many.
+    span: f64,
+    longest: f64,
+    gaps: f64,
+    last: Option<Timestamp>,
 }
 
+/// So many times the usual gap is no chance: there was nothing to do.
+const PAUSE: f64 = 20.0;
+const FEW: f64 = 8.0;
 /// Attempts that a throughput rests on.
 const ENOUGH: f64 = 32.0;
 /// Places that are held for longer than answers take by less than this are chance.
@@ -37,8 +43,22 @@ impl Window {
         self.run_queue += sample.run_queue.as_secs_f64();
         self.busy += sample.busy.as_secs_f64();
         self.in_flight += sample.in_flight as f64;
-        self.first.get_or_insert(now);
-        self.last = now;
+        if let Some(last) = self.last.replace(now) {
+            self.pass(now.since(last).as_secs_f64());
+        }
+    }
+
+    fn pass(&mut self, gap: f64) {
+        if self.gaps < FEW || gap < PAUSE * self.usual_gap() {
+            self.span += gap;
+            self.longest = self.longest.max(gap);
+            self.gaps += 1.0;
+        }
+    }
+
+    /// Seconds between one end and the next. The longest may be a pause and does not count.
+    fn usual_gap(&self) -> f64 {
+        (self.span - self.longest) / (self.gaps - 1.0).max(1.0)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -102,8 +122,7 @@ impl Window {
 
     /// Attempts a second.
     fn throughput(&self) -> f64 {
-        let span = self.last.since(self.first.unwrap_or(self.last)).as_secs_f64();
-        self.weight / span.max(1e-9)
+        self.weight / self.count.max(1.0) / self.usual_gap().max(1e-9)
     }
 }
 
