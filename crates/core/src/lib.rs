@@ -7,6 +7,7 @@
 
 mod arrival;
 mod bounds;
+mod capacity;
 mod decision;
 pub mod limit;
 mod machine;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
+use crate::capacity::Capacity;
 use crate::decision::Decision;
 use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
@@ -60,6 +61,7 @@ pub struct Machine {
     queue: Queue,
     pressure: Pressure,
     reservations: Reservations,
+    capacity: Capacity,
     /// What the limit was last told of demand.
     told: bool,
     /// Mean latency of late: what a place in flight is worth. Zero: not measured.
@@ -81,6 +83,7 @@ impl Machine {
             queue: Queue::default(),
             pressure: Pressure::new(),
             reservations: Reservations::new(),
+            capacity: Capacity::default(),
             told: false,
             service: Duration::ZERO,
         }
@@ -131,6 +134,7 @@ impl Machine {
 
     /// An attempt finished and measured this. Attempts that were not measured are not reported.
     pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
+        self.capacity.observe(sample, self.limit());
         self.limit.observe(sample, now);
         self.pressure.served(sample.weight, self.service, now);
         if sample.outcome == Outcome::Ignore {
@@ -318,13 +322,8 @@ impl Machine {
     }
 
     fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        Shed { reason, retry_after: self.reservations.book(self.capacity(), now) }
-    }
-
-    /// Requests a second, by Little's law; `None`: nothing has been measured.
-    fn capacity(&self) -> Option<f64> {
-        let service = self.service.as_secs_f64();
-        (service > 0.0).then(|| self.limit() as f64 / service)
+        let capacity = self.capacity.per_second(self.limit(), self.limit.workers());
+        Shed { reason, retry_after: self.reservations.book(capacity, self.queue.len(), now) }
     }
 }
 
