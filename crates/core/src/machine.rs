@@ -93,6 +93,7 @@ impl Machine {
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         if self.queue.is_empty() {
             self.pressure.rest(self.service, now);
+            self.pressure.unfilled(in_flight, self.limit(), self.service, now);
         }
         let verdict = self.decide(arrival, in_flight, now);
         self.tell(now);
@@ -162,6 +163,8 @@ impl Machine {
         };
         let Some((ticket, patience)) = waiter else {
             self.pressure.drained();
+            self.pressure.unfilled(in_flight, self.limit(), self.service, now);
+            self.tell(now);
             return None;
         };
         if patience.until < now {
