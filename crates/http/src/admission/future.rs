@@ -15,8 +15,10 @@ use tower_service::Service;
 
 use super::Shared;
 use super::ending::Ending;
+use super::holding::Hold;
 use crate::body::ResponseBody;
 use crate::classify::classify;
+use crate::deadline::Deadline;
 use crate::held::Held;
 use crate::observe::Waiting;
 use crate::rejection::{Caller, disown};
@@ -42,8 +44,8 @@ pin_project! {
         Starting { held: Option<Held>, call: Option<C>, ending: Ending },
         // The inner service runs.
         Running { #[pin] future: F, held: Option<Held>, ending: Ending },
-        // Turned away at once.
-        Refused { shed: Shed, caller: Caller, shared: Arc<Shared> },
+        // Turned away at once, or held.
+        Refused { shed: Shed, caller: Caller, shared: Arc<Shared>, hold: Option<Hold> },
         // The inner service could not be called.
         Failed { error: Option<E> },
     }
@@ -107,7 +109,10 @@ where
         }
         Asked::Refused(shed) => {
             shared.observer.shed(shed, &shared.gate, now);
-            State::Refused { shed, caller: Caller::of(&request), shared: Arc::clone(shared) }
+            let (caller, deadline) = (Caller::of(&request), request.extensions().get());
+            let deadline = deadline.map(|&Deadline(at)| at);
+            let (shed, hold) = shared.holding.hold(shed, caller, deadline, now);
+            State::Refused { shed, caller, shared: Arc::clone(shared), hold }
         }
     }
 }
@@ -136,7 +141,9 @@ where
                         }
                         Err(shed) => {
                             shared.observer.shed(shed, &shared.gate, Instant::now());
-                            return Poll::Ready(Ok(shared.refuse(shed, Caller::of(request))));
+                            let caller = Caller::of(request);
+                            let shed = shared.holding.round(shed, caller);
+                            return Poll::Ready(Ok(shared.refuse(shed, caller)));
                         }
                     }
                 }
@@ -169,7 +176,11 @@ where
                     });
                     return polled.map_ok(|response| ResponseBody::admit(response, held));
                 }
-                StateProj::Refused { shed, caller, shared } => {
+                StateProj::Refused { shed, caller, shared, hold } => {
+                    if let Some(held) = hold {
+                        ready!(held.poll_over(cx));
+                        *hold = None;
+                    }
                     return Poll::Ready(Ok(shared.refuse(*shed, *caller)));
                 }
                 StateProj::Failed { error } => {

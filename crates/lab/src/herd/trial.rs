@@ -48,6 +48,7 @@ pub(crate) fn pairings() -> Vec<Pairing> {
         (Silent, Jittered),
         (Ours, WholeSeconds),
         (Held, WholeSeconds),
+        (Held, RetryLayer),
         (Ours, Exact),
         (Ours, Patient),
         (Ours, RetryLayer),
