@@ -55,10 +55,12 @@ struct Steady {
 }
 
 /// How many `lately` and `mean` reach back.
-const FEW: u32 = 32;
-const MANY: u32 = 2_048;
-/// `lately` is off by an eighth by chance where values scatter like waiting times.
-const CLEARLY: f64 = 0.6;
+const FEW: u32 = 256;
+const MANY: u32 = 8_192;
+/// `lately` is off by 4 % by chance where values scatter like waiting times.
+const CLEARLY: f64 = 0.25;
+/// What is clearly something else soon outweighs the little that is left of the past.
+const LEFT: u32 = 8;
 
 impl Steady {
     fn add(&mut self, value: f64) {
@@ -66,7 +68,7 @@ impl Steady {
         self.lately += (value - self.lately) / f64::from(self.count.min(FEW));
         self.mean += (value - self.mean) / f64::from(self.count);
         if (self.lately / self.mean).ln().abs() > CLEARLY {
-            *self = Self { mean: value, lately: value, count: 1 };
+            (self.mean, self.count) = (self.lately, LEFT);
         }
     }
 
@@ -119,7 +121,7 @@ mod tests {
     fn a_service_that_became_slower_is_not_taken_for_what_it_was() {
         let mut capacity = Capacity::default();
         run(&mut capacity, 5_000, 10, 20, 20);
-        run(&mut capacity, 640, 100, 5, 20);
+        run(&mut capacity, 2_000, 100, 5, 20);
         is_about(&capacity, 20, 200.0);
     }
 
