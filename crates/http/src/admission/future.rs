@@ -139,12 +139,7 @@ where
                             let (held, call) = (Some(shared.hold(permit)), call.take());
                             this.state.set(State::Starting { held, call, ending });
                         }
-                        Err(shed) => {
-                            shared.observer.shed(shed, &shared.gate, Instant::now());
-                            let caller = Caller::of(request);
-                            let shed = shared.holding.round(shed, caller);
-                            return Poll::Ready(Ok(shared.refuse(shed, caller)));
-                        }
+                        Err(shed) => return Poll::Ready(Ok(shared.send_away(shed, request))),
                     }
                 }
                 // Starting → Running when the inner service is ready.
@@ -179,7 +174,6 @@ where
                 StateProj::Refused { shed, caller, shared, hold } => {
                     if let Some(held) = hold {
                         ready!(held.poll_over(cx));
-                        *hold = None;
                     }
                     return Poll::Ready(Ok(shared.refuse(*shed, *caller)));
                 }
@@ -195,6 +189,13 @@ impl Shared {
     #[inline]
     fn hold(&self, permit: Permit) -> Held {
         Held::new(permit, self.observer.admitted(&self.gate))
+    }
+
+    /// Refuses who has waited.
+    fn send_away<B, R: Body>(&self, shed: Shed, request: &Request<B>) -> Response<ResponseBody<R>> {
+        self.observer.shed(shed, &self.gate, Instant::now());
+        let caller = Caller::of(request);
+        self.refuse(self.holding.round(shed, caller), caller)
     }
 
     fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {
