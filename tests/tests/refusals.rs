@@ -190,3 +190,54 @@ async fn a_refusal_is_a_response_and_the_error_type_stays() {
     let refusal = service.oneshot(Request::new(false)).await.expect("a response");
     assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
+
+/// When a crowd is back that is refused in one moment and obeys to the letter, in milliseconds.
+async fn returns(layer: AdmissionLayer) -> Vec<u128> {
+    let layer = layer.queue(QueueBounds::NONE);
+    let _full = layer.gate().try_enter().expect("room for one");
+    let (service, start) = (layer.layer(service_fn(handle)), Instant::now());
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let asks = service.clone().oneshot(Request::new(true));
+        crowd.spawn(async move {
+            let answer = asks.await.expect("a refusal is no error");
+            let told = Duration::from_secs(whole(answer.headers(), "retry-after"));
+            (start.elapsed() + told).as_millis()
+        });
+    }
+    crowd.join_all().await
+}
+
+/// Most of them within a tenth of a second.
+fn thickest(returns: &[u128]) -> usize {
+    let tenths = |at: &u128| at / 100;
+    let count = |tenth| returns.iter().filter(|at| tenths(at) == tenth).count();
+    returns.iter().map(tenths).map(count).max().expect("a crowd")
+}
+
+#[tokio::test(start_paused = true)]
+async fn held_refusals_bring_back_one_by_one_who_obeys_to_the_letter() {
+    let (rounded, held) = (returns(layer()).await, returns(layer().hold_refusals(100)).await);
+    assert!(thickest(&rounded) >= 20, "{rounded:?}");
+    assert!(thickest(&held) <= 4, "{held:?}");
+    assert!(held.iter().all(|at| (1_000..=5_000).contains(at)), "{held:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_refusals_are_held_than_may_be() {
+    let some = returns(layer().hold_refusals(10)).await;
+    let whole = some.iter().filter(|&at| at % 1_000 == 0).count();
+    assert_eq!(whole, 90, "{some:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_while_it_is_held_leaves_its_place_to_another() {
+    let layer = layer().queue(QueueBounds::NONE).hold_refusals(1);
+    let _full = layer.gate().try_enter().expect("room for one");
+    let service = layer.layer(service_fn(handle));
+    for _ in 0..3 {
+        let mut asks = Box::pin(service.clone().oneshot(Request::new(true)));
+        let held = poll_fn(|cx| Poll::Ready(asks.as_mut().poll(cx).is_pending()));
+        assert!(held.await);
+    }
+}

@@ -7,6 +7,7 @@
 
 mod arrival;
 mod bounds;
+mod capacity;
 mod decision;
 pub mod limit;
 mod machine;
@@ -18,6 +19,7 @@ mod reservation;
 mod sample;
 mod shed;
 mod time;
+mod vacancy;
 
 pub use crate::arrival::Arrival;
 pub use crate::bounds::QueueBounds;

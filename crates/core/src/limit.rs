@@ -58,6 +58,11 @@ pub trait Limit: fmt::Debug + Send {
         None
     }
 
+    /// How many workers run the requests, which bounds what they can compute; `None`: nobody knows.
+    fn workers(&self) -> Option<usize> {
+        None
+    }
+
     /// What has to be measured for [`observe`](Self::observe).
     fn metering(&self) -> Metering {
         Metering::Latency

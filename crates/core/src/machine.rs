@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
+use crate::capacity::Capacity;
 use crate::decision::Decision;
 use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
@@ -60,6 +61,7 @@ pub struct Machine {
     queue: Queue,
     pressure: Pressure,
     reservations: Reservations,
+    capacity: Capacity,
     /// What the limit was last told of demand.
     told: bool,
     /// Mean latency of late: what a place in flight is worth. Zero: not measured.
@@ -81,6 +83,7 @@ impl Machine {
             queue: Queue::default(),
             pressure: Pressure::new(),
             reservations: Reservations::new(),
+            capacity: Capacity::default(),
             told: false,
             service: Duration::ZERO,
         }
@@ -90,6 +93,7 @@ impl Machine {
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         if self.queue.is_empty() {
             self.pressure.rest(self.service, now);
+            self.pressure.unfilled(in_flight, self.limit(), self.service, now);
         }
         let verdict = self.decide(arrival, in_flight, now);
         self.tell(now);
@@ -131,6 +135,7 @@ impl Machine {
 
     /// An attempt finished and measured this. Attempts that were not measured are not reported.
     pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
+        self.capacity.observe(sample, self.limit());
         self.limit.observe(sample, now);
         if sample.outcome != Outcome::Cancelled {
             self.pressure.served(sample.weight, self.service, now);
@@ -160,6 +165,8 @@ impl Machine {
         };
         let Some((ticket, patience)) = waiter else {
             self.pressure.drained();
+            self.pressure.unfilled(in_flight, self.limit(), self.service, now);
+            self.tell(now);
             return None;
         };
         if patience.until < now {
@@ -326,13 +333,8 @@ impl Machine {
     }
 
     fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        Shed { reason, retry_after: self.reservations.book(self.capacity(), now) }
-    }
-
-    /// Requests a second, by Little's law; `None`: nothing has been measured.
-    fn capacity(&self) -> Option<f64> {
-        let service = self.service.as_secs_f64();
-        (service > 0.0).then(|| self.limit() as f64 / service)
+        let capacity = self.capacity.per_second(self.limit(), self.limit.workers());
+        Shed { reason, retry_after: self.reservations.book(capacity, self.queue.len(), now) }
     }
 }
 

@@ -4,6 +4,7 @@ use std::f64::consts::PI;
 use std::time::Duration;
 
 use crate::time::Timestamp;
+use crate::vacancy::Vacancy;
 
 /// Watches the queue and says whether what stands in it is luck or overload.
 ///
@@ -21,6 +22,8 @@ pub(crate) struct Pressure {
     share: f64,
     /// When it last looked as if overload had passed.
     left: Timestamp,
+    /// When a lull last ended overload.
+    lull: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -32,13 +35,15 @@ enum State {
     /// `stood` counts who was served since the queue was last short.
     Queueing { since: Timestamp, arrived: u32, served: u32, stood: u32 },
     /// Demand is above capacity; the counts are those of the current block.
-    Overloaded { arrived: u32, served: u32, shed: u32, last_shed: Timestamp },
+    Overloaded { arrived: u32, served: u32, shed: u32, last_shed: Timestamp, vacancy: Vacancy },
 }
 
 /// A queue that drains within this (or within two service times) is a burst.
 const GRACE: Duration = Duration::from_millis(100);
 /// Standard deviations of the difference of two Poisson counts that pass for chance.
 const CHANCE: f64 = 5.0;
+/// The same shortly after overload that a lull ended: what came in waves comes in waves.
+const CHANCE_IN_WAVES: f64 = 3.0;
 /// Counts below this are too small to have a standard deviation.
 const HEADSTART: f64 = 4.0;
 /// Standard deviations below what full load would shed that show that it is not.
@@ -64,6 +69,9 @@ const STANDS: u32 = 1_500;
 const SHORTEST_BLOCK: u32 = 64;
 /// The longest block: a fifth above capacity is told from a tenth below.
 const LONGEST_BLOCK: u32 = 1_024;
+/// Vacancy is looked at when so many could have been served, and after two service times at least:
+/// a limit that was just doubled takes one to fill.
+const LULL: f64 = 256.0;
 /// Overload that passed so long ago says nothing about the next.
 const FORGET: Duration = Duration::from_secs(30);
 /// Overload in which nobody is turned away for this (or for four service times) has passed.
@@ -71,7 +79,13 @@ const QUIET: Duration = Duration::from_secs(1);
 
 impl Pressure {
     pub(crate) const fn new() -> Self {
-        Self { state: State::Calm, block: SHORTEST_BLOCK, share: 1.0, left: Timestamp::ZERO }
+        Self {
+            state: State::Calm,
+            block: SHORTEST_BLOCK,
+            share: 1.0,
+            left: Timestamp::ZERO,
+            lull: None,
+        }
     }
 
     pub(crate) const fn is_overloaded(&self) -> bool {
@@ -133,9 +147,11 @@ impl Pressure {
                 *arrived += 1;
                 let (came, went) = (f64::from(*arrived), f64::from(*served));
                 let again = self.left > Timestamp::ZERO && now.since(self.left) < FORGET;
+                let waves = self.lull.is_some_and(|lull| now.since(lull) < FORGET);
+                let chance = if waves { CHANCE_IN_WAVES } else { CHANCE };
                 if again
                     || *stood > STANDS
-                    || came > went + CHANCE * (came + went).sqrt() + HEADSTART
+                    || came > went + chance * (came + went).sqrt() + HEADSTART
                 {
                     self.share = went / came;
                     self.overload(now);
@@ -179,6 +195,26 @@ impl Pressure {
     pub(crate) fn waited_in_vain(&mut self, wait: Duration, service: Duration, now: Timestamp) {
         if wait > grace(service) {
             self.overload(now);
+        }
+    }
+
+    /// So many are in flight and nobody waits.
+    ///
+    /// Overloaded → Calm after a lull: whatever was too much, it has passed.
+    pub(crate) fn unfilled(
+        &mut self,
+        in_flight: usize,
+        limit: usize,
+        service: Duration,
+        now: Timestamp,
+    ) {
+        let State::Overloaded { vacancy, .. } = &mut self.state else {
+            return;
+        };
+        let free = limit.saturating_sub(in_flight) as f64 / limit as f64;
+        let span = service.mul_f64((LULL / limit as f64).max(2.0));
+        if vacancy.shows_lull(free, span, now) {
+            *self = Self { lull: Some(now), ..Self::new() };
         }
     }
 
@@ -227,7 +263,9 @@ impl Pressure {
 
     fn overload(&mut self, now: Timestamp) {
         if !self.is_overloaded() {
-            self.state = State::Overloaded { arrived: 0, served: 0, shed: 0, last_shed: now };
+            let vacancy = Vacancy::since(now);
+            self.state =
+                State::Overloaded { arrived: 0, served: 0, shed: 0, last_shed: now, vacancy };
         }
     }
 
@@ -327,6 +365,41 @@ mod tests {
             pressure.admitted(16, 0, at(1));
         }
         assert!(pressure.is_overloaded());
+    }
+
+    /// Half of sixteen places are empty for so many of every hundred milliseconds.
+    fn overload_survives(empty: u64) -> bool {
+        let mut pressure = Pressure::new();
+        pressure.overload(at(0));
+        for start in (0..1_000).step_by(100) {
+            pressure.shed(at(start));
+            pressure.unfilled(8, 16, SERVICE, at(start));
+            pressure.unfilled(16, 16, SERVICE, at(start + empty));
+        }
+        pressure.is_overloaded()
+    }
+
+    #[test]
+    fn places_that_stand_empty_between_two_waves_end_overload() {
+        assert!(!overload_survives(80));
+        assert!(overload_survives(10));
+    }
+
+    #[test]
+    fn after_a_lull_a_wave_that_drains_is_no_overload_and_one_that_grows_is_found_sooner() {
+        let served_before_overload = |lull: bool, served_at_once: u32| {
+            let mut pressure = Pressure { lull: lull.then_some(at(0)), ..Pressure::new() };
+            pressure.crowded(SERVICE, at(1));
+            (0..200_u64).find(|&turn| {
+                pressure.crowded(SERVICE, at(200 + turn));
+                pressure.crowded(SERVICE, at(200 + turn));
+                pressure.served(served_at_once, SERVICE, at(200 + turn));
+                pressure.is_overloaded()
+            })
+        };
+        assert_eq!(served_before_overload(true, 3), None);
+        let (sooner, later) = (served_before_overload(true, 1), served_before_overload(false, 1));
+        assert!(sooner.expect("found") < later.expect("found"));
     }
 
     #[test]

@@ -12,9 +12,11 @@ use crate::rejection::Rejection;
 
 mod ending;
 mod future;
+mod holding;
 mod service;
 
 use ending::Ending;
+use holding::Holding;
 
 pub use future::ResponseFuture;
 pub use service::Admission;
@@ -40,6 +42,7 @@ pub use service::Admission;
 /// | [`status`](Self::status) | 503 | 429 blames the caller |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer holds memory |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off towards strangers |
+/// | [`hold_refusals`](Self::hold_refusals) | 0 | a refusal that is held keeps a connection |
 ///
 /// # Priority and deadline
 /// The queue honours a [`Priority`](crate::Priority) and a [`Deadline`] found in the request's
@@ -75,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) rejection: Rejection,
     pub(crate) observer: Observer,
     ending: Ending,
+    holding: Holding,
 }
 
 impl AdmissionLayer {
@@ -112,6 +116,7 @@ impl AdmissionLayer {
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
             ending: Ending::new(PermitScope::default(), false),
+            holding: Holding::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -147,6 +152,30 @@ impl AdmissionLayer {
     pub fn reveal_reason(mut self, reveal: bool) -> Self {
         let shared = Arc::make_mut(&mut self.shared);
         shared.rejection = shared.rejection.with_reason(reveal);
+        self
+    }
+
+    /// Holds up to `most` refusals at once, each for the fraction of a second that `Retry-After`
+    /// cannot say: whoever is to come back in 3.4 s hears of it after 0.4 s, and that it is 3 s.
+    /// Callers who obey to the letter return one by one then, and not in one crowd each second.
+    ///
+    /// 0, the default, holds nobody and rounds up: a held refusal keeps its connection for up to a
+    /// second, which a proxy in front may have few of, and a caller who would ask somebody else
+    /// instead hears later that it must. It pays where crowds of simple clients come directly.
+    ///
+    /// Who finds `most` held is answered at once, in seconds rounded up or down at random so that
+    /// the mean is right; so is who has waited in the queue, or would be held past its
+    /// [`Deadline`]. gRPC is told milliseconds and never held. A caller that hangs up gives its
+    /// place back.
+    ///
+    /// ```
+    /// # use tower_backpressure::AdmissionLayer;
+    /// let layer = AdmissionLayer::adaptive("api").hold_refusals(10_000);
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn hold_refusals(mut self, most: usize) -> Self {
+        Arc::make_mut(&mut self.shared).holding = Holding::up_to(most);
         self
     }
 

@@ -87,6 +87,11 @@ impl Caller {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         Self { speaks_grpc: grpc::speaks(request), hangs_up: has_large_body(request) }
     }
+
+    /// Whether its refusals say when to come back in whole seconds; gRPC counts in milliseconds.
+    pub(crate) const fn hears_seconds(self) -> bool {
+        !self.speaks_grpc
+    }
 }
 
 /// Takes the marker off a response that came from somewhere else: this service did begin the

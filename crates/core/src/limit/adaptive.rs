@@ -325,6 +325,10 @@ impl Limit for Adaptive {
         self.decision
     }
 
+    fn workers(&self) -> Option<usize> {
+        Some(self.workers as usize)
+    }
+
     fn metering(&self) -> Metering {
         Metering::RunQueue
     }

@@ -15,8 +15,10 @@ use tower_service::Service;
 
 use super::Shared;
 use super::ending::Ending;
+use super::holding::Hold;
 use crate::body::ResponseBody;
 use crate::classify::classify;
+use crate::deadline::Deadline;
 use crate::held::Held;
 use crate::observe::Waiting;
 use crate::rejection::{Caller, disown};
@@ -42,8 +44,8 @@ pin_project! {
         Starting { held: Option<Held>, call: Option<C>, ending: Ending },
         // The inner service runs.
         Running { #[pin] future: F, held: Option<Held>, ending: Ending },
-        // Turned away at once.
-        Refused { shed: Shed, caller: Caller, shared: Arc<Shared> },
+        // Turned away at once, or held.
+        Refused { shed: Shed, caller: Caller, shared: Arc<Shared>, hold: Option<Hold> },
         // The inner service could not be called.
         Failed { error: Option<E> },
     }
@@ -107,7 +109,10 @@ where
         }
         Asked::Refused(shed) => {
             shared.observer.shed(shed, &shared.gate, now);
-            State::Refused { shed, caller: Caller::of(&request), shared: Arc::clone(shared) }
+            let (caller, deadline) = (Caller::of(&request), request.extensions().get());
+            let deadline = deadline.map(|&Deadline(at)| at);
+            let (shed, hold) = shared.holding.hold(shed, caller, deadline, now);
+            State::Refused { shed, caller, shared: Arc::clone(shared), hold }
         }
     }
 }
@@ -134,10 +139,7 @@ where
                             let (held, call) = (Some(shared.hold(permit)), call.take());
                             this.state.set(State::Starting { held, call, ending });
                         }
-                        Err(shed) => {
-                            shared.observer.shed(shed, &shared.gate, Instant::now());
-                            return Poll::Ready(Ok(shared.refuse(shed, Caller::of(request))));
-                        }
+                        Err(shed) => return Poll::Ready(Ok(shared.send_away(shed, request))),
                     }
                 }
                 // Starting → Running when the inner service is ready.
@@ -169,7 +171,10 @@ where
                     });
                     return polled.map_ok(|response| ResponseBody::admit(response, held));
                 }
-                StateProj::Refused { shed, caller, shared } => {
+                StateProj::Refused { shed, caller, shared, hold } => {
+                    if let Some(held) = hold {
+                        ready!(held.poll_over(cx));
+                    }
                     return Poll::Ready(Ok(shared.refuse(*shed, *caller)));
                 }
                 StateProj::Failed { error } => {
@@ -184,6 +189,13 @@ impl Shared {
     #[inline]
     fn hold(&self, permit: Permit) -> Held {
         Held::new(permit, self.observer.admitted(&self.gate))
+    }
+
+    /// Refuses who has waited.
+    fn send_away<B, R: Body>(&self, shed: Shed, request: &Request<B>) -> Response<ResponseBody<R>> {
+        self.observer.shed(shed, &self.gate, Instant::now());
+        let caller = Caller::of(request);
+        self.refuse(self.holding.round(shed, caller), caller)
     }
 
     fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {

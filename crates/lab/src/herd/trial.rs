@@ -20,6 +20,7 @@ enum Server {
     Silent,
     OneSecond,
     Ours,
+    Held,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +40,15 @@ enum Client {
 /// All that are tried; what ships is the last.
 pub(crate) fn pairings() -> Vec<Pairing> {
     use Client::{Exact, Jittered, Patient, RetryLayer, WholeSeconds};
-    use Server::{OneSecond, Ours, Silent};
+    use Server::{Held, OneSecond, Ours, Silent};
     [
         (OneSecond, WholeSeconds),
         (OneSecond, Patient),
         (OneSecond, RetryLayer),
         (Silent, Jittered),
         (Ours, WholeSeconds),
+        (Held, WholeSeconds),
+        (Held, RetryLayer),
         (Ours, Exact),
         (Ours, Patient),
         (Ours, RetryLayer),
@@ -60,6 +63,7 @@ impl Server {
             Self::Silent => "nothing",
             Self::OneSecond => "Retry-After: 1",
             Self::Ours => "a reservation (AdmissionLayer)",
+            Self::Held => "a reservation, refusals held",
         }
     }
 
@@ -72,6 +76,11 @@ impl Server {
                 make: word::one_second,
             }),
             Self::Ours => catalogue::find("ours").copied(),
+            Self::Held => Some(Entry {
+                name: "held",
+                says: "ours, and refusals held for the fraction of a second",
+                make: word::held,
+            }),
         }
     }
 }
