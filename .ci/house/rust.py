@@ -122,21 +122,35 @@ def paths(stream, module):
 
     `module` is where the file stands, as a tuple of names. A glob ends in "*".
     """
-    found, inline, depth = [], [], 0
-    for at, token in enumerate(stream):
+    found = []
+    for at, inline in _floors(stream):
         before = stream[at - 1].text if at else ""
+        if stream[at].text in ("crate", "super", "self") and before not in ("::", "$", "in"):
+            found += [(_absolute(path, module + inline), stream[at].line) for path in _tree(stream, at)]
+    return [(path, line) for path, line in found if path is not None]
+
+
+def declared(stream):
+    """Every `mod name;`, as the names of the inline modules it stands in and its own."""
+    for at, inline in _floors(stream):
+        word, name, end = (stream[at + n].text if at + n < len(stream) else "" for n in range(3))
+        if word == "mod" and end == ";":
+            yield (*inline, name)
+
+
+def _floors(stream):
+    """Where each token is, and the names of the inline modules it stands in."""
+    inline, depth = [], 0
+    for at, token in enumerate(stream):
         if token.text == "{":
             depth += 1
             if at > 1 and stream[at - 2].text == "mod":
-                inline.append((before, depth))
+                inline.append((stream[at - 1].text, depth))
         elif token.text == "}":
             if inline and inline[-1][1] == depth:
                 inline.pop()
             depth -= 1
-        elif token.text in ("crate", "super", "self") and before not in ("::", "$", "in"):
-            here = module + tuple(name for name, _ in inline)
-            found += [(_absolute(path, here), token.line) for path in _tree(stream, at)]
-    return [(path, line) for path, line in found if path is not None]
+        yield at, tuple(name for name, _ in inline)
 
 
 def _tree(stream, at):

@@ -1,6 +1,7 @@
 """Rules over the source files of the crates."""
 
 import re
+import tomllib
 from collections import defaultdict
 
 from house import rust
@@ -86,6 +87,40 @@ def names(root):
         if path.stem in NAMELESS
     ]
     return [], faults
+
+
+# What cargo compiles unasked, from a package's folder; anything else its manifest names.
+ROOTS = ("build.rs", "src/lib.rs", "src/main.rs") + tuple(
+    f"{home}/{root}" for home in ("src/bin", "tests", "benches", "examples") for root in ("*.rs", "*/main.rs")
+)
+
+
+def orphans(root):
+    """Files that no `mod` declares are compiled by nobody, and nobody notices."""
+    written = set(every_file(root))
+    compiled = set()
+    for manifest in (manifest for home in HOMES for manifest in (root / home).rglob("Cargo.toml")):
+        for start in _crate_roots(manifest):
+            compiled |= _reached(start, start.parent)
+    faults = [f"{path.relative_to(root)}: no `mod` declares it" for path in sorted(written - compiled)]
+    return [f"{len(written)} files"], faults
+
+
+def _crate_roots(manifest):
+    says = tomllib.loads(manifest.read_text())
+    targets = [says.get("lib", {}), *(target for kind in ("bin", "test", "bench", "example") for target in says.get(kind, []))]
+    named = [manifest.parent / target["path"] for target in targets if "path" in target]
+    return named + [path for pattern in ROOTS for path in manifest.parent.glob(pattern)]
+
+
+def _reached(path, folder):
+    """The file and all that its `mod`s declare; `folder` is where those lie that have no path of their own."""
+    source = path.read_text()
+    below = [(path.parent / name, path.parent) for name in re.findall(r'\bpath = "([^"]+\.rs)"', source)]
+    for *inline, name in rust.declared(rust.tokens(source)):
+        home = folder.joinpath(*inline)
+        below += [(home / f"{name}.rs", home / name), (home / name / "mod.rs", home / name)]
+    return {path}.union(*(_reached(file, home) for file, home in below if file.exists()))
 
 
 def circles(root):

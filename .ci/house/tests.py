@@ -102,6 +102,35 @@ class Sources(Planted):
     def test_a_drawer_for_everything_has_no_name_here(self):
         self.assertEqual(2, len(self.source(sources.names, **{"util.rs": "", "a__mod.rs": "", "a.rs": ""})))
 
+    def orphans(self, **files):
+        return self.faults(sources.orphans, **{"crates__one__Cargo.toml": "", **files})
+
+    def test_a_file_that_no_mod_declares_is_found(self):
+        declared = {"crates__one__src__lib.rs": "mod a; mod f { pub(crate) mod g; }", "crates__one__src__f__g.rs": ""}
+        below = {"crates__one__src__a.rs": "#[cfg(test)] mod b;\n// mod c;\nmod d { fn mod_e() {} }", "crates__one__src__a__b.rs": ""}
+        self.assertEqual([], self.orphans(**declared, **below))
+        for orphan in ["a__c", "a__d", "b", "f"]:
+            with self.subTest(orphan):
+                (fault,) = self.orphans(**declared, **below, **{f"crates__one__src__{orphan}.rs": ""})
+                self.assertIn(f"{orphan.replace('__', '/')}.rs: no `mod` declares it", fault)
+
+    def test_what_cargo_finds_or_is_told_needs_no_mod(self):
+        for kept in ["build", "src__main", "src__bin__b", "tests__t", "tests__t__main", "benches__b", "examples__e"]:
+            with self.subTest(kept):
+                self.assertEqual([], self.orphans(**{f"crates__one__{kept}.rs": ""}))
+        for manifest in ["[lib]\npath = 'odd/x.rs'", "[[bin]]\nname = 'x'\npath = 'odd/x.rs'"]:
+            with self.subTest(manifest):
+                self.assertEqual([], self.faults(sources.orphans, **{"fuzz__Cargo.toml": manifest, "fuzz__odd__x.rs": ""}))
+        self.assertEqual(2, len(self.orphans(**{"crates__one__tests__t__x.rs": "", "crates__one__odd__x.rs": ""})))
+
+    def test_a_module_may_have_a_path_of_its_own(self):
+        crate = {"crates__one__src__lib.rs": '#[cfg_attr(feature = "x", path = "b/c.rs")]\nmod a;', "crates__one__src__a.rs": ""}
+        self.assertEqual([], self.orphans(**crate, **{"crates__one__src__b__c.rs": ""}))
+        self.assertEqual(1, len(self.orphans(**crate, **{"crates__one__src__b__d.rs": ""})))
+
+    def test_a_tests_own_modules_lie_beside_it(self):
+        self.assertEqual([], self.orphans(**{"crates__one__tests__t__main.rs": "mod x;", "crates__one__tests__t__x.rs": ""}))
+
 
 class Documents(Planted):
     def promises(self, text, **files):

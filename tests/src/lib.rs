@@ -8,6 +8,7 @@ pub mod meters;
 pub mod raw;
 pub mod samples;
 pub mod script;
+pub mod seed;
 pub mod server;
 
 /// The README's programs compile.

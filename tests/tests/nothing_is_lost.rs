@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use backpressure_tests::script::{Broken, End, Script};
+use backpressure_tests::seed::seeded;
 use fastrand::Rng;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
@@ -82,29 +83,22 @@ impl Fate {
             Self::Upgrade => StatusCode::SWITCHING_PROTOCOLS,
             _ => StatusCode::OK,
         };
-        let mut length = None;
+        let length = match self {
+            Self::OfKnownLength | Self::Head => Some(body.left()),
+            Self::Empty => Some(0),
+            _ => None,
+        };
         let body = match self {
-            Self::OfKnownLength => {
-                length = Some(body.left());
-                body
-            }
-            Self::Empty => {
-                length = Some(0);
-                Script::default()
-            }
-            Self::Head => {
-                length = Some(body.left());
-                Script::default()
-            }
+            Self::Empty | Self::Head => Script::default(),
             Self::Trailers => body.trailers(),
             Self::Abandoned => body.end(End::Hangs),
             Self::BrokenBody => body.end(End::Broken),
             _ => body,
         };
-        let response = Response::builder().status(status);
-        let response = length
-            .into_iter()
-            .fold(response, |response, length| response.header(header::CONTENT_LENGTH, length));
+        let mut response = Response::builder().status(status);
+        if let Some(length) = length {
+            response = response.header(header::CONTENT_LENGTH, length);
+        }
         response.body(body).expect("a response")
     }
 
@@ -229,13 +223,6 @@ where
     }
 }
 
-fn seed() -> (u64, Rng) {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("repeat with SEED={seed}");
-    (seed, Rng::with_seed(seed))
-}
-
 /// Each of them refuses, or is seen not to be empty, if but one place is lost.
 fn layers() -> [AdmissionLayer; 4] {
     [
@@ -248,7 +235,7 @@ fn layers() -> [AdmissionLayer; 4] {
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_of_each_end_give_each_place_back_at_once() {
-    let (seed, mut rng) = seed();
+    let (seed, mut rng) = seeded();
     for layer in layers() {
         let mut service = layer.layer(service_fn(handle));
         for fate in FATES {
@@ -269,7 +256,7 @@ const TASKS: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_mix_of_all_ends_that_waits_and_is_turned_away_loses_no_place() {
-    let (seed, mut rng) = seed();
+    let (seed, mut rng) = seeded();
     let bounds = QueueBounds { max_len: 16, max_wait: Duration::from_millis(1) };
     for layer in [AdmissionLayer::fixed("fixed", 7), AdmissionLayer::adaptive("adaptive")] {
         let layer = layer.queue(bounds);

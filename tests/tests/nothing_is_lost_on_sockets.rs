@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use backpressure_tests::client::{Connection, request};
 use backpressure_tests::script::{Broken, End, Script};
+use backpressure_tests::seed::seeded;
 use backpressure_tests::server::{all_gone, serve_each};
 use fastrand::Rng;
 use http::{Method, Request, Response, StatusCode, Version, header};
@@ -152,10 +153,7 @@ async fn storm(layer: &AdmissionLayer, address: SocketAddr, version: Version, rn
 }
 
 async fn storms(layer: AdmissionLayer) {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("repeat with SEED={seed}");
-    let mut rng = Rng::with_seed(seed);
+    let (_, mut rng) = seeded();
     let layer = layer.queue(QueueBounds { max_len: 64, max_wait: BOUND });
 
     let bare = serve_each(layer.clone(), service_fn(handle)).await;

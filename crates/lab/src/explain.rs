@@ -1,7 +1,6 @@
 //! One run of ours, told move by move: what the limit became, and the numbers that it rests on.
 
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 
 use backpressure_core::{Decision, Sample, Timestamp};
@@ -9,7 +8,7 @@ use clap::Args;
 
 use crate::controller::catalogue;
 use crate::controller::{Answer, Controller, Instruments, Next, Site, Visitor};
-use crate::scenario::{Scenario, library};
+use crate::scenario::library;
 use crate::score::judge;
 use crate::world::plan::Plan;
 use crate::world::simulate;
@@ -19,27 +18,19 @@ use crate::world::simulate;
 pub(crate) struct Options {
     /// A scenario, by name or as a file
     scenario: String,
-    #[arg(long, default_value_t = 1)]
+    /// Seed of all that is drawn
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seed: u64,
 }
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    let scenario = match options.scenario.strip_suffix(".toml") {
-        Some(_) => Scenario::read(Path::new(&options.scenario))?,
-        None => named(&options.scenario)?,
-    };
-    let plan = Plan::of(&scenario);
+    let plan = Plan::of(&library::find(&options.scenario)?);
     let ours = catalogue::find("ours").ok_or("the catalogue is without ours")?;
     let aloud = |site: &Site| Aloud::of((ours.make)(site), site);
     let journal = simulate(&plan, &aloud, options.seed);
     let (score, _) = judge(&plan, &journal);
     println!("{}", serde_json::to_string_pretty(&score)?);
     Ok(ExitCode::SUCCESS)
-}
-
-fn named(name: &str) -> Result<Scenario, String> {
-    let found = library::all()?.into_iter().find(|scenario| scenario.name == name);
-    found.ok_or_else(|| format!("no scenario {name}; lab suite --list says which there are"))
 }
 
 /// Says every move of its controller as it is made.

@@ -8,12 +8,11 @@ mod trial;
 mod word;
 
 use crate::parallel;
+use crate::report::Report;
 use clap::Args;
 use fate::Fate;
 use service::IDEAL;
 use std::error::Error;
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Let ten thousand be refused at once, and see how they come back
@@ -21,30 +20,16 @@ use std::process::ExitCode;
 /// A simulated service with half its capacity spare turns away a crowd. What it tells them, and whether they listen,
 /// decides how long it takes until all are served.
 #[derive(Debug, Args)]
+#[command(mut_arg("out", |out| out.default_value("target/lab/herd.html")))]
 pub(crate) struct Options {
-    /// Where the page goes
-    #[arg(long, default_value = "target/lab/herd.html", value_name = "FILE")]
-    out: PathBuf,
-    /// Where the figures are written as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Seed of all that is drawn
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
-    seed: u64,
+    #[command(flatten)]
+    report: Report,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    if let Some(parent) = options.out.parent() {
-        fs::create_dir_all(parent)?;
-    }
+pub(crate) fn run(Options { report }: &Options) -> Result<ExitCode, Box<dyn Error>> {
+    report.make_room()?;
     let fates =
-        parallel::each("herd", &trial::pairings(), |pairing| trial::trial(pairing, options.seed));
+        parallel::each("herd", &trial::pairings(), |pairing| trial::trial(pairing, report.seed));
     let fates: Vec<Fate> = fates.into_iter().collect::<Result<_, String>>()?;
-    print!("{}", table::render(&fates));
-    page::write(&fates, IDEAL, &options.out)?;
-    if let Some(path) = &options.json {
-        fs::write(path, serde_json::to_string_pretty(&fates)?)?;
-    }
-    println!("\n{}", options.out.display());
-    Ok(ExitCode::SUCCESS)
+    report.show(&table::render(&fates), &page::page(&fates, IDEAL), &fates)
 }

@@ -9,6 +9,7 @@ mod law;
 mod map;
 mod parallel;
 mod paused;
+mod report;
 mod run;
 mod scenario;
 mod score;

@@ -62,6 +62,15 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// A scenario that no file holds and no table names: `parts` are its services and streams.
+    ///
+    /// # Errors
+    /// See [`parse`](Self::parse).
+    pub(crate) fn made_up(seconds: f64, parts: &str) -> Result<Self, String> {
+        let head = "name = 'made up'\nsays = 'Nobody tells of it.'\nkind = 'made up'";
+        Self::parse(&format!("{head}\nseconds = {seconds:?}\n{parts}"))
+    }
+
     /// # Errors
     /// When the file cannot be read, or see [`parse`](Self::parse).
     pub(crate) fn read(path: &Path) -> Result<Self, String> {

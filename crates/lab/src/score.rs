@@ -127,10 +127,10 @@ mod tests {
     use crate::world::simulate;
 
     fn plan(service: &str, streams: &str, seconds: u32) -> Plan {
-        let head = format!("name = 'test'\nsays = 'a test'\nkind = 'test'\nseconds = {seconds}\n");
         let stage = "[[service.stage]]\nkind = 'fifo'\ncores = 4\ntime = { exp = 0.01 }\n";
         let service = format!("[[service]]\nname = 'api'\n{service}\n{stage}");
-        Plan::of(&Scenario::parse(&format!("{head}warmup = 5\n{service}{streams}")).unwrap())
+        let scenario = Scenario::made_up(f64::from(seconds), &(service + streams)).unwrap();
+        Plan::of(&Scenario { warmup: 5.0, ..scenario })
     }
 
     fn score(plan: &Plan, controller: &str) -> Score {

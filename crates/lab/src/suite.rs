@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 pub(crate) use options::Options;
 
+use crate::report;
 use crate::run::Run;
 use bench::Bench;
 
@@ -28,6 +29,7 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     }
     let document = options.comparison.as_deref().map(comparison::Document::open).transpose()?;
     let bench = Bench::set_up(options)?;
+    report::make_room(&options.html)?;
     let (runs, spent) = bench.run();
     print!("{}", table::render(&bench.scenarios, &runs));
     let surprises = expectations::surprises(&bench.scenarios, &runs);
@@ -36,10 +38,7 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     }
     let rate = spent.requests as f64 / spent.time.as_secs_f64().max(1e-9);
     eprintln!("{} runs, {} requests, {rate:.0} a second of one core", runs.len(), spent.requests);
-    if let Some(parent) = options.html.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    page::write(&bench.scenarios, &runs, &options.html)?;
+    fs::write(&options.html, page::page(&bench.scenarios, &runs))?;
     eprintln!("{}", options.html.display());
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(&runs)? + "\n")?;

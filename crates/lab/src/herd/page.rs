@@ -3,24 +3,18 @@
 use crate::chart::scale::{Axis, decades, round_steps};
 use crate::chart::{Chart, Line, Point};
 use crate::herd::fate::Fate;
+use crate::report;
 use crate::text::{escaped, percent, seconds};
-use std::fs;
-use std::io;
-use std::path::Path;
 
-const TEMPLATE: &str = include_str!("page.html");
+const BODY: &str = include_str!("page.html");
 
 /// Lines have so many colours; the first is for ours.
 const COLOURS: [&str; 8] = ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8"];
 
-/// Writes the page: one file that needs no other.
-pub(crate) fn write(fates: &[Fate], ideal: f64, path: &Path) -> io::Result<()> {
-    fs::write(path, page(fates, ideal))
-}
-
-fn page(fates: &[Fate], ideal: f64) -> String {
+/// The page, in one piece that needs no other.
+pub(crate) fn page(fates: &[Fate], ideal: f64) -> String {
     let rows: String = fates.iter().enumerate().map(|(at, fate)| row(at, fate)).collect();
-    TEMPLATE
+    (report::HEAD.to_owned() + BODY)
         .replace("{{headline}}", &escaped(&headline(fates, ideal)))
         .replace("{{ideal}}", &seconds(ideal))
         .replace("{{rows}}", &rows)
@@ -114,9 +108,7 @@ mod tests {
             ours,
             course: vec![(0.5, 1.0), (drain_s, 0.0)],
         };
-        let path = std::env::temp_dir().join("lab-herd-test.html");
-        write(&[fate(false, 273.0), fate(true, 13.1)], 12.5, &path).expect("a place for the page");
-        let page = fs::read_to_string(path).expect("a page");
+        let page = page(&[fate(false, 273.0), fate(true, 13.1)], 12.5);
         assert_eq!(
             (page.matches("<th scope=\"row\"").count(), page.matches("<polyline").count()),
             (2, 3)

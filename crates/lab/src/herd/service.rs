@@ -21,12 +21,8 @@ pub(crate) const IDEAL: f64 = HERD as f64 / (CAPACITY * (1.0 - LOAD));
 /// 16 workers, 10 ms each, half busy with callers who do not come back; then the herd, every one of
 /// them a process of its own.
 pub(crate) fn scenario(retry: &str, deadline: f64) -> Result<Scenario, String> {
-    Scenario::parse(&format!(
+    let parts = format!(
         r#"
-name = "herd"
-says = "Ten thousand at once, and half the capacity spare."
-kind = "herd"
-seconds = {seconds:?}
 [[service]]
 name = "service"
 [[service.stage]]
@@ -44,7 +40,7 @@ users = 1000000
 deadline = {deadline:?}
 fleets = 100000
 retry = {retry}
-"#,
-        seconds = BURST + WATCHED,
-    ))
+"#
+    );
+    Scenario::made_up(BURST + WATCHED, &parts)
 }

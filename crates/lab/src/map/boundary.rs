@@ -10,12 +10,8 @@ use crate::world::plan::Plan;
 /// slower for a while.
 fn database(speed: f64, trigger: f64, patience: f64) -> Journal {
     let end = 10.0 + trigger;
-    let scenario = Scenario::parse(&format!(
+    let parts = format!(
         r#"
-name = "boundary"
-says = "A database, and something that happens to it."
-kind = "map"
-seconds = {seconds:?}
 [[service]]
 name = "database"
 [[service.stage]]
@@ -29,10 +25,9 @@ process = "even"
 patience = {patience:?}
 cancels = false
 retry = {{ naive = {{ attempts = 2, after = 0.0 }} }}
-"#,
-        seconds = end + 300.0,
-    ));
-    let plan = Plan::of(&scenario.expect("it is sound"));
+"#
+    );
+    let plan = Plan::of(&Scenario::made_up(end + 300.0, &parts).expect("it is sound"));
     world::simulate(&plan, &catalogue::find("none").expect("it is listed").make, 1)
 }
 

@@ -4,12 +4,10 @@ use crate::chart::heat::{Heat, Tile};
 use crate::map::grid::{Grid, Layers, Policy};
 use crate::map::service::Setting;
 use crate::map::verdict::{Cell, Tally, tallies};
+use crate::report;
 use crate::text::{escaped, seconds};
-use std::fs;
-use std::io;
-use std::path::Path;
 
-const TEMPLATE: &str = include_str!("page.html");
+const BODY: &str = include_str!("page.html");
 
 /// Recoveries up to so many seconds share a shade; longer ones have the last.
 const SHADES: [(f64, &str); 5] =
@@ -17,16 +15,12 @@ const SHADES: [(f64, &str); 5] =
 /// Down for good.
 const LOST: &str = "lost";
 
-/// Writes the page: one file that needs no other.
-pub(crate) fn write(grid: &Grid, setting: Setting, cells: &[Cell], path: &Path) -> io::Result<()> {
-    fs::write(path, page(grid, setting, cells))
-}
-
-fn page(grid: &Grid, setting: Setting, cells: &[Cell]) -> String {
+/// The page, in one piece that needs no other.
+pub(crate) fn page(grid: &Grid, setting: Setting, cells: &[Cell]) -> String {
     let tallies = tallies(cells);
     let sections: String =
         Layers::ALL.into_iter().map(|layers| section(grid, layers, cells)).collect();
-    TEMPLATE
+    (report::HEAD.to_owned() + BODY)
         .replace("{{headline}}", &headline(&tallies))
         .replace("{{rows}}", &tallies.iter().map(row).collect::<String>())
         .replace("{{scale}}", &scale())
@@ -167,10 +161,7 @@ mod tests {
                 Cell { place, goodput: 0.5, metastable: lost, recovery_s, attempts: 1.5 }
             })
             .collect();
-        let path = std::env::temp_dir().join("lab-map-test.html");
-        write(&grid, Setting { seed: 1, opaque: false }, &cells, &path)
-            .expect("a place for the page");
-        let page = fs::read_to_string(path).expect("a page");
+        let page = page(&grid, Setting { seed: 1, opaque: false }, &cells);
         assert_eq!(page.matches("<rect").count(), cells.len());
         let lost = cells.iter().filter(|cell| cell.metastable).count();
         assert_eq!(page.matches("<rect class=\"lost\"").count(), lost);

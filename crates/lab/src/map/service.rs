@@ -36,12 +36,8 @@ pub(crate) fn scenario(place: &Place, setting: Setting) -> Result<Scenario, Stri
             ("[]".to_owned(), load)
         }
     };
-    Scenario::parse(&format!(
+    let parts = format!(
         r#"
-name = "map"
-says = "A healthy service, and something that happens to it."
-kind = "map"
-seconds = {seconds:?}
 [[service]]
 name = "service"
 refusal = 0.0001
@@ -59,10 +55,10 @@ cancels = false
 fleets = 10
 retry = {retry}
 "#,
-        seconds = to + RESPITE + WATCHED + DEADLINE,
         visible = !setting.opaque,
         retry = retry(place.policy),
-    ))
+    );
+    Scenario::made_up(to + RESPITE + WATCHED + DEADLINE, &parts)
 }
 
 const fn retry(policy: Policy) -> &'static str {

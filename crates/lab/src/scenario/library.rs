@@ -1,5 +1,7 @@
 //! The scenarios that come with the lab.
 
+use std::path::Path;
+
 use super::Scenario;
 
 const FILES: &[&str] = &[
@@ -127,6 +129,18 @@ const FILES: &[&str] = &[
 /// What is wrong with one.
 pub(crate) fn all() -> Result<Vec<Scenario>, String> {
     FILES.iter().map(|text| Scenario::parse(text)).collect()
+}
+
+/// One of them by its name, or any other by its file.
+///
+/// # Errors
+/// When there is none, or what is wrong with it.
+pub(crate) fn find(name: &str) -> Result<Scenario, String> {
+    if name.ends_with(".toml") {
+        return Scenario::read(Path::new(name));
+    }
+    let found = all()?.into_iter().find(|scenario| scenario.name == name);
+    found.ok_or_else(|| format!("no scenario {name}; lab suite --list says which there are"))
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ struct Forecast {
 
 impl Forecast {
     fn of(known: &Calibration, load: f64, deadline: Duration) -> Result<Self, String> {
-        let plan = Plan::of(&Scenario::parse(&scenario(known, load, deadline))?);
+        let plan = Plan::of(&scenario(known, load, deadline)?);
         let ours = find("ours").ok_or("ours is missing")?;
         let scores: Vec<Score> =
             (1..=SEEDS).map(|seed| judge(&plan, &simulate(&plan, &ours.make, seed)).0).collect();
@@ -76,7 +76,7 @@ fn alone(known: &Calibration) -> f64 {
 }
 
 /// The handler on one core, as fast as it was found to be.
-fn scenario(known: &Calibration, load: f64, deadline: Duration) -> String {
+fn scenario(known: &Calibration, load: f64, deadline: Duration) -> Result<Scenario, String> {
     let rounds = known.handler.rounds();
     let delay = match known.handler {
         Handler::Cpu => String::new(),
@@ -85,15 +85,15 @@ fn scenario(known: &Calibration, load: f64, deadline: Duration) -> String {
             known.handler.away().as_secs_f64()
         ),
     };
-    format!(
-        "name = 'storm'\nsays = 'The storm.'\nkind = 'storm'\nseconds = 40\nwarmup = 5\n\
-         [[service]]\nname = 'api'\nrounds = {rounds}\nrefusal = {}\n\
+    let parts = format!(
+        "[[service]]\nname = 'api'\nrounds = {rounds}\nrefusal = {}\n\
          [[service.stage]]\nkind = 'fifo'\ncores = 1\nvisible = true\ntime = {{ fixed = {} }}\n{delay}\
          [[stream]]\nload = {load}\npatience = {}\n",
         known.refusal.as_secs_f64(),
         1.0 / known.capacity / f64::from(rounds),
         deadline.as_secs_f64(),
-    )
+    );
+    Ok(Scenario { warmup: 5.0, ..Scenario::made_up(40.0, &parts)? })
 }
 
 #[cfg(test)]

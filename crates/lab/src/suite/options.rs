@@ -1,7 +1,7 @@
 //! What the suite is asked to run.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
@@ -70,19 +70,10 @@ impl Options {
     }
 
     pub(super) fn scenarios(&self) -> Result<Vec<Scenario>, String> {
-        let all = library::all()?;
         if self.scenario.is_empty() {
-            return Ok(all);
+            return library::all();
         }
-        let known = |name: &String| {
-            if name.ends_with(".toml") {
-                return Scenario::read(Path::new(name));
-            }
-            let found = all.iter().find(|scenario| scenario.name == *name).cloned();
-            found
-                .ok_or_else(|| format!("no scenario {name}; lab suite --list says which there are"))
-        };
-        self.scenario.iter().map(known).collect()
+        self.scenario.iter().map(|name| library::find(name)).collect()
     }
 }
 

@@ -5,6 +5,7 @@ mod palette;
 mod scoreboard;
 mod standing;
 
+use crate::report;
 use crate::run::Run;
 use crate::scenario::Scenario;
 use crate::text::escaped;
@@ -12,20 +13,13 @@ use multiples::multiples;
 use palette::class;
 use scoreboard::share;
 use standing::Standing;
-use std::fs;
-use std::io;
-use std::path::Path;
 
-const TEMPLATE: &str = include_str!("page/page.html");
+const BODY: &str = include_str!("page/page.html");
 
-/// Writes the page: one file that needs no other.
-pub(crate) fn write(scenarios: &[Scenario], runs: &[Run], path: &Path) -> io::Result<()> {
-    fs::write(path, page(scenarios, runs))
-}
-
-fn page(known: &[Scenario], runs: &[Run]) -> String {
+/// The page, in one piece that needs no other.
+pub(crate) fn page(known: &[Scenario], runs: &[Run]) -> String {
     let standing = Standing::of(runs);
-    TEMPLATE
+    (report::HEAD.to_owned() + BODY)
         .replace("{{headline}}", &escaped(&headline(&standing)))
         .replace("{{extent}}", &extent(runs, &standing))
         .replace("{{ranking}}", &scoreboard::ranking(&standing))
@@ -184,9 +178,7 @@ mod tests {
 
     #[test]
     fn twenty_controllers_in_forty_scenarios_stay_below_ten_megabytes() {
-        let path = std::env::temp_dir().join("lab-suite-of-800.html");
-        write(&[], &runs(20, 40, 1, 1_000), &path).expect("a place for the page");
-        let length = fs::metadata(path).expect("a page").len();
+        let length = page(&[], &runs(20, 40, 1, 1_000)).len();
         assert!(length < 10_000_000, "{length}");
     }
 

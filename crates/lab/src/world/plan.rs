@@ -231,9 +231,8 @@ mod tests {
     use super::*;
 
     fn plan(services: &str) -> Plan {
-        let head = "name = 'test'\nsays = 'a test'\nkind = 'test'\nseconds = 60\n";
         let stream = "[[stream]]\nload = [[0, 1], [40, 2]]\n";
-        Plan::of(&Scenario::parse(&format!("{head}{services}{stream}")).unwrap())
+        Plan::of(&Scenario::made_up(60.0, &format!("{services}{stream}")).unwrap())
     }
 
     fn assert_close(found: f64, expected: f64) {

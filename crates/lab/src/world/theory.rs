@@ -24,8 +24,7 @@ fn plan(stage: &str, load: f64, seconds: u32) -> Plan {
 }
 
 fn plan_of(parts: &str, seconds: u32) -> Plan {
-    let head = format!("name = 'test'\nsays = 'a test'\nkind = 'test'\nseconds = {seconds}\n");
-    Plan::of(&Scenario::parse(&(head + parts)).unwrap())
+    Plan::of(&Scenario::made_up(f64::from(seconds), parts).unwrap())
 }
 
 fn run(plan: &Plan, controller: &str) -> Journal {

@@ -2,6 +2,7 @@
 
 use super::pictures::{self, Curves, class};
 use crate::chart::Chart;
+use crate::report::HEAD;
 use crate::storm::Findings;
 use crate::storm::calibrate::Calibration;
 use crate::storm::handler::Handler;
@@ -11,7 +12,7 @@ use crate::storm::table;
 use crate::storm::trial::Trial;
 use crate::text::{escaped, milliseconds, percent};
 
-const TEMPLATE: &str = include_str!("page.html");
+const BODY: &str = include_str!("page.html");
 
 /// The whole page, in one piece.
 pub(super) fn page(findings: &Findings) -> String {
@@ -19,7 +20,7 @@ pub(super) fn page(findings: &Findings) -> String {
         table::notes(findings).iter().map(|note| format!("<li>{}</li>", escaped(note))).collect();
     let handlers: String =
         findings.calibrations.iter().map(|calibration| handler(findings, calibration)).collect();
-    TEMPLATE
+    (HEAD.to_owned() + BODY)
         .replace("{{headline}}", &escaped(&headline(findings)))
         .replace("{{legend}}", &legend(findings))
         .replace("{{brown-out}}", &brown_out(findings).unwrap_or_default())
