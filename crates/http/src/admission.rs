@@ -6,6 +6,7 @@ use backpressure_gate::{Arrival, Gate, Limit, QueueBounds, Snapshot};
 use http::{Extensions, StatusCode};
 use tower_layer::Layer;
 
+use crate::classify::Side;
 use crate::deadline::Deadline;
 use crate::observe::Observer;
 use crate::rejection::Rejection;
@@ -111,7 +112,7 @@ impl AdmissionLayer {
             gate,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
-            ending: Ending::new(PermitScope::default(), false),
+            ending: Ending::new(Side::Server, PermitScope::default(), false),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -172,6 +173,16 @@ impl<S> Layer<S> for AdmissionLayer {
 }
 
 impl Shared {
+    /// What stands in front of a server at the client's end.
+    pub(crate) const fn outbound(
+        gate: Gate,
+        rejection: Rejection,
+        observer: Observer,
+        scope: PermitScope,
+    ) -> Self {
+        Self { gate, rejection, observer, ending: Ending::new(Side::Client, scope, true) }
+    }
+
     /// What the queue needs to know of a request.
     pub(crate) fn arrival(&self, extensions: &Extensions) -> Arrival {
         let arrival = Arrival {

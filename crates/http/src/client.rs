@@ -27,11 +27,15 @@ mod budget;
 mod classify;
 mod jitter;
 mod not_begun;
+mod origin;
 mod replay;
 mod report;
 mod retry;
 
 pub use self::attempts::Attempts;
 pub use self::budget::{RetryBudget, Withdrawal};
+#[cfg(feature = "reqwest")]
+pub use self::origin::ReqwestFuture;
+pub use self::origin::{OriginLimit, OriginLimitLayer};
 pub use self::replay::{Answer, Replay};
 pub use self::retry::{ResponseFuture, Retry, RetryLayer};

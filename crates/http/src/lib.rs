@@ -35,7 +35,7 @@ pub use backpressure_gate::{
 pub use crate::admission::{Admission, AdmissionLayer, PermitScope};
 pub use crate::body::ResponseBody;
 pub use crate::bulkhead::BulkheadLayer;
-pub use crate::client::{Attempts, Retry, RetryBudget, RetryLayer};
+pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
 pub use crate::deadline::Deadline;
 pub use crate::marker::SHED_REASON;
 pub use crate::retry_after::RetryAfter;
