@@ -29,7 +29,7 @@ mod retry_after;
 
 pub use backpressure_gate::{
     Adaptive, Cause, Decision, Fixed, Gate, Limit, Metering, Outcome, Priority, QueueBounds,
-    Reason, Sample, Shed, Snapshot, Timestamp,
+    Reason, Remote, Sample, Shed, Snapshot, Timestamp,
 };
 
 pub use crate::admission::{Admission, AdmissionLayer, PermitScope};

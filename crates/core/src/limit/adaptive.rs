@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 mod cell;
 mod cruise;
 mod experiment;
+pub mod remote;
 mod search;
 mod step;
 mod window;
@@ -67,7 +68,6 @@ pub struct Adaptive {
     holding: f64,
     overloaded: bool,
     yields: bool,
-    is_remote: bool,
     decision: Option<Decision>,
 }
 
@@ -82,9 +82,6 @@ enum Bottleneck {
 
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
 const INITIAL_PER_WORKER: usize = 12;
-/// Places at a server elsewhere to start with. RFC 9113, section 6.5.2, recommends to allow no fewer
-/// streams, "so as to not unnecessarily limit parallelism".
-const INITIAL_REMOTE: f64 = 100.0;
 /// Standard deviations of the number that are away from the worker.
 const ROOM: f64 = 4.5;
 /// Part of the way to the target that one decision goes.
@@ -131,33 +128,7 @@ impl Adaptive {
             holding: 1.0,
             overloaded: false,
             yields: true,
-            is_remote: false,
             decision: None,
-        }
-    }
-
-    /// A limit for what is done elsewhere: how many requests a client may usefully have in flight
-    /// at a server.
-    ///
-    /// Of a server, latency and outcome are all there is to be seen: how busy the workers of this
-    /// process are says nothing about it. So the limit is found by experiment from the start, and
-    /// what the server refuses lowers it even while it is not reached.
-    ///
-    /// ```
-    /// use backpressure_core::{Adaptive, Limit, Metering};
-    ///
-    /// let limit = Adaptive::remote();
-    /// assert_eq!((limit.limit(), limit.metering()), (100, Metering::Latency));
-    /// ```
-    #[must_use]
-    pub fn remote() -> Self {
-        let experiment = Experiment::new(INITIAL_REMOTE, false);
-        Self {
-            limit: INITIAL_REMOTE,
-            bottleneck: Bottleneck::Elsewhere(Box::new(experiment)),
-            yields: false,
-            is_remote: true,
-            ..Self::new(1)
         }
     }
 
@@ -356,7 +327,7 @@ impl Limit for Adaptive {
     }
 
     fn metering(&self) -> Metering {
-        if self.is_remote { Metering::Latency } else { Metering::RunQueue }
+        Metering::RunQueue
     }
 
     fn yields(&self) -> bool {

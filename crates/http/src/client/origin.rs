@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use backpressure_gate::{Adaptive, Gate, QueueBounds};
+use backpressure_gate::{Gate, QueueBounds, Remote};
 use http::{StatusCode, Uri};
 use tower_layer::Layer;
 
@@ -73,7 +73,7 @@ pub use self::service::OriginLimit;
 ///
 /// # What it learns from
 ///
-/// [`Adaptive::remote`]: from the time to the head of an answer, by experiment, and from what the
+/// [`Remote`]: from the time to the head of an answer, by experiment, and from what the
 /// server refuses. A 429, 503 or 504, or the like in gRPC, is pushback, and where more than a
 /// twentieth of the answers are, the limit comes down. An error, or any other failure of the server,
 /// says nothing about capacity: it may have come fast.
@@ -199,7 +199,7 @@ impl Origins {
 impl Settings {
     #[cold]
     fn build(&self, origin: &str) -> Shared {
-        let gate = Gate::new(Adaptive::remote(), self.queue);
+        let gate = Gate::new(Remote::new(), self.queue);
         let observer = self.observer.of_origin(origin);
         Shared::outbound(gate, self.rejection.clone(), observer, self.scope)
     }
