@@ -39,17 +39,32 @@ fn is_local<B>(response: &Response<B>) -> bool {
 struct Server {
     slots: Arc<Semaphore>,
     work: Duration,
+    /// Whoever comes while so many are inside is refused, after a millisecond.
+    most: Arc<AtomicUsize>,
     inside: Arc<AtomicUsize>,
     served: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
 }
 
 impl Server {
     fn new(slots: usize, work: Duration) -> Self {
-        let slots = Arc::new(Semaphore::new(slots));
-        Self { slots, work, inside: Arc::default(), served: Arc::default() }
+        let (slots, most) = (Arc::new(Semaphore::new(slots)), Arc::new(usize::MAX.into()));
+        let [inside, served, refused] = Default::default();
+        Self { slots, work, most, inside, served, refused }
+    }
+
+    async fn refuse(self) -> Result<Response<Script>, Infallible> {
+        self.refused.fetch_add(1, SeqCst);
+        sleep(SECOND / 1_000).await;
+        let mut answer = Response::new(Script::default());
+        *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        Ok(answer)
     }
 
     async fn answer(self) -> Result<Response<Script>, Infallible> {
+        if self.inside.load(SeqCst) >= self.most.load(SeqCst) {
+            return self.refuse().await;
+        }
         self.inside.fetch_add(1, SeqCst);
         let slot = self.slots.acquire().await.expect("never closed");
         sleep(self.work).await;
@@ -308,6 +323,51 @@ async fn nobody_is_refused_while_the_server_has_room() {
         calls.spawn(status(client.clone(), "http://there/"));
     }
     assert!(calls.join_all().await.iter().all(|&status| status == StatusCode::OK));
+}
+
+/// So many calls a second, at random, for so many seconds; how many were refused here.
+async fn offer<S>(client: &S, rate: u32, seconds: u32, seed: u64) -> usize
+where
+    S: Service<Request<()>, Response = Response<Answered>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut calls = JoinSet::new();
+    for _ in 0..rate * seconds {
+        sleep(SECOND.mul_f64(2.0 * rng.f64() / f64::from(rate))).await;
+        let client = client.clone();
+        calls.spawn(async move { is_local(&client.oneshot(get(HERE)).await.expect("infallible")) });
+    }
+    calls.join_all().await.into_iter().filter(|&local| local).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_the_ninth_is_seldom_asked_to() {
+    let layer = OriginLimitLayer::new("search");
+    let server = Server::new(8, SECOND / 50);
+    server.most.store(8, SeqCst);
+    let client = server.behind(&layer);
+    for seed in 1..=3 {
+        offer(&client, 800, 5, seed).await;
+    }
+    let [served, refused] = [&server.served, &server.refused].map(|count| count.load(SeqCst));
+    assert!(8 * refused < served, "{served} served, {refused} refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_leaves_the_door_open() {
+    let layer = OriginLimitLayer::new("search");
+    let server = Server::new(64, SECOND / 50);
+    let client = server.behind(&layer);
+    assert_eq!(offer(&client, 1_000, 5, 1).await, 0);
+    server.most.store(0, SeqCst);
+    offer(&client, 1_000, 5, 2).await;
+    assert!(gate(&layer, HERE).snapshot().limit < 10, "nothing is of use there");
+    server.most.store(usize::MAX, SeqCst);
+    let refused = offer(&client, 1_000, 10, 3).await;
+    assert!(refused < 300, "{refused} of 10000 refused by who was not told that it is over");
 }
 
 /// Four hundred callers who all want to be served, again and again, by eight slots of 20 ms.

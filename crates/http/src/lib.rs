@@ -2,14 +2,15 @@
 //!
 //! A server measures what it can do ([`AdmissionLayer::adaptive`]), keeps compartments
 //! ([`BulkheadLayer`]), and refuses the rest early, saying when to come back. A client comes back
-//! when it was told to, within a budget and a deadline ([`RetryLayer`]).
+//! when it was told to, within a budget and a deadline ([`RetryLayer`]), and sends no server more than
+//! it can use ([`OriginLimitLayer`]).
 //!
 //! # Features
 //! | feature | adds |
 //! |---|---|
 //! | `metrics` | counters, gauges and histograms through the `metrics` facade |
 //! | `tracing` | an event when shedding starts, when it stops, and for each retry |
-//! | `reqwest` | [`RetryLayer`] over `reqwest::Client` |
+//! | `reqwest` | [`RetryLayer`] and [`OriginLimitLayer`] over `reqwest::Client` |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -21,8 +21,8 @@ use crate::time::Timestamp;
 ///
 /// `L ← 0.9 · min(L, n)`
 ///
-/// Once nothing more is refused the ceiling doubles back, a window at a time, to 0.9 of where the
-/// refusals began, as TCP does up to its slow-start threshold. From there it rises by one place a
+/// Once nothing more is refused the ceiling doubles back, a window at a time, to 0.9 of the most that was
+/// in flight before, as TCP does up to its slow-start threshold. From there it rises by one place a
 /// window, but only when twenty answers have come for each refusal: a refusal is fast, so that a
 /// single place too many can turn away everybody who waits here.
 ///
@@ -46,6 +46,8 @@ pub struct Remote {
     ceiling: f64,
     /// How far the ceiling may rise without being careful.
     back: f64,
+    /// The most that were in flight of late while nothing was refused.
+    proven: f64,
     /// Refusals that no answers have made up for.
     owed: f64,
     /// Whether the last window was one of refusals.
@@ -81,9 +83,10 @@ impl Remote {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            experiment: Experiment::new(INITIAL, true),
+            experiment: Experiment::guarding(INITIAL),
             ceiling: f64::INFINITY,
             back: f64::INFINITY,
+            proven: 0.0,
             owed: 0.0,
             refusing: false,
             window: Window::default(),
@@ -114,6 +117,7 @@ impl Remote {
         if refused > PUSHBACK {
             self.lower(self.exact().min(most), now);
         } else {
+            self.proven = most.max(BACKOFF * self.proven);
             self.raise(now);
         }
         self.explain(from, Cause::Pushback { refused }, now);
@@ -122,7 +126,7 @@ impl Remote {
     fn lower(&mut self, reached: f64, now: Timestamp) {
         let ceiling = (BACKOFF * reached).max(1.0);
         if !self.refusing {
-            self.back = ceiling;
+            self.back = ceiling.max(BACKOFF * self.proven);
         }
         (self.refusing, self.ceiling, self.moved) = (true, ceiling, now);
     }
