@@ -60,14 +60,14 @@ impl Known {
     fn forget(&mut self) -> bool {
         let idle = self.gates.iter_mut().filter_map(|(name, entry)| entry.idle_since(name));
         let Some((_, longest)) = idle.min() else { return false };
-        let name = longest.clone();
-        self.gates.remove(&name).is_some()
+        let name = longest.to_owned();
+        self.gates.remove(name.as_str()).is_some()
     }
 }
 
 impl Entry {
     /// When it was used last, if nobody is on the way in, waits, or is in flight.
-    fn idle_since<'a>(&mut self, name: &'a Box<str>) -> Option<(u64, &'a Box<str>)> {
+    fn idle_since<'a>(&mut self, name: &'a str) -> Option<(u64, &'a str)> {
         // Whoever enters or waits has a share of it; whoever is in has a place.
         let shared = Arc::get_mut(&mut self.shared)?;
         (shared.gate.snapshot().in_flight == 0).then_some((self.used, name))
