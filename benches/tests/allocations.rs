@@ -9,11 +9,11 @@ use std::task::{Context, Poll, Waker};
 use backpressure_benches::drive::once;
 use backpressure_benches::served::Served;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body_util::Full;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service};
-use tower_backpressure::AdmissionLayer;
+use tower_backpressure::{AdmissionLayer, OriginLimitLayer};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -92,4 +92,39 @@ fn admission_allocates_nothing() {
         assert_eq!(allocations(fixed().layer(served.clone())), 0, "fixed, {awaits} awaits");
         assert_eq!(allocations(adaptive().layer(served)), 0, "adaptive, {awaits} awaits");
     }
+}
+
+/// Sends everything to one place.
+#[derive(Clone, Debug)]
+struct To<S> {
+    uri: Uri,
+    inner: S,
+}
+
+impl<S: Service<Request<()>>> Service<Request<()>> for To<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<()>) -> S::Future {
+        *request.uri_mut() = self.uri.clone();
+        self.inner.call(request)
+    }
+}
+
+#[test]
+fn a_known_origin_allocates_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let uri = Uri::from_static("http://search.internal:3000/");
+    let limits = OriginLimitLayer::new("search");
+    assert_eq!(allocations(To { uri: uri.clone(), inner: Served }), 0, "the service itself");
+    assert_eq!(allocations(To { uri: uri.clone(), inner: limits.layer(Served) }), 0);
+    let awaiting = limits.layer(Awaiting(2));
+    assert_eq!(allocations(To { uri, inner: awaiting }), 0, "two awaits");
 }

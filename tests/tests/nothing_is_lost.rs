@@ -11,11 +11,13 @@ use std::time::Duration;
 use backpressure_tests::script::{Broken, End, Script};
 use backpressure_tests::seed::seeded;
 use fastrand::Rng;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use tokio::task::JoinSet;
 use tower::{Layer, Service, service_fn};
-use tower_backpressure::{AdmissionLayer, PermitScope, QueueBounds, SHED_REASON};
+use tower_backpressure::{
+    AdmissionLayer, OriginLimitLayer, PermitScope, QueueBounds, SHED_REASON, Snapshot,
+};
 
 const EACH: usize = 10_000;
 
@@ -235,18 +237,36 @@ fn layers() -> [AdmissionLayer; 4] {
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_of_each_end_give_each_place_back_at_once() {
-    let (seed, mut rng) = seeded();
     for layer in layers() {
-        let mut service = layer.layer(service_fn(handle));
-        for fate in FATES {
-            for turn in 0..EACH {
-                let check = || {
-                    let now = layer.snapshot();
-                    let at = format!("{fate:?}, turn {turn}, seed {seed}: {now:?}");
-                    assert_eq!((now.in_flight, now.queued), (0, 0), "{at}");
-                };
-                assert!(live(&mut service, fate, &mut rng, check).await, "{fate:?}, seed {seed}");
-            }
+        all_ends(layer.layer(service_fn(handle)), || Some(layer.snapshot())).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clients_places_come_back_as_a_servers_do() {
+    for scope in [PermitScope::Head, PermitScope::Body] {
+        let layer = OriginLimitLayer::new("search").scope(scope);
+        let origin = Uri::from_static("/");
+        let look = || layer.gate(&origin).map(|gate| gate.snapshot());
+        all_ends(layer.layer(service_fn(handle)), look).await;
+    }
+}
+
+/// Each end, one after the other; nobody is left behind in what `look` sees.
+async fn all_ends<S, B>(mut service: S, look: impl Fn() -> Option<Snapshot>)
+where
+    S: Service<Request<(Fate, Rng)>, Response = Response<B>, Error = Broken>,
+    B: http_body::Body<Data = bytes::Bytes, Error = Broken> + Unpin,
+{
+    let (seed, mut rng) = seeded();
+    for fate in FATES {
+        for turn in 0..EACH {
+            let check = || {
+                let now = look().expect("a gate that somebody has gone through");
+                let at = format!("{fate:?}, turn {turn}, seed {seed}: {now:?}");
+                assert_eq!((now.in_flight, now.queued), (0, 0), "{at}");
+            };
+            assert!(live(&mut service, fate, &mut rng, check).await, "{fate:?}, seed {seed}");
         }
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use backpressure_tests::meters::Meters;
 use backpressure_tests::script::{End, Script};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, Deadline, Priority, QueueBounds, Reason};
+use tower_backpressure::{
+    AdmissionLayer, BulkheadLayer, Deadline, OriginLimitLayer, Priority, QueueBounds, Reason,
+};
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::subscriber::Subscriber;
@@ -200,6 +202,37 @@ async fn two_policies_are_told_apart() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_origins_of_a_policy_are_counted_together_and_named_in_events() {
+    let meters = Meters::default();
+    let _here = metrics::set_default_local_recorder(&meters);
+    let log = Log::default();
+    let _log = tracing::subscriber::set_default(log.clone());
+    let layer = OriginLimitLayer::new("search").queue(QueueBounds::NONE);
+    let service = layer.layer(service_fn(answer));
+    let ask = async |uri: &str| {
+        let request = Request::get(uri).body(()).expect("a request");
+        service.clone().oneshot(request).await.expect("infallible").status()
+    };
+    assert_eq!(
+        (ask("http://one/").await, ask("http://two/").await),
+        (StatusCode::OK, StatusCode::OK)
+    );
+    let gate = layer.gate(&"http://two/".parse().expect("a URI")).expect("known");
+    let _full: Vec<_> = std::iter::from_fn(|| gate.try_enter().ok()).collect();
+    assert_eq!(
+        (ask("http://one/").await, ask("http://two/").await),
+        (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE)
+    );
+
+    assert_eq!(meters.counter("backpressure_requests_total search admitted"), 3);
+    assert_eq!(meters.counter("backpressure_requests_total search shed limit"), 1);
+    assert_eq!(meters.gauge("backpressure_in_flight search"), 0.0);
+    assert_eq!(meters.gauge("backpressure_limit search"), 0.0, "there is none of all together");
+    let events = log.read();
+    assert!(events.len() == 1 && events[0].contains("http://two"), "{events:?}");
+}
+
 /// Writes down the message of each event of ours.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
@@ -235,7 +268,7 @@ struct Line(String);
 
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if matches!(field.name(), "message" | "policy" | "shed" | "reason") {
+        if matches!(field.name(), "message" | "policy" | "origin" | "shed" | "reason") {
             self.0.push_str(&format!(" {value:?}"));
         }
     }

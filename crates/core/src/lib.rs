@@ -25,8 +25,8 @@ pub use crate::arrival::Arrival;
 pub use crate::bounds::QueueBounds;
 pub use crate::decision::{Cause, Decision};
 pub use crate::limit::{
-    Limit, Metering, adaptive::Adaptive, aimd::Aimd, fixed::Fixed, gradient2::Gradient2,
-    vegas::Vegas, windowed::Windowed,
+    Limit, Metering, adaptive::Adaptive, adaptive::remote::Remote, aimd::Aimd, fixed::Fixed,
+    gradient2::Gradient2, vegas::Vegas, windowed::Windowed,
 };
 pub use crate::machine::{Machine, Next, Verdict};
 pub use crate::outcome::Outcome;

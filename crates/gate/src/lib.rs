@@ -18,7 +18,7 @@ mod sync;
 
 pub use backpressure_core::{
     Adaptive, Arrival, Cause, Decision, Fixed, Limit, Metering, Outcome, Priority, QueueBounds,
-    Reason, Sample, Shed, Timestamp,
+    Reason, Remote, Sample, Shed, Timestamp,
 };
 
 pub use crate::enter::{Asked, Enter};

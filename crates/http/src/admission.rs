@@ -6,6 +6,7 @@ use backpressure_gate::{Arrival, Gate, Limit, QueueBounds, Snapshot};
 use http::{Extensions, StatusCode};
 use tower_layer::Layer;
 
+use crate::classify::Side;
 use crate::deadline::Deadline;
 use crate::observe::Observer;
 use crate::rejection::Rejection;
@@ -115,7 +116,7 @@ impl AdmissionLayer {
             gate,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
-            ending: Ending::new(PermitScope::default(), false),
+            ending: Ending::new(Side::Server, PermitScope::default(), false),
             holding: Holding::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -201,6 +202,18 @@ impl<S> Layer<S> for AdmissionLayer {
 }
 
 impl Shared {
+    /// What stands in front of a server at the client's end.
+    pub(crate) const fn outbound(
+        gate: Gate,
+        rejection: Rejection,
+        observer: Observer,
+        scope: PermitScope,
+    ) -> Self {
+        let holding = Holding::default();
+        let ending = Ending::new(Side::Client, scope, true);
+        Self { gate, rejection, observer, ending, holding }
+    }
+
     /// What the queue needs to know of a request.
     pub(crate) fn arrival(&self, extensions: &Extensions) -> Arrival {
         let arrival = Arrival {

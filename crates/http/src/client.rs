@@ -1,6 +1,7 @@
 //! The client's half of the loop: hear what a server says about its load, and act on it.
 //!
-//! [`RetryLayer`] comes back when it was asked to, within a [`RetryBudget`]. The budget and
+//! [`RetryLayer`] comes back when it was asked to, within a [`RetryBudget`]. [`OriginLimitLayer`], inside
+//! it, has no more in flight to a server than the server can use. The budget and
 //! [`RetryAfter`](crate::RetryAfter) are of use alone, to a client with a loop of its own.
 //!
 //! With `reqwest`, switch off what it retries by itself, or every attempt counted here is up to
@@ -9,7 +10,7 @@
 //! ```
 //! # #[cfg(feature = "reqwest")] {
 //! use tower::ServiceBuilder;
-//! use tower_backpressure::RetryLayer;
+//! use tower_backpressure::{OriginLimitLayer, RetryLayer};
 //!
 //! let reqwest = reqwest::Client::builder()
 //!     .retry(reqwest::retry::never())
@@ -17,6 +18,7 @@
 //!     .expect("the options above are valid");
 //! let client = ServiceBuilder::new()
 //!     .layer(RetryLayer::named("payments-api"))
+//!     .layer(OriginLimitLayer::new("payments-api"))
 //!     .service(reqwest);
 //! # let _ = client;
 //! # }
@@ -27,11 +29,15 @@ mod budget;
 mod classify;
 mod jitter;
 mod not_begun;
+mod origin;
 mod replay;
 mod report;
 mod retry;
 
 pub use self::attempts::Attempts;
 pub use self::budget::{RetryBudget, Withdrawal};
+#[cfg(feature = "reqwest")]
+pub use self::origin::ReqwestFuture;
+pub use self::origin::{OriginLimit, OriginLimitLayer};
 pub use self::replay::{Answer, Replay};
 pub use self::retry::{ResponseFuture, Retry, RetryLayer};

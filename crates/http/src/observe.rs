@@ -32,6 +32,8 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 struct Episode {
     policy: Arc<str>,
+    /// Whom a client talks to through this gate; `None`: a server's own.
+    origin: Option<Box<str>>,
     epoch: Instant,
     /// Nanoseconds from `epoch` to the last refusal; 0: no episode.
     last_shed: AtomicU64,
@@ -44,21 +46,21 @@ const QUIET: Duration = Duration::from_secs(1);
 impl Observer {
     pub(crate) fn new(policy: &str) -> Self {
         let policy: Arc<str> = policy.into();
-        Self {
-            metrics: metrics::Metrics::new(&policy),
-            episode: Arc::new(Episode {
-                policy,
-                epoch: Instant::now(),
-                last_shed: AtomicU64::new(0),
-                shed: AtomicU64::new(0),
-            }),
-        }
+        let metrics = metrics::Metrics::new(&policy);
+        Self { metrics, episode: Arc::new(Episode::new(policy, None)) }
+    }
+
+    /// The same policy at the gate to one of many origins. An origin is no label: there is no end
+    /// of them.
+    pub(crate) fn of_origin(&self, origin: &str) -> Self {
+        let episode = Episode::new(Arc::clone(&self.episode.policy), Some(origin.into()));
+        Self { metrics: self.metrics.clone(), episode: Arc::new(episode) }
     }
 
     /// A request was let in; it is in flight as long as what is returned.
     pub(crate) fn admitted(&self, gate: &Gate) -> Admitted {
         self.episode.admitted(gate);
-        self.metrics.look(gate);
+        self.look(gate);
         self.metrics.admitted()
     }
 
@@ -66,7 +68,14 @@ impl Observer {
     pub(crate) fn shed(&self, shed: Shed, gate: &Gate, now: Instant) {
         self.episode.shed(shed, gate, now);
         self.metrics.shed(shed.reason);
-        self.metrics.look(gate);
+        self.look(gate);
+    }
+
+    /// One gauge cannot show the limits of many gates.
+    fn look(&self, gate: &Gate) {
+        if self.episode.origin.is_none() {
+            self.metrics.look(gate);
+        }
     }
 
     /// A request waits as long as what is returned.
@@ -81,11 +90,16 @@ impl Observer {
 }
 
 impl Episode {
+    fn new(policy: Arc<str>, origin: Option<Box<str>>) -> Self {
+        let (last_shed, shed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { policy, origin, epoch: Instant::now(), last_shed, shed }
+    }
+
     fn shed(&self, shed: Shed, gate: &Gate, now: Instant) {
         let now = self.nanos(now);
         self.shed.fetch_add(1, Ordering::Relaxed);
         if self.last_shed.swap(now, Ordering::AcqRel) == 0 {
-            tracing::shedding_starts(&self.policy, shed, gate);
+            tracing::shedding_starts(&self.policy, self.origin.as_deref(), shed, gate);
         }
     }
 
@@ -98,7 +112,7 @@ impl Episode {
         let ended = self.last_shed.compare_exchange(last, 0, Ordering::AcqRel, Ordering::Relaxed);
         if ended.is_ok() {
             let count = self.shed.swap(0, Ordering::Relaxed);
-            tracing::shedding_stops(&self.policy, count, gate);
+            tracing::shedding_stops(&self.policy, self.origin.as_deref(), count, gate);
         }
     }
 

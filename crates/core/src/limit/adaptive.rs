@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 mod cell;
 mod cruise;
 mod experiment;
+pub mod remote;
 mod search;
 mod step;
 mod window;

@@ -1,14 +1,17 @@
-//! Until when a request counts as in flight.
+//! How a request ends: what its answer teaches, and until when it counts as in flight.
 
-use backpressure_gate::Place;
+use backpressure_gate::{Outcome, Place};
 use http::{Method, Request, Response, header};
 
 use super::PermitScope;
+use crate::classify::{Side, classify};
 use crate::held::Held;
+use crate::rejection::disown;
 
-/// What decides whether a place goes on with the body of a response.
+/// What decides how an answer is taken.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
+    side: Side,
     pub(super) scope: PermitScope,
     /// Event streams are let go at their head.
     pub(super) frees_streams: bool,
@@ -17,12 +20,25 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) const fn new(scope: PermitScope, frees_streams: bool) -> Self {
-        Self { scope, frees_streams, is_head: false }
+    pub(super) const fn new(side: Side, scope: PermitScope, frees_streams: bool) -> Self {
+        Self { side, scope, frees_streams, is_head: false }
     }
 
     pub(super) fn of<B>(self, request: &Request<B>) -> Self {
         Self { is_head: request.method() == Method::HEAD, ..self }
+    }
+
+    /// What an answer teaches. An error is none: it may have come fast, and that is no fast service.
+    pub(super) fn teaches<R, E>(self, answer: &Result<Response<R>, E>) -> Outcome {
+        answer.as_ref().map_or(Outcome::Ignore, |response| classify(response, self.side))
+    }
+
+    /// On the way to the caller of a server the marks of services behind it come off. A client is
+    /// whom they are meant for.
+    pub(super) fn sign<R>(self, response: &mut Response<R>) {
+        if self.side == Side::Server {
+            disown(response);
+        }
     }
 
     /// What the body of this response is to hold.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use backpressure_gate::{Asked, Enter, Outcome, Permit, Shed};
+use backpressure_gate::{Asked, Enter, Permit, Shed};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -17,14 +17,14 @@ use super::Shared;
 use super::ending::Ending;
 use super::holding::Hold;
 use crate::body::ResponseBody;
-use crate::classify::classify;
 use crate::deadline::Deadline;
 use crate::held::Held;
 use crate::observe::Waiting;
-use crate::rejection::{Caller, disown};
+use crate::rejection::Caller;
 
 pin_project! {
-    /// The future of [`Admission`](super::Admission).
+    /// The future of [`Admission`](super::Admission) and of
+    /// [`OriginLimit`](crate::client::OriginLimit).
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, ReqBody>
     where
@@ -63,7 +63,7 @@ where
 {
     /// Calls the inner service at once if nothing stands in the way: to keep it, the request and
     /// the layer for later would cost as much as all the rest.
-    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, shared: &Arc<Shared>) -> Self {
+    pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, shared: &Arc<Shared>) -> Self {
         let Some(permit) = shared.gate.pass() else {
             return Self { state: ask(inner, request, shared) };
         };
@@ -162,11 +162,11 @@ where
                         return Poll::Pending;
                     };
                     if permit.is_measured() {
-                        permit.record(answer.as_ref().map_or(Outcome::Ignore, classify));
+                        permit.record(ending.teaches(answer));
                     }
                     let place = held.take().expect("was there a line ago").into_place();
                     let held = answer.as_mut().ok().and_then(|response| {
-                        disown(response);
+                        ending.sign(response);
                         ending.keep(place, response)
                     });
                     return polled.map_ok(|response| ResponseBody::admit(response, held));

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `backpressure_requests_total` | counter | `policy`, `result` = `admitted` or `shed`, `reason` |
 //! | `backpressure_in_flight` | gauge | `policy` |
-//! | `backpressure_limit` | gauge | `policy` |
+//! | `backpressure_limit` | gauge | `policy`; not of a limit per origin |
 //! | `backpressure_queue_depth` | gauge | `policy` |
 //! | `backpressure_queue_wait_seconds` | histogram | `policy` |
 

@@ -2,10 +2,11 @@
 
 use backpressure_gate::{Gate, Shed};
 
-pub(super) fn shedding_starts(policy: &str, shed: Shed, gate: &Gate) {
+pub(super) fn shedding_starts(policy: &str, origin: Option<&str>, shed: Shed, gate: &Gate) {
     let state = gate.snapshot();
     tracing::warn!(
         policy,
+        origin,
         reason = shed.reason.as_str(),
         limit = state.limit,
         in_flight = state.in_flight,
@@ -14,10 +15,11 @@ pub(super) fn shedding_starts(policy: &str, shed: Shed, gate: &Gate) {
     );
 }
 
-pub(super) fn shedding_stops(policy: &str, count: u64, gate: &Gate) {
+pub(super) fn shedding_stops(policy: &str, origin: Option<&str>, count: u64, gate: &Gate) {
     let state = gate.snapshot();
     tracing::info!(
         policy,
+        origin,
         shed = count,
         limit = state.limit,
         in_flight = state.in_flight,

@@ -132,11 +132,6 @@ pub(super) fn ran_at(sample: &Sample, limit: f64) -> bool {
     sample.in_flight as f64 >= NEARLY_FULL * limit
 }
 
-/// Whether an attempt was admitted when the limit was higher than this.
-pub(super) fn came_before(sample: &Sample, limit: f64) -> bool {
-    sample.in_flight as f64 > limit / NEARLY_FULL
-}
-
 /// Two limits compared.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Comparison {

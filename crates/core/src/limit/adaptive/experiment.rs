@@ -1,6 +1,6 @@
 //! Finding the knee behind an await: by trying.
 
-use super::cell::{Cell, Comparison, came_before, ran_at};
+use super::cell::{Cell, Comparison, ran_at};
 use super::cruise::Cruise;
 use super::search::{Search, Step};
 use crate::decision::Cause;
@@ -30,6 +30,8 @@ pub(super) struct Experiment {
     cause: Cause,
     /// Whether a limit that is too low is being paid for: only then is it worth guarding the knee.
     overloaded: bool,
+    /// Turnovers of what is in flight that the past lasts at least.
+    least_turnovers: f64,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,9 @@ const AT_EASE: f64 = 1.2;
 const TURNOVERS: f64 = 1.4;
 /// Spread counts for no more when it comes to how long the past lasts.
 const MOST_SPREAD: f64 = 9.0;
+/// For a client no fewer than these. A full line at a server makes everybody take as long, and connections
+/// that are being opened make some take longer: the last of the past takes more than all of one turnover.
+const WHOLE: f64 = 1.2;
 /// `usual` stands for so many attempts at most.
 const MEMORY: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
@@ -65,7 +70,13 @@ impl Experiment {
             usual: Cell::default(),
             cause: Cause::Demand { overloaded },
             overloaded,
+            least_turnovers: 0.0,
         }
+    }
+
+    /// One that guards the knee whatever the demand.
+    pub(super) fn guarding(limit: f64) -> Self {
+        Self { least_turnovers: WHOLE, ..Self::new(limit, true) }
     }
 
     pub(super) fn limit(&self) -> f64 {
@@ -194,8 +205,9 @@ impl Experiment {
     }
 
     fn go(&mut self, limit: f64) {
-        let turnovers = TURNOVERS * (1.0 + self.usual.spread().min(MOST_SPREAD)) / 2.0;
         self.reached = false;
+        let spread = self.usual.spread().min(MOST_SPREAD);
+        let turnovers = (TURNOVERS * (1.0 + spread) / 2.0).max(self.least_turnovers);
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;
         self.cell = Cell::default();
