@@ -52,29 +52,42 @@ pub struct Place(Arc<Door>);
 /// Where a permit is before its work begins.
 #[derive(Clone, Copy, Debug)]
 enum Start {
-    /// The work has not been polled.
+    /// Its request has just come: the work has not been polled.
     Fresh,
-    /// It yielded, so that whoever came with it is counted first.
-    Yielded(Timestamp),
-    /// It yielded to the I/O driver, so that whoever came meanwhile is counted too.
-    Deferred(Timestamp),
-    /// It yielded for the last time.
-    Last(Timestamp),
+    /// The same, but its request stood in the queue until somebody's work ended.
+    Called,
+    /// It stands behind those who are ready, so that whoever came with it is counted first.
+    Behind { since: Timestamp, looked: Timestamp, looks: u8 },
+    /// It waits for a look at the sockets, so that whoever came meanwhile is counted too.
+    Deferred { since: Timestamp, looks: u8 },
     /// It runs.
     Running,
 }
 
-/// A run queue that took longer than this to turn over has run work, not only read requests.
+/// Nobody runs who knows of no look at the sockets that is more recent than this: work has been
+/// run since, and not only requests read.
 const STALE: Duration = Duration::from_micros(500);
+/// Looks that a permit waits for at most: one, and another if somebody else ran after that.
+const LOOKS: u8 = 2;
 
 impl Permit {
     #[inline]
     pub(crate) fn new(door: Arc<Door>, entry: Entry) -> Self {
+        Self::at(Start::Fresh, door, entry)
+    }
+
+    /// For somebody who stood in the queue.
+    pub(crate) fn called(door: Arc<Door>, entry: Entry) -> Self {
+        Self::at(Start::Called, door, entry)
+    }
+
+    #[inline]
+    fn at(start: Start, door: Arc<Door>, entry: Entry) -> Self {
         let metering = door.hall().metering();
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
         let place = Place(door);
-        Self { place, in_flight: entry.in_flight as u32, weight, meter, start: Start::Fresh }
+        Self { place, in_flight: entry.in_flight as u32, weight, meter, start }
     }
 
     /// Runs `work` under this permit's meter.
@@ -102,7 +115,7 @@ impl Permit {
     /// ready.
     #[inline]
     pub fn begin(&mut self) -> bool {
-        if matches!(self.start, Start::Fresh) && !self.place.0.hall().yields() {
+        if matches!(self.start, Start::Fresh | Start::Called) && !self.place.0.hall().yields() {
             self.start = Start::Running;
         }
         matches!(self.start, Start::Running)
@@ -112,8 +125,9 @@ impl Permit {
     ///
     /// The first poll may wake the task itself and return [`Poll::Pending`], so that whoever came
     /// with this request is counted before it runs: see
-    /// [`Limit::yields`](backpressure_core::Limit::yields). If that took long, others have run
-    /// meanwhile and nobody has looked at the sockets: it yields to the I/O driver as well.
+    /// [`Limit::yields`](backpressure_core::Limit::yields). If work has been run since somebody
+    /// looked at the sockets, it yields to the I/O driver as well: a runtime looks there when nothing
+    /// is left to do, and a queue that hands on to the next would always leave it something.
     #[inline]
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.begin() { Poll::Ready(()) } else { self.poll_yield(cx) }
@@ -121,31 +135,39 @@ impl Permit {
 
     #[cold]
     fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.place.0.now();
         match self.start {
-            Start::Running => return Poll::Ready(()),
-            Start::Fresh => {
-                self.start = Start::Yielded(self.place.0.now());
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Start::Yielded(since) => {
-                let waited = self.place.0.now().since(since);
-                self.wait(waited);
-                if waited > STALE {
-                    self.start = Start::Deferred(self.place.0.now());
+            Start::Running => {}
+            Start::Fresh => return self.fall_behind(cx, now, now, LOOKS),
+            Start::Called => return self.fall_behind(cx, now, self.place.0.looked(), LOOKS),
+            Start::Behind { since, looked, looks } => {
+                self.wait(now.since(since));
+                if looks > 0 && now.since(looked) > STALE {
+                    self.start = Start::Deferred { since: now, looks: looks - 1 };
                     return pin!(tokio::task::yield_now()).poll(cx);
                 }
+                self.start = Start::Running;
             }
-            Start::Deferred(since) => {
+            Start::Deferred { since, looks } => {
+                self.wait(now.since(since));
+                self.place.0.look(now);
                 // Woken by the driver ahead of everybody it woke: back behind them.
-                self.start = Start::Last(since);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return self.fall_behind(cx, now, now, looks);
             }
-            Start::Last(since) => self.wait(self.place.0.now().since(since)),
         }
-        self.start = Start::Running;
         Poll::Ready(())
+    }
+
+    fn fall_behind(
+        &mut self,
+        cx: &Context<'_>,
+        now: Timestamp,
+        looked: Timestamp,
+        looks: u8,
+    ) -> Poll<()> {
+        self.start = Start::Behind { since: now, looked, looks };
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn wait(&mut self, waited: Duration) {
