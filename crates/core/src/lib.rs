@@ -18,6 +18,7 @@ mod reservation;
 mod sample;
 mod shed;
 mod time;
+mod usual;
 
 pub use crate::arrival::Arrival;
 pub use crate::bounds::QueueBounds;
