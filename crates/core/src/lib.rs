@@ -19,6 +19,7 @@ mod reservation;
 mod sample;
 mod shed;
 mod time;
+mod usual;
 mod vacancy;
 
 pub use crate::arrival::Arrival;

@@ -1,7 +1,5 @@
 //! The admission machine: who runs, who waits, who is turned away.
 
-use std::time::Duration;
-
 use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
 use crate::capacity::Capacity;
@@ -14,6 +12,7 @@ use crate::reservation::Reservations;
 use crate::sample::Sample;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
+use crate::usual::Usual;
 
 /// The answer to an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,14 +63,11 @@ pub struct Machine {
     capacity: Capacity,
     /// What the limit was last told of demand.
     told: bool,
-    /// Mean latency of late: what a place in flight is worth. Zero: not measured.
-    service: Duration,
+    usual: Usual,
 }
 
 /// Under overload no more wait than run, or this many where few run.
 const LEAST_ROOM: usize = 32;
-/// Weight of a sample in the mean latency.
-const SERVICE_GAIN: f64 = 1.0 / 32.0;
 
 impl Machine {
     /// A machine without history.
@@ -85,15 +81,15 @@ impl Machine {
             reservations: Reservations::new(),
             capacity: Capacity::default(),
             told: false,
-            service: Duration::ZERO,
+            usual: Usual::default(),
         }
     }
 
     /// A request arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         if self.queue.is_empty() {
-            self.pressure.rest(self.service, now);
-            self.pressure.unfilled(in_flight, self.limit(), self.service, now);
+            self.pressure.rest(self.usual.latency, now);
+            self.pressure.unfilled(in_flight, self.limit(), self.usual.latency, now);
         }
         let verdict = self.decide(arrival, in_flight, now);
         self.tell(now);
@@ -107,7 +103,7 @@ impl Machine {
             self.start(now);
             return Verdict::Run;
         }
-        self.pressure.crowded(self.service, now);
+        self.pressure.crowded(self.usual.latency, now);
         let verdict = self.seat(arrival, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
@@ -138,21 +134,14 @@ impl Machine {
         self.capacity.observe(sample, self.limit());
         self.limit.observe(sample, now);
         if sample.outcome != Outcome::Cancelled {
-            self.pressure.served(sample.weight, self.service, now);
+            self.pressure.served(sample.weight, self.usual.latency, now);
         }
-        if !self.tells_service(sample) {
-            return;
-        }
-        let gain = if self.service.is_zero() { 1.0 } else { SERVICE_GAIN };
-        let capped = sample.latency.min(LONGEST_SERVICE).as_secs_f64();
-        let mean = self.service.as_secs_f64();
-        self.service = Duration::from_secs_f64(mean + gain * (capped - mean));
+        self.usual.learn(sample);
     }
 
     /// What happens next to those who wait, with `in_flight` in flight; `None`: nothing.
     pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Next> {
-        if self.queue.len() > self.room() {
-            let victim = self.queue.displace()?;
+        if let Some(victim) = self.victim(now) {
             self.pressure.displaced(now);
             return Some(Next::Shed(victim, self.shed(Reason::Displaced, now)));
         }
@@ -165,7 +154,7 @@ impl Machine {
         };
         let Some((ticket, patience)) = waiter else {
             self.pressure.drained();
-            self.pressure.unfilled(in_flight, self.limit(), self.service, now);
+            self.pressure.unfilled(in_flight, self.limit(), self.usual.latency, now);
             self.tell(now);
             return None;
         };
@@ -218,7 +207,7 @@ impl Machine {
     /// Whether demand is above capacity.
     #[must_use]
     pub fn is_overloaded(&self, now: Timestamp) -> bool {
-        self.pressure.is_overloaded() && !self.pressure.is_quiet(self.service, now)
+        self.pressure.is_overloaded() && !self.pressure.is_quiet(self.usual.latency, now)
     }
 
     /// What has to be measured of an attempt.
@@ -244,16 +233,10 @@ impl Machine {
         self.bounds = bounds;
     }
 
-    /// Who was cut short took at least this long, which is news if it is longer than usual.
-    fn tells_service(&self, sample: &Sample) -> bool {
-        sample.outcome.tells_latency()
-            || sample.outcome == Outcome::Cancelled && sample.latency > self.service
-    }
-
     /// Where nothing is measured, whoever starts is taken to be served.
     fn start(&mut self, now: Timestamp) {
-        if self.service.is_zero() {
-            self.pressure.served(1, self.service, now);
+        if self.usual.latency.is_zero() {
+            self.pressure.served(1, self.usual.latency, now);
         }
     }
 
@@ -294,16 +277,19 @@ impl Machine {
     }
 
     fn patience(&self, arrival: Arrival, now: Timestamp) -> Patience {
-        let longest = Patience { until: now + self.bounds.max_wait, then: Reason::QueueTimeout };
+        let until = now + self.bounds.max_wait;
+        let longest = Patience { until, then: Reason::QueueTimeout, since: now };
         match arrival.deadline {
-            Some(until) if until < longest.until => Patience { until, then: Reason::Deadline },
+            Some(until) if until < longest.until => {
+                Patience { until, then: Reason::Deadline, ..longest }
+            }
             _ => longest,
         }
     }
 
     fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
         if patience.then == Reason::QueueTimeout {
-            self.pressure.waited_in_vain(self.bounds.max_wait, self.service, now);
+            self.pressure.waited_in_vain(self.bounds.max_wait, self.usual.latency, now);
             self.tell(now);
         }
         self.shed(patience.then, now)
@@ -313,8 +299,29 @@ impl Machine {
     fn is_feasible(&self, arrival: Arrival, now: Timestamp) -> bool {
         let ahead = self.queue.ahead_of(arrival.priority) + 1;
         let turns = ahead as f64 / self.limit() as f64;
-        let answered = now + self.service + self.service.mul_f64(turns);
+        let answered = now + self.usual.latency + self.usual.latency.mul_f64(turns);
         arrival.deadline.is_none_or(|deadline| answered <= deadline && now < deadline)
+    }
+
+    /// Somebody who waits in vain, or for whom there is no room any more.
+    fn victim(&mut self, now: Timestamp) -> Option<Ticket> {
+        if self.queue.len() > self.room() {
+            return self.queue.displace();
+        }
+        self.queue.displace_before(self.fresh_since(now)?)
+    }
+
+    /// Whoever came before this waits in vain; `None`: nobody does, or nobody knows.
+    ///
+    /// Only where requests wait for workers: behind an await the oldest are the reserve for a lull.
+    /// A wait as long as the work itself is never in vain: it hardly makes an answer later.
+    fn fresh_since(&self, now: Timestamp) -> Option<Timestamp> {
+        if !self.pressure.is_hopeless() || !self.limit.yields() || self.usual.latency.is_zero() {
+            return None;
+        }
+        let turn = self.usual.latency.div_f64(self.limit() as f64);
+        let longest = turn.mul_f64(self.pressure.turns()).max(self.usual.busy);
+        Some(Timestamp::ZERO + now.since(Timestamp::ZERO + longest))
     }
 
     fn room(&self) -> usize {
@@ -324,7 +331,7 @@ impl Machine {
         let limit = self.limit();
         let busy = self.pressure.room(limit).min(limit.max(LEAST_ROOM));
         // Who waits in vain costs nothing where the newest runs first, and fills the next lull.
-        let lull = if self.pressure.is_hopeless() { limit / 2 } else { 0 };
+        let lull = if self.pressure.is_hopeless() { (limit / 2).max(1) } else { 0 };
         self.bounds.max_len.min(busy.max(lull))
     }
 
@@ -337,6 +344,3 @@ impl Machine {
         Shed { reason, retry_after: self.reservations.book(capacity, self.queue.len(), now) }
     }
 }
-
-/// A single latency counts for no more than this in the mean: an hour is a stuck clock.
-const LONGEST_SERVICE: Duration = Duration::from_secs(3_600);

@@ -50,6 +50,8 @@ const HEADSTART: f64 = 4.0;
 const EXIT_CHANCE: f64 = 2.0;
 /// Share of capacity that may stand idle under overload for want of somebody who waits.
 const IDLE: f64 = 0.01;
+/// Newer ones that stay after which a wait was in vain: none of them comes once in e³ = 20 times.
+const NEWER: f64 = 3.0;
 /// Weight of a block in the share that is served.
 const SHARE_GAIN: f64 = 0.25;
 /// A limit from here on stands for several servers.
@@ -107,6 +109,15 @@ impl Pressure {
     /// Whether demand is so far above capacity that who waited longest is the one to turn away.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.is_overloaded() && self.load() > HOPELESS
+    }
+
+    /// How long a wait makes sense where the newest runs first, in turns of capacity: after that
+    /// somebody newer has come for every turn there was.
+    ///
+    /// In a turn come `N` and one is served, so `N − 1` newer ones stay. Above twice the capacity
+    /// a longer wait harms nobody, because hardly anybody has to be served that late.
+    pub(crate) fn turns(&self) -> f64 {
+        NEWER / (self.load() - 1.0).min(1.0)
     }
 
     /// Demand over capacity.

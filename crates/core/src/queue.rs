@@ -27,6 +27,8 @@ pub(crate) struct Patience {
     pub(crate) until: Timestamp,
     /// What it is turned away for after that.
     pub(crate) then: Reason,
+    /// When it came.
+    pub(crate) since: Timestamp,
 }
 
 /// Waiting requests: the highest class first, within a class the oldest first.
@@ -35,6 +37,10 @@ pub(crate) struct Queue {
     waiting: BTreeMap<Ticket, Patience>,
     issued: u64,
 }
+
+/// From the one that gives way first.
+const CLASSES: [Priority; 4] =
+    [Priority::Sheddable, Priority::Deferrable, Priority::Normal, Priority::Critical];
 
 impl Queue {
     pub(crate) fn len(&self) -> usize {
@@ -82,6 +88,16 @@ impl Queue {
         self.waiting.pop_first().map(|(ticket, _)| ticket)
     }
 
+    /// Gives up the place of somebody who came before `moment`, the lowest class first; `None`:
+    /// nobody did.
+    pub(crate) fn displace_before(&mut self, moment: Timestamp) -> Option<Ticket> {
+        let oldest = |class: &Priority| self.waiting.range(Ticket::first_of(*class)..).next();
+        let late = CLASSES.iter().filter_map(oldest).find(|(_, who)| who.since < moment);
+        let ticket = *late?.0;
+        self.waiting.remove(&ticket);
+        Some(ticket)
+    }
+
     /// How many would run before a newcomer of this class.
     pub(crate) fn ahead_of(&self, priority: Priority) -> usize {
         match self.lowest() {
@@ -96,8 +112,11 @@ impl Queue {
 mod tests {
     use super::*;
 
-    const NEVER: Patience =
-        Patience { until: Timestamp::from_nanos(u64::MAX), then: Reason::QueueTimeout };
+    const NEVER: Patience = Patience {
+        until: Timestamp::from_nanos(u64::MAX),
+        then: Reason::QueueTimeout,
+        since: Timestamp::ZERO,
+    };
 
     #[test]
     fn the_highest_class_runs_first_and_the_oldest_within_it() {
@@ -117,6 +136,19 @@ mod tests {
         let old = queue.push(Priority::Sheddable, NEVER);
         queue.push(Priority::Sheddable, NEVER);
         assert_eq!(queue.displace(), Some(old));
+    }
+
+    #[test]
+    fn whoever_came_too_early_gives_way_the_lowest_class_first() {
+        let at = |nanos| Patience { since: Timestamp::from_nanos(nanos), ..NEVER };
+        let mut queue = Queue::default();
+        let payment = queue.push(Priority::Critical, at(1));
+        let batch = queue.push(Priority::Sheddable, at(2));
+        queue.push(Priority::Normal, at(3));
+        let moment = Timestamp::from_nanos(3);
+        assert_eq!(queue.displace_before(moment), Some(batch));
+        assert_eq!(queue.displace_before(moment), Some(payment));
+        assert_eq!(queue.displace_before(moment), None);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What the machine promises, whatever happens in whatever order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use backpressure_core::{
-    Arrival, Fixed, Machine, Next, Outcome, Priority, QueueBounds, Sample, Shed, Ticket, Timestamp,
-    Verdict,
+    Arrival, Fixed, Limit, Machine, Next, Outcome, Priority, QueueBounds, Sample, Shed, Ticket,
+    Timestamp, Verdict,
 };
 use proptest::prelude::*;
 
@@ -186,4 +186,54 @@ fn what_cannot_be_answered_in_time_does_not_wait() {
     // One is in flight: a turn of 100 ms, then 100 ms of service.
     assert!(matches!(machine.arrive(within(150), 1, now), Verdict::Shed(_)));
     assert!(matches!(machine.arrive(within(250), 1, now), Verdict::Wait(..)));
+}
+
+/// Two at once, of requests that compute.
+#[derive(Debug)]
+struct Two;
+
+impl Limit for Two {
+    fn limit(&self) -> usize {
+        2
+    }
+
+    fn observe(&mut self, _: &Sample, _: Timestamp) {}
+
+    fn yields(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_worker_in_vain_is_not_served_in_the_next_lull() {
+    let mut machine = Machine::new(Box::new(Two), QueueBounds::default());
+    let (mut in_flight, mut came) = (0, HashMap::new());
+    let mut longest = Duration::ZERO;
+    for half_ms in 0..20_000u64 {
+        let now = Timestamp::from_nanos(half_ms * 500_000);
+        // Two in 5 ms, which is twice what one worker does, but for a lull of 50 ms now and then.
+        if half_ms % 5 == 0 && half_ms % 1_000 >= 100 {
+            match machine.arrive(Arrival::default(), in_flight, now) {
+                Verdict::Run => in_flight += 1,
+                Verdict::Wait(ticket, _) => _ = came.insert(ticket, now),
+                Verdict::Shed(_) => {}
+            }
+        }
+        if half_ms % 10 == 9 && in_flight > 0 {
+            let busy = Duration::from_millis(5);
+            let latency = Duration::from_millis(10);
+            let sample = Sample { busy, in_flight, ..Sample::new(latency, Outcome::Success) };
+            machine.depart(&sample, now);
+            in_flight -= 1;
+        }
+        while let Some(next) = machine.next(in_flight, now) {
+            let Next::Run(ticket) = next else { continue };
+            in_flight += 1;
+            if half_ms > 4_000 {
+                longest = longest.max(now.since(came[&ticket]));
+            }
+        }
+    }
+    assert!(longest > Duration::from_millis(5), "the lull is filled: {longest:?}");
+    assert!(longest <= Duration::from_millis(15), "by those who came of late: {longest:?}");
 }

@@ -1,5 +1,6 @@
 //! The hall and its clock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backpressure_core::{Arrival, Machine, Timestamp};
@@ -13,6 +14,8 @@ use crate::hall::Hall;
 pub(crate) struct Door {
     hall: Hall,
     epoch: Instant,
+    /// Nanoseconds to the last look at the sockets that is known of.
+    looked: AtomicU64,
 }
 
 /// As far away as anybody waits: 30 years, the furthest that tokio's own timers go.
@@ -20,7 +23,7 @@ const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 impl Door {
     pub(crate) fn new(machine: Machine) -> Self {
-        Self { hall: Hall::new(machine), epoch: Instant::now() }
+        Self { hall: Hall::new(machine), epoch: Instant::now(), looked: AtomicU64::new(0) }
     }
 
     pub(crate) const fn hall(&self) -> &Hall {
@@ -33,6 +36,16 @@ impl Door {
             Some(entry) => Answer::Run(entry),
             None => self.hall.ask(arrival, now()),
         }
+    }
+
+    /// Somebody has just come back from the I/O driver.
+    pub(crate) fn look(&self, now: Timestamp) {
+        self.looked.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// When the sockets were looked at last, as far as is known.
+    pub(crate) fn looked(&self) -> Timestamp {
+        Timestamp::from_nanos(self.looked.load(Ordering::Relaxed))
     }
 
     pub(crate) fn now(&self) -> Timestamp {

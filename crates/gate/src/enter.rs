@@ -97,6 +97,6 @@ impl Future for Enter {
         }
         *this.ticket = None;
         let decision = decision.expect("a ticket is decided once, and collected by its holder");
-        Poll::Ready(decision.map(|entry| Permit::new(Arc::clone(this.door), entry)))
+        Poll::Ready(decision.map(|entry| Permit::called(Arc::clone(this.door), entry)))
     }
 }

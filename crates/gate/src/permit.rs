@@ -54,14 +54,14 @@ pub struct Place(Arc<Door>);
 /// How far the work of a permit has come.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
-    /// The work has not been polled.
+    /// Its request has just come: the work has not been polled.
     Fresh,
-    /// It yielded, so that whoever came with it is counted first.
-    Yielded(Timestamp),
-    /// It yielded to the I/O driver, so that whoever came meanwhile is counted too.
-    Deferred(Timestamp),
-    /// It yielded for the last time.
-    Last(Timestamp),
+    /// The same, but its request stood in the queue until somebody's work ended.
+    Called,
+    /// It stands behind those who are ready, so that whoever came with it is counted first.
+    Behind { since: Timestamp, looked: Timestamp, looks: u8 },
+    /// It waits for a look at the sockets, so that whoever came meanwhile is counted too.
+    Deferred { since: Timestamp, looks: u8 },
     /// It may begin.
     Ready,
     /// It has begun under the meter.
@@ -70,17 +70,30 @@ enum Stage {
     Ended,
 }
 
-/// A run queue that took longer than this to turn over has run work, not only read requests.
+/// Nobody runs who knows of no look at the sockets that is more recent than this: work has been
+/// run since, and not only requests read.
 const STALE: Duration = Duration::from_micros(500);
+/// Looks that a permit waits for at most: one, and another if somebody else ran after that.
+const LOOKS: u8 = 2;
 
 impl Permit {
     #[inline]
     pub(crate) fn new(door: Arc<Door>, entry: Entry) -> Self {
+        Self::at(Stage::Fresh, door, entry)
+    }
+
+    /// For somebody who stood in the queue.
+    pub(crate) fn called(door: Arc<Door>, entry: Entry) -> Self {
+        Self::at(Stage::Called, door, entry)
+    }
+
+    #[inline]
+    fn at(stage: Stage, door: Arc<Door>, entry: Entry) -> Self {
         let metering = door.hall().metering();
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
         let place = Some(Place(door));
-        Self { place, in_flight: entry.in_flight as u32, weight, meter, stage: Stage::Fresh }
+        Self { place, in_flight: entry.in_flight as u32, weight, meter, stage }
     }
 
     /// Runs `work` under this permit's meter.
@@ -113,7 +126,7 @@ impl Permit {
     /// ready.
     #[inline]
     pub fn begin(&mut self) -> bool {
-        if matches!(self.stage, Stage::Fresh) && !self.door().hall().yields() {
+        if matches!(self.stage, Stage::Fresh | Stage::Called) && !self.door().hall().yields() {
             self.stage = Stage::Ready;
         }
         matches!(self.stage, Stage::Ready | Stage::Running | Stage::Ended)
@@ -123,8 +136,9 @@ impl Permit {
     ///
     /// The first poll may wake the task itself and return [`Poll::Pending`], so that whoever came
     /// with this request is counted before it runs: see
-    /// [`Limit::yields`](backpressure_core::Limit::yields). If that took long, others have run
-    /// meanwhile and nobody has looked at the sockets: it yields to the I/O driver as well.
+    /// [`Limit::yields`](backpressure_core::Limit::yields). If work has been run since somebody
+    /// looked at the sockets, it yields to the I/O driver as well: a runtime looks there when nothing
+    /// is left to do, and a queue that hands on to the next would always leave it something.
     #[inline]
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.begin() { Poll::Ready(()) } else { self.poll_yield(cx) }
@@ -132,31 +146,39 @@ impl Permit {
 
     #[cold]
     fn poll_yield(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.door().now();
         match self.stage {
-            Stage::Ready | Stage::Running | Stage::Ended => return Poll::Ready(()),
-            Stage::Fresh => {
-                self.stage = Stage::Yielded(self.door().now());
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Stage::Yielded(since) => {
-                let waited = self.door().now().since(since);
-                self.wait(waited);
-                if waited > STALE {
-                    self.stage = Stage::Deferred(self.door().now());
+            Stage::Ready | Stage::Running | Stage::Ended => {}
+            Stage::Fresh => return self.fall_behind(cx, now, now, LOOKS),
+            Stage::Called => return self.fall_behind(cx, now, self.door().looked(), LOOKS),
+            Stage::Behind { since, looked, looks } => {
+                self.wait(now.since(since));
+                if looks > 0 && now.since(looked) > STALE {
+                    self.stage = Stage::Deferred { since: now, looks: looks - 1 };
                     return pin!(tokio::task::yield_now()).poll(cx);
                 }
+                self.stage = Stage::Ready;
             }
-            Stage::Deferred(since) => {
+            Stage::Deferred { since, looks } => {
+                self.wait(now.since(since));
+                self.door().look(now);
                 // Woken by the driver ahead of everybody it woke: back behind them.
-                self.stage = Stage::Last(since);
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+                return self.fall_behind(cx, now, now, looks);
             }
-            Stage::Last(since) => self.wait(self.door().now().since(since)),
         }
-        self.stage = Stage::Ready;
         Poll::Ready(())
+    }
+
+    fn fall_behind(
+        &mut self,
+        cx: &Context<'_>,
+        now: Timestamp,
+        looked: Timestamp,
+        looks: u8,
+    ) -> Poll<()> {
+        self.stage = Stage::Behind { since: now, looked, looks };
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn wait(&mut self, waited: Duration) {
@@ -184,11 +206,11 @@ impl Permit {
     #[cold]
     fn cancel(&self, meter: &Meter) {
         match self.stage {
-            Stage::Yielded(since) | Stage::Deferred(since) | Stage::Last(since) => {
+            Stage::Behind { since, .. } | Stage::Deferred { since, .. } => {
                 meter.waited(self.door().now().since(since));
             }
             Stage::Running => meter.stops_waiting(Instant::now()),
-            Stage::Fresh | Stage::Ready | Stage::Ended => return,
+            Stage::Fresh | Stage::Called | Stage::Ready | Stage::Ended => return,
         }
         if !std::thread::panicking() {
             self.teach(meter, Outcome::Cancelled);

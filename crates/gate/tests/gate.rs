@@ -1,10 +1,14 @@
 //! What a gate promises to those who enter.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
-use backpressure_gate::{Arrival, Fixed, Gate, Outcome, Priority, QueueBounds, Reason};
+use backpressure_gate::{
+    Arrival, Fixed, Gate, Limit, Outcome, Priority, QueueBounds, Reason, Sample, Timestamp,
+};
 use tokio::time::{Instant, advance, sleep, timeout};
 
 const WAIT: Duration = Duration::from_secs(1);
@@ -143,6 +147,53 @@ async fn an_idle_adaptive_gate_admits_a_burst() {
         .collect();
     for request in burst {
         request.await.expect("no panic").expect("nobody is turned away");
+    }
+}
+
+/// One at a time, and whoever is let in yields first.
+#[derive(Debug)]
+struct One;
+
+impl Limit for One {
+    fn limit(&self) -> usize {
+        1
+    }
+
+    fn observe(&mut self, _: &Sample, _: Timestamp) {}
+
+    fn yields(&self) -> bool {
+        true
+    }
+}
+
+/// Moves the clock within one poll, as a handler does that never awaits.
+fn compute(span: Duration) -> impl Future<Output = ()> {
+    let mut clock = Box::pin(advance(span));
+    poll_fn(move |cx| {
+        let _ = clock.as_mut().poll(cx);
+        Poll::Ready(())
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_hands_on_to_the_next_does_not_keep_the_driver_waiting() {
+    let gate = Gate::new(One, queue(8));
+    let ran = Arc::new(AtomicUsize::new(0));
+    let handlers: Vec<_> = (0..6)
+        .map(|_| {
+            let (gate, ran) = (gate.clone(), Arc::clone(&ran));
+            tokio::spawn(async move {
+                let mut permit = gate.enter(Arrival::default()).await.expect("room in the queue");
+                permit.measure(compute(Duration::from_millis(5))).await;
+                ran.fetch_add(1, Ordering::SeqCst);
+            })
+        })
+        .collect();
+    // What is due after a millisecond is seen by the driver alone, as a request in a socket is.
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(ran.load(Ordering::SeqCst), 1);
+    for handler in handlers {
+        handler.await.expect("no panic");
     }
 }
 

@@ -203,7 +203,7 @@ impl<S> Layer<S> for AdmissionLayer {
 
 impl Shared {
     /// What stands in front of a server at the client's end.
-    pub(crate) const fn outbound(
+    pub(crate) fn outbound(
         gate: Gate,
         rejection: Rejection,
         observer: Observer,

@@ -11,7 +11,7 @@
 //!   to one later than in the world.
 //! - A handler that computes holds its poll, and the meter sees it: see [`cores`]. Polls that do not
 //!   compute take no time and need no core, so the wait for one is seen at the wake, not at the
-//!   yield before the first poll. That yield needs real workers and real sockets: the storm has them.
+//!   yields before the first poll. Those need real workers and real sockets: the storm has them.
 //! - Who computes cannot be called off, as in life: its place is free when it stops.
 //! - The retry layer draws its jitter for all callers of a fleet, the world for each request.
 //! - Who is let in by its own arrival starts before those whom the same arrival lets in. Where the
@@ -115,7 +115,9 @@ impl<'scope, 'p: 'scope> Driver<'_, 'scope, '_, 'p> {
                 self.work();
             }
             // Tokio's own timers, and whoever has asked to go on after everybody else.
+            let woken = self.stage.ready.len();
             yield_now().await;
+            self.stage.state().tasks.sort_after(woken);
             self.work();
         }
     }

@@ -17,6 +17,7 @@ pub(super) struct Tasks<'p> {
     ready: Arc<Ready>,
     /// The one that is being polled, or was last.
     pub(super) current: Id,
+    polls: u64,
 }
 
 struct Task<'p> {
@@ -28,6 +29,8 @@ struct Task<'p> {
     /// It was woken while it was being polled.
     again: bool,
     cancelled: bool,
+    /// Its place among all polls, the last time it was polled.
+    polled: u64,
 }
 
 /// Who was woken, in that order.
@@ -43,7 +46,7 @@ struct Signal {
 
 impl<'p> Tasks<'p> {
     pub(super) fn new() -> Self {
-        Self { slab: Slab::new(), ready: Arc::default(), current: Id::NONE }
+        Self { slab: Slab::new(), ready: Arc::default(), current: Id::NONE, polls: 0 }
     }
 
     pub(super) fn ready(&self) -> Arc<Ready> {
@@ -61,6 +64,7 @@ impl<'p> Tasks<'p> {
             held: false,
             again: false,
             cancelled: false,
+            polled: 0,
         });
         self.ready.push(id);
         id
@@ -86,6 +90,8 @@ impl<'p> Tasks<'p> {
             return None;
         };
         self.current = id;
+        self.polls += 1;
+        task.polled = self.polls;
         Some((work, Waker::from(Arc::clone(&task.signal))))
     }
 
@@ -93,6 +99,13 @@ impl<'p> Tasks<'p> {
     pub(super) fn release(&mut self, id: Id) -> Option<(Work<'p>, Waker)> {
         self.slab.get_mut(id)?.held = false;
         self.take(id)
+    }
+
+    /// Puts those who were woken after the first `count` into the order in which they were polled:
+    /// the runtime wakes whoever yielded to it last to first.
+    pub(super) fn sort_after(&self, count: usize) {
+        let polled = |id: &Id| self.slab.get(*id).map_or(0, |task| task.polled);
+        self.ready.queue().make_contiguous()[count..].sort_by_key(polled);
     }
 
     /// Puts a task back after its poll; gives it back where it is over.
@@ -134,6 +147,10 @@ impl Ready {
 
     fn push(&self, id: Id) {
         self.queue().push_back(id);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue().len()
     }
 
     pub(super) fn pop(&self) -> Option<Id> {

@@ -1,0 +1,42 @@
+//! What an attempt took of late.
+
+use std::time::Duration;
+
+use crate::outcome::Outcome;
+use crate::sample::Sample;
+
+/// Means over the last few dozen attempts. Zero: nothing was measured.
+#[derive(Debug, Default)]
+pub(crate) struct Usual {
+    /// What a place in flight is worth.
+    pub(crate) latency: Duration,
+    /// The part of it on a worker.
+    pub(crate) busy: Duration,
+}
+
+/// Weight of a sample.
+const GAIN: f64 = 1.0 / 32.0;
+/// A single latency counts for no more than this: an hour is a stuck clock.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+impl Usual {
+    pub(crate) fn learn(&mut self, sample: &Sample) {
+        if !self.is_told_by(sample) {
+            return;
+        }
+        let gain = if self.latency.is_zero() { 1.0 } else { GAIN };
+        self.latency = toward(self.latency, sample.latency, gain);
+        self.busy = toward(self.busy, sample.busy, gain);
+    }
+
+    /// Who was cut short took at least this long, which is news if it is longer than usual.
+    fn is_told_by(&self, sample: &Sample) -> bool {
+        let cut_short = sample.outcome == Outcome::Cancelled;
+        sample.outcome.tells_latency() || cut_short && sample.latency > self.latency
+    }
+}
+
+fn toward(mean: Duration, measured: Duration, gain: f64) -> Duration {
+    let (mean, measured) = (mean.as_secs_f64(), measured.min(LONGEST).as_secs_f64());
+    Duration::from_secs_f64(mean + gain * (measured - mean))
+}
