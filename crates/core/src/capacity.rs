@@ -12,8 +12,8 @@ use crate::sample::Sample;
 pub(crate) struct Capacity {
     /// Seconds a request, of those that ran at the limit: `W / n`.
     full: Steady,
-    /// Seconds of latency.
-    latency: Steady,
+    /// Seconds of latency for each place there is.
+    place: Steady,
     /// Seconds on a worker.
     busy: Steady,
 }
@@ -29,16 +29,16 @@ impl Capacity {
             return;
         }
         let (latency, in_flight) = (sample.latency.as_secs_f64(), sample.in_flight as f64);
-        self.latency.add(latency);
+        self.place.add(latency / limit as f64);
         self.busy.add(sample.busy.as_secs_f64());
         if in_flight >= NEARLY_FULL * limit as f64 {
             self.full.add(latency / in_flight);
         }
     }
 
-    /// Requests a second under this limit, on so many workers; `None`: nothing has been measured.
-    pub(crate) fn per_second(&self, limit: usize, workers: Option<usize>) -> Option<f64> {
-        let roof = limit as f64 / self.latency.mean()?;
+    /// Requests a second on so many workers; `None`: nothing has been measured.
+    pub(crate) fn per_second(&self, workers: Option<usize>) -> Option<f64> {
+        let roof = self.place.mean()?.recip();
         let computed = workers.zip(self.busy.mean());
         let computed = computed.map_or(f64::INFINITY, |(workers, busy)| workers as f64 / busy);
         let full = self.full.mean().map(f64::recip).filter(|full| roof > FAR_BELOW * full);
@@ -92,21 +92,21 @@ mod tests {
         }
     }
 
-    fn is_about(capacity: &Capacity, limit: usize, expected: f64) {
-        let measured = capacity.per_second(limit, None).expect("measured");
+    fn is_about(capacity: &Capacity, expected: f64) {
+        let measured = capacity.per_second(None).expect("measured");
         assert!((measured / expected - 1.0).abs() < 0.01, "{measured} instead of {expected}");
     }
 
     #[test]
     fn nothing_measured_is_nothing_known() {
-        assert_eq!(Capacity::default().per_second(10, Some(1)), None);
+        assert_eq!(Capacity::default().per_second(Some(1)), None);
     }
 
     #[test]
     fn below_the_limit_the_limit_is_a_roof() {
         let mut capacity = Capacity::default();
         run(&mut capacity, 100, 10, 5, 20);
-        is_about(&capacity, 20, 2_000.0);
+        is_about(&capacity, 2_000.0);
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         let mut capacity = Capacity::default();
         run(&mut capacity, 100, 20, 20, 20);
         run(&mut capacity, 1_000, 10, 5, 20);
-        is_about(&capacity, 20, 1_000.0);
+        is_about(&capacity, 1_000.0);
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
         let mut capacity = Capacity::default();
         run(&mut capacity, 5_000, 10, 20, 20);
         run(&mut capacity, 2_000, 100, 5, 20);
-        is_about(&capacity, 20, 200.0);
+        is_about(&capacity, 200.0);
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
         let latency = Duration::from_millis(10);
         let sample = Sample { busy: latency, ..Sample::new(latency, Outcome::Success) };
         capacity.observe(&sample, 100);
-        let measured = capacity.per_second(100, Some(4)).expect("measured");
+        let measured = capacity.per_second(Some(4)).expect("measured");
         assert!((measured - 400.0).abs() < 1.0, "{measured}");
     }
 
@@ -140,6 +140,6 @@ mod tests {
         let mut capacity = Capacity::default();
         run(&mut capacity, 100, 10, 5, 20);
         capacity.observe(&Sample::new(Duration::ZERO, Outcome::Overload), 1);
-        is_about(&capacity, 20, 2_000.0);
+        is_about(&capacity, 2_000.0);
     }
 }

@@ -1,5 +1,7 @@
 //! The admission machine: who runs, who waits, who is turned away.
 
+use std::time::Duration;
+
 use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
 use crate::capacity::Capacity;
@@ -66,6 +68,9 @@ pub struct Machine {
     usual: Usual,
 }
 
+/// As many latencies are shorter than this share of the mean as are longer, where they are
+/// exponential.
+const MEDIAN: f64 = 0.7;
 /// Under overload no more wait than run, or this many where few run.
 const LEAST_ROOM: usize = 32;
 
@@ -298,8 +303,9 @@ impl Machine {
     /// Whether the answer would come before the caller's deadline, as far as that can be told.
     fn is_feasible(&self, arrival: Arrival, now: Timestamp) -> bool {
         let ahead = self.queue.ahead_of(arrival.priority) + 1;
-        let turns = ahead as f64 / self.limit() as f64;
-        let answered = now + self.usual.latency + self.usual.latency.mul_f64(turns);
+        let wait = self.per_second().map_or(0.0, |rate| ahead as f64 / rate);
+        let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
+        let answered = now + self.usual.latency.mul_f64(MEDIAN) + wait;
         arrival.deadline.is_none_or(|deadline| answered <= deadline && now < deadline)
     }
 
@@ -340,7 +346,12 @@ impl Machine {
     }
 
     fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let capacity = self.capacity.per_second(self.limit(), self.limit.workers());
-        Shed { reason, retry_after: self.reservations.book(capacity, self.queue.len(), now) }
+        let retry_after = self.reservations.book(self.per_second(), self.queue.len(), now);
+        Shed { reason, retry_after }
+    }
+
+    /// What the service can do.
+    fn per_second(&self) -> Option<f64> {
+        self.capacity.per_second(self.limit.workers())
     }
 }

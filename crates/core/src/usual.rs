@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::outcome::Outcome;
 use crate::sample::Sample;
 
 /// Means over the last few dozen attempts. Zero: nothing was measured.
@@ -21,18 +20,12 @@ const LONGEST: Duration = Duration::from_secs(3_600);
 
 impl Usual {
     pub(crate) fn learn(&mut self, sample: &Sample) {
-        if !self.is_told_by(sample) {
+        if !sample.outcome.tells_latency() {
             return;
         }
         let gain = if self.latency.is_zero() { 1.0 } else { GAIN };
         self.latency = toward(self.latency, sample.latency, gain);
         self.busy = toward(self.busy, sample.busy, gain);
-    }
-
-    /// Who was cut short took at least this long, which is news if it is longer than usual.
-    fn is_told_by(&self, sample: &Sample) -> bool {
-        let cut_short = sample.outcome == Outcome::Cancelled;
-        sample.outcome.tells_latency() || cut_short && sample.latency > self.latency
     }
 }
 

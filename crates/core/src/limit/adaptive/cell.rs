@@ -143,12 +143,10 @@ pub(super) struct Comparison {
     pub(super) error: f64,
 }
 
-/// Standard deviations that need no closer look.
-const OBVIOUS: f64 = 4.0;
-
 impl Comparison {
-    /// Whether the higher limit not only makes everybody wait, but does less.
-    pub(super) fn is_collapse(&self) -> bool {
-        self.elasticity - OBVIOUS * self.error > 1.0
+    /// Whether the higher limit not only makes everybody wait, but does less: by so many standard
+    /// deviations.
+    pub(super) fn is_collapse(&self, deviations: f64) -> bool {
+        self.elasticity - deviations * self.error > 1.0
     }
 }

@@ -45,6 +45,8 @@ const WIDTH: f64 = 0.24;
 const AIM: f64 = 0.82;
 /// Error of an elasticity that a move asks for.
 const CERTAIN: f64 = 0.3;
+/// Standard deviations that need no closer look.
+const OBVIOUS: f64 = 4.0;
 /// The factor to move by in a collapse.
 const RETREAT: f64 = 0.6;
 /// Attempts that a move waits for at most; it is smaller then.
@@ -167,7 +169,7 @@ impl Cruise {
         let climbs = if seen.elasticity < AIM / 2.0 { self.climbs + 1 } else { 0 };
         let moved = step(&seen, self.centre);
         let gain = self.gain_of(moved);
-        let factor = if seen.is_collapse() { RETREAT } else { (gain * moved).exp() };
+        let factor = if seen.is_collapse(OBVIOUS) { RETREAT } else { (gain * moved).exp() };
         let centre = self.centre * factor;
         let now = self.now;
         *self = Self { usual: both, climbs, gain, moved, now, ..Self::at(centre) };

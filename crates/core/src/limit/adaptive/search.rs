@@ -44,6 +44,8 @@ const FURTHEST: f64 = 16.0;
 /// A knee is passed by this factor, and by a share of its error: there capacity is.
 const BEYOND: f64 = 1.03;
 const DOUBT: f64 = 1.0;
+/// But not where the higher limit has done less, by so many standard deviations.
+const LIKELY: f64 = 2.0;
 
 impl Search {
     /// Downwards first: if latency has grown, that costs least, whatever the reason. If it turns
@@ -114,7 +116,7 @@ impl Search {
                 return Step::On(Self { down: true, above: Some(*cell), ..*self });
             }
         }
-        let beyond = if seen.is_collapse() {
+        let beyond = if seen.is_collapse(LIKELY) {
             1.0
         } else {
             BEYOND * (DOUBT * seen.error * width).clamp(0.0, 0.5).exp()
