@@ -47,6 +47,8 @@ const AT_EASE: f64 = 1.2;
 /// The past has passed after so many turnovers of what is in flight; more where a few attempts
 /// take long.
 const TURNOVERS: f64 = 1.4;
+/// More upwards: of those who come all at once the first to end are those that take short.
+const TURNOVERS_UP: f64 = 2.8;
 /// Spread counts for no more when it comes to how long the past lasts.
 const MOST_SPREAD: f64 = 9.0;
 /// For a client no fewer than these. A full line at a server makes everybody take as long, and connections
@@ -207,7 +209,8 @@ impl Experiment {
     fn go(&mut self, limit: f64) {
         self.reached = false;
         let spread = self.usual.spread().min(MOST_SPREAD);
-        let turnovers = (TURNOVERS * (1.0 + spread) / 2.0).max(self.least_turnovers);
+        let turnovers = if limit > self.limit { TURNOVERS_UP } else { TURNOVERS };
+        let turnovers = (turnovers * (1.0 + spread) / 2.0).max(self.least_turnovers);
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;
         self.cell = Cell::default();
