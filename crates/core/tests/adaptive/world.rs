@@ -202,7 +202,7 @@ impl World {
                 self.waiting.remove(&ticket);
                 assert!(self.machine.abandon(ticket));
             }
-            Stage::Inside => self.in_flight -= 1,
+            Stage::Inside => self.departs(id, Outcome::Cancelled),
             Stage::Arriving | Stage::Over => {}
         }
         self.settle();
@@ -255,18 +255,22 @@ impl World {
     }
 
     fn finish(&mut self, id: usize) {
-        let request = self.requests[id];
         self.requests[id].stage = Stage::Over;
         self.finished += 1;
+        self.departs(id, Outcome::Success);
+        self.settle();
+    }
+
+    fn departs(&mut self, id: usize, outcome: Outcome) {
+        let request = self.requests[id];
         self.in_flight -= 1;
         let sample = Sample {
             run_queue: Duration::from_secs_f64(request.run_queue),
             busy: Duration::from_secs_f64(request.busy),
             in_flight: request.in_flight,
-            ..Sample::new(Duration::from_secs_f64(self.now - request.admitted), Outcome::Success)
+            ..Sample::new(Duration::from_secs_f64(self.now - request.admitted), outcome)
         };
         self.machine.depart(&sample, self.clock());
-        self.settle();
     }
 
     fn at(&mut self, when: f64, happens: Happens) {
