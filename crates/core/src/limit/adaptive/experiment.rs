@@ -30,8 +30,8 @@ pub(super) struct Experiment {
     cause: Cause,
     /// Whether a limit that is too low is being paid for: only then is it worth guarding the knee.
     overloaded: bool,
-    /// Turnovers of what is in flight that the past lasts at least.
-    least_turnovers: f64,
+    /// Whether it is a client's.
+    guarding: bool,
 }
 
 #[derive(Debug)]
@@ -70,13 +70,13 @@ impl Experiment {
             usual: Cell::default(),
             cause: Cause::Demand { overloaded },
             overloaded,
-            least_turnovers: 0.0,
+            guarding: false,
         }
     }
 
     /// One that guards the knee whatever the demand.
     pub(super) fn guarding(limit: f64) -> Self {
-        Self { least_turnovers: WHOLE, ..Self::new(limit, true) }
+        Self { guarding: true, ..Self::new(limit, true) }
     }
 
     pub(super) fn limit(&self) -> f64 {
@@ -168,7 +168,7 @@ impl Experiment {
         if next == search.from() {
             return self.stay(Cruise::at(next));
         }
-        self.mode = Mode::Search(search);
+        self.mode = Mode::Search(if self.guarding { search.guarding() } else { search });
         self.go(next);
     }
 
@@ -207,7 +207,8 @@ impl Experiment {
     fn go(&mut self, limit: f64) {
         self.reached = false;
         let spread = self.usual.spread().min(MOST_SPREAD);
-        let turnovers = (TURNOVERS * (1.0 + spread) / 2.0).max(self.least_turnovers);
+        let least = if self.guarding { WHOLE } else { 0.0 };
+        let turnovers = (TURNOVERS * (1.0 + spread) / 2.0).max(least);
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;
         self.cell = Cell::default();
