@@ -33,8 +33,12 @@ async fn main() -> Result<(), Error> {
         tokio::spawn(async move {
             loop {
                 let request = Request::new(Method::GET, url.clone());
-                if let Ok(answer) = client.clone().oneshot(request).await {
-                    let _ = answer.text().await; // its place is held until here
+                match client.clone().oneshot(request).await {
+                    Ok(answer) if answer.status().is_success() => {
+                        let _ = answer.text().await; // its place is held until here
+                    }
+                    // Who is refused in the end has been refused without delay.
+                    _ => tokio::time::sleep(Duration::from_secs(1)).await,
                 }
             }
         });

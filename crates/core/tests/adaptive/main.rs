@@ -125,10 +125,10 @@ fn callers_who_give_up_soon_do_not_keep_the_queue_from_being_seen() {
 
 #[test]
 fn where_everybody_gives_up_fewer_are_let_in() {
-    for load in [2.0, 5.0] {
+    for load in [5.0, 10.0] {
         let mut world = World::new(DEPENDENCY);
-        // Two service times: whoever finds more than another turn before him leaves in vain.
-        world.patience = 0.045;
+        // Five service times: who finds forty before him leaves in vain.
+        world.patience = 0.1;
         world.run(load, 20.0).run(load, 20.0);
         let limit = world.machine.limit();
         assert!((8..=20).contains(&limit), "{load}×: limit {limit} for eight slots");

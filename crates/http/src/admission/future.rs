@@ -10,6 +10,7 @@ use backpressure_gate::{Asked, Enter, Permit, Shed};
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::task::coop::poll_proceed;
 use tokio::time::Instant;
 use tower_service::Service;
 
@@ -175,6 +176,8 @@ where
                     if let Some(held) = hold {
                         ready!(held.poll_over(cx));
                     }
+                    // Nothing else in here waits: who asks again at once must not keep the thread.
+                    ready!(poll_proceed(cx)).made_progress();
                     return Poll::Ready(Ok(shared.refuse(*shed, *caller)));
                 }
                 StateProj::Failed { error } => {

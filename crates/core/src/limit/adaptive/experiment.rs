@@ -20,6 +20,8 @@ pub(super) struct Experiment {
     /// Whether anybody has ended who was admitted at the limit. The first to end are those that
     /// take short: it counts from there.
     reached: bool,
+    /// Those that ended before.
+    short: Cell,
     /// So many more have to end until those that follow have seen no other limit.
     settling: f64,
     /// Those that ended since then.
@@ -30,8 +32,8 @@ pub(super) struct Experiment {
     cause: Cause,
     /// Whether a limit that is too low is being paid for: only then is it worth guarding the knee.
     overloaded: bool,
-    /// Turnovers of what is in flight that the past lasts at least.
-    least_turnovers: f64,
+    /// Whether it is a client's.
+    guarding: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +56,10 @@ const MOST_SPREAD: f64 = 9.0;
 /// For a client no fewer than these. A full line at a server makes everybody take as long, and connections
 /// that are being opened make some take longer: the last of the past takes more than all of one turnover.
 const WHOLE: f64 = 1.2;
+/// A limit that nobody has reached after so many turnovers of it is too high to be tried.
+const UNFILLED: f64 = 2.0;
+/// Nothing is learned from one that is higher by less.
+const WIDER: f64 = 1.2;
 /// `usual` stands for so many attempts at most.
 const MEMORY: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
@@ -67,18 +73,19 @@ impl Experiment {
             mode: Mode::Base(None),
             limit,
             reached: false,
+            short: Cell::default(),
             settling: limit,
             cell: Cell::default(),
             usual: Cell::default(),
             cause: Cause::Demand { overloaded },
             overloaded,
-            least_turnovers: 0.0,
+            guarding: false,
         }
     }
 
     /// One that guards the knee whatever the demand.
     pub(super) fn guarding(limit: f64) -> Self {
-        Self { least_turnovers: WHOLE, ..Self::new(limit, true) }
+        Self { guarding: true, ..Self::new(limit, true) }
     }
 
     pub(super) fn limit(&self) -> f64 {
@@ -131,6 +138,18 @@ impl Experiment {
             self.settling -= f64::from(sample.weight) * part_of_a_turn(sample, usual);
         } else if at_limit {
             self.cell.add(sample, usual);
+        } else if !self.reached {
+            self.short.add(sample, usual);
+        }
+    }
+
+    /// Nobody comes near a limit that was to be tried: what is in flight instead will do.
+    fn lower_what_is_tried(&mut self, from: f64) {
+        let filled = self.short.in_flight();
+        if filled > WIDER * from {
+            self.go(filled);
+        } else {
+            self.stay(Cruise::at(from));
         }
     }
 
@@ -156,6 +175,10 @@ impl Experiment {
 
     fn search(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
+        if self.overloaded && self.short.count() > UNFILLED * self.limit {
+            let from = search.from();
+            return self.lower_what_is_tried(from);
+        }
         let Some((next, seen)) = search.next(self.limit, &self.cell, &self.usual) else { return };
         self.report(&seen);
         self.usual = self.cell;
@@ -170,7 +193,7 @@ impl Experiment {
         if next == search.from() {
             return self.stay(Cruise::at(next));
         }
-        self.mode = Mode::Search(search);
+        self.mode = Mode::Search(if self.guarding { search.guarding() } else { search });
         self.go(next);
     }
 
@@ -208,9 +231,11 @@ impl Experiment {
 
     fn go(&mut self, limit: f64) {
         self.reached = false;
+        self.short = Cell::default();
         let spread = self.usual.spread().min(MOST_SPREAD);
+        let least = if self.guarding { WHOLE } else { 0.0 };
         let turnovers = if limit > self.limit { TURNOVERS_UP } else { TURNOVERS };
-        let turnovers = (turnovers * (1.0 + spread) / 2.0).max(self.least_turnovers);
+        let turnovers = (turnovers * (1.0 + spread) / 2.0).max(least);
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;
         self.cell = Cell::default();

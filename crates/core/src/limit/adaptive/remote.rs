@@ -219,6 +219,30 @@ mod tests {
         assert_eq!(Line::new().end(100_000, Outcome::Success, 3), 100);
     }
 
+    /// Two hundred callers at eight slots of 20 ms; how many are let in after that many answers, if the
+    /// first of them make the latency be another, once at a hundred and once above.
+    fn after_a_bad_start(answers: u32, above: f64) -> usize {
+        let mut line = Line::new();
+        for round in 0..answers {
+            let in_flight = line.limit.limit().min(200);
+            let seconds = match in_flight {
+                101.. if round < 1_500 => 0.25 * above,
+                _ => (in_flight as f64 / 400.0).max(0.02),
+            };
+            line.now = line.now + Duration::from_secs_f64(seconds / in_flight as f64);
+            let latency = Duration::from_secs_f64(seconds);
+            let sample = Sample { in_flight, ..Sample::new(latency, Outcome::Success) };
+            line.limit.observe(&sample, line.now);
+        }
+        line.limit.limit()
+    }
+
+    #[test]
+    fn a_step_that_is_measured_somewhat_wrong_does_not_keep_it_high() {
+        let limit = after_a_bad_start(4_000, 1.6);
+        assert!((6..=16).contains(&limit), "{limit}");
+    }
+
     #[test]
     fn a_fast_failure_is_no_fast_service() {
         let mut line = Line::new();

@@ -12,6 +12,8 @@ pub(super) struct Search {
     /// What was measured at a limit that was too high.
     above: Option<Cell>,
     down: bool,
+    /// From this elasticity on the larger limit is too high.
+    waited: f64,
     /// Steps that have paid.
     steps: u32,
     /// The first factor upwards.
@@ -37,6 +39,9 @@ const CERTAIN: f64 = 0.25;
 const LONGER: f64 = 3.0;
 /// Nearly all of the larger limit waited.
 const WAITED: f64 = 0.8;
+/// More of it waited than not. One comparison in twenty is two errors off: a client that is in
+/// doubt looks further down, where whoever waits is no worse off.
+const MOSTLY_WAITED: f64 = 0.5;
 /// Nearly all of it was used.
 const USED: f64 = 0.3;
 /// No first step up is longer.
@@ -52,7 +57,7 @@ impl Search {
     /// out to be no queue, the limit has to grow as latency has, by Little's law.
     pub(super) fn down(from: f64, base: Cell, grown: f64) -> Self {
         let reach = grown.clamp(2.0, FURTHEST);
-        Self { from, base, above: None, down: true, steps: 0, reach, known: None }
+        Self { down: true, reach, known: None, ..Self::up(from, base) }
     }
 
     /// Upwards first, where nothing is known: who starts should start fast.
@@ -62,7 +67,21 @@ impl Search {
 
     /// Upwards, where all that is known asks for more.
     pub(super) fn up(from: f64, base: Cell) -> Self {
-        Self { from, base, above: None, down: false, steps: 0, reach: 2.0, known: Some(base) }
+        Self {
+            from,
+            base,
+            above: None,
+            down: false,
+            waited: WAITED,
+            steps: 0,
+            reach: 2.0,
+            known: Some(base),
+        }
+    }
+
+    /// The same for a client.
+    pub(super) const fn guarding(self) -> Self {
+        Self { waited: MOSTLY_WAITED, ..self }
     }
 
     pub(super) const fn from(&self) -> f64 {
@@ -99,7 +118,7 @@ impl Search {
 
     fn judge(&self, limit: f64, cell: &Cell, seen: &Comparison, width: f64) -> Step {
         let used = seen.elasticity < USED;
-        let pays = if self.down { seen.elasticity > WAITED } else { used };
+        let pays = if self.down { seen.elasticity > self.waited } else { used };
         if pays {
             let above = if self.down { Some(self.base) } else { self.above };
             let steps = self.steps + 1;
@@ -112,7 +131,7 @@ impl Search {
             if self.down && used {
                 return Step::On(Self { down: false, ..*self });
             }
-            if !self.down && self.known.is_none() && seen.elasticity > WAITED {
+            if !self.down && self.known.is_none() && seen.elasticity > self.waited {
                 return Step::On(Self { down: true, above: Some(*cell), ..*self });
             }
         }
