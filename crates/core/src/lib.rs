@@ -21,6 +21,7 @@ mod shed;
 mod time;
 mod usual;
 mod vacancy;
+mod verdict;
 
 pub use crate::arrival::Arrival;
 pub use crate::bounds::QueueBounds;
@@ -29,10 +30,11 @@ pub use crate::limit::{
     Limit, Metering, adaptive::Adaptive, adaptive::remote::Remote, aimd::Aimd, fixed::Fixed,
     gradient2::Gradient2, vegas::Vegas, windowed::Windowed,
 };
-pub use crate::machine::{Machine, Next, Verdict};
+pub use crate::machine::Machine;
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
 pub use crate::sample::Sample;
 pub use crate::shed::{Reason, Shed};
 pub use crate::time::Timestamp;
+pub use crate::verdict::{Next, Verdict};

@@ -15,26 +15,7 @@ use crate::sample::Sample;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
 use crate::usual::Usual;
-
-/// The answer to an arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It runs now.
-    Run,
-    /// It waits: until [`Machine::next`] names the ticket, or until the given moment at the latest.
-    Wait(Ticket, Timestamp),
-    /// It is turned away.
-    Shed(Shed),
-}
-
-/// What happens to somebody who waited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// It runs now.
-    Run(Ticket),
-    /// It is turned away.
-    Shed(Ticket, Shed),
-}
+use crate::verdict::{Next, Verdict};
 
 /// The admission machine.
 ///

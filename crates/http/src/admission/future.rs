@@ -173,11 +173,7 @@ where
                     return polled.map_ok(|response| ResponseBody::admit(response, held));
                 }
                 StateProj::Refused { shed, caller, shared, hold } => {
-                    if let Some(held) = hold {
-                        ready!(held.poll_over(cx));
-                    }
-                    // Nothing else in here waits: who asks again at once must not keep the thread.
-                    ready!(poll_proceed(cx)).made_progress();
+                    ready!(poll_refused(hold.as_mut(), cx));
                     return Poll::Ready(Ok(shared.refuse(*shed, *caller)));
                 }
                 StateProj::Failed { error } => {
@@ -186,6 +182,16 @@ where
             }
         }
     }
+}
+
+/// Ready when a refusal has been held for as long as it is to be.
+fn poll_refused(hold: Option<&mut Hold>, cx: &mut Context<'_>) -> Poll<()> {
+    if let Some(hold) = hold {
+        ready!(hold.poll_over(cx));
+    }
+    // Nothing else in here waits: who asks again at once must not keep the thread.
+    ready!(poll_proceed(cx)).made_progress();
+    Poll::Ready(())
 }
 
 impl Shared {
