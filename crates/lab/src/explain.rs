@@ -1,6 +1,7 @@
 //! One run of ours, told move by move: what the limit became, and the numbers that it rests on.
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use backpressure_core::{Decision, Sample, Timestamp};
@@ -29,8 +30,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let aloud = |site: &Site| Aloud::of((ours.make)(site), site);
     let journal = simulate(&plan, &aloud, options.seed);
     let (score, _) = judge(&plan, &journal);
-    println!("{}", serde_json::to_string_pretty(&score)?);
+    say(&serde_json::to_string_pretty(&score)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever has read enough may close the pipe.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 /// Says every move of its controller as it is made.
@@ -50,7 +56,7 @@ impl Aloud {
         let decision = self.inner.decision();
         if let Some(moved) = decision.filter(|moved| Some(*moved) != self.told) {
             let seconds = moved.at.as_nanos() as f64 / 1e9;
-            println!("{seconds:9.3} s  replica {}  {moved}", self.replica);
+            say(&format!("{seconds:9.3} s  replica {}  {moved}", self.replica));
         }
         self.told = decision;
     }
