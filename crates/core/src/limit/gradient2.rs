@@ -36,11 +36,11 @@ use crate::time::Timestamp;
 /// ```
 ///
 /// It changes only when at least half of the limit was in flight. A sample that stands for k
-/// attempts is one update, so the long run is k times longer. [`Outcome::Ignore`] teaches nothing.
+/// attempts is one update, so the long run is k times longer. [`Outcome::Ignore`](crate::Outcome::Ignore) teaches nothing.
 /// It differs from the original in one thing: a latency of zero counts as 1 ns.
 ///
 /// # Where it fails
-/// [`Outcome::Overload`] is a latency like any other, as in the original: fast failures raise the
+/// [`Outcome::Overload`](crate::Outcome::Overload) is a latency like any other, as in the original: fast failures raise the
 /// limit. The long run learns the overload, too: at 1.2× the capacity for half an hour the limit
 /// drifts up until 0.66 of the best possible goodput is left, and behind a dependency ten times
 /// slower it is 0.014 (simulated for this project, one-second windows). Fed per sample, with a
