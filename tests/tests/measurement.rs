@@ -70,11 +70,23 @@ async fn neither_waiting_nor_streaming_counts_as_latency() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_cancelled_or_died_teaches_nothing() {
+async fn what_was_cancelled_teaches_how_long_it_took_at_least() {
     let (layer, notebook) = learning(4);
     let hanging =
         layer.layer(service_fn(|_: Request<()>| pending::<Result<Response<String>, ()>>()));
-    assert!(timeout(WORK, hanging.clone().oneshot(Request::new(()))).await.is_err());
+    assert!(timeout(WORK, hanging.oneshot(Request::new(()))).await.is_err());
+    let samples = notebook.read();
+    assert_eq!(samples.len(), 1);
+    assert_eq!(samples[0].outcome, Outcome::Cancelled);
+    assert!(is_about(&samples[0], WORK), "{samples:?}");
+    assert_eq!(layer.snapshot().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_not_begun_or_died_teaches_nothing() {
+    let (layer, notebook) = learning(4);
+    let hanging =
+        layer.layer(service_fn(|_: Request<()>| pending::<Result<Response<String>, ()>>()));
     drop(hanging.oneshot(Request::new(())));
     let dying = layer.layer(service_fn(|_: Request<()>| async {
         sleep(WORK).await;
