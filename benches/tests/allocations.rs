@@ -4,6 +4,7 @@ use std::alloc::System;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use backpressure_benches::drive::once;
@@ -76,8 +77,15 @@ where
     (0..3).map(attempt).min().expect("three tries")
 }
 
+/// The counter sees all threads: one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn admission_allocates_nothing() {
+    let _alone = alone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let _context = runtime.enter();
@@ -118,6 +126,7 @@ impl<S: Service<Request<()>>> Service<Request<()>> for To<S> {
 
 #[test]
 fn a_known_origin_allocates_nothing() {
+    let _alone = alone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let _context = runtime.enter();
