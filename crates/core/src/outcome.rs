@@ -8,7 +8,10 @@ pub enum Outcome {
     Success,
     /// The work was refused or ran out of time further down: too much was asked for.
     Overload,
-    /// Says nothing about capacity: a fast failure must never look like fast service.
+    /// No useful answer, for a reason that need not be load: an error, or a refusal by a dependency.
+    /// It held a place in vain, and its latency is that of no work.
+    Failure,
+    /// Says nothing at all: neither its latency nor its place counts.
     Ignore,
     /// The caller left before the answer, or the work was called off: it took at least this long,
     /// and a place was held for nothing.

@@ -293,7 +293,7 @@ impl Limit for Adaptive {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
-        if sample.outcome == Outcome::Ignore || now < self.settled {
+        if matches!(sample.outcome, Outcome::Ignore | Outcome::Failure) || now < self.settled {
             return;
         }
         self.all.add(sample, now);

@@ -161,7 +161,7 @@ impl Limit for Remote {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
-        if sample.outcome == Outcome::Ignore {
+        if matches!(sample.outcome, Outcome::Ignore | Outcome::Failure) {
             return;
         }
         if sample.outcome == Outcome::Success {
