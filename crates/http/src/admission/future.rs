@@ -65,7 +65,9 @@ where
     /// Calls the inner service at once if nothing stands in the way: to keep it, the request and
     /// the layer for later would cost as much as all the rest.
     pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, shared: &Arc<Shared>) -> Self {
-        let Some(permit) = shared.gate.pass() else {
+        // An answer after the deadline is worthless even where there is room for it.
+        let permit = if is_late(&request) { None } else { shared.gate.pass() };
+        let Some(permit) = permit else {
             return Self { state: ask(inner, request, shared) };
         };
         let mut held = shared.hold(permit);
@@ -89,6 +91,13 @@ where
         };
         Self { state }
     }
+}
+
+/// Whether the caller's deadline has passed. Reads the clock only where there is one.
+#[inline]
+fn is_late<B>(request: &Request<B>) -> bool {
+    let deadline = request.extensions().get::<Deadline>();
+    deadline.is_some_and(|&Deadline(at)| at <= Instant::now())
 }
 
 /// Asks the gate, and keeps what it takes to do as it says.
