@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use backpressure_gate::{Arrival, Gate, Limit, QueueBounds, Snapshot};
+use backpressure_gate::{Arrival, Gate, Limit, Outcome, QueueBounds, Snapshot};
+use http::response::Parts;
 use http::{Extensions, StatusCode};
 use tower_layer::Layer;
 
-use crate::classify::Side;
+use crate::classify::{Classifier, Side};
 use crate::deadline::Deadline;
 use crate::observe::Observer;
 use crate::rejection::Rejection;
@@ -42,6 +43,7 @@ pub use service::Admission;
 /// | [`queue`](Self::queue) | 1024 requests, 1 s | holds a burst; it shortens itself under overload |
 /// | [`status`](Self::status) | 503 | 429 blames the caller |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer holds memory |
+/// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off towards strangers |
 /// | [`hold_refusals`](Self::hold_refusals) | 0 | a refusal that is held keeps a connection |
 ///
@@ -116,7 +118,7 @@ impl AdmissionLayer {
             gate,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
-            ending: Ending::new(Side::Server, PermitScope::default(), false),
+            ending: Ending::new(Classifier::new(Side::Server), PermitScope::default(), false),
             holding: Holding::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -144,6 +146,42 @@ impl AdmissionLayer {
     #[must_use]
     pub fn scope(mut self, scope: PermitScope) -> Self {
         Arc::make_mut(&mut self.shared).ending.scope = scope;
+        self
+    }
+
+    /// Says what a response teaches the limit, where the defaults would be wrong; `None` leaves a
+    /// response to them.
+    ///
+    /// | response | default |
+    /// |---|---|
+    /// | an [`Outcome`] in its extensions | that outcome, before any rule |
+    /// | a refusal by a layer of this crate further in | [`Outcome::Ignore`] |
+    /// | 408, 429, 499, any 5xx; an error | [`Outcome::Failure`] |
+    /// | gRPC status 0, 3, 5, 6, 7, 9, 11, 12, 16 | [`Outcome::Success`] |
+    /// | any other gRPC status | [`Outcome::Failure`] |
+    /// | anything else | [`Outcome::Success`] |
+    ///
+    /// A 503 of a handler is no [`Outcome::Overload`] by default: it may come from one dead replica
+    /// of a dependency, and a lower limit would not mend that. Where a status does mean that the
+    /// service itself has too much to do, say so:
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_backpressure::{AdmissionLayer, Outcome};
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").classify(|head| {
+    ///     let overloaded = head.status == StatusCode::INSUFFICIENT_STORAGE;
+    ///     overloaded.then_some(Outcome::Overload)
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn classify(
+        mut self,
+        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        let ending = &mut Arc::make_mut(&mut self.shared).ending;
+        ending.classifier = ending.classifier.with_rule(rule);
         self
     }
 
@@ -208,9 +246,10 @@ impl Shared {
         rejection: Rejection,
         observer: Observer,
         scope: PermitScope,
+        classifier: Classifier,
     ) -> Self {
         let holding = Holding::default();
-        let ending = Ending::new(Side::Client, scope, true);
+        let ending = Ending::new(classifier, scope, true);
         Self { gate, rejection, observer, ending, holding }
     }
 

@@ -1,6 +1,7 @@
 //! Bulkheads: a compartment with its own share.
 
-use backpressure_gate::{Gate, QueueBounds, Snapshot};
+use backpressure_gate::{Gate, Outcome, QueueBounds, Snapshot};
+use http::response::Parts;
 use tower_layer::Layer;
 
 use crate::admission::{Admission, AdmissionLayer};
@@ -41,6 +42,16 @@ impl BulkheadLayer {
     #[must_use]
     pub fn queue(self, bounds: QueueBounds) -> Self {
         Self(self.0.queue(bounds))
+    }
+
+    /// Says what a response teaches: see [`AdmissionLayer::classify`]. A bulkhead's own limit does
+    /// not learn, but a [`Gate`] with another limit can be put in its place.
+    #[must_use]
+    pub fn classify(
+        self,
+        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.classify(rule))
     }
 
     /// The state of this moment.

@@ -149,7 +149,7 @@ where
                     ready!(permit.poll_begin(cx));
                     let inner = &mut call.as_mut().expect("taken when left").inner;
                     ready!(inner.poll_ready(cx))?;
-                    let (held, ending) = (held.take(), *ending);
+                    let (held, ending) = (held.take(), ending.clone());
                     let Call { mut inner, request } = call.take().expect("was there a line ago");
                     let future = inner.call(request);
                     this.state.set(State::Running { future, held, ending });
