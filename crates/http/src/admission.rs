@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backpressure_gate::{Arrival, Gate, Limit, Outcome, QueueBounds, Snapshot};
+use backpressure_gate::{Arrival, Gate, Limit, OutOfRange, Outcome, QueueBounds, Snapshot};
 use http::response::Parts;
 use http::{Extensions, StatusCode};
 use tower_layer::Layer;
@@ -41,6 +41,8 @@ pub use service::Admission;
 /// | option | default | why |
 /// |---|---|---|
 /// | [`queue`](Self::queue) | 1024 requests, 1 s | holds a burst; it shortens itself under overload |
+/// | [`min`](Self::min), [`max`](Self::max) | 1, 1 000 000 | an operator's bounds, whatever the limit finds |
+/// | [`initial`](Self::initial) | the limit's own | it finds its way from there |
 /// | [`status`](Self::status) | 503 | 429 blames the caller |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer holds memory |
 /// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
@@ -91,9 +93,7 @@ impl AdmissionLayer {
     /// the available parallelism.
     #[must_use]
     pub fn adaptive(name: &str) -> Self {
-        let mut layer = Self::over(name, Gate::adaptive());
-        Arc::make_mut(&mut layer.shared).ending.frees_streams = true;
-        layer
+        Self::over(name, Gate::adaptive())
     }
 
     /// Admission with a limit somebody chose.
@@ -105,7 +105,16 @@ impl AdmissionLayer {
         Self::over(name, Gate::fixed(limit, QueueBounds::default()))
     }
 
-    /// Admission with any algorithm.
+    /// The same with a number that is not known when the program is written.
+    ///
+    /// # Errors
+    /// When `limit` is not in 1..=1 000 000.
+    pub fn try_fixed(name: &str, limit: usize) -> Result<Self, OutOfRange> {
+        Ok(Self::over(name, Gate::try_fixed(limit, QueueBounds::default())?))
+    }
+
+    /// Admission with any algorithm: `with_limit(name, Adaptive::new(workers))` is
+    /// [`adaptive`](Self::adaptive) with a number of workers that you choose.
     #[must_use]
     pub fn with_limit(name: &str, limit: impl Limit + 'static) -> Self {
         Self::over(name, Gate::new(limit, QueueBounds::default()))
@@ -118,10 +127,55 @@ impl AdmissionLayer {
             gate,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
-            ending: Ending::new(Classifier::new(Side::Server), PermitScope::default(), false),
+            ending: Ending::new(Classifier::new(Side::Server), PermitScope::default()),
             holding: Holding::default(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Lets the limit fall no lower than this. For the day on which the measurements mislead it: at
+    /// `min` it still bounds the memory in use, and a wrong limit cannot take the service down.
+    ///
+    /// ```
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").min(4).max(2_000).initial(64);
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    /// When `min` is not in 1..=`max`.
+    #[must_use]
+    pub fn min(self, min: usize) -> Self {
+        let (_, max) = self.shared.gate.limit_bounds();
+        check("min", min, 1, max);
+        self.shared.gate.bound_limit(min, max);
+        self
+    }
+
+    /// Lets the limit rise no higher than this: what memory or a dependency can bear.
+    ///
+    /// # Panics
+    /// When `max` is not in `min`..=1 000 000.
+    #[must_use]
+    pub fn max(self, max: usize) -> Self {
+        let (min, _) = self.shared.gate.limit_bounds();
+        check("max", max, min, MOST);
+        self.shared.gate.bound_limit(min, max);
+        self
+    }
+
+    /// Starts an adaptive limit from this number instead of its own first guess: one that an earlier
+    /// run found, say. A limit without a state, such as [`Fixed`](crate::Fixed), does not heed it.
+    ///
+    /// # Panics
+    /// When `initial` is not in `min`..=`max`.
+    #[must_use]
+    pub fn initial(self, initial: usize) -> Self {
+        let (min, max) = self.shared.gate.limit_bounds();
+        check("initial", initial, min, max);
+        self.shared.gate.start_limit_at(initial);
+        self
     }
 
     /// Bounds the queue; [`QueueBounds::NONE`] admits at once or not at all.
@@ -231,6 +285,17 @@ impl AdmissionLayer {
     }
 }
 
+/// The highest limit there is.
+const MOST: usize = 1_000_000;
+
+/// # Panics
+/// When `number` is not in `min..=max`.
+fn check(option: &'static str, number: usize, min: usize, max: usize) {
+    if let Err(error) = OutOfRange::check(option, number, min, max) {
+        panic!("{error}");
+    }
+}
+
 impl<S> Layer<S> for AdmissionLayer {
     type Service = Admission<S>;
 
@@ -249,7 +314,7 @@ impl Shared {
         classifier: Classifier,
     ) -> Self {
         let holding = Holding::default();
-        let ending = Ending::new(classifier, scope, true);
+        let ending = Ending::new(classifier, scope);
         Self { gate, rejection, observer, ending, holding }
     }
 

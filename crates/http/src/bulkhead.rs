@@ -1,6 +1,6 @@
 //! Bulkheads: a compartment with its own share.
 
-use backpressure_gate::{Gate, Outcome, QueueBounds, Snapshot};
+use backpressure_gate::{Gate, OutOfRange, Outcome, QueueBounds, Snapshot};
 use http::response::Parts;
 use tower_layer::Layer;
 
@@ -36,6 +36,14 @@ impl BulkheadLayer {
     #[must_use]
     pub fn new(name: &str, places: usize) -> Self {
         Self(AdmissionLayer::over(name, Gate::fixed(places, QueueBounds::NONE)))
+    }
+
+    /// The same with a number that is not known when the program is written.
+    ///
+    /// # Errors
+    /// When `places` is not in 1..=1 000 000.
+    pub fn try_new(name: &str, places: usize) -> Result<Self, OutOfRange> {
+        Ok(Self(AdmissionLayer::over(name, Gate::try_fixed(places, QueueBounds::NONE)?)))
     }
 
     /// Lets requests wait for a place.

@@ -1,6 +1,6 @@
 //! How a request ends: what its answer teaches, and until when it counts as in flight.
 
-use backpressure_gate::{Outcome, Place};
+use backpressure_gate::{Gate, Metering, Outcome, Place};
 use http::{Method, Request, Response, header};
 
 use super::PermitScope;
@@ -13,23 +13,23 @@ use crate::rejection::disown;
 pub(super) struct Ending {
     pub(super) classifier: Classifier,
     pub(super) scope: PermitScope,
-    /// Event streams are let go at their head.
-    pub(super) frees_streams: bool,
+    /// Event streams are let go at their head: an adaptive limit would take them for work.
+    frees_streams: bool,
     /// The request asked for a head alone.
     is_head: bool,
 }
 
 impl Ending {
-    pub(super) const fn new(
-        classifier: Classifier,
-        scope: PermitScope,
-        frees_streams: bool,
-    ) -> Self {
-        Self { classifier, scope, frees_streams, is_head: false }
+    pub(super) const fn new(classifier: Classifier, scope: PermitScope) -> Self {
+        Self { classifier, scope, frees_streams: false, is_head: false }
     }
 
-    pub(super) fn of<B>(&self, request: &Request<B>) -> Self {
-        Self { is_head: request.method() == Method::HEAD, ..self.clone() }
+    /// For a request through this gate: its limit may have been replaced since the last one.
+    pub(super) fn of<B>(&self, request: &Request<B>, gate: &Gate) -> Self {
+        let adaptive = gate.metering() == Metering::RunQueue;
+        let frees_streams = adaptive || self.classifier.side() == Side::Client;
+        let is_head = request.method() == Method::HEAD;
+        Self { classifier: self.classifier.clone(), scope: self.scope, frees_streams, is_head }
     }
 
     /// What an answer teaches.

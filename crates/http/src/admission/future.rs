@@ -69,7 +69,7 @@ where
             return Self { state: ask(inner, request, shared) };
         };
         let mut held = shared.hold(permit);
-        let ending = shared.ending.of(&request);
+        let ending = shared.ending.of(&request, &shared.gate);
         if !held.permit().begin() {
             let call = Some(Call { inner: inner.clone(), request });
             return Self { state: State::Starting { held: Some(held), call, ending } };
@@ -100,7 +100,8 @@ where
     let now = Instant::now();
     match shared.gate.ask(shared.arrival(request.extensions()), now) {
         Asked::Admitted(permit) => {
-            let (held, ending) = (Some(shared.hold(permit)), shared.ending.of(&request));
+            let (held, ending) =
+                (Some(shared.hold(permit)), shared.ending.of(&request, &shared.gate));
             State::Starting { held, call: Some(Call { inner: inner.clone(), request }), ending }
         }
         Asked::Waiting(enter) => {
@@ -136,7 +137,7 @@ where
                     let request = &call.as_ref().expect("taken when left").request;
                     match entered {
                         Ok(permit) => {
-                            let ending = shared.ending.of(request);
+                            let ending = shared.ending.of(request, &shared.gate);
                             let (held, call) = (Some(shared.hold(permit)), call.take());
                             this.state.set(State::Starting { held, call, ending });
                         }
