@@ -125,22 +125,50 @@ async fn taught(answer: Result<http::response::Builder, ()>) -> Outcome {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_success_overload_or_says_nothing() {
+async fn an_answer_is_success_or_failure_and_never_overload_by_its_status() {
     let status = |status: u16| Ok(Response::builder().status(status));
     for code in [200, 204, 301, 304, 400, 404, 422] {
         assert_eq!(taught(status(code)).await, Outcome::Success, "{code}");
     }
-    for code in [503, 504] {
-        assert_eq!(taught(status(code)).await, Outcome::Overload, "{code}");
-    }
-    for code in [429, 500, 501, 502] {
-        assert_eq!(taught(status(code)).await, Outcome::Ignore, "{code}");
+    for code in [408, 429, 499, 500, 501, 502, 503, 504] {
+        assert_eq!(taught(status(code)).await, Outcome::Failure, "{code}");
     }
     let grpc = |status: &str| Ok(Response::builder().header("grpc-status", status));
     assert_eq!(taught(grpc("0")).await, Outcome::Success);
-    assert_eq!(taught(grpc("14")).await, Outcome::Overload);
-    assert_eq!(taught(grpc("13")).await, Outcome::Ignore);
-    assert_eq!(taught(Err(())).await, Outcome::Ignore);
+    assert_eq!(taught(grpc("5")).await, Outcome::Success);
+    assert_eq!(taught(grpc("14")).await, Outcome::Failure);
+    assert_eq!(taught(grpc("13")).await, Outcome::Failure);
+    assert_eq!(taught(Err(())).await, Outcome::Failure);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_in_the_extensions_of_a_response_is_believed() {
+    for stated in [Outcome::Success, Outcome::Overload, Outcome::Failure, Outcome::Ignore] {
+        for code in [200, 500, 503] {
+            let answer = Response::builder().status(code).extension(stated);
+            assert_eq!(taught(Ok(answer)).await, stated, "{code}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_of_the_users_decides_what_a_response_teaches() {
+    let (layer, notebook) = learning(1);
+    let layer = layer.classify(|head| {
+        head.headers.contains_key("x-pool-exhausted").then_some(Outcome::Overload)
+    });
+    let service = layer.layer(service_fn(|request: Request<bool>| {
+        let mut answer = Response::builder().status(500);
+        if *request.body() {
+            answer = answer.header("x-pool-exhausted", "1");
+        }
+        ready(Ok::<_, Infallible>(answer.body(String::new()).expect("a response")))
+    }));
+    for exhausted in [true, false] {
+        let _ = service.clone().oneshot(Request::new(exhausted)).await.expect("infallible");
+    }
+    let outcomes: Vec<_> = notebook.read().iter().map(|sample| sample.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Overload, Outcome::Failure]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -209,7 +237,7 @@ async fn a_refusal_from_somewhere_else_loses_its_marker() {
         (503, &"7".parse().expect("a value"))
     );
     let outcomes: Vec<_> = notebook.read().iter().map(|sample| sample.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Overload]);
+    assert_eq!(outcomes, [Outcome::Failure]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ mod capacity;
 mod decision;
 pub mod limit;
 mod machine;
+mod out_of_range;
 mod outcome;
 mod pressure;
 mod priority;
@@ -32,6 +33,7 @@ pub use crate::limit::{
     gradient2::Gradient2, vegas::Vegas, windowed::Windowed,
 };
 pub use crate::machine::Machine;
+pub use crate::out_of_range::OutOfRange;
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;

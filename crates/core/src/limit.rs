@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 pub mod adaptive;
 pub mod aimd;
 mod bounded;
+pub(crate) mod clamped;
 pub mod fixed;
 pub mod gradient2;
 pub mod vegas;
@@ -43,7 +44,8 @@ pub const MAX: usize = 1_000_000;
 /// }
 /// ```
 pub trait Limit: fmt::Debug + Send {
-    /// How many may run at once from now on; at least 1.
+    /// How many may run at once from now on. A machine takes any number for the nearest one in
+    /// 1..=1 000 000.
     fn limit(&self) -> usize;
 
     /// Learns from an attempt that finished at `now`.
@@ -67,6 +69,15 @@ pub trait Limit: fmt::Debug + Send {
     fn metering(&self) -> Metering {
         Metering::Latency
     }
+
+    /// An operator bounds the limit; `min` is in 1..=`max`, and `max` at most 1 000 000. A machine
+    /// clamps what [`limit`](Self::limit) answers in any case. An algorithm that is told can also keep
+    /// from searching outside the bounds.
+    fn bound(&mut self, _min: usize, _max: usize) {}
+
+    /// Starts again from this limit, as far as the algorithm has a state to start from. Said before
+    /// the first request.
+    fn start_at(&mut self, _initial: usize) {}
 
     /// Whether an admitted request should yield once before it runs, so that whoever came with it
     /// is read and counted first. A handler that never awaits hides its queue from any limit

@@ -4,6 +4,7 @@ use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
 use crate::capacity::Capacity;
 use crate::decision::Decision;
+use crate::limit::clamped::Clamped;
 use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
 use crate::pressure::Pressure;
@@ -17,6 +18,7 @@ use crate::usual::Usual;
 use crate::verdict::{Next, Verdict};
 
 mod seating;
+mod settings;
 
 use self::seating::LOWEST;
 
@@ -41,7 +43,7 @@ use self::seating::LOWEST;
 /// ```
 #[derive(Debug)]
 pub struct Machine {
-    limit: Box<dyn Limit>,
+    limit: Clamped,
     bounds: QueueBounds,
     queue: Queue,
     pressure: Pressure,
@@ -59,7 +61,7 @@ impl Machine {
     #[must_use]
     pub fn new(limit: Box<dyn Limit>, bounds: QueueBounds) -> Self {
         Self {
-            limit,
+            limit: Clamped::new(limit),
             bounds,
             queue: Queue::default(),
             pressure: Pressure::new(),
@@ -213,17 +215,6 @@ impl Machine {
     #[must_use]
     pub fn yields(&self) -> bool {
         self.limit.yields()
-    }
-
-    /// Puts another limit in the place of this one; what is in flight stays in flight.
-    pub fn replace_limit(&mut self, limit: Box<dyn Limit>) {
-        self.limit = limit;
-        self.told = false;
-    }
-
-    /// Bounds the queue anew; [`next`](Self::next) turns away who waits beyond a shorter one.
-    pub fn bound_queue(&mut self, bounds: QueueBounds) {
-        self.bounds = bounds;
     }
 
     /// Where nothing is measured, whoever starts is taken to be served.

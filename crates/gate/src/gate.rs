@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use backpressure_core::{
-    Adaptive, Arrival, Decision, Fixed, Limit, Machine, QueueBounds, Shed, Timestamp,
+    Adaptive, Arrival, Decision, Fixed, Limit, Machine, Metering, OutOfRange, QueueBounds, Shed,
+    Timestamp,
 };
 use tokio::time::Instant;
 
@@ -66,7 +67,15 @@ impl Gate {
         Self::new(Fixed::new(limit), queue)
     }
 
-    /// A gate with any limit.
+    /// The same with a number that is not known when the program is written.
+    ///
+    /// # Errors
+    /// When `limit` is not in 1..=1 000 000.
+    pub fn try_fixed(limit: usize, queue: QueueBounds) -> Result<Self, OutOfRange> {
+        Fixed::try_new(limit).map(|limit| Self::new(limit, queue))
+    }
+
+    /// A gate with any limit. What it answers is taken for the nearest number in 1..=1 000 000.
     #[must_use]
     pub fn new(limit: impl Limit + 'static, queue: QueueBounds) -> Self {
         Self { door: Arc::new(Door::new(Machine::new(Box::new(limit), queue))) }
@@ -133,12 +142,38 @@ impl Gate {
 
     /// Puts another limit in the place of the present one, from now on.
     ///
-    /// Nobody in flight is interrupted: a lower limit takes effect as they leave. Requests are
-    /// measured as the first limit needed it: in a gate made with [`fixed`](Self::fixed) latency
-    /// alone, which is too little for [`Adaptive`].
+    /// Nobody in flight is interrupted: a lower limit takes effect as they leave. Requests that are
+    /// admitted from now on are measured as the new limit needs it. The bounds set with
+    /// [`bound_limit`](Self::bound_limit) stay.
     pub fn replace_limit(&self, limit: impl Limit + 'static) {
         let limit = Box::new(limit);
         self.door.hall().change(self.door.now(), |machine| machine.replace_limit(limit));
+    }
+
+    /// Keeps the limit in `min..=max` from now on, whatever its algorithm says.
+    ///
+    /// Numbers that are no bounds are brought to the nearest that are: `min` to 1..=1 000 000, `max`
+    /// to `min`..=1 000 000. The same number twice pins the limit; `1..=1_000_000` sets it free.
+    pub fn bound_limit(&self, min: usize, max: usize) {
+        self.door.hall().change(self.door.now(), |machine| machine.bound_limit(min, max));
+    }
+
+    /// The bounds of the limit; 1 and 1 000 000 where none were chosen.
+    #[must_use]
+    pub fn limit_bounds(&self) -> (usize, usize) {
+        self.door.hall().inspect(Machine::limit_bounds)
+    }
+
+    /// Starts the limit from this number, if its algorithm has a state to start from. It is meant
+    /// for a gate that nobody has entered yet.
+    pub fn start_limit_at(&self, initial: usize) {
+        self.door.hall().change(self.door.now(), |machine| machine.start_limit_at(initial));
+    }
+
+    /// What the limit of this moment needs measured of each request.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        self.door.hall().metering()
     }
 
     /// Bounds the queue anew.

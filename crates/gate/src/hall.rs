@@ -15,7 +15,8 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) struct Hall {
     count: Count,
     desk: Mutex<Desk>,
-    metering: Metering,
+    /// What the limit of the moment needs measured, as a number: see [`number`].
+    metering: AtomicU32,
     /// One entrant in so many is measured.
     stride: AtomicU32,
     /// Whether entrants yield once before they run.
@@ -26,15 +27,19 @@ impl Hall {
     pub(crate) fn new(machine: Machine) -> Self {
         Self {
             count: Count::new(machine.open()),
-            metering: machine.metering(),
+            metering: AtomicU32::new(number(machine.metering())),
             stride: AtomicU32::new(1),
             yields: AtomicBool::new(machine.yields()),
             desk: Mutex::new(Desk::new(machine)),
         }
     }
 
-    pub(crate) const fn metering(&self) -> Metering {
-        self.metering
+    pub(crate) fn metering(&self) -> Metering {
+        match self.metering.load(Ordering::Relaxed) {
+            0 => Metering::Nothing,
+            1 => Metering::Latency,
+            _ => Metering::RunQueue,
+        }
     }
 
     pub(crate) fn yields(&self) -> bool {
@@ -116,7 +121,12 @@ impl Hall {
 
     /// Changes the machine.
     pub(crate) fn change(&self, now: Timestamp, change: impl FnOnce(&mut Machine)) {
-        self.visit(now, |desk, _| change(desk.machine_mut()));
+        self.visit(now, |desk, _| {
+            change(desk.machine_mut());
+            // Another limit may need more, or less, than the one before.
+            self.metering.store(number(desk.machine().metering()), Ordering::Relaxed);
+            self.yields.store(desk.machine().yields(), Ordering::Relaxed);
+        });
     }
 
     fn visit<T>(&self, now: Timestamp, visit: impl FnOnce(&mut Desk, &Count) -> T) -> T {
@@ -133,6 +143,14 @@ impl Hall {
         // A panic under the lock can only come from a limit somebody else wrote; the desk's own
         // state is whole, and a door that stays shut would be worse than a wrong limit.
         self.desk.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+const fn number(metering: Metering) -> u32 {
+    match metering {
+        Metering::Nothing => 0,
+        Metering::Latency => 1,
+        Metering::RunQueue => 2,
     }
 }
 

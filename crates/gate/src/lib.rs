@@ -17,8 +17,8 @@ mod stride;
 mod sync;
 
 pub use backpressure_core::{
-    Adaptive, Arrival, Cause, Decision, Fixed, Limit, Metering, Outcome, Priority, QueueBounds,
-    Reason, Remote, Sample, Shed, Timestamp,
+    Adaptive, Arrival, Cause, Decision, Fixed, Limit, Metering, OutOfRange, Outcome, Priority,
+    QueueBounds, Reason, Remote, Sample, Shed, Timestamp,
 };
 
 pub use crate::enter::{Asked, Enter};

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use backpressure_gate::{Arrival, Gate, Limit, QueueBounds, Snapshot};
+use backpressure_gate::{Arrival, Gate, Limit, OutOfRange, Outcome, QueueBounds, Snapshot};
+use http::response::Parts;
 use http::{Extensions, StatusCode};
 use tower_layer::Layer;
 
-use crate::classify::Side;
+use crate::classify::{Classifier, Side};
 use crate::deadline::Deadline;
 use crate::observe::Observer;
 use crate::rejection::Rejection;
@@ -40,8 +41,11 @@ pub use service::Admission;
 /// | option | default | why |
 /// |---|---|---|
 /// | [`queue`](Self::queue) | 1024 requests, 1 s | holds a burst; it shortens itself under overload |
+/// | [`min`](Self::min), [`max`](Self::max) | 1, 1 000 000 | an operator's bounds, whatever the limit finds |
+/// | [`initial`](Self::initial) | the limit's own | it finds its way from there |
 /// | [`status`](Self::status) | 503 | 429 blames the caller |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer holds memory |
+/// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off towards strangers |
 /// | [`hold_refusals`](Self::hold_refusals) | 0 | a refusal that is held keeps a connection |
 ///
@@ -89,9 +93,7 @@ impl AdmissionLayer {
     /// the available parallelism.
     #[must_use]
     pub fn adaptive(name: &str) -> Self {
-        let mut layer = Self::over(name, Gate::adaptive());
-        Arc::make_mut(&mut layer.shared).ending.frees_streams = true;
-        layer
+        Self::over(name, Gate::adaptive())
     }
 
     /// Admission with a limit somebody chose.
@@ -103,7 +105,16 @@ impl AdmissionLayer {
         Self::over(name, Gate::fixed(limit, QueueBounds::default()))
     }
 
-    /// Admission with any algorithm.
+    /// The same with a number that is not known when the program is written.
+    ///
+    /// # Errors
+    /// When `limit` is not in 1..=1 000 000.
+    pub fn try_fixed(name: &str, limit: usize) -> Result<Self, OutOfRange> {
+        Ok(Self::over(name, Gate::try_fixed(limit, QueueBounds::default())?))
+    }
+
+    /// Admission with any algorithm: `with_limit(name, Adaptive::new(workers))` is
+    /// [`adaptive`](Self::adaptive) with a number of workers that you choose.
     #[must_use]
     pub fn with_limit(name: &str, limit: impl Limit + 'static) -> Self {
         Self::over(name, Gate::new(limit, QueueBounds::default()))
@@ -116,10 +127,55 @@ impl AdmissionLayer {
             gate,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
-            ending: Ending::new(Side::Server, PermitScope::default(), false),
+            ending: Ending::new(Classifier::new(Side::Server), PermitScope::default()),
             holding: Holding::default(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Lets the limit fall no lower than this. For the day on which the measurements mislead it: at
+    /// `min` it still bounds the memory in use, and a wrong limit cannot take the service down.
+    ///
+    /// ```
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").min(4).max(2_000).initial(64);
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    /// When `min` is not in 1..=`max`.
+    #[must_use]
+    pub fn min(self, min: usize) -> Self {
+        let (_, max) = self.shared.gate.limit_bounds();
+        check("min", min, 1, max);
+        self.shared.gate.bound_limit(min, max);
+        self
+    }
+
+    /// Lets the limit rise no higher than this: what memory or a dependency can bear.
+    ///
+    /// # Panics
+    /// When `max` is not in `min`..=1 000 000.
+    #[must_use]
+    pub fn max(self, max: usize) -> Self {
+        let (min, _) = self.shared.gate.limit_bounds();
+        check("max", max, min, MOST);
+        self.shared.gate.bound_limit(min, max);
+        self
+    }
+
+    /// Starts an adaptive limit from this number instead of its own first guess: one that an earlier
+    /// run found, say. A limit without a state, such as [`Fixed`](crate::Fixed), does not heed it.
+    ///
+    /// # Panics
+    /// When `initial` is not in `min`..=`max`.
+    #[must_use]
+    pub fn initial(self, initial: usize) -> Self {
+        let (min, max) = self.shared.gate.limit_bounds();
+        check("initial", initial, min, max);
+        self.shared.gate.start_limit_at(initial);
+        self
     }
 
     /// Bounds the queue; [`QueueBounds::NONE`] admits at once or not at all.
@@ -144,6 +200,42 @@ impl AdmissionLayer {
     #[must_use]
     pub fn scope(mut self, scope: PermitScope) -> Self {
         Arc::make_mut(&mut self.shared).ending.scope = scope;
+        self
+    }
+
+    /// Says what a response teaches the limit, where the defaults would be wrong; `None` leaves a
+    /// response to them.
+    ///
+    /// | response | default |
+    /// |---|---|
+    /// | an [`Outcome`] in its extensions | that outcome, before any rule |
+    /// | a refusal by a layer of this crate further in | [`Outcome::Ignore`] |
+    /// | 408, 429, 499, any 5xx; an error | [`Outcome::Failure`] |
+    /// | gRPC status 0, 3, 5, 6, 7, 9, 11, 12, 16 | [`Outcome::Success`] |
+    /// | any other gRPC status | [`Outcome::Failure`] |
+    /// | anything else | [`Outcome::Success`] |
+    ///
+    /// A 503 of a handler is no [`Outcome::Overload`] by default: it may come from one dead replica
+    /// of a dependency, and a lower limit would not mend that. Where a status does mean that the
+    /// service itself has too much to do, say so:
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_backpressure::{AdmissionLayer, Outcome};
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").classify(|head| {
+    ///     let overloaded = head.status == StatusCode::INSUFFICIENT_STORAGE;
+    ///     overloaded.then_some(Outcome::Overload)
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn classify(
+        mut self,
+        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        let ending = &mut Arc::make_mut(&mut self.shared).ending;
+        ending.classifier = ending.classifier.with_rule(rule);
         self
     }
 
@@ -193,6 +285,17 @@ impl AdmissionLayer {
     }
 }
 
+/// The highest limit there is.
+const MOST: usize = 1_000_000;
+
+/// # Panics
+/// When `number` is not in `min..=max`.
+fn check(option: &'static str, number: usize, min: usize, max: usize) {
+    if let Err(error) = OutOfRange::check(option, number, min, max) {
+        panic!("{error}");
+    }
+}
+
 impl<S> Layer<S> for AdmissionLayer {
     type Service = Admission<S>;
 
@@ -208,9 +311,10 @@ impl Shared {
         rejection: Rejection,
         observer: Observer,
         scope: PermitScope,
+        classifier: Classifier,
     ) -> Self {
         let holding = Holding::default();
-        let ending = Ending::new(Side::Client, scope, true);
+        let ending = Ending::new(classifier, scope);
         Self { gate, rejection, observer, ending, holding }
     }
 

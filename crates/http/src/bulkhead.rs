@@ -1,6 +1,7 @@
 //! Bulkheads: a compartment with its own share.
 
-use backpressure_gate::{Gate, QueueBounds, Snapshot};
+use backpressure_gate::{Gate, OutOfRange, Outcome, QueueBounds, Snapshot};
+use http::response::Parts;
 use tower_layer::Layer;
 
 use crate::admission::{Admission, AdmissionLayer};
@@ -37,10 +38,28 @@ impl BulkheadLayer {
         Self(AdmissionLayer::over(name, Gate::fixed(places, QueueBounds::NONE)))
     }
 
+    /// The same with a number that is not known when the program is written.
+    ///
+    /// # Errors
+    /// When `places` is not in 1..=1 000 000.
+    pub fn try_new(name: &str, places: usize) -> Result<Self, OutOfRange> {
+        Ok(Self(AdmissionLayer::over(name, Gate::try_fixed(places, QueueBounds::NONE)?)))
+    }
+
     /// Lets requests wait for a place.
     #[must_use]
     pub fn queue(self, bounds: QueueBounds) -> Self {
         Self(self.0.queue(bounds))
+    }
+
+    /// Says what a response teaches: see [`AdmissionLayer::classify`]. A bulkhead's own limit does
+    /// not learn, but a [`Gate`] with another limit can be put in its place.
+    #[must_use]
+    pub fn classify(
+        self,
+        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.classify(rule))
     }
 
     /// The state of this moment.

@@ -1,9 +1,13 @@
 //! What a response says about capacity.
 
+use std::fmt;
+use std::sync::Arc;
+
 use backpressure_gate::{Outcome, Shed};
+use http::response::Parts;
 use http::{HeaderName, Response, StatusCode};
 
-/// Where an answer is heard.
+/// Which end of the line reads the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     /// Around the service that gives it.
@@ -12,27 +16,84 @@ pub(crate) enum Side {
     Client,
 }
 
-/// The outcome of an attempt that was answered like this.
+/// Turns a response into an [`Outcome`]: a rule of the user's, if there is one, before the defaults.
+#[derive(Clone)]
+pub(crate) struct Classifier {
+    side: Side,
+    rule: Option<Arc<Rule>>,
+}
+
+/// A rule of the user's. `None` leaves the response to the defaults.
+type Rule = dyn Fn(&Parts) -> Option<Outcome> + Send + Sync;
+
+impl Classifier {
+    pub(crate) const fn new(side: Side) -> Self {
+        Self { side, rule: None }
+    }
+
+    pub(crate) fn with_rule(
+        &self,
+        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        Self { side: self.side, rule: Some(Arc::new(rule)) }
+    }
+
+    pub(crate) const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// The outcome of an attempt that ended like this.
+    ///
+    /// An [`Outcome`] in the extensions is the word of the code that made the response, and the
+    /// last word. Without one the user's rule decides, and without that the status does.
+    pub(crate) fn outcome<B, E>(&self, answer: &mut Result<Response<B>, E>) -> Outcome {
+        let Ok(response) = answer else {
+            return Outcome::Failure;
+        };
+        if let Some(&stated) = response.extensions().get::<Outcome>() {
+            return stated;
+        }
+        let ruled = self.rule.as_ref().and_then(|rule| apply(&**rule, response));
+        ruled.unwrap_or_else(|| classify(response, self.side))
+    }
+}
+
+/// Shows the head of a response to a rule. `Parts` cannot borrow, so the head moves out and back.
+fn apply<B>(rule: &Rule, response: &mut Response<B>) -> Option<Outcome> {
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = response.status();
+    parts.version = response.version();
+    parts.headers = std::mem::take(response.headers_mut());
+    parts.extensions = std::mem::take(response.extensions_mut());
+    let outcome = rule(&parts);
+    *response.headers_mut() = parts.headers;
+    *response.extensions_mut() = parts.extensions;
+    outcome
+}
+
+/// The defaults.
 ///
-/// A 503 or 504 says that too much was asked for further down. A 429 says so to the client it was
-/// sent to; to a server it says that one caller was greedy. Any other server error says nothing
-/// about capacity: it may have failed fast, and fast failures must never look like fast service.
-/// What a layer further in turned away was not work at all.
-pub(crate) fn classify<B>(response: &Response<B>, side: Side) -> Outcome {
+/// At a server no status means that *this* service is overloaded: a 503 of its handler may come from
+/// one dead dependency of sixteen, and a limit that falls would not mend it. At a client 429 and 503
+/// are pushback by the server. A time-out is a failure at both ends, with a latency that says
+/// nothing about work done. A refusal by one of our layers further in was no work at all.
+fn classify<B>(response: &Response<B>, side: Side) -> Outcome {
     if response.extensions().get::<Shed>().is_some() {
         return Outcome::Ignore;
     }
     match response.status() {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Outcome::Overload,
-        StatusCode::TOO_MANY_REQUESTS => too_many(side),
-        status if status.is_server_error() => Outcome::Ignore,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => pushback(side),
+        StatusCode::REQUEST_TIMEOUT => Outcome::Failure,
+        // nginx: the caller closed the connection before the answer.
+        status if status.as_u16() == 499 => Outcome::Failure,
+        status if status.is_server_error() => Outcome::Failure,
         _ => classify_grpc(response, side),
     }
 }
 
-fn too_many(side: Side) -> Outcome {
+const fn pushback(side: Side) -> Outcome {
     match side {
-        Side::Server => Outcome::Ignore,
+        Side::Server => Outcome::Failure,
         Side::Client => Outcome::Overload,
     }
 }
@@ -44,11 +105,19 @@ fn classify_grpc<B>(response: &Response<B>, side: Side) -> Outcome {
     let status = response.headers().get(&GRPC_STATUS).map(|status| status.as_bytes());
     match status {
         None | Some(b"0") => Outcome::Success,
-        // DEADLINE_EXCEEDED and UNAVAILABLE.
-        Some(b"4" | b"14") => Outcome::Overload,
-        // RESOURCE_EXHAUSTED.
-        Some(b"8") => too_many(side),
-        Some(_) => Outcome::Ignore,
+        // The caller's mistakes, found by work done: INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS,
+        // PERMISSION_DENIED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED, UNAUTHENTICATED.
+        Some(b"3" | b"5" | b"6" | b"7" | b"9" | b"11" | b"12" | b"16") => Outcome::Success,
+        // RESOURCE_EXHAUSTED and UNAVAILABLE.
+        Some(b"8" | b"14") => pushback(side),
+        Some(_) => Outcome::Failure,
+    }
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ruled = self.rule.is_some();
+        f.debug_struct("Classifier").field("side", &self.side).field("ruled", &ruled).finish()
     }
 }
 
@@ -58,59 +127,97 @@ mod tests {
     use backpressure_gate::Reason;
     use std::time::Duration;
 
-    fn outcome(status: u16) -> Outcome {
-        heard(Side::Server, status)
+    fn head(status: u16) -> Result<Response<()>, ()> {
+        Ok(Response::builder().status(status).body(()).expect("a response"))
     }
 
-    fn heard(side: Side, status: u16) -> Outcome {
-        classify(&Response::builder().status(status).body(()).expect("a response"), side)
-    }
-
-    #[test]
-    fn fast_failures_are_not_fast_service() {
-        assert_eq!(outcome(500), Outcome::Ignore);
-        assert_eq!(outcome(502), Outcome::Ignore);
-        assert_eq!(outcome(429), Outcome::Ignore);
+    fn outcome(side: Side, status: u16) -> Outcome {
+        Classifier::new(side).outcome(&mut head(status))
     }
 
     #[test]
-    fn refusals_further_down_are_overload() {
-        assert_eq!(outcome(503), Outcome::Overload);
-        assert_eq!(outcome(504), Outcome::Overload);
+    fn a_status_never_tells_a_server_that_it_is_overloaded() {
+        for status in [408, 429, 499, 500, 502, 503, 504] {
+            assert_eq!(outcome(Side::Server, status), Outcome::Failure, "{status}");
+        }
+        assert_eq!(
+            Classifier::new(Side::Server).outcome(&mut Err::<Response<()>, _>(())),
+            Outcome::Failure
+        );
     }
 
     #[test]
-    fn a_client_takes_too_many_requests_to_heart() {
-        assert_eq!(heard(Side::Client, 429), Outcome::Overload);
-        assert_eq!(heard(Side::Client, 503), Outcome::Overload);
-        assert_eq!(heard(Side::Client, 502), Outcome::Ignore);
+    fn a_client_takes_429_and_503_for_pushback_and_time_outs_for_failures() {
+        assert_eq!(outcome(Side::Client, 429), Outcome::Overload);
+        assert_eq!(outcome(Side::Client, 503), Outcome::Overload);
+        for status in [408, 499, 500, 502, 504] {
+            assert_eq!(outcome(Side::Client, status), Outcome::Failure, "{status}");
+        }
     }
 
     #[test]
-    fn a_callers_mistake_is_still_work_done() {
-        assert_eq!(outcome(200), Outcome::Success);
-        assert_eq!(outcome(404), Outcome::Success);
+    fn a_callers_mistake_is_work_done() {
+        for status in [101, 200, 204, 304, 400, 404, 422] {
+            assert_eq!(outcome(Side::Server, status), Outcome::Success, "{status}");
+            assert_eq!(outcome(Side::Client, status), Outcome::Success, "{status}");
+        }
     }
 
     #[test]
-    fn what_a_layer_further_in_shed_is_no_work() {
-        let mut response = Response::builder().status(503).body(()).expect("a response");
+    fn a_refusal_by_a_layer_further_in_says_nothing() {
         let shed = Shed { reason: Reason::Limit, retry_after: Duration::from_secs(1) };
-        response.extensions_mut().insert(shed);
-        assert_eq!(classify(&response, Side::Server), Outcome::Ignore);
-        assert_eq!(classify(&response, Side::Client), Outcome::Ignore);
+        for side in [Side::Server, Side::Client] {
+            let mut refused = head(503);
+            refused.as_mut().expect("a response").extensions_mut().insert(shed);
+            assert_eq!(Classifier::new(side).outcome(&mut refused), Outcome::Ignore);
+        }
     }
 
     #[test]
     fn grpc_says_it_in_its_own_status() {
         let answer = |status: &str, side| {
             let response = Response::builder().header("grpc-status", status).body(());
-            classify(&response.expect("a response"), side)
+            Classifier::new(side).outcome(&mut Ok::<_, ()>(response.expect("a response")))
         };
-        assert_eq!(answer("0", Side::Server), Outcome::Success);
-        assert_eq!(answer("14", Side::Server), Outcome::Overload);
-        assert_eq!(answer("5", Side::Server), Outcome::Ignore);
-        assert_eq!(answer("8", Side::Server), Outcome::Ignore);
-        assert_eq!(answer("8", Side::Client), Outcome::Overload);
+        for side in [Side::Server, Side::Client] {
+            for status in ["0", "3", "5", "6", "7", "9", "11", "12", "16"] {
+                assert_eq!(answer(status, side), Outcome::Success, "{status}");
+            }
+            for status in ["1", "2", "4", "10", "13", "15", "nonsense"] {
+                assert_eq!(answer(status, side), Outcome::Failure, "{status}");
+            }
+        }
+        for status in ["8", "14"] {
+            assert_eq!(answer(status, Side::Server), Outcome::Failure, "{status}");
+            assert_eq!(answer(status, Side::Client), Outcome::Overload, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_stated_outcome_beats_a_rule_and_a_rule_beats_the_defaults() {
+        let rule = |head: &Parts| (head.status == 500).then_some(Outcome::Overload);
+        let classifier = Classifier::new(Side::Server).with_rule(rule);
+        assert_eq!(classifier.outcome(&mut head(500)), Outcome::Overload);
+        assert_eq!(classifier.outcome(&mut head(503)), Outcome::Failure);
+        let mut stated = head(500);
+        stated.as_mut().expect("a response").extensions_mut().insert(Outcome::Success);
+        assert_eq!(classifier.outcome(&mut stated), Outcome::Success);
+    }
+
+    #[test]
+    fn a_rule_sees_the_whole_head_and_leaves_it_as_it_was() {
+        let rule = |head: &Parts| {
+            let cached = head.headers.contains_key("x-cache");
+            let marked = head.extensions.get::<u8>() == Some(&7);
+            (cached && marked).then_some(Outcome::Ignore)
+        };
+        let response = Response::builder().status(203).header("x-cache", "hit").extension(7_u8);
+        let mut answer = Ok::<_, ()>(response.body("body").expect("a response"));
+        let classifier = Classifier::new(Side::Server).with_rule(rule);
+        assert_eq!(classifier.outcome(&mut answer), Outcome::Ignore);
+        let response = answer.expect("still one");
+        assert_eq!((response.status().as_u16(), *response.body()), (203, "body"));
+        assert_eq!(response.headers()["x-cache"], "hit");
+        assert_eq!(response.extensions().get::<u8>(), Some(&7));
     }
 }

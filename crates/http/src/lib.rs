@@ -29,8 +29,8 @@ mod rejection;
 mod retry_after;
 
 pub use backpressure_gate::{
-    Adaptive, Cause, Decision, Fixed, Gate, Limit, Metering, Outcome, Priority, QueueBounds,
-    Reason, Remote, Sample, Shed, Snapshot, Timestamp,
+    Adaptive, Cause, Decision, Fixed, Gate, Limit, Metering, OutOfRange, Outcome, Priority,
+    QueueBounds, Reason, Remote, Sample, Shed, Snapshot, Timestamp,
 };
 
 pub use crate::admission::{Admission, AdmissionLayer, PermitScope};

@@ -1,6 +1,7 @@
 //! A limit somebody chose.
 
 use crate::limit::Limit;
+use crate::out_of_range::OutOfRange;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -23,6 +24,17 @@ impl Fixed {
     pub const fn new(limit: usize) -> Self {
         assert!(limit >= 1 && limit <= super::MAX, "limit must be in 1..=1000000");
         Self(limit)
+    }
+
+    /// The same with a number that is not known when the program is written.
+    ///
+    /// # Errors
+    /// When `limit` is not in 1..=1 000 000.
+    pub const fn try_new(limit: usize) -> Result<Self, OutOfRange> {
+        match OutOfRange::check("limit", limit, 1, super::MAX) {
+            Ok(()) => Ok(Self(limit)),
+            Err(error) => Err(error),
+        }
     }
 }
 

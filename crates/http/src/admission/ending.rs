@@ -1,55 +1,63 @@
 //! How a request ends: what its answer teaches, and until when it counts as in flight.
 
-use backpressure_gate::{Outcome, Place};
+use backpressure_gate::{Gate, Metering, Outcome, Place};
 use http::{Method, Request, Response, header};
 
 use super::PermitScope;
-use crate::classify::{Side, classify};
+use crate::classify::{Classifier, Side};
 use crate::held::Held;
 use crate::rejection::disown;
 
 /// What decides how an answer is taken.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ending {
-    side: Side,
+    pub(super) classifier: Classifier,
     pub(super) scope: PermitScope,
-    /// Event streams are let go at their head.
-    pub(super) frees_streams: bool,
+    /// Event streams are let go at their head: an adaptive limit would take them for work.
+    frees_streams: bool,
     /// The request asked for a head alone.
     is_head: bool,
 }
 
 impl Ending {
-    pub(super) const fn new(side: Side, scope: PermitScope, frees_streams: bool) -> Self {
-        Self { side, scope, frees_streams, is_head: false }
+    pub(super) const fn new(classifier: Classifier, scope: PermitScope) -> Self {
+        Self { classifier, scope, frees_streams: false, is_head: false }
     }
 
-    pub(super) fn of<B>(self, request: &Request<B>) -> Self {
-        Self { is_head: request.method() == Method::HEAD, ..self }
+    /// For a request through this gate: its limit may have been replaced since the last one.
+    pub(super) fn of<B>(&self, request: &Request<B>, gate: &Gate) -> Self {
+        let adaptive = gate.metering() == Metering::RunQueue;
+        let frees_streams = adaptive || self.classifier.side() == Side::Client;
+        let is_head = request.method() == Method::HEAD;
+        Self { classifier: self.classifier.clone(), scope: self.scope, frees_streams, is_head }
     }
 
-    /// What an answer teaches. An error is none: it may have come fast, and that is no fast service.
-    pub(super) fn teaches<R, E>(self, answer: &Result<Response<R>, E>) -> Outcome {
-        answer.as_ref().map_or(Outcome::Ignore, |response| classify(response, self.side))
+    /// What an answer teaches.
+    pub(super) fn teaches<R, E>(&self, answer: &mut Result<Response<R>, E>) -> Outcome {
+        self.classifier.outcome(answer)
     }
 
     /// On the way to the caller of a server the marks of services behind it come off. A client is
     /// whom they are meant for.
-    pub(super) fn sign<R>(self, response: &mut Response<R>) {
-        if self.side == Side::Server {
+    pub(super) fn sign<R>(&self, response: &mut Response<R>) {
+        if self.classifier.side() == Side::Server {
             disown(response);
         }
     }
 
     /// What the body of this response is to hold.
-    pub(super) fn keep<R>(self, place: Held<Place>, response: &Response<R>) -> Option<Held<Place>> {
+    pub(super) fn keep<R>(
+        &self,
+        place: Held<Place>,
+        response: &Response<R>,
+    ) -> Option<Held<Place>> {
         let goes_on = self.scope == PermitScope::Body
             && !self.has_no_body(response)
             && !(self.frees_streams && is_event_stream(response));
         goes_on.then_some(place)
     }
 
-    fn has_no_body<R>(self, response: &Response<R>) -> bool {
+    fn has_no_body<R>(&self, response: &Response<R>) -> bool {
         let status = response.status();
         self.is_head || status.is_informational() || matches!(status.as_u16(), 204 | 304)
     }

@@ -71,7 +71,7 @@ where
             return Self { state: ask(inner, request, shared) };
         };
         let mut held = shared.hold(permit);
-        let ending = shared.ending.of(&request);
+        let ending = shared.ending.of(&request, &shared.gate);
         if !held.permit().begin() {
             let call = Some(Call { inner: inner.clone(), request });
             return Self { state: State::Starting { held: Some(held), call, ending } };
@@ -109,7 +109,8 @@ where
     let now = Instant::now();
     match shared.gate.ask(shared.arrival(request.extensions()), now) {
         Asked::Admitted(permit) => {
-            let (held, ending) = (Some(shared.hold(permit)), shared.ending.of(&request));
+            let (held, ending) =
+                (Some(shared.hold(permit)), shared.ending.of(&request, &shared.gate));
             State::Starting { held, call: Some(Call { inner: inner.clone(), request }), ending }
         }
         Asked::Waiting(enter) => {
@@ -145,7 +146,7 @@ where
                     let request = &call.as_ref().expect("taken when left").request;
                     match entered {
                         Ok(permit) => {
-                            let ending = shared.ending.of(request);
+                            let ending = shared.ending.of(request, &shared.gate);
                             let (held, call) = (Some(shared.hold(permit)), call.take());
                             this.state.set(State::Starting { held, call, ending });
                         }
@@ -158,7 +159,7 @@ where
                     ready!(permit.poll_begin(cx));
                     let inner = &mut call.as_mut().expect("taken when left").inner;
                     ready!(inner.poll_ready(cx))?;
-                    let (held, ending) = (held.take(), *ending);
+                    let (held, ending) = (held.take(), ending.clone());
                     let Call { mut inner, request } = call.take().expect("was there a line ago");
                     let future = inner.call(request);
                     this.state.set(State::Running { future, held, ending });

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use backpressure_gate::{Gate, QueueBounds, Remote};
+use backpressure_gate::{Gate, Outcome, QueueBounds, Remote};
+use http::response::Parts;
 use http::{StatusCode, Uri};
 use tower_layer::Layer;
 
 use crate::admission::{PermitScope, Shared};
+use crate::classify::{Classifier, Side};
 use crate::observe::Observer;
 use crate::rejection::Rejection;
 
@@ -74,9 +76,11 @@ pub use self::service::OriginLimit;
 /// # What it learns from
 ///
 /// [`Remote`]: from the time to the head of an answer, by experiment, and from what the
-/// server refuses. A 429, 503 or 504, or the like in gRPC, is pushback, and where more than a
-/// twentieth of the answers are, the limit comes down. An error, or any other failure of the server,
-/// says nothing about capacity: it may have come fast.
+/// server refuses. A 429 or 503, or `RESOURCE_EXHAUSTED` or `UNAVAILABLE` in gRPC, is pushback, and
+/// where more than a twentieth of the answers are, the limit comes down. An error, a time-out (408,
+/// 504, `DEADLINE_EXCEEDED`) or any other failure of the server says nothing about capacity: it may
+/// have come fast. An [`Outcome`] in the extensions of an answer is believed before its status, and
+/// [`classify`](Self::classify) takes a rule of your own.
 ///
 /// # Whose limit counts
 ///
@@ -92,6 +96,7 @@ pub use self::service::OriginLimit;
 /// | option | default | why |
 /// |---|---|---|
 /// | [`queue`](Self::queue) | 1024 requests, 1 s, for each origin | holds a burst; it shortens itself under overload |
+/// | [`classify`](Self::classify) | by status | see above |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a server is not done with a request before its body is |
 ///
 /// All state lives in the layer: its services, their clones and its own share their gates. An option
@@ -127,6 +132,7 @@ struct Origins {
 struct Settings {
     queue: QueueBounds,
     scope: PermitScope,
+    classifier: Classifier,
     rejection: Rejection,
     observer: Observer,
 }
@@ -138,6 +144,7 @@ impl OriginLimitLayer {
         Self::of(Settings {
             queue: QueueBounds::default(),
             scope: PermitScope::default(),
+            classifier: Classifier::new(Side::Client),
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
         })
@@ -154,6 +161,29 @@ impl OriginLimitLayer {
     #[must_use]
     pub fn scope(self, scope: PermitScope) -> Self {
         Self::of(Settings { scope, ..self.origins.settings.clone() })
+    }
+
+    /// Says what an answer teaches the limit of its origin; `None` leaves it to the defaults, which are
+    /// those of [`AdmissionLayer::classify`](crate::AdmissionLayer::classify) but for pushback.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_backpressure::{Outcome, OriginLimitLayer};
+    ///
+    /// // GitHub answers 403 to clients that ask too often.
+    /// let limits = OriginLimitLayer::new("github").classify(|head| {
+    ///     let refused = head.status == StatusCode::FORBIDDEN;
+    ///     (refused && head.headers.contains_key("retry-after")).then_some(Outcome::Overload)
+    /// });
+    /// # let _ = limits;
+    /// ```
+    #[must_use]
+    pub fn classify(
+        self,
+        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        let classifier = self.origins.settings.classifier.with_rule(rule);
+        Self::of(Settings { classifier, ..self.origins.settings.clone() })
     }
 
     /// The gate in front of an origin, to look at: what its limit is and why, how many are in flight
@@ -201,6 +231,7 @@ impl Settings {
     fn build(&self, origin: &str) -> Shared {
         let gate = Gate::new(Remote::new(), self.queue);
         let observer = self.observer.of_origin(origin);
-        Shared::outbound(gate, self.rejection.clone(), observer, self.scope)
+        let classifier = self.classifier.clone();
+        Shared::outbound(gate, self.rejection.clone(), observer, self.scope, classifier)
     }
 }

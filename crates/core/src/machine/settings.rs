@@ -1,0 +1,35 @@
+//! What an operator can change while a machine runs. None of it panics, whatever the numbers are.
+
+use crate::bounds::QueueBounds;
+use crate::limit::Limit;
+use crate::machine::Machine;
+
+impl Machine {
+    /// Puts another limit in the place of this one; what is in flight stays in flight.
+    pub fn replace_limit(&mut self, limit: Box<dyn Limit>) {
+        self.limit.replace(limit);
+        self.told = false;
+    }
+
+    /// Keeps the limit in `min..=max` from now on, and every limit that replaces it. Never panics:
+    /// numbers that are no bounds are brought to the nearest that are.
+    pub fn bound_limit(&mut self, min: usize, max: usize) {
+        self.limit.bound(min, max);
+    }
+
+    /// The bounds of the limit; 1 and 1 000 000 where none were chosen.
+    #[must_use]
+    pub fn limit_bounds(&self) -> (usize, usize) {
+        self.limit.bounds()
+    }
+
+    /// Starts the limit from this number; see [`Limit::start_at`].
+    pub fn start_limit_at(&mut self, initial: usize) {
+        self.limit.start_at(initial);
+    }
+
+    /// Bounds the queue anew; [`next`](Self::next) turns away who waits beyond a shorter one.
+    pub fn bound_queue(&mut self, bounds: QueueBounds) {
+        self.bounds = bounds;
+    }
+}

@@ -1,0 +1,47 @@
+//! A number that an option cannot have.
+
+use std::fmt;
+
+/// A number outside the range of an option: what the `try_` constructors return where the others
+/// panic.
+///
+/// ```
+/// use backpressure_core::Fixed;
+///
+/// let error = Fixed::try_new(0).expect_err("nobody could run");
+/// assert_eq!(error.to_string(), "limit must be in 1..=1000000");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutOfRange {
+    /// The option.
+    pub option: &'static str,
+    /// The lowest number it can have.
+    pub min: usize,
+    /// The highest number it can have.
+    pub max: usize,
+}
+
+impl OutOfRange {
+    /// Checks a number for the option of this name.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] when `number` is not in `min..=max`.
+    pub const fn check(
+        option: &'static str,
+        number: usize,
+        min: usize,
+        max: usize,
+    ) -> Result<(), Self> {
+        if number >= min && number <= max { Ok(()) } else { Err(Self { option, min, max }) }
+    }
+}
+
+impl fmt::Display for OutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { option, min, max } = self;
+        write!(f, "{option} must be in {min}..={max}")
+    }
+}
+
+impl std::error::Error for OutOfRange {}
