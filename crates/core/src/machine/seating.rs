@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Machine;
 use crate::arrival::Arrival;
+use crate::limit::Limit;
 use crate::queue::{Patience, Ticket};
 use crate::rank::Rank;
 use crate::shed::Reason;
