@@ -25,3 +25,9 @@ impl Held {
         Held { permit: self.permit.into_place(), _admitted: self._admitted }
     }
 }
+
+impl Held<Place> {
+    pub(crate) const fn place(&mut self) -> &mut Place {
+        &mut self.permit
+    }
+}
