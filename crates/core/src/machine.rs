@@ -62,9 +62,9 @@ pub struct Machine {
     worked: Duration,
 }
 
-/// A place that has given no sign of work for so many median latencies counts apart: where latencies are
-/// exponential one in sixty thousand waits so long, and a limit that doubles makes none wait so long.
-const SILENT_LATENCIES: u32 = 16;
+/// A place that has given no sign of work for so many times what all but a few answers take counts apart.
+/// Less, and the work of a mix of short and long requests would not count.
+const SILENT_LATENCIES: u32 = 2;
 /// And for so long at least: the scheduler, a collector of garbage or a slow network can make a pause of a
 /// tenth of a second.
 const SILENT_AT_LEAST: Duration = Duration::from_millis(250);
@@ -115,9 +115,7 @@ impl Machine {
             self.start(now);
             return Verdict::Run;
         }
-        if self.limit.is_known() {
-            self.pressure.crowded(self.usual.latency, now);
-        }
+        self.pressure.crowded(self.usual.latency, now);
         let verdict = self.seat(arrival, held_back, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
@@ -152,7 +150,7 @@ impl Machine {
     pub fn silence(&self) -> Duration {
         match self.metering() {
             Metering::Nothing => READER_IDLE,
-            _ => SILENT_AT_LEAST.max(self.usual.median.saturating_mul(SILENT_LATENCIES)),
+            _ => SILENT_AT_LEAST.max(self.usual.long.saturating_mul(SILENT_LATENCIES)),
         }
     }
 
@@ -176,7 +174,7 @@ impl Machine {
     fn ended(&mut self, sample: &Sample) -> bool {
         let tells = matches!(sample.outcome, Outcome::Success | Outcome::Cancelled);
         if tells {
-            self.usual.learn_median(sample.latency);
+            self.usual.learn_long(sample.latency);
         }
         tells
     }
@@ -284,7 +282,7 @@ impl Machine {
             return self.stall.clear(self.worked, now);
         }
         let workers = self.limit.workers().unwrap_or(1) as f64;
-        let gap = self.usual.median.div_f64(self.limit() as f64);
+        let gap = self.usual.long.div_f64(self.limit() as f64);
         if self.stall.is_over(gap, workers, self.worked, now) {
             self.limit.stalled(now);
         }
@@ -318,7 +316,7 @@ impl Machine {
     }
 
     fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
-        if patience.then == Reason::QueueTimeout && self.limit.is_known() {
+        if patience.then == Reason::QueueTimeout {
             self.pressure.waited_in_vain(self.bounds.max_wait, self.usual.latency, now);
             self.tell(now);
         }

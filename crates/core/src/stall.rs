@@ -19,8 +19,9 @@ pub(crate) struct Stall {
 /// makes a request wait on a busy machine; a tenth of the time for which a request waits by default,
 /// so that the limit has grown a thousandfold before the first one gives up.
 const STALLED_AFTER: Duration = Duration::from_millis(100);
-/// And in so many usual gaps there should have been an answer: by chance there is none once in e²⁰ times.
-const GAPS: u32 = 20;
+/// And in so many gaps there should have been an answer, even if the service has just lost nine tenths of
+/// what it could do: then a higher limit would make it worse.
+const GAPS: u32 = 80;
 /// Workers that were busy for a smaller share of that time are idle.
 const BUSY_SHARE: f64 = 0.5;
 
@@ -32,7 +33,7 @@ impl Stall {
 
     /// The limit is reached; whether it has been in vain for long enough. The next time counts anew.
     ///
-    /// `gap` is the usual time between two answers when so many requests are in flight.
+    /// `gap` is the longest usual time between two answers when so many requests are in flight.
     pub(crate) fn is_over(
         &mut self,
         gap: Duration,

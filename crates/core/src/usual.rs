@@ -11,14 +11,15 @@ pub(crate) struct Usual {
     pub(crate) latency: Duration,
     /// The part of it on a worker.
     pub(crate) busy: Duration,
-    /// As many attempts take longer as take less. A few that take very long do not move it.
-    pub(crate) median: Duration,
+    /// All but one in fifty attempts take less.
+    pub(crate) long: Duration,
 }
 
 /// Weight of a sample.
 const GAIN: f64 = 1.0 / 32.0;
-/// Share by which an answer moves the median: it follows a tenfold change in some forty answers.
-const MEDIAN_STEP: f64 = 1.0 / 16.0;
+/// Share by which a longer attempt lengthens that: it follows a tenfold change in twenty answers. The
+/// forty-nine shorter ones together take back as much.
+const LONG_STEP: f64 = 1.0 / 8.0;
 /// A single latency counts for no more than this: an hour is a stuck clock.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -32,15 +33,14 @@ impl Usual {
         self.busy = toward(self.busy, sample.busy, gain);
     }
 
-    /// Learns from every answer, those included of which the place has counted apart.
-    pub(crate) fn learn_median(&mut self, latency: Duration) {
-        if self.median.is_zero() {
-            self.median = latency.min(LONGEST);
-        } else if latency > self.median {
-            self.median = self.median.mul_f64(1.0 + MEDIAN_STEP).min(LONGEST);
-        } else {
-            self.median = self.median.mul_f64(1.0 - MEDIAN_STEP);
-        }
+    /// Learns from every attempt that ended, those included of which the place has counted apart.
+    pub(crate) fn learn_long(&mut self, latency: Duration) {
+        let step = match latency > self.long {
+            _ if self.long.is_zero() => return self.long = latency.min(LONGEST),
+            true => LONG_STEP,
+            false => -LONG_STEP / 49.0,
+        };
+        self.long = self.long.mul_f64(1.0 + step).min(LONGEST);
     }
 }
 

@@ -106,11 +106,13 @@ impl Experiment {
         self.known
     }
 
-    /// Begins anew from another limit.
+    /// Goes to another limit, and looks whether latency there is what it was.
     pub(super) fn start_at(&mut self, limit: f64) {
-        let fresh =
-            if self.guarding { Self::guarding(limit) } else { Self::new(limit, self.overloaded) };
-        *self = fresh;
+        self.mode = match self.mode {
+            Mode::Cruise(cruise) | Mode::Base(Some(cruise)) => Mode::Base(Some(cruise)),
+            Mode::Base(None) | Mode::Search(_) => Mode::Base(None),
+        };
+        self.go(limit);
     }
 
     /// Demand has risen above capacity, or has fallen below it.
