@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use backpressure_gate::{Arrival, Gate, Limit, OutOfRange, Outcome, QueueBounds, Snapshot};
 use http::response::Parts;
-use http::{Extensions, StatusCode};
+use http::{Request, StatusCode};
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use crate::classify::{Classifier, Side};
 use crate::deadline::Deadline;
 use crate::observe::Observer;
-use crate::rejection::Rejection;
+use crate::rejection::{Rejection, Tickets};
 
 mod ending;
 mod future;
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Observer,
     ending: Ending,
     holding: Holding,
+    /// Without them, requests that come back are no better than new ones.
+    tickets: Option<Tickets>,
 }
 
 impl AdmissionLayer {
@@ -129,6 +132,7 @@ impl AdmissionLayer {
             observer: Observer::new(name),
             ending: Ending::new(Classifier::new(Side::Server), PermitScope::default()),
             holding: Holding::default(),
+            tickets: Some(Tickets::new()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -315,13 +319,16 @@ impl Shared {
     ) -> Self {
         let holding = Holding::default();
         let ending = Ending::new(classifier, scope);
-        Self { gate, rejection, observer, ending, holding }
+        Self { gate, rejection, observer, ending, holding, tickets: None }
     }
 
-    /// What the queue needs to know of a request.
-    pub(crate) fn arrival(&self, extensions: &Extensions) -> Arrival {
+    /// What the queue needs to know of a request. Takes its ticket, if it has one.
+    pub(crate) fn arrival<B>(&self, request: &Request<B>, now: Instant) -> Arrival {
+        let extensions = request.extensions();
+        let tickets = self.tickets.as_ref();
         let arrival = Arrival {
             priority: extensions.get().copied().unwrap_or_default(),
+            returning: tickets.is_some_and(|tickets| tickets.take(request.headers(), now)),
             ..Arrival::default()
         };
         match extensions.get() {

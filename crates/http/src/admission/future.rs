@@ -107,7 +107,7 @@ where
     S: Clone,
 {
     let now = Instant::now();
-    match shared.gate.ask(shared.arrival(request.extensions()), now) {
+    match shared.gate.ask(shared.arrival(&request, now), now) {
         Asked::Admitted(permit) => {
             let (held, ending) =
                 (Some(shared.hold(permit)), shared.ending.of(&request, &shared.gate));
@@ -218,7 +218,9 @@ impl Shared {
     }
 
     fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {
-        self.rejection.answer(shed, caller).map(ResponseBody::refused)
+        let ticket = self.tickets.as_ref();
+        let ticket = ticket.map(|tickets| tickets.issue(Instant::now() + shed.retry_after));
+        self.rejection.answer(shed, caller, ticket).map(ResponseBody::refused)
     }
 }
 
