@@ -80,6 +80,38 @@ where
     (fates.iter().filter(|&&served| served).count(), fates.len())
 }
 
+/// Asks again at once, whatever it is told, on so many streams; how often that was served.
+async fn closed_loop<S, B>(
+    service: S,
+    streams: usize,
+    pause: Duration,
+    end: Instant,
+) -> (usize, usize)
+where
+    S: Service<Ask, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: Send + 'static,
+{
+    let mut all = JoinSet::new();
+    for _ in 0..streams {
+        let service = service.clone();
+        all.spawn(async move {
+            let (mut served, mut asked) = (0, 0);
+            while Instant::now() < end {
+                let answer = service.clone().oneshot(Request::default()).await.expect("no error");
+                asked += 1;
+                served += usize::from(answer.status() == StatusCode::OK);
+                sleep(pause).await;
+            }
+            (served, asked)
+        });
+    }
+    let all = all.join_all().await;
+    all.into_iter().fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1))
+}
+
 fn share((served, asked): (usize, usize)) -> f64 {
     served as f64 / asked as f64
 }
@@ -109,6 +141,33 @@ async fn beside_a_flood_that_ignores_retry_after_the_obedient_are_served_at_leas
         );
         assert!(share(obedient) >= share(flood), "{slots:?}");
         assert!(share(obedient) >= 0.85, "{slots:?}: {obedient:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_streams_that_ask_again_at_once_others_get_their_share() {
+    for (slots, streams, pause) in
+        [(Slots::new(2, 10), 200, 0), (Slots::new(16, 100), 200, 0), (Slots::new(4, 20), 500, 5)]
+    {
+        let layer = AdmissionLayer::fixed("api", 2 * slots.slots);
+        let service = slots.behind(&layer);
+        let end = Instant::now() + Duration::from_secs(60);
+        let pause = Duration::from_millis(pause).max(Duration::from_micros(200));
+        let rude = tokio::spawn(closed_loop(service.clone(), streams, pause, end));
+        let rate = 0.5 * slots.per_second();
+        let obedient = RetryLayer::new().seed(7).layer(service.clone());
+        let obedient = tokio::spawn(open_loop(obedient, 0.5 * rate, 60.0, 2));
+        let plain = tokio::spawn(open_loop(service, 0.5 * rate, 60.0, 3));
+        let (obedient, plain) = (obedient.await.expect("ends"), plain.await.expect("ends"));
+        let rude = rude.await.expect("ends");
+        println!(
+            "{slots:?}, {streams} streams: obedient {obedient:?} {:.2}, plain {plain:?} {:.2}, rude {rude:?}: {:.0} refusals a second",
+            share(obedient),
+            share(plain),
+            (rude.1 - rude.0) as f64 / 60.0
+        );
+        assert!(share(obedient) >= 0.95 && share(plain) >= 0.5, "{slots:?}");
+        assert!(rude.1 - rude.0 < 60 * 2 * streams, "each stream is slowed to about one a second");
     }
 }
 

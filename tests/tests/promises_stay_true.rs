@@ -86,6 +86,33 @@ async fn a_lone_caller_is_not_made_to_wait_for_rude_ones_that_have_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_that_asks_a_hundred_times_does_not_book_the_time_of_others() {
+    for (limit, millis) in [(2, 300), (1, 1_000), (8, 100)] {
+        let layer = AdmissionLayer::fixed("api", limit).queue(QueueBounds::NONE);
+        let service = work(&layer, Some(Duration::from_millis(millis)));
+        let mut busy = JoinSet::new();
+        for _ in 0..limit {
+            let service = service.clone();
+            busy.spawn(async move {
+                loop {
+                    let _ = ask(&service).await;
+                }
+            });
+        }
+        sleep(Duration::from_secs(5)).await;
+        let before = ask(&service).await.expect_err("all places are taken");
+        for _ in 0..100 {
+            let _ = ask(&service).await;
+        }
+        let told = ask(&service).await.expect_err("all places are taken");
+        sleep(Duration::from_secs(5)).await;
+        let later = ask(&service).await.expect_err("all places are taken");
+        println!("{limit} × {millis} ms: told {before} s before, {told} s after, {later} s later");
+        assert!(told <= 6 && later <= 3, "{limit} × {millis} ms: {told}, {later}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_value_is_within_twice_the_truth_once_an_answer_was_seen() {
     for (limit, millis) in [(2, 300_u64), (1, 2_000), (4, 8_000)] {
         let layer = AdmissionLayer::fixed("api", limit).queue(QueueBounds::NONE);

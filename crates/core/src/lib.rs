@@ -10,6 +10,7 @@ mod arrival;
 mod bounds;
 mod capacity;
 mod decision;
+mod flood;
 pub mod limit;
 mod machine;
 mod out_of_range;

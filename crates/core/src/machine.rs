@@ -6,6 +6,7 @@ use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
 use crate::capacity::Capacity;
 use crate::decision::Decision;
+use crate::flood::Flood;
 use crate::limit::clamped::Clamped;
 use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
@@ -52,6 +53,7 @@ pub struct Machine {
     queue: Queue,
     pressure: Pressure,
     schedule: RetryAfterSchedule,
+    flood: Flood,
     capacity: Capacity,
     turnover: Turnover,
     mix: DemandMix,
@@ -83,6 +85,7 @@ impl Machine {
             queue: Queue::default(),
             pressure: Pressure::new(),
             schedule: RetryAfterSchedule::new(),
+            flood: Flood::default(),
             capacity: Capacity::default(),
             turnover: Turnover::default(),
             mix: DemandMix::default(),
@@ -123,6 +126,7 @@ impl Machine {
         if self.limit.is_known() {
             self.pressure.crowded(self.usual.latency, now);
         }
+        self.flood.crowded(self.per_second(), now);
         let verdict = self.seat(arrival, held_back, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
@@ -143,6 +147,7 @@ impl Machine {
             return Ok(());
         }
         self.hold_back_below(rank.index(), now);
+        self.flood.crowded(self.per_second(), now);
         Err(self.shed(Reason::Limit, now))
     }
 
@@ -274,6 +279,13 @@ impl Machine {
     #[must_use]
     pub fn is_overloaded(&self, now: Timestamp) -> bool {
         self.pressure.is_overloaded() && !self.pressure.is_quiet(self.usual.latency, now)
+    }
+
+    /// Whether far more is asked for than could be served, as of the last request that could not run
+    /// at once: callers ask again as soon as they are refused, or a crowd came in one moment.
+    #[must_use]
+    pub fn is_flooded(&self) -> bool {
+        self.flood.is_flood()
     }
 
     /// What has to be measured of an attempt.
