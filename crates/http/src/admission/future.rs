@@ -145,7 +145,6 @@ where
                             this.state.set(State::Starting { held, call, ending });
                         }
                         Err(shed) => {
-                            let shared = Arc::clone(shared);
                             let refused = shared.turn_away(shed, request, true, Instant::now());
                             this.state.set(refused);
                         }
