@@ -6,17 +6,19 @@ use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
 use crate::capacity::Capacity;
 use crate::decision::Decision;
+use crate::flood::Flood;
 use crate::limit::clamped::Clamped;
 use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
 use crate::pressure::Pressure;
 use crate::queue::{Patience, Queue, Ticket};
 use crate::rank::{DemandMix, HeldBack, Rank};
-use crate::reservation::Reservations;
 use crate::sample::Sample;
+use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
 use crate::stall::Stall;
 use crate::time::Timestamp;
+use crate::turnover::Turnover;
 use crate::usual::Usual;
 use crate::verdict::{Next, Verdict};
 
@@ -28,7 +30,7 @@ use self::seating::LOWEST;
 /// The admission machine.
 ///
 /// It is told how many are in flight and owns everything else: the limit, the queue and the
-/// reservations. Call [`arrive`](Self::arrive) for a request, [`depart`](Self::depart) with what a
+/// schedule of returns. Call [`arrive`](Self::arrive) for a request, [`depart`](Self::depart) with what a
 /// finished one measured, and [`next`](Self::next) until it is silent after either.
 ///
 /// ```
@@ -50,8 +52,10 @@ pub struct Machine {
     bounds: QueueBounds,
     queue: Queue,
     pressure: Pressure,
-    reservations: Reservations,
+    schedule: RetryAfterSchedule,
+    flood: Flood,
     capacity: Capacity,
+    turnover: Turnover,
     mix: DemandMix,
     held_back: HeldBack,
     /// What the limit was last told of demand.
@@ -80,8 +84,10 @@ impl Machine {
             bounds,
             queue: Queue::default(),
             pressure: Pressure::new(),
-            reservations: Reservations::new(),
+            schedule: RetryAfterSchedule::new(),
+            flood: Flood::default(),
             capacity: Capacity::default(),
+            turnover: Turnover::default(),
             mix: DemandMix::default(),
             held_back: HeldBack::default(),
             told: false,
@@ -97,25 +103,28 @@ impl Machine {
             self.pressure.rest(self.usual.latency, now);
             self.pressure.unfilled(in_flight, self.limit(), self.usual.latency, now);
         }
-        self.asked(Rank::of(&arrival), now);
+        self.asked(Rank::of(&arrival), in_flight, now);
         self.watch(in_flight, now);
         let verdict = self.decide(arrival, in_flight, now);
+        if verdict == Verdict::Run {
+            self.turnover.entered();
+        }
         self.tell(now);
         verdict
     }
 
     fn decide(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
         if arrival.deadline.is_some_and(|deadline| deadline <= now) {
-            return self.refuse(Reason::Deadline, now);
+            return self.refuse_late(in_flight, now);
         }
         let held_back = self.held_back.holds_back(Rank::of(&arrival), now);
         if self.has_place(in_flight) && !held_back {
             self.pressure.admitted(self.limit(), self.room(LOWEST), now);
-            self.reservations.admitted(1, now);
             self.start(now);
             return Verdict::Run;
         }
         self.pressure.crowded(self.usual.latency, now);
+        self.flood.crowded(self.per_second(), now);
         let verdict = self.seat(arrival, held_back, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
@@ -130,18 +139,20 @@ impl Machine {
     /// [`Shed`] when it cannot run now.
     pub fn arrive_or_leave(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
         let rank = Rank::of(&Arrival::default());
-        self.asked(rank, now);
+        self.asked(rank, in_flight, now);
         if self.has_place(in_flight) && !self.held_back.holds_back(rank, now) {
-            self.reservations.admitted(1, now);
+            self.turnover.entered();
             return Ok(());
         }
         self.hold_back_below(rank.index(), now);
+        self.flood.crowded(self.per_second(), now);
         Err(self.shed(Reason::Limit, now))
     }
 
     /// So many have passed without asking, since this was last said; see [`open`](Self::open).
     pub fn passed(&mut self, count: u32, now: Timestamp) {
-        self.reservations.admitted(count, now);
+        self.turnover.passed(count);
+        self.schedule.arrived(count, now);
     }
 
     /// How long a place is silent before it counts apart: it is no longer in flight then, for this
@@ -194,9 +205,13 @@ impl Machine {
 
     /// What happens next to those who wait, with `in_flight` in flight; `None`: nothing.
     pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Next> {
+        self.turnover.visit(in_flight, self.limit(), self.open() == 0, now);
+        let is_cut_short = self.queue.len() > self.bounds.max_len;
         if let Some(victim) = self.victim(now) {
             self.pressure.displaced(now);
-            return Some(Next::Shed(victim, self.shed(Reason::Displaced, now)));
+            let reason = Reason::Displaced;
+            let shed = if is_cut_short { self.cut(reason, now) } else { self.shed(reason, now) };
+            return Some(Next::Shed(victim, shed));
         }
         if !self.queue.is_empty() {
             self.watch(in_flight, now);
@@ -214,7 +229,7 @@ impl Machine {
             return Some(Next::Shed(ticket, self.give_up(patience, now)));
         }
         self.pressure.waiting(self.queue.len());
-        self.reservations.admitted(1, now);
+        self.turnover.entered();
         self.start(now);
         Some(Next::Run(ticket))
     }
@@ -264,6 +279,13 @@ impl Machine {
         self.pressure.is_overloaded() && !self.pressure.is_quiet(self.usual.latency, now)
     }
 
+    /// Whether far more is asked for than could be served, as of the last request that could not run
+    /// at once: callers ask again as soon as they are refused, or a crowd came in one moment.
+    #[must_use]
+    pub fn is_flooded(&self) -> bool {
+        self.flood.is_flood()
+    }
+
     /// What has to be measured of an attempt.
     #[must_use]
     pub fn metering(&self) -> Metering {
@@ -309,7 +331,13 @@ impl Machine {
     }
 
     /// Counts a request of this rank that asks.
-    fn asked(&mut self, rank: Rank, now: Timestamp) {
+    fn asked(&mut self, rank: Rank, in_flight: usize, now: Timestamp) {
+        self.turnover.visit(in_flight, self.limit(), self.open() == 0, now);
+        if rank.is_returning() {
+            self.schedule.returned(now);
+        } else {
+            self.schedule.arrived(1, now);
+        }
         self.mix.arrived(rank);
         self.held_back.arrived(rank);
         self.held_back.expire(now);
@@ -328,11 +356,33 @@ impl Machine {
     }
 
     fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let retry_after = self.reservations.book(self.per_second(), self.queue.len(), now);
+        let retry_after = self.schedule.book(self.freed_per_second(now), self.queue.len(), now);
         Shed { reason, retry_after }
     }
 
-    /// What the service can do.
+    /// Turns away a request that had a place in a queue which is now shorter or full of higher
+    /// classes: it would have been served in its turn, and may come back then.
+    fn cut(&mut self, reason: Reason, now: Timestamp) -> Shed {
+        let turns = self.queue.len() + 1;
+        let retry_after = RetryAfterSchedule::in_turn(self.freed_per_second(now), turns);
+        Shed { reason, retry_after }
+    }
+
+    /// Places a second that come free, as far as is known.
+    fn freed_per_second(&self, now: Timestamp) -> Option<f64> {
+        self.turnover.per_second(self.per_second(), self.limit(), now)
+    }
+
+    /// Refuses a request whose deadline has passed. Where there is room, another may come at once.
+    fn refuse_late(&mut self, in_flight: usize, now: Timestamp) -> Verdict {
+        if self.has_place(in_flight) {
+            let retry_after = Duration::from_nanos(1);
+            return Verdict::Shed(Shed { reason: Reason::Deadline, retry_after });
+        }
+        self.refuse(Reason::Deadline, now)
+    }
+
+    /// What the service can do, as far as its answers tell.
     fn per_second(&self) -> Option<f64> {
         self.capacity.per_second(self.limit.workers())
     }

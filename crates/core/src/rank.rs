@@ -23,6 +23,11 @@ impl Rank {
         Self { priority: arrival.priority, returning: arrival.returning }
     }
 
+    /// Whether it comes back when it was told to.
+    pub(crate) const fn is_returning(self) -> bool {
+        self.returning
+    }
+
     /// 0 for the rank that gives way first.
     pub(crate) const fn index(self) -> usize {
         2 * self.priority as usize + self.returning as usize

@@ -133,6 +133,14 @@ impl Gate {
         })
     }
 
+    /// Whether far more is asked for than could be served, as of the last request that could not run
+    /// at once: callers ask again as soon as they are refused, or a crowd came in one moment. A
+    /// refusal that is held for a while slows them down.
+    #[must_use]
+    pub fn is_flooded(&self) -> bool {
+        self.door.hall().inspect(Machine::is_flooded)
+    }
+
     /// The last move of the limit, and the numbers it rests on; `None`: it has not moved, or its
     /// algorithm does not say.
     #[must_use]

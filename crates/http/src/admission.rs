@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use backpressure_gate::{Arrival, Gate, Limit, OutOfRange, Outcome, QueueBounds, Snapshot};
 use http::response::Parts;
-use http::{Extensions, StatusCode};
+use http::{Request, StatusCode};
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use crate::classify::{Classifier, Side};
 use crate::deadline::Deadline;
 use crate::observe::Observer;
-use crate::rejection::Rejection;
+use crate::rejection::{Rejection, Tickets};
 
 mod ending;
 mod future;
@@ -47,7 +48,7 @@ pub use service::Admission;
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer holds memory |
 /// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off towards strangers |
-/// | [`hold_refusals`](Self::hold_refusals) | 0 | a refusal that is held keeps a connection |
+/// | [`hold_refusals`](Self::hold_refusals) | 1024, for a second, in a flood | asking again at once must not pay |
 ///
 /// # Priority and deadline
 /// The queue honours a [`Priority`](crate::Priority) and a [`Deadline`] found in the request's
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Observer,
     ending: Ending,
     holding: Holding,
+    /// Without them, requests that come back are no better than new ones.
+    tickets: Option<Tickets>,
 }
 
 impl AdmissionLayer {
@@ -129,6 +132,7 @@ impl AdmissionLayer {
             observer: Observer::new(name),
             ending: Ending::new(Classifier::new(Side::Server), PermitScope::default()),
             holding: Holding::default(),
+            tickets: Some(Tickets::new()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -252,9 +256,14 @@ impl AdmissionLayer {
     /// cannot say: whoever is to come back in 3.4 s hears of it after 0.4 s, and that it is 3 s.
     /// Callers who obey to the letter return one by one then, and not in one crowd each second.
     ///
-    /// 0, the default, holds nobody and rounds up: a held refusal keeps its connection for up to a
-    /// second, which a proxy in front may have few of, and a caller who would ask somebody else
-    /// instead hears later that it must. It pays where crowds of simple clients come directly.
+    /// It pays where crowds of simple clients come directly. A held refusal keeps its connection for up
+    /// to a second, which a proxy in front may have few of, and a caller who would ask somebody else
+    /// instead hears later that it must.
+    ///
+    /// By default refusals are held in a flood only, when about twenty times as many come as could be
+    /// served: up to 1024 at once, each for a second, which `Retry-After` then leaves out. A
+    /// caller that asks again at once is slowed down by that, and leaves more to the others. 0 holds
+    /// none at any time.
     ///
     /// Who finds `most` held is answered at once, in seconds rounded up or down at random so that
     /// the mean is right; so is who has waited in the queue, or would be held past its
@@ -315,13 +324,16 @@ impl Shared {
     ) -> Self {
         let holding = Holding::default();
         let ending = Ending::new(classifier, scope);
-        Self { gate, rejection, observer, ending, holding }
+        Self { gate, rejection, observer, ending, holding, tickets: None }
     }
 
-    /// What the queue needs to know of a request.
-    pub(crate) fn arrival(&self, extensions: &Extensions) -> Arrival {
+    /// What the queue needs to know of a request. Takes its ticket, if it has one.
+    pub(crate) fn arrival<B>(&self, request: &Request<B>, now: Instant) -> Arrival {
+        let extensions = request.extensions();
+        let tickets = self.tickets.as_ref();
         let arrival = Arrival {
             priority: extensions.get().copied().unwrap_or_default(),
+            returning: tickets.is_some_and(|tickets| tickets.take(request.headers(), now)),
             ..Arrival::default()
         };
         match extensions.get() {

@@ -39,4 +39,5 @@ pub use crate::bulkhead::BulkheadLayer;
 pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
 pub use crate::deadline::Deadline;
 pub use crate::marker::SHED_REASON;
+pub use crate::rejection::RETURN_TICKET;
 pub use crate::retry_after::RetryAfter;

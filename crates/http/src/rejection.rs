@@ -9,6 +9,10 @@ use crate::marker::{MARK, SHED_REASON};
 
 mod grpc;
 mod seconds;
+mod ticket;
+
+pub use ticket::RETURN_TICKET;
+pub(crate) use ticket::Tickets;
 
 use seconds::whole_seconds;
 
@@ -49,7 +53,13 @@ impl Rejection {
         Self::build(self.status, reveals)
     }
 
-    pub(crate) fn answer(&self, shed: Shed, caller: Caller) -> Response<Bytes> {
+    /// `ticket` lets the caller back in before new requests.
+    pub(crate) fn answer(
+        &self,
+        shed: Shed,
+        caller: Caller,
+        ticket: Option<HeaderValue>,
+    ) -> Response<Bytes> {
         let mut response =
             if caller.speaks_grpc { grpc::answer(shed) } else { self.answer_http(shed) };
         if caller.hangs_up {
@@ -58,13 +68,16 @@ impl Rejection {
         }
         let reason = if self.reveals { name(shed.reason) } else { UNSAID };
         response.headers_mut().insert(SHED_REASON, reason);
+        if let Some(ticket) = ticket {
+            response.headers_mut().insert(RETURN_TICKET, ticket);
+        }
         response.extensions_mut().insert(shed);
         response
     }
 
     fn answer_http(&self, shed: Shed) -> Response<Bytes> {
-        // Room for the most there can be: those below, the connection and the marker.
-        let mut headers = HeaderMap::with_capacity(5);
+        // Room for the most there can be: those below, the connection, the marker and the ticket.
+        let mut headers = HeaderMap::with_capacity(6);
         headers.insert(header::RETRY_AFTER, whole_seconds(shed.retry_after));
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
@@ -139,7 +152,7 @@ mod tests {
     const SHED: Shed = Shed { reason: Reason::Limit, retry_after: Duration::from_millis(300) };
 
     fn answer(rejection: &Rejection, request: Request<()>) -> Response<Bytes> {
-        rejection.answer(SHED, Caller::of(&request))
+        rejection.answer(SHED, Caller::of(&request), None)
     }
 
     #[test]
@@ -180,7 +193,7 @@ mod tests {
         let response = answer(&rejection, call.expect("a request"));
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["grpc-status"], "14");
-        assert_eq!(response.headers()["grpc-retry-pushback-ms"], "300");
+        assert_eq!(response.headers()["grpc-retry-pushback-ms"], "1000");
         assert!(response.body().is_empty());
     }
 

@@ -107,7 +107,7 @@ where
     S: Clone,
 {
     let now = Instant::now();
-    match shared.gate.ask(shared.arrival(request.extensions()), now) {
+    match shared.gate.ask(shared.arrival(&request, now), now) {
         Asked::Admitted(permit) => {
             let (held, ending) =
                 (Some(shared.hold(permit)), shared.ending.of(&request, &shared.gate));
@@ -118,13 +118,7 @@ where
             let call = Some(Call { inner: inner.clone(), request });
             State::Entering { enter, waiting, shared: Arc::clone(shared), call }
         }
-        Asked::Refused(shed) => {
-            shared.observer.shed(shed, &shared.gate, now);
-            let (caller, deadline) = (Caller::of(&request), request.extensions().get());
-            let deadline = deadline.map(|&Deadline(at)| at);
-            let (shed, hold) = shared.holding.hold(shed, caller, deadline, now);
-            State::Refused { shed, caller, shared: Arc::clone(shared), hold }
-        }
+        Asked::Refused(shed) => shared.turn_away(shed, &request, false, now),
     }
 }
 
@@ -139,7 +133,7 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                // Entering → Starting when let in; ends when turned away.
+                // Entering → Starting when let in, → Refused when turned away.
                 StateProj::Entering { enter, waiting, shared, call } => {
                     let entered = ready!(enter.as_mut().poll(cx));
                     shared.observer.waited(waiting);
@@ -150,7 +144,10 @@ where
                             let (held, call) = (Some(shared.hold(permit)), call.take());
                             this.state.set(State::Starting { held, call, ending });
                         }
-                        Err(shed) => return Poll::Ready(Ok(shared.send_away(shed, request))),
+                        Err(shed) => {
+                            let refused = shared.turn_away(shed, request, true, Instant::now());
+                            this.state.set(refused);
+                        }
                     }
                 }
                 // Starting → Running when the inner service is ready.
@@ -210,15 +207,29 @@ impl Shared {
         Held::new(permit, self.observer.admitted(&self.gate))
     }
 
-    /// Refuses who has waited.
-    fn send_away<B, R: Body>(&self, shed: Shed, request: &Request<B>) -> Response<ResponseBody<R>> {
-        self.observer.shed(shed, &self.gate, Instant::now());
-        let caller = Caller::of(request);
-        self.refuse(self.holding.round(shed, caller), caller)
+    /// Refuses a request, at once or after a hold.
+    fn turn_away<B, C, F, E>(
+        self: &Arc<Self>,
+        shed: Shed,
+        request: &Request<B>,
+        has_waited: bool,
+        now: Instant,
+    ) -> State<C, F, E> {
+        self.observer.shed(shed, &self.gate, now);
+        let (caller, deadline) = (Caller::of(request), request.extensions().get());
+        let deadline = deadline.map(|&Deadline(at)| at);
+        let is_flooded = || self.gate.is_flooded();
+        let (shed, hold) = match has_waited && self.holding.is_for_fractions() {
+            true => (self.holding.round(shed, caller), None),
+            false => self.holding.hold(shed, caller, deadline, is_flooded, now),
+        };
+        State::Refused { shed, caller, shared: Arc::clone(self), hold }
     }
 
     fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {
-        self.rejection.answer(shed, caller).map(ResponseBody::refused)
+        let ticket = self.tickets.as_ref();
+        let ticket = ticket.map(|tickets| tickets.issue(Instant::now() + shed.retry_after));
+        self.rejection.answer(shed, caller, ticket).map(ResponseBody::refused)
     }
 }
 

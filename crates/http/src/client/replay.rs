@@ -22,6 +22,9 @@ pub trait Replay: Sized + sealed::Sealed {
     /// The header fields.
     fn headers(&self) -> &HeaderMap;
 
+    /// The header fields, to add the ticket of a refusal.
+    fn headers_mut(&mut self) -> &mut HeaderMap;
+
     /// A copy, or `None` when there is but one body: a stream is sent once.
     fn replay(&self) -> Option<Self>;
 
@@ -52,6 +55,10 @@ impl<B: Clone> Replay for Request<B> {
 
     fn headers(&self) -> &HeaderMap {
         self.headers()
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
     }
 
     fn replay(&self) -> Option<Self> {

@@ -24,10 +24,10 @@ pub(super) fn answer(shed: Shed) -> Response<Bytes> {
     response
 }
 
-/// Rounded up, within the range of an `i32`.
+/// Rounded up, at least a second as `Retry-After` is, within the range of an `i32`.
 fn millis(wait: Duration) -> u32 {
     let millis = wait.as_nanos().div_ceil(1_000_000);
-    u32::try_from(millis).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs())
+    u32::try_from(millis).unwrap_or(u32::MAX).clamp(1_000, i32::MAX.unsigned_abs())
 }
 
 #[cfg(test)]
@@ -49,6 +49,11 @@ mod tests {
     #[test]
     fn pushback_never_overflows_into_do_not_retry() {
         assert_eq!(millis(Duration::MAX), i32::MAX.unsigned_abs());
-        assert_eq!(millis(Duration::from_micros(1)), 1);
+        assert_eq!(millis(Duration::from_micros(2_000_001)), 2_001);
+    }
+
+    #[test]
+    fn pushback_is_never_shorter_than_the_least_retry_after() {
+        assert_eq!(millis(Duration::from_micros(1)), 1_000);
     }
 }

@@ -54,7 +54,8 @@ impl<'p> Stage<'p> {
         let tasks = Tasks::new();
         let doors = plan.posts.iter().map(|post| {
             let workers = (post.site.cores.round() as usize).clamp(1, 4_096);
-            AdmissionLayer::with_limit("lab", Adaptive::new(workers))
+            // The world holds no refusals.
+            AdmissionLayer::with_limit("lab", Adaptive::new(workers)).hold_refusals(0)
         });
         let streams = 0..plan.streams.len() as u32;
         Arc::new(Self {

@@ -16,6 +16,10 @@ impl Replay for reqwest::Request {
         self.headers()
     }
 
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers_mut()
+    }
+
     fn replay(&self) -> Option<Self> {
         self.try_clone()
     }

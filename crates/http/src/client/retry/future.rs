@@ -15,6 +15,7 @@ use crate::client::attempts::Attempts;
 use crate::client::budget::Withdrawal;
 use crate::client::classify::is_idempotent;
 use crate::client::replay::{Answer, Replay};
+use crate::rejection::RETURN_TICKET;
 
 pin_project! {
     /// The future of [`Retry`](crate::client::Retry): attempts and the pauses between them.
@@ -27,7 +28,7 @@ pin_project! {
         inner: S,
         // What the next attempt sends. While one is in flight: the copy for the one after.
         request: Option<Req>,
-        // What pays for the next attempt; the first one is free.
+        // What pays for the next attempt; the first one is free, and so is one with a ticket.
         withdrawal: Option<Withdrawal>,
         #[pin]
         step: Step<S::Future>,
@@ -114,12 +115,12 @@ where
             *this.request = request.replay();
         }
         this.progress.replayable = this.request.is_some();
-        match this.withdrawal.take() {
-            Some(withdrawal) => {
-                withdrawal.spend();
-                this.policy.report.retried();
-            }
-            None => this.policy.budget.deposit(),
+        if let Some(withdrawal) = this.withdrawal.take() {
+            withdrawal.spend();
+        }
+        match this.progress.attempts {
+            1 => this.policy.budget.deposit(),
+            _ => this.policy.report.retried(),
         }
         let future = this.inner.call(request);
         this.step.set(Step::Attempt { future });
@@ -132,7 +133,8 @@ where
         mut outcome: Result<S::Response, S::Error>,
     ) -> Option<Result<S::Response, S::Error>> {
         let mut this = self.project();
-        let Some(Grant { at, withdrawal }) = this.policy.next(this.progress, &outcome) else {
+        let Some(Grant { at, withdrawal, ticket }) = this.policy.next(this.progress, &outcome)
+        else {
             *this.request = None;
             if let (Ok(response), 2..) = (&mut outcome, this.progress.attempts) {
                 let attempts = Attempts(this.progress.attempts);
@@ -141,7 +143,10 @@ where
             this.step.set(Step::Ready);
             return Some(outcome);
         };
-        *this.withdrawal = Some(withdrawal);
+        *this.withdrawal = withdrawal;
+        if let (Some(request), Some(ticket)) = (&mut this.request, ticket) {
+            request.headers_mut().insert(RETURN_TICKET, ticket);
+        }
         let sleep = sleep_until(at);
         this.step.set(Step::Pause { sleep });
         None

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::wait::{Backoff, Wait};
@@ -10,7 +11,8 @@ use crate::client::budget::{RetryBudget, Withdrawal};
 use crate::client::classify::is_retryable;
 use crate::client::jitter::Jitter;
 use crate::client::replay::Answer;
-use crate::client::report::{GiveUp, Report};
+use crate::client::report::{GiveUp, Report, Source};
+use crate::rejection::RETURN_TICKET;
 
 /// Everything the services of one layer share. Cloned only while options are chosen.
 #[derive(Clone, Debug)]
@@ -37,11 +39,13 @@ pub(super) struct Progress {
     pub(super) ends: Option<Instant>,
 }
 
-/// A retry that was granted and paid for.
+/// A retry that was granted, and paid for or promised a place.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) at: Instant,
-    pub(super) withdrawal: Withdrawal,
+    /// `None` where a ticket stands for it.
+    pub(super) withdrawal: Option<Withdrawal>,
+    pub(super) ticket: Option<HeaderValue>,
 }
 
 impl Policy {
@@ -101,8 +105,16 @@ impl Policy {
         if progress.ends.is_some_and(|ends| at >= ends) {
             return Err(GiveUp::Deadline);
         }
-        let withdrawal = self.budget.withdraw().ok_or(GiveUp::Budget)?;
-        Ok((wait, Grant { at, withdrawal }))
+        let ticket = match (response, wait.source) {
+            (Some(response), Source::RetryAfter) => response.headers().get(RETURN_TICKET).cloned(),
+            _ => None,
+        };
+        // The server has planned for this retry and bounds how many there are. See `RETURN_TICKET`.
+        let withdrawal = match ticket {
+            Some(_) => None,
+            None => Some(self.budget.withdraw().ok_or(GiveUp::Budget)?),
+        };
+        Ok((wait, Grant { at, withdrawal, ticket }))
     }
 
     fn wait<Res: Answer>(&self, attempts: u32, response: Option<&Res>) -> Result<Wait, GiveUp> {
