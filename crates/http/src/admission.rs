@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use backpressure_gate::{Arrival, Gate, Limit, OutOfRange, Outcome, QueueBounds, Snapshot};
-use http::response::Parts;
+use backpressure_gate::{Arrival, Gate, Limit, OutOfRange, QueueBounds, Snapshot};
 use http::{Extensions, StatusCode};
 use tower_layer::Layer;
 
@@ -11,10 +10,12 @@ use crate::classify::{Classifier, Side};
 use crate::deadline::Deadline;
 use crate::observe::Observer;
 use crate::rejection::Rejection;
+use crate::switches::Switches;
 
 mod ending;
 mod future;
 mod holding;
+mod options;
 mod service;
 
 use ending::Ending;
@@ -45,6 +46,8 @@ pub use service::Admission;
 /// | [`initial`](Self::initial) | the limit's own | it finds its way from there |
 /// | [`status`](Self::status) | 503 | 429 blames the caller |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer holds memory |
+/// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be refused |
+/// | [`exempt`](Self::exempt) | no request | health checks, metrics, a preflight `OPTIONS` |
 /// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off towards strangers |
 /// | [`hold_refusals`](Self::hold_refusals) | 0 | a refusal that is held keeps a connection |
@@ -82,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) rejection: Rejection,
     pub(crate) observer: Observer,
+    pub(crate) switches: Switches,
     ending: Ending,
     holding: Holding,
 }
@@ -128,54 +132,10 @@ impl AdmissionLayer {
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
             ending: Ending::new(Classifier::new(Side::Server), PermitScope::default()),
+            switches: Switches::default(),
             holding: Holding::default(),
         };
         Self { shared: Arc::new(shared) }
-    }
-
-    /// Lets the limit fall no lower than this. For the day on which the measurements mislead it: at
-    /// `min` it still bounds the memory in use, and a wrong limit cannot take the service down.
-    ///
-    /// ```
-    /// use tower_backpressure::AdmissionLayer;
-    ///
-    /// let layer = AdmissionLayer::adaptive("api").min(4).max(2_000).initial(64);
-    /// # let _ = layer;
-    /// ```
-    ///
-    /// # Panics
-    /// When `min` is not in 1..=`max`.
-    #[must_use]
-    pub fn min(self, min: usize) -> Self {
-        let (_, max) = self.shared.gate.limit_bounds();
-        check("min", min, 1, max);
-        self.shared.gate.bound_limit(min, max);
-        self
-    }
-
-    /// Lets the limit rise no higher than this: what memory or a dependency can bear.
-    ///
-    /// # Panics
-    /// When `max` is not in `min`..=1 000 000.
-    #[must_use]
-    pub fn max(self, max: usize) -> Self {
-        let (min, _) = self.shared.gate.limit_bounds();
-        check("max", max, min, MOST);
-        self.shared.gate.bound_limit(min, max);
-        self
-    }
-
-    /// Starts an adaptive limit from this number instead of its own first guess: one that an earlier
-    /// run found, say. A limit without a state, such as [`Fixed`](crate::Fixed), does not heed it.
-    ///
-    /// # Panics
-    /// When `initial` is not in `min`..=`max`.
-    #[must_use]
-    pub fn initial(self, initial: usize) -> Self {
-        let (min, max) = self.shared.gate.limit_bounds();
-        check("initial", initial, min, max);
-        self.shared.gate.start_limit_at(initial);
-        self
     }
 
     /// Bounds the queue; [`QueueBounds::NONE`] admits at once or not at all.
@@ -200,42 +160,6 @@ impl AdmissionLayer {
     #[must_use]
     pub fn scope(mut self, scope: PermitScope) -> Self {
         Arc::make_mut(&mut self.shared).ending.scope = scope;
-        self
-    }
-
-    /// Says what a response teaches the limit, where the defaults would be wrong; `None` leaves a
-    /// response to them.
-    ///
-    /// | response | default |
-    /// |---|---|
-    /// | an [`Outcome`] in its extensions | that outcome, before any rule |
-    /// | a refusal by a layer of this crate further in | [`Outcome::Ignore`] |
-    /// | 408, 429, 499, any 5xx; an error | [`Outcome::Failure`] |
-    /// | gRPC status 0, 3, 5, 6, 7, 9, 11, 12, 16 | [`Outcome::Success`] |
-    /// | any other gRPC status | [`Outcome::Failure`] |
-    /// | anything else | [`Outcome::Success`] |
-    ///
-    /// A 503 of a handler is no [`Outcome::Overload`] by default: it may come from one dead replica
-    /// of a dependency, and a lower limit would not mend that. Where a status does mean that the
-    /// service itself has too much to do, say so:
-    ///
-    /// ```
-    /// use http::StatusCode;
-    /// use tower_backpressure::{AdmissionLayer, Outcome};
-    ///
-    /// let layer = AdmissionLayer::adaptive("api").classify(|head| {
-    ///     let overloaded = head.status == StatusCode::INSUFFICIENT_STORAGE;
-    ///     overloaded.then_some(Outcome::Overload)
-    /// });
-    /// # let _ = layer;
-    /// ```
-    #[must_use]
-    pub fn classify(
-        mut self,
-        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
-    ) -> Self {
-        let ending = &mut Arc::make_mut(&mut self.shared).ending;
-        ending.classifier = ending.classifier.with_rule(rule);
         self
     }
 
@@ -278,21 +202,13 @@ impl AdmissionLayer {
         &self.shared.gate
     }
 
-    /// The state of this moment.
+    /// The state of this moment. Requests that run without a place, as they are exempt or a dry run
+    /// would have refused them, are in flight here; the limit does not count them.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.shared.gate.snapshot()
-    }
-}
-
-/// The highest limit there is.
-const MOST: usize = 1_000_000;
-
-/// # Panics
-/// When `number` is not in `min..=max`.
-fn check(option: &'static str, number: usize, min: usize, max: usize) {
-    if let Err(error) = OutOfRange::check(option, number, min, max) {
-        panic!("{error}");
+        let mut snapshot = self.shared.gate.snapshot();
+        snapshot.in_flight += self.shared.switches.count();
+        snapshot
     }
 }
 
@@ -312,10 +228,11 @@ impl Shared {
         observer: Observer,
         scope: PermitScope,
         classifier: Classifier,
+        switches: Switches,
     ) -> Self {
         let holding = Holding::default();
         let ending = Ending::new(classifier, scope);
-        Self { gate, rejection, observer, ending, holding }
+        Self { gate, rejection, observer, switches, ending, holding }
     }
 
     /// What the queue needs to know of a request.

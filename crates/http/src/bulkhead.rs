@@ -1,7 +1,7 @@
 //! Bulkheads: a compartment with its own share.
 
 use backpressure_gate::{Gate, OutOfRange, Outcome, QueueBounds, Snapshot};
-use http::response::Parts;
+use http::{request, response};
 use tower_layer::Layer;
 
 use crate::admission::{Admission, AdmissionLayer};
@@ -57,9 +57,24 @@ impl BulkheadLayer {
     #[must_use]
     pub fn classify(
         self,
-        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+        rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
     ) -> Self {
         Self(self.0.classify(rule))
+    }
+
+    /// Decides, counts and reports, and lets every request through: see [`AdmissionLayer::dry_run`].
+    #[must_use]
+    pub fn dry_run(self, dry_run: bool) -> Self {
+        Self(self.0.dry_run(dry_run))
+    }
+
+    /// Requests that are never limited and take no place: see [`AdmissionLayer::exempt`].
+    #[must_use]
+    pub fn exempt(
+        self,
+        predicate: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.exempt(predicate))
     }
 
     /// The state of this moment.

@@ -27,6 +27,8 @@ mod marker;
 mod observe;
 mod rejection;
 mod retry_after;
+mod switches;
+mod trial;
 
 pub use backpressure_gate::{
     Adaptive, Cause, Decision, Fixed, Gate, Limit, Metering, OutOfRange, Outcome, Priority,

@@ -1,6 +1,6 @@
 //! How a request ends: what its answer teaches, and until when it counts as in flight.
 
-use backpressure_gate::{Gate, Metering, Outcome, Place};
+use backpressure_gate::{Gate, Metering, Place};
 use http::{Method, Request, Response, header};
 
 use super::PermitScope;
@@ -30,11 +30,6 @@ impl Ending {
         let frees_streams = adaptive || self.classifier.side() == Side::Client;
         let is_head = request.method() == Method::HEAD;
         Self { classifier: self.classifier.clone(), scope: self.scope, frees_streams, is_head }
-    }
-
-    /// What an answer teaches.
-    pub(super) fn teaches<R, E>(&self, answer: &mut Result<Response<R>, E>) -> Outcome {
-        self.classifier.outcome(answer)
     }
 
     /// On the way to the caller of a server the marks of services behind it come off. A client is

@@ -22,6 +22,7 @@ use crate::deadline::Deadline;
 use crate::held::Held;
 use crate::observe::Waiting;
 use crate::rejection::Caller;
+use crate::trial::Trial;
 
 pin_project! {
     /// The future of [`Admission`](super::Admission) and of
@@ -65,12 +66,16 @@ where
     /// Calls the inner service at once if nothing stands in the way: to keep it, the request and
     /// the layer for later would cost as much as all the rest.
     pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, shared: &Arc<Shared>) -> Self {
-        let Some(permit) = shared.gate.pass() else {
+        let (request, exempt) = shared.switches.look(request);
+        let mut held = if exempt {
+            shared.exempt()
+        } else if let Some(permit) = shared.gate.pass() {
+            shared.hold(permit)
+        } else {
             return Self { state: ask(inner, request, shared) };
         };
-        let mut held = shared.hold(permit);
         let ending = shared.ending.of(&request, &shared.gate);
-        if !held.permit().begin() {
+        if !held.begin() {
             let call = Some(Call { inner: inner.clone(), request });
             return Self { state: State::Starting { held: Some(held), call, ending } };
         }
@@ -98,25 +103,25 @@ where
     S: Clone,
 {
     let now = Instant::now();
-    match shared.gate.ask(shared.arrival(request.extensions()), now) {
-        Asked::Admitted(permit) => {
-            let (held, ending) =
-                (Some(shared.hold(permit)), shared.ending.of(&request, &shared.gate));
-            State::Starting { held, call: Some(Call { inner: inner.clone(), request }), ending }
-        }
+    let held = match shared.gate.ask(shared.arrival(request.extensions()), now) {
+        Asked::Admitted(permit) => shared.hold(permit),
+        Asked::Waiting(enter) if shared.switches.dry_run => shared.tries(enter),
+        Asked::Refused(shed) if shared.switches.dry_run => shared.lets_through(shed, now),
         Asked::Waiting(enter) => {
             let (enter, waiting) = (Box::pin(enter), shared.observer.waits(now));
             let call = Some(Call { inner: inner.clone(), request });
-            State::Entering { enter, waiting, shared: Arc::clone(shared), call }
+            return State::Entering { enter, waiting, shared: Arc::clone(shared), call };
         }
         Asked::Refused(shed) => {
             shared.observer.shed(shed, &shared.gate, now);
             let (caller, deadline) = (Caller::of(&request), request.extensions().get());
             let deadline = deadline.map(|&Deadline(at)| at);
             let (shed, hold) = shared.holding.hold(shed, caller, deadline, now);
-            State::Refused { shed, caller, shared: Arc::clone(shared), hold }
+            return State::Refused { shed, caller, shared: Arc::clone(shared), hold };
         }
-    }
+    };
+    let (held, ending) = (Some(held), shared.ending.of(&request, &shared.gate));
+    State::Starting { held, call: Some(Call { inner: inner.clone(), request }), ending }
 }
 
 impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody>
@@ -146,8 +151,7 @@ where
                 }
                 // Starting → Running when the inner service is ready.
                 StateProj::Starting { held, call, ending } => {
-                    let permit = held.as_mut().expect("taken when left").permit();
-                    ready!(permit.poll_begin(cx));
+                    ready!(held.as_mut().expect("taken when left").poll_begin(cx));
                     let inner = &mut call.as_mut().expect("taken when left").inner;
                     ready!(inner.poll_ready(cx))?;
                     let (held, ending) = (held.take(), ending.clone());
@@ -157,15 +161,12 @@ where
                 }
                 // Ends with the head; the place goes on with the body.
                 StateProj::Running { future, held, ending } => {
-                    let permit = held.as_mut().expect("polled after it ended").permit();
+                    let permit = held.as_mut().expect("polled after it ended");
                     // By reference as long as possible: a response is large, and a move is a copy.
-                    let mut polled = permit.poll_measured(future, cx);
+                    let mut polled = permit.poll_work(future, &ending.classifier, cx);
                     let Poll::Ready(answer) = &mut polled else {
                         return Poll::Pending;
                     };
-                    if permit.is_measured() {
-                        permit.record(ending.teaches(answer));
-                    }
                     let place = held.take().expect("was there a line ago").into_place();
                     let held = answer.as_mut().ok().and_then(|response| {
                         ending.sign(response);
@@ -199,6 +200,25 @@ impl Shared {
     #[inline]
     fn hold(&self, permit: Permit) -> Held {
         Held::new(permit, self.observer.admitted(&self.gate))
+    }
+
+    /// An exempt request runs at once and without a place of the gate's.
+    #[cold]
+    fn exempt(&self) -> Held {
+        Held::free(self.switches.free(), self.observer.exempt())
+    }
+
+    /// A dry run: a request that would wait runs, and its ticket waits.
+    fn tries(&self, enter: Enter) -> Held {
+        let (gate, observer) = (self.gate.clone(), self.observer.clone());
+        let trial = Trial::new(enter, gate, observer, self.switches.clone());
+        Held::trial(trial, self.observer.runs())
+    }
+
+    /// A dry run: a request that would be refused runs.
+    fn lets_through(&self, shed: Shed, now: Instant) -> Held {
+        self.observer.would_reject(shed, &self.gate, now);
+        Held::free(self.switches.free(), self.observer.runs())
     }
 
     /// Refuses who has waited.
