@@ -120,7 +120,7 @@ async fn over_http_2_a_refusal_leaves_the_connection_alone() {
     let refused = connection.send(upload()).await.expect("an answer");
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(!refused.headers().contains_key("connection"));
-    assert!(text(refused).await.contains("not begun"));
+    assert!(text(refused).await.contains("at capacity"));
     drop(full);
     let answer = connection.send(upload()).await.expect("an answer on the same connection");
     assert_eq!(text(answer).await, (UPLOAD / 10).to_string());

@@ -52,6 +52,13 @@ pub use service::Admission;
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off towards strangers |
 /// | [`hold_refusals`](Self::hold_refusals) | 0 | a refusal that is held keeps a connection |
 ///
+/// # What a refusal promises
+/// The header [`SHED_REASON`](crate::SHED_REASON) on a refusal, and a [`Shed`](crate::Shed) in its
+/// extensions, say that the request was not begun. A layer that has admitted a request takes both
+/// off whatever comes from below: a handler may have run. So a refusal by a layer inside another
+/// layer does not promise it; `RetryLayer` sends such a `GET` again, and no `POST`. A handler that
+/// passes on an answer and has no layer of this crate around it must take the header off itself.
+///
 /// # Priority and deadline
 /// The queue honours a [`Priority`](crate::Priority) and a [`Deadline`] found in the request's
 /// extensions; an outer layer puts them there.
@@ -146,6 +153,9 @@ impl AdmissionLayer {
     }
 
     /// The status of a refusal: 503 or 429.
+    ///
+    /// A refusal that comes from below another layer of this crate is a 503 there in any case: a 429
+    /// says that the request was not begun, and the layer that admitted it cannot know that.
     ///
     /// # Panics
     /// When `status` is neither.

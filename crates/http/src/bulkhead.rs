@@ -21,7 +21,9 @@ use crate::admission::{Admission, AdmissionLayer};
 /// ```
 ///
 /// Put it on a route inside an [`AdmissionLayer`] over all routes; what the bulkhead refuses
-/// teaches the outer limit nothing.
+/// teaches the outer limit nothing. It no longer says that the request was not begun when it leaves
+/// the outer layer, so that our client sends a `GET` again and no `POST`; a bulkhead alone on its
+/// route says it.
 ///
 /// # Errors
 /// The service's own errors pass through. A refusal is a response, never an error.
@@ -75,6 +77,12 @@ impl BulkheadLayer {
         predicate: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
         Self(self.0.exempt(predicate))
+    }
+
+    /// The gate inside: to look at it, or to change its limit while it runs.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        self.0.gate()
     }
 
     /// The state of this moment.

@@ -1,9 +1,10 @@
 //! The answer to a request that is turned away.
 
-use backpressure_gate::{Reason, Shed};
+use backpressure_gate::{Outcome, Reason, Shed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 
+use crate::classify::Side;
 use crate::content_length::content_length;
 use crate::marker::{MARK, SHED_REASON};
 
@@ -94,22 +95,45 @@ impl Caller {
     }
 }
 
-/// Takes the marker off a response that came from somewhere else: this service did begin the
-/// request, whatever a service behind it says of its own.
-pub(crate) fn disown<B>(response: &mut Response<B>) {
-    let marked = response.headers().contains_key(&MARK);
-    if marked && response.extensions().get::<Shed>().is_none() {
+/// Takes every mark that says "not begun" off a response from below a layer that admitted the
+/// request: a handler may have run, and may have done half its work before it passed this on.
+///
+/// There is no telling a refusal that reached us directly from one that a handler forwards, as a
+/// handler can forward the very request it was given. So the marks always go: the header, the
+/// [`Shed`], and a 429 of ours, which says the same without a header. Layers further out still
+/// learn that it was no work.
+pub(crate) fn disown<B>(response: &mut Response<B>, side: Side) {
+    let ours = disown_ours(response);
+    // Over the wire a client hears of it from the server that refused, which is whom to believe.
+    if (ours || side == Side::Server) && response.headers().contains_key(&MARK) {
         response.headers_mut().remove(SHED_REASON);
     }
 }
 
-/// RFC 9457, with the type that the RateLimit fields draft registers for this.
+/// Whether a layer in this process refused it.
+fn disown_ours<B>(response: &mut Response<B>) -> bool {
+    if response.extensions().get::<Shed>().is_none() {
+        return false;
+    }
+    let extensions = response.extensions_mut();
+    extensions.remove::<Shed>();
+    if extensions.get::<Outcome>().is_none() {
+        extensions.insert(Outcome::Ignore);
+    }
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    true
+}
+
+/// RFC 9457, with the type that the RateLimit fields draft registers for this. The text claims nothing
+/// that stops to be true when a handler passes it on.
 fn problem(status: StatusCode, reason: Option<Reason>) -> Bytes {
     let title = status.canonical_reason().unwrap_or_default();
     let code = status.as_u16();
     let reason = reason.map(|reason| format!(r#","reason":"{reason}""#)).unwrap_or_default();
     Bytes::from(format!(
-        r#"{{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"{title}","status":{code},"detail":"The request was not begun. Send it again after Retry-After."{reason}}}"#
+        r#"{{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"{title}","status":{code},"detail":"The service is at capacity. It expects to have room after Retry-After."{reason}}}"#
     ))
 }
 
@@ -185,16 +209,34 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_of_another_service_is_taken_off() {
-        let mut theirs = Response::builder().status(503).header(SHED_REASON, "limit").body(());
-        let theirs = theirs.as_mut().expect("a response");
-        disown(theirs);
-        assert!(!theirs.headers().contains_key(SHED_REASON));
+    fn a_server_takes_off_every_marker_and_a_client_those_made_in_this_process() {
+        for (side, left) in [(Side::Server, false), (Side::Client, true)] {
+            let theirs = Response::builder().status(503).header(SHED_REASON, "limit").body(());
+            let mut theirs = theirs.expect("a response");
+            disown(&mut theirs, side);
+            assert_eq!(theirs.headers().contains_key(SHED_REASON), left, "{side:?}");
 
-        let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
-        let mut ours = answer(&rejection, Request::new(()));
-        disown(&mut ours);
-        assert!(ours.headers().contains_key(SHED_REASON));
+            for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
+                let mut ours = answer(&Rejection::new(status), Request::new(()));
+                disown(&mut ours, side);
+                assert_eq!(ours.status(), 503, "{side:?}");
+                assert!(!ours.headers().contains_key(SHED_REASON), "{side:?}");
+                assert!(ours.extensions().get::<Shed>().is_none(), "{side:?}");
+                assert_eq!(ours.extensions().get(), Some(&Outcome::Ignore), "{side:?}");
+                assert!(ours.headers().contains_key("retry-after"), "{side:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_else_a_refusal_says_is_true_whether_or_not_a_handler_ran() {
+        let call = Request::builder().header("content-type", "application/grpc").body(());
+        for request in [Request::new(()), call.expect("a request")] {
+            let mut refusal = answer(&Rejection::new(StatusCode::SERVICE_UNAVAILABLE), request);
+            disown(&mut refusal, Side::Server);
+            let said = format!("{:?} {:?}", refusal.headers(), refusal.body());
+            assert!(!said.contains("begun"), "{said}");
+        }
     }
 
     #[test]

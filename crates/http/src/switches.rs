@@ -31,6 +31,7 @@ impl Switches {
     }
 
     /// Whether any request may be exempt.
+    #[cfg(feature = "reqwest")]
     pub(crate) const fn exempts_some(&self) -> bool {
         self.exempt.is_some()
     }

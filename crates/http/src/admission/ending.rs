@@ -32,12 +32,9 @@ impl Ending {
         Self { classifier: self.classifier.clone(), scope: self.scope, frees_streams, is_head }
     }
 
-    /// On the way to the caller of a server the marks of services behind it come off. A client is
-    /// whom they are meant for.
+    /// Nothing from below says that this request was not begun: it was.
     pub(super) fn sign<R>(&self, response: &mut Response<R>) {
-        if self.classifier.side() == Side::Server {
-            disown(response);
-        }
+        disown(response, self.classifier.side());
     }
 
     /// What the body of this response is to hold.

@@ -58,7 +58,8 @@ pub use self::service::OriginLimit;
 /// Over the limit a request waits, in a line for its origin alone. Who finds it full, or has waited for
 /// as long as that makes sense, gets a response at once, a 503 with a truthful `Retry-After` and
 /// [`SHED_REASON`](crate::SHED_REASON); nothing was sent. `RetryLayer` sends it again then, whatever
-/// the method. The server's own answers pass untouched; what tells them apart is a
+/// the method. The server's own answers pass untouched, and its marker with them; a refusal by a layer
+/// of this crate further in, in this process, loses it. What tells a refusal made here apart is a
 /// [`Shed`](crate::Shed) in the extensions of a refusal made here:
 ///
 /// ```
