@@ -4,6 +4,7 @@
 //! real sockets, and a body that does as it is told.
 
 pub mod client;
+pub mod load;
 pub mod meters;
 pub mod raw;
 pub mod samples;

@@ -241,3 +241,29 @@ async fn who_hangs_up_while_it_is_held_leaves_its_place_to_another() {
         assert!(held.await);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_has_passed_is_refused_at_once_even_where_there_is_room() {
+    let work = || {
+        service_fn(async |_: Request<()>| {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok::<_, Own>(Response::new(String::new()))
+        })
+    };
+    tokio::time::advance(Duration::from_secs(5)).await;
+    for layer in [AdmissionLayer::fixed("api", 10), AdmissionLayer::adaptive("self")] {
+        for (late_by, served) in [(-1_000_i64, true), (0, false), (1, false), (1_000, false)] {
+            let (start, late) = (Instant::now(), Duration::from_millis(late_by.unsigned_abs()));
+            let deadline = if late_by < 0 { start + late } else { start - late };
+            let mut request = Request::new(());
+            request.extensions_mut().insert(Deadline(deadline));
+            let answer = layer.layer(work()).oneshot(request).await.expect("no error");
+            assert_eq!(answer.status() == StatusCode::OK, served, "late by {late_by} ms");
+            if !served {
+                assert_eq!(answer.headers()[SHED_REASON], "deadline");
+                assert_eq!(start.elapsed(), Duration::ZERO, "at once");
+            }
+        }
+        assert_eq!(layer.snapshot().in_flight, 0);
+    }
+}

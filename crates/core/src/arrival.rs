@@ -19,6 +19,9 @@ pub struct Arrival {
     pub priority: Priority,
     /// The instant after which its answer is worthless; `None`: never.
     pub deadline: Option<Timestamp>,
+    /// Whether it was refused before and comes back when it was told to: it runs before new requests
+    /// of its class. The caller of the machine vouches for that.
+    pub returning: bool,
 }
 
 impl Arrival {
@@ -33,6 +36,19 @@ impl Arrival {
     #[must_use]
     pub const fn deadline(mut self, deadline: Timestamp) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// The same request, as one that comes back when it was told to, or as a new one.
+    ///
+    /// ```
+    /// use backpressure_core::Arrival;
+    ///
+    /// assert!(Arrival::default().returning(true).returning);
+    /// ```
+    #[must_use]
+    pub const fn returning(mut self, returning: bool) -> Self {
+        self.returning = returning;
         self
     }
 }

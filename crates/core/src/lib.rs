@@ -16,6 +16,7 @@ mod outcome;
 mod pressure;
 mod priority;
 mod queue;
+mod rank;
 mod reservation;
 mod sample;
 mod shed;

@@ -1,7 +1,5 @@
 //! The admission machine: who runs, who waits, who is turned away.
 
-use std::time::Duration;
-
 use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
 use crate::capacity::Capacity;
@@ -11,6 +9,7 @@ use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
 use crate::pressure::Pressure;
 use crate::queue::{Patience, Queue, Ticket};
+use crate::rank::{DemandMix, HeldBack, Rank};
 use crate::reservation::Reservations;
 use crate::sample::Sample;
 use crate::shed::{Reason, Shed};
@@ -18,7 +17,10 @@ use crate::time::Timestamp;
 use crate::usual::Usual;
 use crate::verdict::{Next, Verdict};
 
+mod seating;
 mod settings;
+
+use self::seating::LOWEST;
 
 /// The admission machine.
 ///
@@ -47,16 +49,12 @@ pub struct Machine {
     pressure: Pressure,
     reservations: Reservations,
     capacity: Capacity,
+    mix: DemandMix,
+    held_back: HeldBack,
     /// What the limit was last told of demand.
     told: bool,
     usual: Usual,
 }
-
-/// As many latencies are shorter than this share of the mean as are longer, where they are
-/// exponential.
-const MEDIAN: f64 = 0.7;
-/// Under overload no more wait than run, or this many where few run.
-const LEAST_ROOM: usize = 32;
 
 impl Machine {
     /// A machine without history.
@@ -69,6 +67,8 @@ impl Machine {
             pressure: Pressure::new(),
             reservations: Reservations::new(),
             capacity: Capacity::default(),
+            mix: DemandMix::default(),
+            held_back: HeldBack::default(),
             told: false,
             usual: Usual::default(),
         }
@@ -80,36 +80,44 @@ impl Machine {
             self.pressure.rest(self.usual.latency, now);
             self.pressure.unfilled(in_flight, self.limit(), self.usual.latency, now);
         }
+        self.asked(Rank::of(&arrival), now);
         let verdict = self.decide(arrival, in_flight, now);
         self.tell(now);
         verdict
     }
 
     fn decide(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
-        if self.has_place(in_flight) {
-            self.pressure.admitted(self.limit(), self.room(), now);
+        if arrival.deadline.is_some_and(|deadline| deadline <= now) {
+            return self.refuse(Reason::Deadline, now);
+        }
+        let held_back = self.held_back.holds_back(Rank::of(&arrival), now);
+        if self.has_place(in_flight) && !held_back {
+            self.pressure.admitted(self.limit(), self.room(LOWEST), now);
             self.reservations.admitted(1, now);
             self.start(now);
             return Verdict::Run;
         }
         self.pressure.crowded(self.usual.latency, now);
-        let verdict = self.seat(arrival, now);
+        let verdict = self.seat(arrival, held_back, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
-            _ => self.pressure.admitted(self.limit(), self.room(), now),
+            _ => self.pressure.admitted(self.limit(), self.room(LOWEST), now),
         }
         verdict
     }
 
-    /// A request arrives that would rather be turned away than wait.
+    /// A request of the default class arrives that would rather be turned away than wait.
     ///
     /// # Errors
     /// [`Shed`] when it cannot run now.
     pub fn arrive_or_leave(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
-        if self.has_place(in_flight) {
+        let rank = Rank::of(&Arrival::default());
+        self.asked(rank, now);
+        if self.has_place(in_flight) && !self.held_back.holds_back(rank, now) {
             self.reservations.admitted(1, now);
             return Ok(());
         }
+        self.hold_back_below(rank.index(), now);
         Err(self.shed(Reason::Limit, now))
     }
 
@@ -137,11 +145,7 @@ impl Machine {
         if in_flight >= self.limit.limit() {
             return None;
         }
-        let waiter = match self.pressure.is_hopeless() {
-            true => self.queue.pop_newest(),
-            false => self.queue.pop_oldest(),
-        };
-        let Some((ticket, patience)) = waiter else {
+        let Some((ticket, patience)) = self.pop() else {
             self.pressure.drained();
             self.pressure.unfilled(in_flight, self.limit(), self.usual.latency, now);
             self.tell(now);
@@ -181,10 +185,12 @@ impl Machine {
 
     /// How many may be in flight before an arrival has to ask: the limit while nobody waits.
     ///
-    /// Under overload everybody asks: only who is counted can tell that it has passed.
+    /// Under overload everybody asks: only who is counted can tell that it has passed. So does a
+    /// request that may have to leave a free place to a higher class.
     #[must_use]
     pub fn open(&self) -> usize {
-        if self.queue.is_empty() && !self.pressure.is_overloaded() { self.limit() } else { 0 }
+        let asks = self.pressure.is_overloaded() || self.held_back.is_active();
+        if self.queue.is_empty() && !asks { self.limit() } else { 0 }
     }
 
     /// How many wait.
@@ -231,38 +237,11 @@ impl Machine {
         in_flight < self.limit() && self.queue.is_empty()
     }
 
-    fn seat(&mut self, arrival: Arrival, now: Timestamp) -> Verdict {
-        let room = self.room();
-        if room == 0 {
-            return self.refuse(Reason::Limit, now);
-        }
-        if !self.is_feasible(arrival, now) {
-            return self.refuse(Reason::Deadline, now);
-        }
-        if self.queue.len() >= room && !self.somebody_gives_way(arrival) {
-            return self.refuse(Reason::QueueFull, now);
-        }
-        let patience = self.patience(arrival, now);
-        Verdict::Wait(self.queue.push(arrival.priority, patience), patience.until)
-    }
-
-    /// Whether somebody who waits makes room: for a higher class, or for anybody as fresh when
-    /// waiting is mostly in vain.
-    fn somebody_gives_way(&self, arrival: Arrival) -> bool {
-        self.queue.lowest().is_some_and(|lowest| {
-            arrival.priority > lowest || arrival.priority == lowest && self.pressure.is_hopeless()
-        })
-    }
-
-    fn patience(&self, arrival: Arrival, now: Timestamp) -> Patience {
-        let until = now + self.bounds.max_wait;
-        let longest = Patience { until, then: Reason::QueueTimeout, since: now };
-        match arrival.deadline {
-            Some(until) if until < longest.until => {
-                Patience { until, then: Reason::Deadline, ..longest }
-            }
-            _ => longest,
-        }
+    /// Counts a request of this rank that asks.
+    fn asked(&mut self, rank: Rank, now: Timestamp) {
+        self.mix.arrived(rank);
+        self.held_back.arrived(rank);
+        self.held_back.expire(now);
     }
 
     fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
@@ -271,47 +250,6 @@ impl Machine {
             self.tell(now);
         }
         self.shed(patience.then, now)
-    }
-
-    /// Whether the answer would come before the caller's deadline, as far as that can be told.
-    fn is_feasible(&self, arrival: Arrival, now: Timestamp) -> bool {
-        let ahead = self.queue.ahead_of(arrival.priority) + 1;
-        let wait = self.per_second().map_or(0.0, |rate| ahead as f64 / rate);
-        let wait = Duration::try_from_secs_f64(wait).unwrap_or(Duration::MAX);
-        let answered = now + self.usual.latency.mul_f64(MEDIAN) + wait;
-        arrival.deadline.is_none_or(|deadline| answered <= deadline && now < deadline)
-    }
-
-    /// Somebody who waits in vain, or for whom there is no room any more.
-    fn victim(&mut self, now: Timestamp) -> Option<Ticket> {
-        if self.queue.len() > self.room() {
-            return self.queue.displace();
-        }
-        self.queue.displace_before(self.fresh_since(now)?)
-    }
-
-    /// Whoever came before this waits in vain; `None`: nobody does, or nobody knows.
-    ///
-    /// Only where requests wait for workers: behind an await the oldest are the reserve for a lull.
-    /// A wait as long as the work itself is never in vain: it hardly makes an answer later.
-    fn fresh_since(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.pressure.is_hopeless() || !self.limit.yields() || self.usual.latency.is_zero() {
-            return None;
-        }
-        let turn = self.usual.latency.div_f64(self.limit() as f64);
-        let longest = turn.mul_f64(self.pressure.turns()).max(self.usual.busy);
-        Some(Timestamp::ZERO + now.since(Timestamp::ZERO + longest))
-    }
-
-    fn room(&self) -> usize {
-        if !self.pressure.is_overloaded() {
-            return self.bounds.max_len;
-        }
-        let limit = self.limit();
-        let busy = self.pressure.room(limit).min(limit.max(LEAST_ROOM));
-        // Who waits in vain costs nothing where the newest runs first, and fills the next lull.
-        let lull = if self.pressure.is_hopeless() { (limit / 2).max(1) } else { 0 };
-        self.bounds.max_len.min(busy.max(lull))
     }
 
     fn refuse(&mut self, reason: Reason, now: Timestamp) -> Verdict {

@@ -99,16 +99,22 @@ impl Pressure {
     ///
     /// `n` places before a server leave it idle for `(N − 1) / (N^(n+1) − 1)` of the time at
     /// `N` times its capacity (M/M/1/n); many servers even each other out.
-    pub(crate) fn room(&self, limit: usize) -> usize {
-        let load = self.load();
+    ///
+    /// Here and below `share` is the part of demand that is meant: one rank's and those above it.
+    pub(crate) fn room(&self, limit: usize, share: f64) -> usize {
+        let load = self.load(share);
+        if load < 1.0 {
+            return usize::MAX;
+        }
+        let load = load.max(LEAST_LOAD);
         let places = ((load - 1.0) / IDLE).ln_1p() / load.ln();
         let inside = if limit < MANY { 3 } else { 4 };
         (places.ceil() as usize).saturating_sub(inside)
     }
 
     /// Whether demand is so far above capacity that who waited longest is the one to turn away.
-    pub(crate) fn is_hopeless(&self) -> bool {
-        self.is_overloaded() && self.load() > HOPELESS
+    pub(crate) fn is_hopeless(&self, share: f64) -> bool {
+        self.is_overloaded() && self.load(share) > HOPELESS
     }
 
     /// How long a wait makes sense where the newest runs first, in turns of capacity: after that
@@ -116,13 +122,13 @@ impl Pressure {
     ///
     /// In a turn come `N` and one is served, so `N − 1` newer ones stay. Above twice the capacity
     /// a longer wait harms nobody, because hardly anybody has to be served that late.
-    pub(crate) fn turns(&self) -> f64 {
-        NEWER / (self.load() - 1.0).min(1.0)
+    pub(crate) fn turns(&self, share: f64) -> f64 {
+        NEWER / (self.load(share) - 1.0).clamp(LEAST_LOAD - 1.0, 1.0)
     }
 
-    /// Demand over capacity.
-    fn load(&self) -> f64 {
-        self.share.recip().clamp(LEAST_LOAD, MOST_LOAD)
+    /// This share of demand over capacity.
+    fn load(&self, share: f64) -> f64 {
+        share * self.share.recip().clamp(LEAST_LOAD, MOST_LOAD)
     }
 
     /// Whether nobody has been turned away for so long that overload must have passed.

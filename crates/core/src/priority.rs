@@ -2,6 +2,9 @@
 
 /// Criticality of a request: among those that wait, a higher one runs first.
 ///
+/// No class is refused for want of room while a lower one waits or is admitted, nor before the refused
+/// request would have had its turn. What runs is never interrupted.
+///
 /// Four levels, as in Google's SRE book (chapter 21): more would have to be agreed on by every
 /// caller, fewer cannot tell a page from a prefetch.
 ///

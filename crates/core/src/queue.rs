@@ -1,26 +1,27 @@
-//! Those who wait, in the order in which they will run.
+//! Waiting requests, in the order in which they will run.
 
 use std::collections::BTreeMap;
 
-use crate::priority::Priority;
+use crate::rank::{RANKS, Rank};
 use crate::shed::Reason;
 use crate::time::Timestamp;
 
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
-    // The order of the fields is the order of the queue: class first, then arrival.
-    priority: Priority,
+    // The order of the fields is the order of the queue: rank first, then arrival.
+    rank: Rank,
     number: u64,
 }
 
 impl Ticket {
-    const fn first_of(priority: Priority) -> Self {
-        Self { priority, number: 0 }
+    /// The index of its rank.
+    pub(crate) const fn rank(self) -> usize {
+        self.rank.index()
     }
 }
 
-/// How long somebody waits, and why no longer.
+/// How long a request waits, and why no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Patience {
     /// The last moment at which running still makes sense.
@@ -31,86 +32,74 @@ pub(crate) struct Patience {
     pub(crate) since: Timestamp,
 }
 
-/// Waiting requests: the highest class first, within a class the oldest first.
+/// Waiting requests: the highest rank first, within a rank the oldest first.
+///
+/// One line for each rank, so that the number of requests ahead of a newcomer is a sum of eight.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiting: BTreeMap<Ticket, Patience>,
+    /// Lowest rank first.
+    lines: [BTreeMap<Ticket, Patience>; RANKS],
     issued: u64,
 }
 
-/// From the one that gives way first.
-const CLASSES: [Priority; 4] =
-    [Priority::Sheddable, Priority::Deferrable, Priority::Normal, Priority::Critical];
-
 impl Queue {
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len()
+        self.ahead_of(0)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.lines.iter().all(BTreeMap::is_empty)
     }
 
     /// Takes a place.
-    pub(crate) fn push(&mut self, priority: Priority, patience: Patience) -> Ticket {
+    pub(crate) fn push(&mut self, rank: Rank, patience: Patience) -> Ticket {
         self.issued += 1;
-        let ticket = Ticket { priority, number: self.issued };
-        self.waiting.insert(ticket, patience);
+        let ticket = Ticket { rank, number: self.issued };
+        self.lines[rank.index()].insert(ticket, patience);
         ticket
     }
 
     /// Gives a place up; `None` when the ticket had none any more.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Patience> {
-        self.waiting.remove(&ticket)
+        self.lines[ticket.rank()].remove(&ticket)
     }
 
-    /// The next to run: the oldest of the highest class.
-    pub(crate) fn pop_oldest(&mut self) -> Option<(Ticket, Patience)> {
-        let (highest, _) = self.waiting.last_key_value()?;
-        let (&ticket, &patience) =
-            self.waiting.range(Ticket::first_of(highest.priority)..).next()?;
-        self.waiting.remove(&ticket);
-        Some((ticket, patience))
+    /// The index of the highest rank that waits.
+    pub(crate) fn highest(&self) -> Option<usize> {
+        self.lines.iter().rposition(|line| !line.is_empty())
     }
 
-    /// The next to run: the newest of the highest class.
-    pub(crate) fn pop_newest(&mut self) -> Option<(Ticket, Patience)> {
-        self.waiting.pop_last()
+    /// The index of the lowest rank that waits: the one that gives way first.
+    pub(crate) fn lowest(&self) -> Option<usize> {
+        self.lines.iter().position(|line| !line.is_empty())
     }
 
-    /// The class that would give way first.
-    pub(crate) fn lowest(&self) -> Option<Priority> {
-        self.waiting.first_key_value().map(|(ticket, _)| ticket.priority)
+    /// Takes out the oldest of a rank.
+    pub(crate) fn pop_oldest(&mut self, rank: usize) -> Option<(Ticket, Patience)> {
+        self.lines[rank].pop_first()
     }
 
-    /// Gives up the place of the oldest in the lowest class: it is the likeliest to be gone.
-    pub(crate) fn displace(&mut self) -> Option<Ticket> {
-        self.waiting.pop_first().map(|(ticket, _)| ticket)
+    /// Takes out the newest of a rank.
+    pub(crate) fn pop_newest(&mut self, rank: usize) -> Option<(Ticket, Patience)> {
+        self.lines[rank].pop_last()
     }
 
-    /// Gives up the place of somebody who came before `moment`, the lowest class first; `None`:
-    /// nobody did.
-    pub(crate) fn displace_before(&mut self, moment: Timestamp) -> Option<Ticket> {
-        let oldest = |class: &Priority| self.waiting.range(Ticket::first_of(*class)..).next();
-        let late = CLASSES.iter().filter_map(oldest).find(|(_, who)| who.since < moment);
-        let ticket = *late?.0;
-        self.waiting.remove(&ticket);
-        Some(ticket)
+    /// When the oldest of a rank came.
+    pub(crate) fn oldest_since(&self, rank: usize) -> Option<Timestamp> {
+        self.lines[rank].first_key_value().map(|(_, patience)| patience.since)
     }
 
-    /// How many would run before a newcomer of this class.
-    pub(crate) fn ahead_of(&self, priority: Priority) -> usize {
-        match self.lowest() {
-            None => 0,
-            Some(lowest) if lowest >= priority => self.len(),
-            Some(_) => self.len() - self.waiting.range(..Ticket::first_of(priority)).count(),
-        }
+    /// How many wait that would run before a newcomer of this rank.
+    pub(crate) fn ahead_of(&self, rank: usize) -> usize {
+        self.lines[rank..].iter().map(BTreeMap::len).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Arrival;
+    use crate::priority::Priority;
 
     const NEVER: Patience = Patience {
         until: Timestamp::from_nanos(u64::MAX),
@@ -118,54 +107,51 @@ mod tests {
         since: Timestamp::ZERO,
     };
 
-    #[test]
-    fn the_highest_class_runs_first_and_the_oldest_within_it() {
-        let mut queue = Queue::default();
-        let batch = queue.push(Priority::Deferrable, NEVER);
-        let first = queue.push(Priority::Critical, NEVER);
-        let second = queue.push(Priority::Critical, NEVER);
-        let order: Vec<_> =
-            std::iter::from_fn(|| queue.pop_oldest()).map(|(ticket, _)| ticket).collect();
-        assert_eq!(order, [first, second, batch]);
+    fn rank(priority: Priority) -> Rank {
+        Rank::of(&Arrival::default().priority(priority))
+    }
+
+    fn next(queue: &mut Queue) -> Option<Ticket> {
+        let highest = queue.highest()?;
+        queue.pop_oldest(highest).map(|(ticket, _)| ticket)
     }
 
     #[test]
-    fn the_oldest_of_the_lowest_class_gives_way() {
+    fn the_highest_rank_runs_first_and_the_oldest_within_it() {
         let mut queue = Queue::default();
-        queue.push(Priority::Critical, NEVER);
-        let old = queue.push(Priority::Sheddable, NEVER);
-        queue.push(Priority::Sheddable, NEVER);
-        assert_eq!(queue.displace(), Some(old));
+        let batch = queue.push(rank(Priority::Deferrable), NEVER);
+        let page = queue.push(rank(Priority::Normal), NEVER);
+        let again = queue.push(Rank::of(&Arrival::default().returning(true)), NEVER);
+        let first = queue.push(rank(Priority::Critical), NEVER);
+        let second = queue.push(rank(Priority::Critical), NEVER);
+        let order: Vec<_> = std::iter::from_fn(|| next(&mut queue)).collect();
+        assert_eq!(order, [first, second, again, page, batch]);
     }
 
     #[test]
-    fn whoever_came_too_early_gives_way_the_lowest_class_first() {
-        let at = |nanos| Patience { since: Timestamp::from_nanos(nanos), ..NEVER };
+    fn the_lowest_rank_is_the_first_to_give_way() {
         let mut queue = Queue::default();
-        let payment = queue.push(Priority::Critical, at(1));
-        let batch = queue.push(Priority::Sheddable, at(2));
-        queue.push(Priority::Normal, at(3));
-        let moment = Timestamp::from_nanos(3);
-        assert_eq!(queue.displace_before(moment), Some(batch));
-        assert_eq!(queue.displace_before(moment), Some(payment));
-        assert_eq!(queue.displace_before(moment), None);
+        queue.push(rank(Priority::Critical), NEVER);
+        let old = queue.push(rank(Priority::Sheddable), NEVER);
+        queue.push(rank(Priority::Sheddable), NEVER);
+        let lowest = queue.lowest().expect("three wait");
+        assert_eq!(queue.pop_oldest(lowest).map(|(ticket, _)| ticket), Some(old));
     }
 
     #[test]
-    fn a_newcomer_counts_only_its_own_class_and_above() {
+    fn a_newcomer_counts_only_its_own_rank_and_above() {
         let mut queue = Queue::default();
-        queue.push(Priority::Sheddable, NEVER);
-        queue.push(Priority::Normal, NEVER);
-        queue.push(Priority::Critical, NEVER);
-        assert_eq!(queue.ahead_of(Priority::Sheddable), 3);
-        assert_eq!(queue.ahead_of(Priority::Normal), 2);
-        assert_eq!(queue.ahead_of(Priority::Critical), 1);
+        let classes = [Priority::Sheddable, Priority::Normal, Priority::Critical].map(rank);
+        for class in classes {
+            queue.push(class, NEVER);
+        }
+        assert_eq!(classes.map(|class| queue.ahead_of(class.index())), [3, 2, 1]);
     }
 
     #[test]
     fn a_place_is_given_up_once() {
         let mut queue = Queue::default();
-        let ticket = queue.push(Priority::Normal, NEVER);
+        let ticket = queue.push(rank(Priority::Normal), NEVER);
         assert_eq!(queue.remove(ticket), Some(NEVER));
         assert_eq!(queue.remove(ticket), None);
         assert!(queue.is_empty());

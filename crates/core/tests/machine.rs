@@ -87,7 +87,7 @@ impl Driver {
 
     fn arrive(&mut self, priority: Priority, patience_ms: Option<u64>) {
         let deadline = patience_ms.map(|millis| self.now + Duration::from_millis(millis));
-        let arrival = Arrival { priority, deadline };
+        let arrival = Arrival { priority, deadline, ..Arrival::default() };
         match self.machine.arrive(arrival, self.in_flight, self.now) {
             Verdict::Run => {
                 assert!(self.in_flight < self.machine.limit());

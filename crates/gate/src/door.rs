@@ -32,6 +32,12 @@ impl Door {
 
     /// Enters, or asks.
     pub(crate) fn enter(&self, arrival: Arrival, now: impl FnOnce() -> Timestamp) -> Answer {
+        if let Some(deadline) = arrival.deadline {
+            let now = now();
+            // The machine says when to come back.
+            let in_time = (now < deadline).then(|| self.hall.pass()).flatten();
+            return in_time.map_or_else(|| self.hall.ask(arrival, now), Answer::Run);
+        }
         match self.hall.pass() {
             Some(entry) => Answer::Run(entry),
             None => self.hall.ask(arrival, now()),

@@ -106,8 +106,6 @@ const FAR_ABOVE: f64 = 0.7;
 /// A request that keeps a worker for less is not worth refusing for it: reading it and answering
 /// 503 takes some 10 µs, and the yield that makes its queue visible about 1 µs.
 const WORTH_REFUSING: Duration = Duration::from_micros(25);
-/// Share of attempts refused further down that ask for less.
-const PUSHBACK: f64 = 0.05;
 
 impl Adaptive {
     /// A limit for a process with so many worker threads.
@@ -150,24 +148,13 @@ impl Adaptive {
         let all = std::mem::take(&mut self.all);
         self.holding += HOLDING_GAIN * (all.holding() - self.holding);
         self.yields = is_worth_refusing(&full);
-        if full.overload_share() > PUSHBACK {
-            self.give_way(&full, now);
-        } else if self.is_too_high(&full) {
+        if self.is_too_high(&full) {
             self.bottleneck = Bottleneck::Here(None);
             let lower = self.limit + GAIN * (self.target(&full) - self.limit);
             self.follow(lower.max(STEEPEST * self.limit), &full, now);
         } else {
             self.look_for_more(&full, now);
         }
-    }
-
-    /// Work is refused further down: less is wanted there.
-    fn give_way(&mut self, full: &Window, now: Timestamp) {
-        let lower = (0.9 * self.limit).max(1.0);
-        if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {
-            experiment.move_to(lower);
-        }
-        self.go_to(lower, Cause::Pushback { refused: full.overload_share() }, full, now);
     }
 
     /// Whether requests wait for a worker because too many run.
@@ -293,12 +280,14 @@ impl Limit for Adaptive {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
-        if matches!(sample.outcome, Outcome::Ignore | Outcome::Failure) || now < self.settled {
+        if sample.outcome == Outcome::Ignore || now < self.settled {
             return;
         }
-        self.all.add(sample, now);
-        if ran_at(sample, self.limit() as f64) {
-            self.full.add(sample, now);
+        if matches!(sample.outcome, Outcome::Success | Outcome::Cancelled) {
+            self.all.add(sample, now);
+            if ran_at(sample, self.limit() as f64) {
+                self.full.add(sample, now);
+            }
         }
         if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {
             if let Some(because) = experiment.observe(sample, now) {

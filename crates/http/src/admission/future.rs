@@ -69,7 +69,7 @@ where
         let (request, exempt) = shared.switches.look(request);
         let mut held = if exempt {
             shared.exempt()
-        } else if let Some(permit) = shared.gate.pass() {
+        } else if let Some(permit) = pass(&request, shared) {
             shared.hold(permit)
         } else {
             return Self { state: ask(inner, request, shared) };
@@ -94,6 +94,20 @@ where
         };
         Self { state }
     }
+}
+
+/// Whether the caller's deadline has passed. Reads the clock only where there is one.
+#[inline]
+fn is_late<B>(request: &Request<B>) -> bool {
+    let deadline = request.extensions().get::<Deadline>();
+    deadline.is_some_and(|&Deadline(at)| at <= Instant::now())
+}
+
+/// Enters if nobody has to be asked. An answer after the deadline is worthless even where there is
+/// room for it.
+#[inline]
+fn pass<B>(request: &Request<B>, shared: &Shared) -> Option<Permit> {
+    if is_late(request) { None } else { shared.gate.pass() }
 }
 
 /// Asks the gate, and keeps what it takes to do as it says.

@@ -130,7 +130,7 @@ impl World<'_> {
                     return self.calls(id);
                 }
                 Step::Fail { share } if fraction(draw) < *share => {
-                    return self.ends(id, Outcome::Ignore);
+                    return self.ends(id, Outcome::Failure);
                 }
                 Step::Fail { .. } => {}
                 Step::Body { draw: law } => {

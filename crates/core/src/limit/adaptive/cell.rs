@@ -32,15 +32,19 @@ const NONE_ANSWERED: f64 = 0.5;
 const LEAST_SPREAD: f64 = 0.5;
 
 impl Cell {
-    /// Adds an attempt, where a latency of `usual` is nothing special; zero: nobody knows.
+    /// Adds an attempt, where a latency of `usual` is nothing special; zero: unknown.
+    ///
+    /// An attempt without an answer counts for as much of an attempt as it held its place: one that
+    /// failed at once counts for nothing, so that failures which load does not cause change nothing.
     pub(super) fn add(&mut self, sample: &Sample, usual: f64) {
         let longest = if usual > 0.0 { LONGEST * usual } else { f64::INFINITY };
         let seconds = sample.useful().max(SHORTEST).as_secs_f64().min(longest);
-        self.count += 1.0;
-        self.answered += f64::from(u8::from(sample.outcome != Outcome::Cancelled));
-        self.seconds += seconds;
-        self.squares += seconds * seconds;
-        self.in_flight += sample.in_flight as f64;
+        let weight = turnover(sample, usual);
+        self.count += weight;
+        self.answered += f64::from(u8::from(sample.outcome == Outcome::Success));
+        self.seconds += weight * seconds;
+        self.squares += weight * seconds * seconds;
+        self.in_flight += weight * sample.in_flight as f64;
     }
 
     /// Both together.
@@ -124,6 +128,16 @@ impl Cell {
         let spread = self.spread().max(other.spread()).max(least_spread);
         let unanswered = (both.count - both.answered) / both.answered.max(NONE_ANSWERED);
         (spread + unanswered) * (1.0 / self.count + 1.0 / other.count)
+    }
+}
+
+/// How much of a place an attempt has turned over: all of it with an answer, without one as much as
+/// the time it took is of the usual latency.
+pub(super) fn turnover(sample: &Sample, usual: f64) -> f64 {
+    match sample.outcome {
+        Outcome::Success => 1.0,
+        _ if usual > 0.0 => (sample.useful().as_secs_f64() / usual).min(1.0),
+        _ => 1.0,
     }
 }
 

@@ -1,10 +1,9 @@
 //! Finding the knee behind an await: by trying.
 
-use super::cell::{Cell, Comparison, ran_at};
+use super::cell::{Cell, Comparison, ran_at, turnover};
 use super::cruise::Cruise;
 use super::search::{Search, Step};
 use crate::decision::Cause;
-use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -22,6 +21,8 @@ pub(super) struct Experiment {
     reached: bool,
     /// Those that ended before.
     short: Cell,
+    /// Those that ended since then and ran at the limit, settled or not: a first impression.
+    impression: Cell,
     /// So many more have to end until those that follow have seen no other limit.
     settling: f64,
     /// Those that ended since then.
@@ -56,14 +57,16 @@ const MOST_SPREAD: f64 = 9.0;
 /// For a client no fewer than these. A full line at a server makes everybody take as long, and connections
 /// that are being opened make some take longer: the last of the past takes more than all of one turnover.
 const WHOLE: f64 = 1.2;
-/// A limit that nobody has reached after so many turnovers of it is too high to be tried.
+/// A limit that was not reached in so many turnovers of it binds nothing: there is no need to go on.
 const UNFILLED: f64 = 2.0;
-/// Nothing is learned from one that is higher by less.
-const WIDER: f64 = 1.2;
 /// `usual` stands for so many attempts at most.
 const MEMORY: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
 const BASE_ERROR: f64 = 0.012;
+/// A first impression takes so many turnovers of what is in flight; of the first, more than their share are short.
+const IMPRESSION: f64 = 1.0;
+/// Attempts that a first impression rests on at least.
+const LEAST_IMPRESSION: f64 = 16.0;
 /// Attempts that a search begins with.
 const BASE: (f64, f64) = (16.0, 300.0);
 
@@ -74,6 +77,7 @@ impl Experiment {
             limit,
             reached: false,
             short: Cell::default(),
+            impression: Cell::default(),
             settling: limit,
             cell: Cell::default(),
             usual: Cell::default(),
@@ -104,12 +108,6 @@ impl Experiment {
         }
     }
 
-    /// Stays at a limit that something else has asked for.
-    pub(super) fn move_to(&mut self, limit: f64) {
-        self.mode = Mode::Cruise(Cruise::at(limit));
-        self.go(limit);
-    }
-
     /// Learns from an attempt that ended; what the limit rests on when it has moved.
     pub(super) fn observe(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
         let before = self.limit();
@@ -134,22 +132,15 @@ impl Experiment {
     fn settle(&mut self, sample: &Sample, usual: f64) {
         let at_limit = ran_at(sample, self.limit);
         self.reached |= at_limit;
+        if at_limit {
+            self.impression.add(sample, usual);
+        }
         if self.reached && self.settling > 0.0 {
-            self.settling -= f64::from(sample.weight) * part_of_a_turn(sample, usual);
+            self.settling -= f64::from(sample.weight) * turnover(sample, usual);
         } else if at_limit {
             self.cell.add(sample, usual);
         } else if !self.reached {
             self.short.add(sample, usual);
-        }
-    }
-
-    /// Nobody comes near a limit that was to be tried: what is in flight instead will do.
-    fn lower_what_is_tried(&mut self, from: f64) {
-        let filled = self.short.in_flight();
-        if filled > WIDER * from {
-            self.go(filled);
-        } else {
-            self.stay(Cruise::at(from));
         }
     }
 
@@ -176,15 +167,29 @@ impl Experiment {
     fn search(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
         if self.overloaded && self.short.count() > UNFILLED * self.limit {
-            let from = search.from();
-            return self.lower_what_is_tried(from);
+            return self.stay(Cruise::at(self.limit));
         }
-        let Some((next, seen)) = search.next(self.limit, &self.cell, &self.usual) else { return };
+        let Some((next, seen)) = search.next(self.limit, &self.cell, &self.usual) else {
+            return self.leap();
+        };
         self.report(&seen);
         self.usual = self.cell;
         match next {
             Step::On(search) => self.step(search),
             Step::Knee(centre, usual) => self.stay(Cruise::at(centre).used_to(usual)),
+        }
+    }
+
+    /// Goes on upwards after one turnover of what is in flight, if nothing speaks against it.
+    fn leap(&mut self) {
+        let Mode::Search(search) = &self.mode else { return };
+        if self.guarding
+            || self.impression.count() < (IMPRESSION * self.limit).max(LEAST_IMPRESSION)
+        {
+            return;
+        }
+        if let Some(search) = search.leap(&self.impression) {
+            self.step(search);
         }
     }
 
@@ -232,6 +237,7 @@ impl Experiment {
     fn go(&mut self, limit: f64) {
         self.reached = false;
         self.short = Cell::default();
+        self.impression = Cell::default();
         let spread = self.usual.spread().min(MOST_SPREAD);
         let least = if self.guarding { WHOLE } else { 0.0 };
         let turnovers = if limit > self.limit { TURNOVERS_UP } else { TURNOVERS };
@@ -239,13 +245,5 @@ impl Experiment {
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;
         self.cell = Cell::default();
-    }
-}
-
-/// Who left early has not turned a place over: a newcomer may leave long before who came earlier.
-fn part_of_a_turn(sample: &Sample, usual: f64) -> f64 {
-    match sample.outcome {
-        Outcome::Cancelled if usual > 0.0 => (sample.useful().as_secs_f64() / usual).min(1.0),
-        _ => 1.0,
     }
 }

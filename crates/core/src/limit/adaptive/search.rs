@@ -9,6 +9,8 @@ pub(super) struct Search {
     /// The limit to beat, and what it measured.
     from: f64,
     base: Cell,
+    /// The first impression of the last limit that was left on one.
+    leapt: Option<Cell>,
     /// What was measured at a limit that was too high.
     above: Option<Cell>,
     down: bool,
@@ -16,7 +18,7 @@ pub(super) struct Search {
     waited: f64,
     /// Steps that have paid.
     steps: u32,
-    /// The first factor upwards.
+    /// The factor from the limit to beat to the one to try.
     reach: f64,
     /// What was usual before; `None`: that is what has changed.
     known: Option<Cell>,
@@ -70,6 +72,7 @@ impl Search {
         Self {
             from,
             base,
+            leapt: None,
             above: None,
             down: false,
             waited: WAITED,
@@ -90,13 +93,30 @@ impl Search {
 
     /// The limit to try.
     pub(super) fn candidate(&self) -> f64 {
-        let factor = match self.steps {
-            0 if !self.down => self.reach,
-            0 | 1 => 2.0,
-            _ => 4.0,
-        };
-        let next = if self.down { self.from / factor } else { self.from * factor };
+        let next = if self.down { self.from / self.factor() } else { self.from * self.reach };
         next.round().clamp(1.0, MAX as f64)
+    }
+
+    const fn factor(&self) -> f64 {
+        if self.steps < 2 { 2.0 } else { 4.0 }
+    }
+
+    /// The next limit upwards, after a first impression of one: latency seems no longer than it was.
+    ///
+    /// Where nothing is scarce, a proof would take too long: thousands of attempts where a few take long
+    /// and most do not. So the limit goes on as long as nothing speaks against it. What is compared
+    /// in the end is still the limit from which it set out.
+    pub(super) fn leap(&self, impression: &Cell) -> Option<Self> {
+        let waits = |before: &Cell| {
+            let seen = before.compare(impression);
+            seen.elasticity >= MOSTLY_WAITED || seen.elasticity - DOUBT * seen.error >= USED
+        };
+        let goes_on = !self.down
+            && !impression.is_in_vain()
+            && !waits(&self.base)
+            && !self.leapt.as_ref().is_some_and(waits);
+        let next = Self { reach: 2.0 * self.reach, leapt: Some(*impression), ..*self };
+        goes_on.then_some(next)
     }
 
     /// What follows from what was measured at `limit`; `None`: too little was.
@@ -121,8 +141,8 @@ impl Search {
         let pays = if self.down { seen.elasticity > self.waited } else { used };
         if pays {
             let above = if self.down { Some(self.base) } else { self.above };
-            let steps = self.steps + 1;
-            return Step::On(Self { from: limit, base: *cell, above, steps, ..*self });
+            let next = Self { from: limit, base: *cell, above, steps: self.steps + 1, ..*self };
+            return Step::On(Self { reach: next.factor(), ..next });
         }
         if !self.down && (self.base.is_in_vain() || cell.is_in_vain()) {
             return Step::On(Self { down: true, above: Some(*cell), ..*self });

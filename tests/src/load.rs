@@ -1,0 +1,135 @@
+//! A virtual service under open-loop load, with the layers that ship, on tokio's paused clock.
+//!
+//! A [`Load`] is a bottleneck and classes of traffic. [`run`](Load::run) sends the traffic through
+//! a layer and returns a [`Report`]: what became of the requests of each class, second by second.
+//! Nothing here computes, because time stands still while a thread does: waiting stands for work.
+
+mod caller;
+mod class;
+mod handler;
+mod law;
+mod limiter;
+mod report;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::runtime::Builder;
+use tokio::time::{Instant, sleep_until};
+use tower::{Layer, Service};
+use tower_backpressure::Snapshot;
+
+use caller::Caller;
+use handler::{Failed, Handler, Job};
+use report::Journal;
+
+pub use class::{Answer, Class, Content, Reader};
+pub use law::Law;
+pub use limiter::{adaptive, bare, client, fixed};
+pub use report::{Counts, Report, verify};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A service, and the traffic that it gets.
+#[derive(Clone, Debug)]
+pub struct Load {
+    label: String,
+    seed: u64,
+    slots: usize,
+    service: Law,
+    classes: Vec<Class>,
+}
+
+impl Load {
+    /// A service without a bottleneck and without traffic.
+    #[must_use]
+    pub fn new(label: impl Into<String>, seed: u64) -> Self {
+        let (slots, service) = (tokio::sync::Semaphore::MAX_PERMITS, Law::Fixed(Duration::ZERO));
+        Self { label: label.into(), seed, slots, service, classes: Vec::new() }
+    }
+
+    /// The same with a bottleneck behind an await: `slots`, each occupied for a draw of `service`.
+    #[must_use]
+    pub fn bottleneck(mut self, slots: usize, service: Law) -> Self {
+        (self.slots, self.service) = (slots, service);
+        self
+    }
+
+    /// The same with one more class of traffic.
+    #[must_use]
+    pub fn class(mut self, class: Class) -> Self {
+        self.classes.push(class);
+        self
+    }
+
+    /// Sends the traffic of `length` through a layer; `limiter` makes it, on the run's own runtime,
+    /// and a function that shows its state.
+    ///
+    /// # Panics
+    /// When a request panics.
+    pub fn run<L, P>(self, length: Duration, limiter: impl FnOnce() -> (L, P)) -> Report
+    where
+        L: Layer<Handler>,
+        L::Service: Client,
+        P: Fn() -> Option<Snapshot> + Send + 'static,
+    {
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
+        // Dropping the runtime drops all requests that still hang.
+        runtime.block_on(async {
+            let (layer, probe) = limiter();
+            let classes: Arc<[Class]> = self.classes.into();
+            let names = classes.iter().map(|class| class.name).collect();
+            let journal = Journal::new(names, Instant::now());
+            let handler = Handler::new(Arc::clone(&classes), self.slots, self.service);
+            let service = layer.layer(handler);
+            for index in 0..classes.len() {
+                let caller = Caller {
+                    service: service.clone(),
+                    classes: Arc::clone(&classes),
+                    index,
+                    journal: journal.clone(),
+                };
+                let rng = Rng::with_seed(self.seed.wrapping_mul(64).wrapping_add(index as u64));
+                tokio::spawn(caller.send_all(rng, length));
+            }
+            // The last answer that is of use comes so long after the last arrival.
+            let settle = classes.iter().map(|class| class.late_after).max().unwrap_or_default();
+            let end = Instant::now() + length + settle;
+            while Instant::now() < end {
+                sleep_until(Instant::now() + SECOND).await;
+                journal.look(probe());
+            }
+            journal.report(self.label, self.seed)
+        })
+    }
+}
+
+/// A service that can be called from tasks of its own.
+pub trait Client:
+    Service<
+        Request<Job>,
+        Response = Response<Self::Answered>,
+        Error = Failed,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The body of its answers.
+    type Answered: Body<Data = Bytes, Error: Send> + Send + 'static;
+}
+
+impl<S, B> Client for S
+where
+    S: Service<Request<Job>, Response = Response<B>, Error = Failed, Future: Send + 'static>,
+    S: Clone + Send + Sync + 'static,
+    B: Body<Data = Bytes, Error: Send> + Send + 'static,
+{
+    type Answered = B;
+}

@@ -1,0 +1,70 @@
+//! How long work takes.
+
+use std::f64::consts::TAU;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+const NANOS_PER_MILLI: f64 = 1e6;
+
+/// The distribution of a duration.
+#[derive(Clone, Copy, Debug)]
+pub enum Law {
+    /// Always the same.
+    Fixed(Duration),
+    /// Exponential with this mean.
+    Exponential(Duration),
+    /// Lognormal with this mean, and this standard deviation as a share of the mean.
+    Lognormal(Duration, f64),
+}
+
+impl Law {
+    /// One draw in whole milliseconds, the unit of tokio's timers. Rounding is at random, so that
+    /// the mean stays what it is.
+    pub(crate) fn draw(self, rng: &mut Rng) -> Duration {
+        let nanos = match self {
+            Self::Fixed(mean) => mean.as_nanos() as f64,
+            Self::Exponential(mean) => mean.as_nanos() as f64 * exponential(rng),
+            Self::Lognormal(mean, deviation) => {
+                let variance = deviation.mul_add(deviation, 1.0).ln();
+                let shifted = variance.sqrt().mul_add(normal(rng), -variance / 2.0);
+                mean.as_nanos() as f64 * shifted.exp()
+            }
+        };
+        Duration::from_millis((nanos / NANOS_PER_MILLI + rng.f64()) as u64)
+    }
+
+    /// The mean.
+    #[must_use]
+    pub const fn mean(self) -> Duration {
+        match self {
+            Self::Fixed(mean) | Self::Exponential(mean) | Self::Lognormal(mean, _) => mean,
+        }
+    }
+}
+
+/// Exponential with mean one.
+pub(crate) fn exponential(rng: &mut Rng) -> f64 {
+    -(1.0 - rng.f64()).ln()
+}
+
+/// Normal with mean zero and deviation one: Box and Muller's transform.
+fn normal(rng: &mut Rng) -> f64 {
+    (2.0 * exponential(rng)).sqrt() * (TAU * rng.f64()).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_law_has_the_mean_it_says() {
+        let mean = Duration::from_micros(40_300);
+        for law in [Law::Fixed(mean), Law::Exponential(mean), Law::Lognormal(mean, 1.0)] {
+            let (mut rng, draws) = (Rng::with_seed(1), 100_000);
+            let sum: Duration = (0..draws).map(|_| law.draw(&mut rng)).sum();
+            let ratio = sum.as_secs_f64() / f64::from(draws) / mean.as_secs_f64();
+            assert!((ratio - 1.0).abs() < 0.02, "{law:?}: {ratio}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The limit of a client towards a server of which a part is broken.
+
+use std::time::Duration;
+
+use backpressure_tests::load::{Answer, Class, Load, client, verify};
+use http::StatusCode;
+
+use super::{LEAST_SHARE, Pool, SECOND, SEEDS, WARM_UP};
+
+const POOL: Pool = Pool::of(40, 40);
+const LENGTH: Duration = Duration::from_secs(60);
+const UNAVAILABLE: Answer = Answer::Status(StatusCode::SERVICE_UNAVAILABLE);
+
+/// Requests in flight that half the capacity needs: 20, and three deviations of their number.
+const NEEDED_AT_HALF_LOAD: usize = 33;
+
+#[test]
+fn a_client_does_not_give_up_a_server_of_which_a_share_fails() {
+    let shares = [1.0 / 16.0, 0.2, 0.5].into_iter();
+    verify(shares.flat_map(|share| SEEDS.map(move |seed| (share, seed))).map(|(share, seed)| {
+        let rate = 0.5 * POOL.capacity() / (1.0 - share);
+        let report = Load::new(format!("H2 503 {:.0} % 0.5x", share * 100.0), seed)
+            .bottleneck(POOL.slots, POOL.service)
+            .class(Class::poisson("good", rate).work().failing(share, UNAVAILABLE))
+            .run(LENGTH, client)
+            .expect_all_served("good");
+        let lowest = report.lowest_limit(SECOND).expect("the origin is known");
+        report.expect(lowest >= NEEDED_AT_HALF_LOAD, format_args!("the limit fell to {lowest}"))
+    }));
+}
+
+#[test]
+fn a_client_uses_what_a_server_can_do_when_a_share_fails() {
+    verify([1.0 / 16.0, 0.2].into_iter().map(|share| {
+        let rate = 2.0 * POOL.capacity() / (1.0 - share);
+        Load::new(format!("H2 503 {:.0} % 2x", share * 100.0), 1)
+            .bottleneck(POOL.slots, POOL.service)
+            .class(Class::poisson("good", rate).work().failing(share, UNAVAILABLE))
+            .run(LENGTH, client)
+            .expect_rate("good", LEAST_SHARE * POOL.capacity(), WARM_UP, LENGTH)
+    }));
+}

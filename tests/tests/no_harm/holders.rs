@@ -1,0 +1,212 @@
+//! Requests that hold a place without working: stalled and slow readers, watchers, long polls,
+//! handlers that hang.
+
+use std::time::Duration;
+
+use backpressure_tests::load::{
+    Class, Content, Law, Load, Reader, Report, adaptive, fixed, verify,
+};
+
+use super::{LEAST_SHARE, MILLI, Pool, SECOND, SEEDS, WARM_UP};
+
+/// A pool of connections to a database.
+const POOL: Pool = Pool::of(12, 25);
+const LENGTH: Duration = Duration::from_secs(40);
+/// Frames of 16 kB: a megabyte.
+const MEGABYTE: Content = Content::Frames(64);
+/// Holders of places; the last is the count that a server with plain sockets meets.
+const CROWDS: [usize; 3] = [60, 1_000, 10_000];
+
+/// A crowd that comes within a second, and stays.
+fn crowd(name: &'static str, count: usize) -> Class {
+    Class::crowd(name, count, SECOND)
+}
+
+fn stalled(count: usize) -> Class {
+    crowd("stalled", count).content(MEGABYTE).reader(Reader::Stalls)
+}
+
+fn idle(count: usize, content_type: &'static str) -> Class {
+    crowd("idle", count).content(Content::Idle).content_type(content_type)
+}
+
+/// Holders beside traffic of `load` times what the pool can do.
+fn beside_the_pool(label: &str, load: f64, seed: u64, holders: Class) -> Report {
+    Load::new(format!("{label} {load}x"), seed)
+        .bottleneck(POOL.slots, POOL.service)
+        .class(holders)
+        .class(Class::poisson("others", load * POOL.capacity()).work())
+        .run(LENGTH, adaptive)
+}
+
+/// The others are served at half load, and lose little at double load.
+fn holders_harm_no_others(label: &str, holders: &Class) {
+    let half = SEEDS
+        .map(|seed| beside_the_pool(label, 0.5, seed, holders.clone()).expect_all_served("others"));
+    let double = [2].map(|seed| {
+        let least = LEAST_SHARE * POOL.capacity();
+        let report = beside_the_pool(label, 2.0, seed, holders.clone());
+        report.expect_rate("others", least, WARM_UP, LENGTH)
+    });
+    verify(half.chain(double));
+}
+
+#[test]
+fn stalled_readers_do_not_shut_out_requests_for_which_nothing_is_scarce() {
+    verify(CROWDS.into_iter().flat_map(|count| SEEDS.map(move |seed| (count, seed))).map(
+        |(count, seed)| {
+            let others = Class::poisson("others", 200.0).delay(5 * MILLI);
+            Load::new(format!("H3 {count} stalled readers"), seed)
+                .class(stalled(count))
+                .class(others.between(2 * SECOND, LENGTH))
+                .run(LENGTH, adaptive)
+                .expect_all_served("others")
+        },
+    ));
+}
+
+#[test]
+fn sixty_stalled_readers_take_nothing_from_others() {
+    holders_harm_no_others("H3 60 stalled readers", &stalled(60));
+}
+
+#[test]
+fn a_thousand_stalled_readers_take_nothing_from_others() {
+    holders_harm_no_others("H3 1000 stalled readers", &stalled(1_000));
+}
+
+#[test]
+fn ten_thousand_stalled_readers_take_nothing_from_others() {
+    holders_harm_no_others("H3 10000 stalled readers", &stalled(10_000));
+}
+
+const STREAMS: [&str; 4] = [
+    "application/x-ndjson",
+    "application/grpc",
+    "multipart/x-mixed-replace; boundary=frame",
+    "text/event-stream",
+];
+
+#[test]
+fn idle_streams_do_not_shut_out_short_requests() {
+    let kinds = STREAMS.into_iter().flat_map(|kind| [24, 1_000].map(|count| (kind, count)));
+    verify(kinds.flat_map(|kind| SEEDS.map(move |seed| (kind, seed))).map(
+        |((kind, count), seed)| {
+            let others = Class::poisson("others", 10.0).delay(5 * MILLI);
+            Load::new(format!("H4 {count} idle {kind}"), seed)
+                .class(idle(count, kind))
+                .class(others.between(2 * SECOND, LENGTH))
+                .run(LENGTH, adaptive)
+                .expect_all_served("idle")
+                .expect_all_served("others")
+        },
+    ));
+}
+
+#[test]
+fn idle_streams_take_nothing_from_others() {
+    for count in [24, 10_000] {
+        let idle = idle(count, STREAMS[0]);
+        holders_harm_no_others(&format!("H4 {count} idle streams"), &idle);
+    }
+}
+
+fn long_polls(count: usize) -> Class {
+    Class::closed("polls", count).delay(20 * SECOND).late_after(25 * SECOND)
+}
+
+#[test]
+fn long_polls_do_not_shut_out_a_probe() {
+    verify([100, 1_000].into_iter().flat_map(|count| SEEDS.map(move |seed| (count, seed))).map(
+        |(count, seed)| {
+            let probe = Class::every("probe", 3 * SECOND).delay(MILLI).late_after(SECOND);
+            Load::new(format!("H5 {count} long polls"), seed)
+                .class(long_polls(count))
+                .class(probe)
+                .run(180 * SECOND, adaptive)
+                .expect_all_served("probe")
+        },
+    ));
+}
+
+#[test]
+fn long_polls_take_nothing_from_others() {
+    for count in [100, 10_000] {
+        holders_harm_no_others(&format!("H5 {count} long polls"), &long_polls(count));
+    }
+}
+
+#[test]
+fn a_route_that_hangs_takes_nothing_from_others() {
+    for count in [40, 1_000] {
+        let hanging = Class::crowd("hanging", count, SECOND).hangs();
+        holders_harm_no_others(&format!("H12 {count} that hang"), &hanging);
+    }
+}
+
+#[test]
+fn slow_readers_take_nothing_from_others() {
+    // One in ten, on top of the rest: half a second between 20 frames.
+    let slow = |load: f64| Class::poisson("slow", load * POOL.capacity() / 10.0);
+    let slow = |load| slow(load).work().content(Content::Frames(20));
+    let slow = |load| slow(load).reader(Reader::Slow(SECOND / 2)).late_after(15 * SECOND);
+    let half = SEEDS.map(|seed| {
+        let report = beside_the_pool("H13 slow readers", 0.45, seed, slow(0.5));
+        report.expect_all_served("others").expect_all_served("slow")
+    });
+    let double = [2].map(|seed| {
+        let least = 0.9 * LEAST_SHARE * POOL.capacity();
+        let report = beside_the_pool("H13 slow readers", 1.8, seed, slow(2.0));
+        report.expect_rate("others", least, WARM_UP, LENGTH)
+    });
+    verify(half.chain(double));
+}
+
+#[test]
+fn hangs_that_callers_leave_take_nothing_from_others() {
+    for rate in [20.0, 100.0] {
+        let leavers = Class::poisson("leavers", rate).hangs().leaves_after(10 * SECOND);
+        holders_harm_no_others(&format!("H13 {rate} hangs a second, left"), &leavers);
+    }
+}
+
+/// Time after which readers that have stalled must have lost their places under a fixed limit.
+const STALL_BOUND: Duration = Duration::from_secs(60);
+
+#[test]
+fn stalled_readers_lose_their_places_under_a_fixed_limit() {
+    verify(SEEDS.map(|seed| {
+        let length = STALL_BOUND + 60 * SECOND;
+        let stalled = crowd("stalled", 8).content(Content::Frames(640)).reader(Reader::Stalls);
+        Load::new("H7 fixed limit of 8", seed)
+            .class(stalled)
+            .class(Class::every("ninth", SECOND).delay(MILLI).between(2 * SECOND, length))
+            .run(length, || fixed(8))
+            .expect_all_served_after("ninth", STALL_BOUND + 2 * SECOND)
+            .expect_rate("ninth", 0.9, STALL_BOUND + 2 * SECOND, length)
+    }));
+}
+
+/// Share of the streams that the service can complete in time that it has to complete: they start
+/// together, and some share their slots with more than the best limit would let in.
+const LEAST_SHARE_OF_STREAMS: f64 = 0.8;
+
+/// Streams whose every frame is work: 40 events of 5 ms.
+#[test]
+fn streams_that_work_are_bounded_under_overload() {
+    let pool = Pool { slots: 8, service: Law::Exponential(5 * MILLI) };
+    let events: u16 = 40;
+    let capacity = pool.capacity() / f64::from(events);
+    let kinds = ["text/event-stream", "application/x-ndjson", "application/json"];
+    verify(kinds.into_iter().flat_map(|kind| [2.0, 4.0].map(|load| (kind, load))).map(
+        |(kind, load)| {
+            let streams = Class::poisson("streams", load * capacity);
+            let streams = streams.content(Content::Turns(events.into())).content_type(kind);
+            Load::new(format!("working {kind} {load}x"), 1)
+                .bottleneck(pool.slots, pool.service)
+                .class(streams)
+                .run(LENGTH, adaptive)
+                .expect_rate("streams", LEAST_SHARE_OF_STREAMS * capacity, WARM_UP, LENGTH)
+        },
+    ));
+}

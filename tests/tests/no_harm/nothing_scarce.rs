@@ -1,0 +1,76 @@
+//! Services that only wait: proxies and gateways. Nothing is scarce, so nothing may be refused.
+
+use std::time::Duration;
+
+use backpressure_tests::load::{Class, Content, Load, Reader, adaptive, verify};
+
+use super::{MILLI, SECOND, SEEDS};
+
+const LENGTH: Duration = Duration::from_secs(40);
+
+/// All classes are served, each seed.
+fn all_are_served(label: &str, length: Duration, classes: &[(&str, Class)]) {
+    verify(SEEDS.map(|seed| {
+        let load = Load::new(label, seed);
+        let load = classes.iter().fold(load, |load, (_, class)| load.class(class.clone()));
+        let report = load.run(length, adaptive);
+        classes.iter().fold(report, |report, (name, _)| report.expect_all_served(name))
+    }));
+}
+
+#[test]
+fn fast_and_slow_requests_mixed_are_all_served() {
+    all_are_served(
+        "H19 1000/s of 1 ms, 50/s of 1 s",
+        LENGTH,
+        &[
+            ("fast", Class::poisson("fast", 1_000.0).delay(MILLI).late_after(SECOND)),
+            ("slow", Class::poisson("slow", 50.0).delay(SECOND)),
+        ],
+    );
+}
+
+#[test]
+fn fast_requests_beside_long_polls_are_all_served() {
+    all_are_served(
+        "H19 500/s fast, 500 long polls",
+        LENGTH,
+        &[
+            ("fast", Class::poisson("fast", 500.0).delay(MILLI).late_after(SECOND)),
+            ("polls", Class::closed("polls", 500).delay(20 * SECOND).late_after(25 * SECOND)),
+        ],
+    );
+}
+
+#[test]
+fn fast_requests_beside_slow_readers_are_all_served() {
+    let slow = Class::poisson("slow", 50.0).content(Content::Frames(20));
+    all_are_served(
+        "H19 450/s fast, 50/s reading for 10 s",
+        LENGTH,
+        &[
+            ("fast", Class::poisson("fast", 450.0).delay(MILLI).late_after(SECOND)),
+            ("slow", slow.delay(MILLI).reader(Reader::Slow(SECOND / 2)).late_after(12 * SECOND)),
+        ],
+    );
+}
+
+#[test]
+fn slow_requests_from_a_cold_start_are_all_served() {
+    let slow = |rate: f64| Class::poisson("slow", rate).delay(5 * SECOND).late_after(6 * SECOND);
+    all_are_served("H19 200/s of 5 s", LENGTH, &[("slow", slow(200.0))]);
+    all_are_served("H19 1000/s of 5 s", LENGTH, &[("slow", slow(1_000.0))]);
+}
+
+#[test]
+fn many_cancelled_requests_take_nothing_from_others() {
+    let length = 4 * SECOND;
+    verify(SEEDS.flat_map(|seed| [1, 2, 5].map(|millis| (seed, millis))).map(|(seed, millis)| {
+        let cancelled = Class::poisson("cancelled", 20_000.0).delay(50 * MILLI);
+        Load::new(format!("H21 20000/s cancelled after {millis} ms"), seed)
+            .class(cancelled.leaves_after(millis * MILLI))
+            .class(Class::poisson("others", 200.0).delay(5 * MILLI).late_after(SECOND))
+            .run(length, adaptive)
+            .expect_all_served("others")
+    }));
+}
