@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 use crate::classify::{Classifier, Side};
 use crate::deadline::Deadline;
+use crate::drain::Drains;
 use crate::observe::Observer;
 use crate::rejection::Rejection;
 use crate::switches::Switches;
@@ -59,6 +60,14 @@ pub use service::Admission;
 /// layer does not promise it; `RetryLayer` sends such a `GET` again, and no `POST`. A handler that
 /// passes on an answer and has no layer of this crate around it must take the header off itself.
 ///
+/// # Uploads that are refused
+/// A client that sends a body often reads no answer before the body is sent, and a connection that is
+/// closed meanwhile takes the refusal with it. So the body of a refused request is read and thrown
+/// away while the answer goes out: for up to 5 s and 16 MiB, of at most 1024 requests and 1 GiB at
+/// once. Over HTTP/1 the connection is kept after a body of up to 64 KiB and announced closed after a
+/// larger one. In axum and tonic this goes by itself; where the type of the request's body is not
+/// that of the response's, name it: [`reads_refused`](Self::reads_refused).
+///
 /// # Priority and deadline
 /// The queue honours a [`Priority`](crate::Priority) and a [`Deadline`] found in the request's
 /// extensions; an outer layer puts them there.
@@ -93,6 +102,8 @@ pub(crate) struct Shared {
     pub(crate) rejection: Rejection,
     pub(crate) observer: Observer,
     pub(crate) switches: Switches,
+    /// `None` at a client: the bodies it refuses are in this process.
+    drains: Option<Drains>,
     ending: Ending,
     holding: Holding,
 }
@@ -140,6 +151,7 @@ impl AdmissionLayer {
             observer: Observer::new(name),
             ending: Ending::new(Classifier::new(Side::Server), PermitScope::default()),
             switches: Switches::default(),
+            drains: Some(Drains::default()),
             holding: Holding::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -242,7 +254,7 @@ impl Shared {
     ) -> Self {
         let holding = Holding::default();
         let ending = Ending::new(classifier, scope);
-        Self { gate, rejection, observer, switches, ending, holding }
+        Self { gate, rejection, observer, switches, drains: None, ending, holding }
     }
 
     /// What the queue needs to know of a request.

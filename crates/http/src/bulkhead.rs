@@ -2,6 +2,7 @@
 
 use backpressure_gate::{Gate, OutOfRange, Outcome, QueueBounds, Snapshot};
 use http::{request, response};
+use http_body::Body;
 use tower_layer::Layer;
 
 use crate::admission::{Admission, AdmissionLayer};
@@ -77,6 +78,12 @@ impl BulkheadLayer {
         predicate: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
         Self(self.0.exempt(predicate))
+    }
+
+    /// Names the type of a request's body: see [`AdmissionLayer::reads_refused`].
+    #[must_use]
+    pub fn reads_refused<B: Body + Send + 'static>(self) -> Self {
+        Self(self.0.reads_refused::<B>())
     }
 
     /// The gate inside: to look at it, or to change its limit while it runs.

@@ -22,6 +22,7 @@ mod classify;
 pub mod client;
 mod content_length;
 mod deadline;
+mod drain;
 mod held;
 mod marker;
 mod observe;

@@ -16,7 +16,8 @@ use seconds::whole_seconds;
 /// The value of [`SHED_REASON`] where the reason is not revealed.
 const UNSAID: HeaderValue = HeaderValue::from_static("refused");
 
-/// Bodies up to this size that were not read do no harm to a connection that is kept.
+/// A connection whose body is no larger is kept, as reading the rest costs less than a new one. The
+/// client of a larger one is told to stop.
 const SMALL_BODY: u64 = 64 * 1024;
 
 /// Makes refusals. Everything but the Retry-After is made beforehand.
@@ -31,8 +32,20 @@ pub(crate) struct Rejection {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     speaks_grpc: bool,
-    /// HTTP/1 with a body so large that nobody should have to read it.
-    hangs_up: bool,
+    upload: Upload,
+}
+
+/// What an HTTP/1 client still sends, which decides over its connection (RFC 9112, section 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    /// Nothing, or over HTTP/2, where a stream's body is in the way of no other stream.
+    Nothing,
+    /// So little that it is read in any case.
+    Small,
+    /// So much, or nobody says how much, that it should stop.
+    Large,
+    /// It waits to be told that it may: RFC 9110, section 10.1.1.
+    OnDemand,
 }
 
 impl Rejection {
@@ -53,7 +66,7 @@ impl Rejection {
     pub(crate) fn answer(&self, shed: Shed, caller: Caller) -> Response<Bytes> {
         let mut response =
             if caller.speaks_grpc { grpc::answer(shed) } else { self.answer_http(shed) };
-        if caller.hangs_up {
+        if caller.upload != Upload::Nothing {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -86,7 +99,24 @@ impl Rejection {
 
 impl Caller {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        Self { speaks_grpc: grpc::speaks(request), hangs_up: has_large_body(request) }
+        Self { speaks_grpc: grpc::speaks(request), upload: upload(request) }
+    }
+
+    /// Whether the body of the request should be read. One that comes on demand would be asked for
+    /// by being read.
+    pub(crate) fn should_be_read(self) -> bool {
+        self.upload != Upload::OnDemand
+    }
+
+    /// The same, given that its body is being read: a small one leaves the connection as it was.
+    pub(crate) fn being_read(self) -> Self {
+        let upload = if self.upload == Upload::Small { Upload::Nothing } else { self.upload };
+        Self { upload, ..self }
+    }
+
+    /// The same in this process: there is no connection to close.
+    pub(crate) const fn without_connection(self) -> Self {
+        Self { upload: Upload::Nothing, ..self }
     }
 
     /// Whether its refusals say when to come back in whole seconds; gRPC counts in milliseconds.
@@ -137,14 +167,21 @@ fn problem(status: StatusCode, reason: Option<Reason>) -> Bytes {
     ))
 }
 
-/// RFC 9110, section 9.3: on HTTP/1 a body that nobody reads stands in the way of the next request.
-fn has_large_body<B>(request: &Request<B>) -> bool {
+fn upload<B>(request: &Request<B>) -> Upload {
+    let headers = request.headers();
     if request.version() > Version::HTTP_11 {
-        return false;
+        return Upload::Nothing;
     }
-    let length = content_length(request.headers());
-    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-    chunked || length.is_some_and(|length| length > SMALL_BODY)
+    let expects = headers.get(header::EXPECT).map(HeaderValue::as_bytes);
+    let on_demand = expects.is_some_and(|it| it.eq_ignore_ascii_case(b"100-continue"));
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    match content_length(headers) {
+        _ if on_demand => Upload::OnDemand,
+        _ if chunked => Upload::Large,
+        None | Some(0) => Upload::Nothing,
+        Some(..=SMALL_BODY) => Upload::Small,
+        Some(_) => Upload::Large,
+    }
 }
 
 fn index(reason: Reason) -> usize {
@@ -188,13 +225,21 @@ mod tests {
     }
 
     #[test]
-    fn a_large_upload_is_not_waited_for() {
-        let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
-        let upload = |length: &str| {
-            Request::builder().header("content-length", length).body(()).expect("a request")
+    fn a_connection_is_kept_if_its_body_is_small_and_read_and_announced_closed_otherwise() {
+        let post = |name: &str, value: &str| {
+            Caller::of(&Request::builder().header(name, value).body(()).expect("a request"))
         };
-        assert!(!answer(&rejection, upload("5")).headers().contains_key("connection"));
-        assert_eq!(answer(&rejection, upload("10000000")).headers()["connection"], "close");
+        let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
+        let closes = |caller| rejection.answer(SHED, caller).headers().contains_key("connection");
+        let small = post("content-length", "5");
+        assert!(closes(small) && !closes(small.being_read()));
+        for large in [post("content-length", "10000000"), post("transfer-encoding", "chunked")] {
+            assert!(closes(large) && closes(large.being_read()) && large.should_be_read());
+        }
+        let on_demand = post("expect", "100-continue");
+        assert!(closes(on_demand) && !on_demand.should_be_read());
+        assert!(!closes(post("content-length", "0")));
+        assert!(!closes(small.without_connection()));
     }
 
     #[test]

@@ -33,21 +33,27 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         #[pin]
-        state: State<Call<S, ReqBody>, S::Future, S::Error>,
+        state: State<Call<S, ReqBody>, ReqBody, S::Future, S::Error>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<C, F, E> {
+    enum State<C, B, F, E> {
         // Waits to be let in.
         Entering { enter: Pin<Box<Enter>>, waiting: Waiting, shared: Arc<Shared>, call: Option<C> },
         // Let in; the inner service is not called yet.
         Starting { held: Option<Held>, call: Option<C>, ending: Ending },
         // The inner service runs.
         Running { #[pin] future: F, held: Option<Held>, ending: Ending },
-        // Turned away at once, or held.
-        Refused { shed: Shed, caller: Caller, shared: Arc<Shared>, hold: Option<Hold> },
+        // Turned away at once, or held. The body is there until something reads it.
+        Refused {
+            shed: Shed,
+            caller: Caller,
+            shared: Arc<Shared>,
+            hold: Option<Hold>,
+            body: Option<B>,
+        },
         // The inner service could not be called.
         Failed { error: Option<E> },
     }
@@ -112,7 +118,11 @@ fn pass<B>(request: &Request<B>, shared: &Shared) -> Option<Permit> {
 
 /// Asks the gate, and keeps what it takes to do as it says.
 #[cold]
-fn ask<S, B, F, E>(inner: &S, request: Request<B>, shared: &Arc<Shared>) -> State<Call<S, B>, F, E>
+fn ask<S, B, F, E>(
+    inner: &S,
+    request: Request<B>,
+    shared: &Arc<Shared>,
+) -> State<Call<S, B>, B, F, E>
 where
     S: Clone,
 {
@@ -131,7 +141,8 @@ where
             let (caller, deadline) = (Caller::of(&request), request.extensions().get());
             let deadline = deadline.map(|&Deadline(at)| at);
             let (shed, hold) = shared.holding.hold(shed, caller, deadline, now);
-            return State::Refused { shed, caller, shared: Arc::clone(shared), hold };
+            let (shared, body) = (Arc::clone(shared), Some(request.into_body()));
+            return State::Refused { shed, caller, shared, hold, body };
         }
     };
     let (held, ending) = (Some(held), shared.ending.of(&request, &shared.gate));
@@ -141,7 +152,8 @@ where
 impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    ResBody: Body,
+    ReqBody: 'static,
+    ResBody: Body + Send + 'static,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
@@ -153,14 +165,14 @@ where
                 StateProj::Entering { enter, waiting, shared, call } => {
                     let entered = ready!(enter.as_mut().poll(cx));
                     shared.observer.waited(waiting);
-                    let request = &call.as_ref().expect("taken when left").request;
+                    let call = call.take().expect("taken when left");
                     match entered {
                         Ok(permit) => {
-                            let ending = shared.ending.of(request, &shared.gate);
-                            let (held, call) = (Some(shared.hold(permit)), call.take());
+                            let ending = shared.ending.of(&call.request, &shared.gate);
+                            let (held, call) = (Some(shared.hold(permit)), Some(call));
                             this.state.set(State::Starting { held, call, ending });
                         }
-                        Err(shed) => return Poll::Ready(Ok(shared.send_away(shed, request))),
+                        Err(shed) => return Poll::Ready(Ok(shared.send_away(shed, call.request))),
                     }
                 }
                 // Starting → Running when the inner service is ready.
@@ -188,7 +200,10 @@ where
                     });
                     return polled.map_ok(|response| ResponseBody::admit(response, held));
                 }
-                StateProj::Refused { shed, caller, shared, hold } => {
+                StateProj::Refused { shed, caller, shared, hold, body } => {
+                    if let Some(body) = body.take() {
+                        *caller = shared.read::<_, ResBody>(*caller, body);
+                    }
                     ready!(poll_refused(hold.as_mut(), cx));
                     return Poll::Ready(Ok(shared.refuse(*shed, *caller)));
                 }
@@ -236,10 +251,22 @@ impl Shared {
     }
 
     /// Refuses who has waited.
-    fn send_away<B, R: Body>(&self, shed: Shed, request: &Request<B>) -> Response<ResponseBody<R>> {
+    fn send_away<B: 'static, R: Body + Send + 'static>(
+        &self,
+        shed: Shed,
+        request: Request<B>,
+    ) -> Response<ResponseBody<R>> {
         self.observer.shed(shed, &self.gate, Instant::now());
-        let caller = Caller::of(request);
+        let caller = Caller::of(&request);
+        let caller = self.read::<_, R>(caller, request.into_body());
         self.refuse(self.holding.round(shed, caller), caller)
+    }
+
+    /// Has the body of a refused request read, as far as that can be done and helps.
+    fn read<B: 'static, R: Body + Send + 'static>(&self, caller: Caller, body: B) -> Caller {
+        let Some(drains) = &self.drains else { return caller.without_connection() };
+        let is_read = caller.should_be_read() && drains.read::<B, R>(body);
+        if is_read { caller.being_read() } else { caller }
     }
 
     fn refuse<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {

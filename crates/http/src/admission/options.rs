@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use backpressure_gate::{OutOfRange, Outcome};
 use http::{request, response};
+use http_body::Body;
 
 use super::AdmissionLayer;
+use crate::drain::Drains;
 
 impl AdmissionLayer {
     /// Lets the limit fall no lower than this. For the day on which the measurements mislead it: at
@@ -73,6 +75,23 @@ impl AdmissionLayer {
         let shared = Arc::make_mut(&mut self.shared);
         shared.switches.dry_run = dry_run;
         shared.observer.dry_run = dry_run;
+        self
+    }
+
+    /// Names the type of a request's body, so that what a refused request still sends can be read; see
+    /// [uploads that are refused](AdmissionLayer#uploads-that-are-refused). Needed over a server
+    /// whose requests and responses have bodies of different types:
+    ///
+    /// ```
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").reads_refused::<axum::body::Body>();
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn reads_refused<B: Body + Send + 'static>(mut self) -> Self {
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.drains = shared.drains.as_ref().map(Drains::naming::<B>);
         self
     }
 
