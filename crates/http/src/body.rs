@@ -100,3 +100,10 @@ fn is_last<E>(frame: &Option<Result<Frame<Bytes>, E>>, left: &mut Option<u64>) -
     }
     frame.is_trailers() || *left == Some(0)
 }
+
+impl<B> Default for ResponseBody<B> {
+    /// An empty body: what layers of tower-http put in the place of one they take away.
+    fn default() -> Self {
+        Self::refused(Bytes::new())
+    }
+}

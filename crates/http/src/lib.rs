@@ -41,5 +41,5 @@ pub use crate::body::ResponseBody;
 pub use crate::bulkhead::BulkheadLayer;
 pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
 pub use crate::deadline::Deadline;
-pub use crate::marker::SHED_REASON;
+pub use crate::marker::{Refused, SHED_REASON};
 pub use crate::retry_after::RetryAfter;

@@ -1,12 +1,12 @@
 //! The answer to a request that is turned away.
 
-use backpressure_gate::{Outcome, Reason, Shed};
+use backpressure_gate::{Reason, Shed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 
 use crate::classify::Side;
 use crate::content_length::content_length;
-use crate::marker::{MARK, SHED_REASON};
+use crate::marker::{MARK, Refused, SHED_REASON};
 
 mod grpc;
 mod seconds;
@@ -142,14 +142,10 @@ pub(crate) fn disown<B>(response: &mut Response<B>, side: Side) {
 
 /// Whether a layer in this process refused it.
 fn disown_ours<B>(response: &mut Response<B>) -> bool {
-    if response.extensions().get::<Shed>().is_none() {
-        return false;
-    }
+    let Some(shed) = response.extensions().get::<Shed>().copied() else { return false };
     let extensions = response.extensions_mut();
     extensions.remove::<Shed>();
-    if extensions.get::<Outcome>().is_none() {
-        extensions.insert(Outcome::Ignore);
-    }
+    extensions.insert(Refused(shed.reason));
     if response.status() == StatusCode::TOO_MANY_REQUESTS {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
@@ -267,7 +263,8 @@ mod tests {
                 assert_eq!(ours.status(), 503, "{side:?}");
                 assert!(!ours.headers().contains_key(SHED_REASON), "{side:?}");
                 assert!(ours.extensions().get::<Shed>().is_none(), "{side:?}");
-                assert_eq!(ours.extensions().get(), Some(&Outcome::Ignore), "{side:?}");
+                let refused = Refused::of(ours.extensions());
+                assert_eq!(refused, Some(Refused(Reason::Limit)), "{side:?}");
                 assert!(ours.headers().contains_key("retry-after"), "{side:?}");
             }
         }
