@@ -54,6 +54,8 @@ pub enum Cause {
     },
     /// Little is asked for.
     Idle,
+    /// The limit was reached while nothing was answered and the workers were idle.
+    Stalled,
 }
 
 impl fmt::Display for Decision {
@@ -86,6 +88,7 @@ impl fmt::Display for Cause {
                 write!(f, "no more is asked for than can be done")
             }
             Self::Idle => write!(f, "little is asked for"),
+            Self::Stalled => write!(f, "nothing was answered, and no worker was busy"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod ages;
 mod arrival;
 mod bounds;
 mod capacity;
@@ -20,11 +21,13 @@ mod rank;
 mod reservation;
 mod sample;
 mod shed;
+mod stall;
 mod time;
 mod usual;
 mod vacancy;
 mod verdict;
 
+pub use crate::ages::Ages;
 pub use crate::arrival::Arrival;
 pub use crate::bounds::QueueBounds;
 pub use crate::decision::{Cause, Decision};

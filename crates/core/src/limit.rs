@@ -79,6 +79,22 @@ pub trait Limit: fmt::Debug + Send {
     /// the first request.
     fn start_at(&mut self, _initial: usize) {}
 
+    /// Whether the limit is known to protect something: queueing was measured at it, or above it. As
+    /// long as it is not, a request that finds it reached waits for as long as the queue allows, and is
+    /// not refused because of overload.
+    fn is_known(&self) -> bool {
+        true
+    }
+
+    /// The limit was reached for some time in which nothing was answered and the workers were idle.
+    fn stalled(&mut self, _now: Timestamp) {}
+
+    /// Whether a request that waits for something counts however long it waits. If not, it counts apart
+    /// after a while, as a body does in any case of which the reader has not asked for more.
+    fn counts_waiting(&self) -> bool {
+        true
+    }
+
     /// Whether an admitted request should yield once before it runs, so that whoever came with it
     /// is read and counted first. A handler that never awaits hides its queue from any limit
     /// otherwise.

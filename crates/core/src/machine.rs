@@ -1,5 +1,7 @@
 //! The admission machine: who runs, who waits, who is turned away.
 
+use std::time::Duration;
+
 use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
 use crate::capacity::Capacity;
@@ -13,6 +15,7 @@ use crate::rank::{DemandMix, HeldBack, Rank};
 use crate::reservation::Reservations;
 use crate::sample::Sample;
 use crate::shed::{Reason, Shed};
+use crate::stall::Stall;
 use crate::time::Timestamp;
 use crate::usual::Usual;
 use crate::verdict::{Next, Verdict};
@@ -56,7 +59,19 @@ pub struct Machine {
     usual: Usual,
     /// Newcomers are sent elsewhere; those who wait are still served.
     draining: bool,
+    stall: Stall,
+    /// Time that workers have spent on requests so far.
+    worked: Duration,
 }
+
+/// A place that has given no sign of work for so many median latencies counts apart: where latencies are
+/// exponential one in sixty thousand waits so long, and a limit that doubles makes none wait so long.
+const SILENT_LATENCIES: u32 = 16;
+/// And for so long at least: the scheduler, a collector of garbage or a slow network can make a pause of a
+/// tenth of a second.
+const SILENT_AT_LEAST: Duration = Duration::from_millis(250);
+/// Where nothing is measured, a reader may owe a read for so long before its place counts apart.
+const READER_IDLE: Duration = Duration::from_secs(5);
 
 impl Machine {
     /// A machine without history.
@@ -74,6 +89,8 @@ impl Machine {
             told: false,
             usual: Usual::default(),
             draining: false,
+            stall: Stall::default(),
+            worked: Duration::ZERO,
         }
     }
 
@@ -84,6 +101,7 @@ impl Machine {
             self.pressure.unfilled(in_flight, self.limit(), self.usual.latency, now);
         }
         self.asked(Rank::of(&arrival), now);
+        self.watch(in_flight, now);
         let verdict = self.decide(arrival, in_flight, now);
         self.tell(now);
         verdict
@@ -103,7 +121,9 @@ impl Machine {
             self.start(now);
             return Verdict::Run;
         }
-        self.pressure.crowded(self.usual.latency, now);
+        if self.limit.is_known() {
+            self.pressure.crowded(self.usual.latency, now);
+        }
         let verdict = self.seat(arrival, held_back, now);
         match verdict {
             Verdict::Shed(_) => self.pressure.shed(now),
@@ -135,8 +155,46 @@ impl Machine {
         self.reservations.admitted(count, now);
     }
 
+    /// How long a place is silent before it counts apart: it is no longer in flight then, for this
+    /// machine, until it gives another sign of work.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        match self.metering() {
+            Metering::Nothing => READER_IDLE,
+            _ => SILENT_AT_LEAST.max(self.usual.median.saturating_mul(SILENT_LATENCIES)),
+        }
+    }
+
+    /// Whether a request that waits counts however long; see [`Limit::counts_waiting`].
+    #[must_use]
+    pub fn counts_waiting(&self) -> bool {
+        self.limit.counts_waiting()
+    }
+
+    /// Workers have spent so much time on requests so far.
+    pub fn worked(&mut self, worked: Duration) {
+        self.worked = worked;
+    }
+
+    /// An attempt finished whose place had counted apart; see [`silence`](Self::silence).
+    pub fn depart_silent(&mut self, sample: &Sample) {
+        self.ended(sample);
+    }
+
+    /// An attempt ended that may have taken as long as any: answered, or called off by its caller.
+    fn ended(&mut self, sample: &Sample) -> bool {
+        let tells = matches!(sample.outcome, Outcome::Success | Outcome::Cancelled);
+        if tells {
+            self.usual.learn_median(sample.latency);
+        }
+        tells
+    }
+
     /// An attempt finished and measured this. Attempts that were not measured are not reported.
     pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
+        if self.ended(sample) {
+            self.stall.clear(self.worked, now);
+        }
         self.capacity.observe(sample, self.limit());
         self.limit.observe(sample, now);
         if sample.outcome != Outcome::Cancelled {
@@ -150,6 +208,9 @@ impl Machine {
         if let Some(victim) = self.victim(now) {
             self.pressure.displaced(now);
             return Some(Next::Shed(victim, self.shed(Reason::Displaced, now)));
+        }
+        if !self.queue.is_empty() {
+            self.watch(in_flight, now);
         }
         if in_flight >= self.limit.limit() {
             return None;
@@ -226,6 +287,18 @@ impl Machine {
         self.limit.yields()
     }
 
+    /// Looks whether the limit is reached in vain, and lets it know.
+    fn watch(&mut self, in_flight: usize, now: Timestamp) {
+        if in_flight < self.limit() {
+            return self.stall.clear(self.worked, now);
+        }
+        let workers = self.limit.workers().unwrap_or(1) as f64;
+        let gap = self.usual.median.div_f64(self.limit() as f64);
+        if self.stall.is_over(gap, workers, self.worked, now) {
+            self.limit.stalled(now);
+        }
+    }
+
     /// Where nothing is measured, whoever starts is taken to be served.
     fn start(&mut self, now: Timestamp) {
         if self.usual.latency.is_zero() {
@@ -254,7 +327,7 @@ impl Machine {
     }
 
     fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
-        if patience.then == Reason::QueueTimeout {
+        if patience.then == Reason::QueueTimeout && self.limit.is_known() {
             self.pressure.waited_in_vain(self.bounds.max_wait, self.usual.latency, now);
             self.tell(now);
         }

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::task::Waker;
+use std::time::Duration;
 
-use backpressure_core::{Arrival, Machine, Next, Sample, Shed, Ticket, Timestamp, Verdict};
+use backpressure_core::{Ages, Arrival, Machine, Next, Sample, Shed, Ticket, Timestamp, Verdict};
 
+use crate::activity::Activity;
 use crate::count::{Count, Entry, SERIALS};
 use crate::stride::Stride;
 
@@ -14,6 +16,7 @@ pub(crate) struct Desk {
     machine: Machine,
     waiting: HashMap<Ticket, Waiter>,
     stride: Stride,
+    ages: Ages,
     /// The serial number of the last entrant the machine knows of.
     known: u32,
 }
@@ -34,12 +37,22 @@ pub(crate) enum Answer {
     Shed(Shed),
 }
 
+/// Places that may count apart at most; any more count towards the limit. At some ten kilobytes for a
+/// connection that is a gigabyte or two.
+const MOST_SILENT: usize = 131_072;
+
 /// Wakers to call once the lock is free.
 pub(crate) type Wakes = Vec<Waker>;
 
 impl Desk {
     pub(crate) fn new(machine: Machine) -> Self {
-        Self { machine, waiting: HashMap::new(), stride: Stride::new(), known: 0 }
+        Self {
+            machine,
+            waiting: HashMap::new(),
+            stride: Stride::new(),
+            ages: Ages::default(),
+            known: 0,
+        }
     }
 
     pub(crate) const fn machine(&self) -> &Machine {
@@ -50,8 +63,19 @@ impl Desk {
         &mut self.machine
     }
 
-    /// Tells the machine who passed without asking. Begins every visit to the desk.
-    pub(crate) fn open(&mut self, count: &Count, now: Timestamp) {
+    /// Tells the machine who passed without asking, and how long workers have worked so far. Begins every
+    /// visit to the desk.
+    pub(crate) fn open(
+        &mut self,
+        count: &Count,
+        activity: &Activity,
+        worked: Duration,
+        now: Timestamp,
+    ) {
+        self.machine.worked(worked);
+        if self.ages.is_due(self.machine.silence(), now) {
+            self.ages.turn(activity.turn(), now);
+        }
         let serial = count.serial();
         let passed = serial.wrapping_sub(self.known) % SERIALS;
         if passed > 0 {
@@ -64,7 +88,7 @@ impl Desk {
     /// it can only fall, and whoever makes it fall comes to the desk next.
     pub(crate) fn arrive(&mut self, arrival: Arrival, count: &Count, now: Timestamp) -> Answer {
         count.close();
-        match self.machine.arrive(arrival, count.in_flight(), now) {
+        match self.machine.arrive(arrival, self.working(count), now) {
             Verdict::Run => Answer::Run(self.enter(count)),
             Verdict::Shed(shed) => Answer::Shed(shed),
             Verdict::Wait(ticket, until) => {
@@ -77,12 +101,22 @@ impl Desk {
     /// Somebody asks to enter who would not wait.
     pub(crate) fn arrive_or_leave(&mut self, count: &Count, now: Timestamp) -> Result<Entry, Shed> {
         count.close();
-        self.machine.arrive_or_leave(count.in_flight(), now).map(|()| self.enter(count))
+        let working = self.working(count);
+        self.machine.arrive_or_leave(working, now).map(|()| self.enter(count))
     }
 
     /// What a measured attempt taught; the new stride when it changed.
-    pub(crate) fn learn(&mut self, sample: &Sample, now: Timestamp) -> Option<u32> {
-        self.machine.depart(sample, now);
+    pub(crate) fn learn(
+        &mut self,
+        sample: &Sample,
+        stamp: Option<u32>,
+        now: Timestamp,
+    ) -> Option<u32> {
+        // Samples speak of the places that count.
+        match stamp.is_some_and(|stamp| self.ages.is_silent(stamp)) {
+            true => self.machine.depart_silent(sample),
+            false => self.machine.depart(sample, now),
+        }
         self.stride.measured(now)
     }
 
@@ -90,7 +124,7 @@ impl Desk {
     /// Ends every visit to the desk.
     pub(crate) fn settle(&mut self, count: &Count, now: Timestamp) -> Wakes {
         let mut wakes = Wakes::new();
-        while let Some(next) = self.machine.next(count.in_flight(), now) {
+        while let Some(next) = self.machine.next(self.working(count), now) {
             let (ticket, decision) = match next {
                 Next::Run(ticket) => (ticket, Ok(self.enter(count))),
                 Next::Shed(ticket, shed) => (ticket, Err(shed)),
@@ -100,8 +134,24 @@ impl Desk {
                 wakes.push(waker);
             }
         }
-        count.open(self.machine.open());
+        let open = self.machine.open();
+        count.open(if open > 0 { open + self.silent() } else { 0 });
         wakes
+    }
+
+    /// A place with this stamp gives another sign of work, or is given back.
+    pub(crate) fn ages(&mut self) -> &mut Ages {
+        &mut self.ages
+    }
+
+    /// Places that count apart: silent for long, and not more than there may be.
+    pub(crate) fn silent(&self) -> usize {
+        self.ages.silent().min(MOST_SILENT)
+    }
+
+    /// Places in flight that count towards the limit.
+    fn working(&self, count: &Count) -> usize {
+        count.in_flight().saturating_sub(self.silent())
     }
 
     /// Collects the decision on a ticket, or leaves a waker for it.

@@ -3,15 +3,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use backpressure_core::{Arrival, Shed, Ticket};
+use backpressure_core::{Arrival, Shed, Ticket, Timestamp};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use crate::desk::Answer;
 use crate::door::Door;
 use crate::permit::Permit;
+
+/// How often a request that waits looks whether time has made room: as often as a limit may be raised
+/// because nothing is answered.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pin_project! {
     /// The future of [`Gate::enter`](crate::Gate::enter).
@@ -25,8 +30,9 @@ pin_project! {
         arrival: Arrival,
         // Lives while somebody may still decide about it.
         ticket: Option<Ticket>,
+        until: Timestamp,
         #[pin]
-        patience: Option<Sleep>,
+        look: Option<Sleep>,
     }
 
     impl PinnedDrop for Enter {
@@ -51,7 +57,7 @@ pub enum Asked {
 
 impl Enter {
     pub(crate) const fn new(door: Arc<Door>, arrival: Arrival) -> Self {
-        Self { door, arrival, ticket: None, patience: None }
+        Self { door, arrival, ticket: None, until: Timestamp::ZERO, look: None }
     }
 
     pub(crate) fn ask(door: &Arc<Door>, arrival: Arrival, now: Instant) -> Asked {
@@ -62,10 +68,19 @@ impl Enter {
                 door: Arc::clone(door),
                 arrival,
                 ticket: Some(ticket),
-                patience: Some(tokio::time::sleep_until(door.instant(until))),
+                until,
+                look: Some(first_look(door, until)),
             }),
         }
     }
+}
+
+fn first_look(door: &Door, until: Timestamp) -> Sleep {
+    tokio::time::sleep_until(door.instant(next_look(door.now(), until)))
+}
+
+fn next_look(now: Timestamp, until: Timestamp) -> Timestamp {
+    until.min(now + LOOK_EVERY)
 }
 
 impl Future for Enter {
@@ -81,22 +96,27 @@ impl Future for Enter {
                 }
                 Answer::Shed(shed) => return Poll::Ready(Err(shed)),
                 Answer::Wait(ticket, until) => {
-                    *this.ticket = Some(ticket);
-                    this.patience.set(Some(tokio::time::sleep_until(this.door.instant(until))));
+                    (*this.ticket, *this.until) = (Some(ticket), until);
+                    this.look.set(Some(first_look(this.door, until)));
                 }
             }
         }
         let ticket = this.ticket.expect("either taken before or just now");
-        let mut decision = hall.collect(ticket, cx.waker());
-        if decision.is_none() {
-            let patience = this.patience.as_mut().as_pin_mut().expect("set with the ticket");
-            if patience.poll(cx).is_pending() {
-                return Poll::Pending;
+        let decision = loop {
+            if let Some(decision) = hall.collect(ticket, cx.waker()) {
+                break decision;
             }
-            decision = hall.expire(ticket, this.door.now());
-        }
+            let mut look = this.look.as_mut().as_pin_mut().expect("set with the ticket");
+            ready!(look.as_mut().poll(cx));
+            let now = this.door.now();
+            if now >= *this.until {
+                break hall.expire(ticket, now).expect("a ticket is decided once, for its holder");
+            }
+            // Time alone may have made room: a place that is silent for long counts apart.
+            hall.settle(now);
+            look.reset(this.door.instant(next_look(now, *this.until)));
+        };
         *this.ticket = None;
-        let decision = decision.expect("a ticket is decided once, and collected by its holder");
         Poll::Ready(decision.map(|entry| Permit::called(Arc::clone(this.door), entry)))
     }
 }

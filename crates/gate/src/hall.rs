@@ -1,12 +1,14 @@
 //! What all handles of one gate share: the count, and the desk behind its lock.
 
 use std::task::Waker;
+use std::time::Duration;
 
 use backpressure_core::{Arrival, Machine, Metering, Sample, Shed, Ticket, Timestamp};
 
+use crate::activity::Activity;
 use crate::count::{Count, Entry};
 use crate::desk::{Answer, Desk};
-use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The protocol between those who pass and those who ask. Time is an argument: the whole of it
@@ -21,6 +23,13 @@ pub(crate) struct Hall {
     stride: AtomicU32,
     /// Whether entrants yield once before they run.
     yields: AtomicBool,
+    /// Whether a request that waits for something counts however long it waits.
+    counts_waiting: AtomicBool,
+    activity: Activity,
+    /// Places that count apart, as of the last visit to the desk.
+    silent: AtomicUsize,
+    /// Nanoseconds that workers have spent on requests.
+    worked: AtomicU64,
 }
 
 impl Hall {
@@ -30,6 +39,10 @@ impl Hall {
             metering: AtomicU32::new(number(machine.metering())),
             stride: AtomicU32::new(1),
             yields: AtomicBool::new(machine.yields()),
+            counts_waiting: AtomicBool::new(machine.counts_waiting()),
+            activity: Activity::default(),
+            silent: AtomicUsize::new(0),
+            worked: AtomicU64::new(0),
             desk: Mutex::new(Desk::new(machine)),
         }
     }
@@ -44,6 +57,49 @@ impl Hall {
 
     pub(crate) fn yields(&self) -> bool {
         self.yields.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn counts_waiting(&self) -> bool {
+        self.counts_waiting.load(Ordering::Relaxed)
+    }
+
+    /// How many of those an entrant found in flight count towards the limit.
+    pub(crate) fn working(&self, entry: Entry) -> usize {
+        entry.in_flight.saturating_sub(self.silent.load(Ordering::Relaxed)).max(1)
+    }
+
+    /// A worker has spent so much time on a request.
+    pub(crate) fn worked(&self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.worked.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// A place begins to be watched for signs of work; its stamp.
+    pub(crate) fn stamp(&self) -> u32 {
+        self.activity.enter()
+    }
+
+    /// A place with this stamp gives a sign of work; its new stamp.
+    #[inline]
+    pub(crate) fn stamp_again(&self, stamp: u32, now: impl FnOnce() -> Timestamp) -> u32 {
+        if self.activity.generation() == stamp {
+            return stamp;
+        }
+        self.visit(now(), |desk, _| {
+            desk.ages().leave(stamp);
+            desk.ages().generation()
+        })
+    }
+
+    /// A place with this stamp is watched no longer.
+    #[inline]
+    pub(crate) fn unstamp(&self, stamp: u32, now: impl FnOnce() -> Timestamp) {
+        if !self.activity.leave(stamp) {
+            self.visit(now(), |desk, _| {
+                self.activity.leave_any();
+                desk.ages().leave(stamp);
+            });
+        }
     }
 
     /// How many entrants this one stands for in the measurements; 0: it is not measured.
@@ -79,15 +135,16 @@ impl Hall {
         }
     }
 
+    /// Looks whether something has changed without anybody's doing: only time has passed.
     #[cold]
-    fn settle(&self, now: Timestamp) {
+    pub(crate) fn settle(&self, now: Timestamp) {
         self.visit(now, |_, _| ());
     }
 
-    /// Teaches the limit.
-    pub(crate) fn learn(&self, sample: &Sample, now: Timestamp) {
+    /// Teaches the limit, from a place with this stamp.
+    pub(crate) fn learn(&self, sample: &Sample, stamp: Option<u32>, now: Timestamp) {
         self.visit(now, |desk, _| {
-            if let Some(every) = desk.learn(sample, now) {
+            if let Some(every) = desk.learn(sample, stamp, now) {
                 self.stride.store(every, Ordering::Relaxed);
             }
             self.yields.store(desk.machine().yields(), Ordering::Relaxed);
@@ -126,14 +183,17 @@ impl Hall {
             // Another limit may need more, or less, than the one before.
             self.metering.store(number(desk.machine().metering()), Ordering::Relaxed);
             self.yields.store(desk.machine().yields(), Ordering::Relaxed);
+            self.counts_waiting.store(desk.machine().counts_waiting(), Ordering::Relaxed);
         });
     }
 
     fn visit<T>(&self, now: Timestamp, visit: impl FnOnce(&mut Desk, &Count) -> T) -> T {
         let mut desk = self.lock();
-        desk.open(&self.count, now);
+        let worked = Duration::from_nanos(self.worked.load(Ordering::Relaxed));
+        desk.open(&self.count, &self.activity, worked, now);
         let answer = visit(&mut desk, &self.count);
         let wakes = desk.settle(&self.count, now);
+        self.silent.store(desk.silent(), Ordering::Relaxed);
         drop(desk);
         wakes.into_iter().for_each(Waker::wake);
         answer

@@ -41,13 +41,14 @@ impl Meter {
         add(&self.bell().run_queue, waited);
     }
 
+    /// Polls the future; how long that kept a worker, if that is timed.
     pub(crate) fn poll<F: Future>(
         &self,
         future: Pin<&mut F>,
         cx: &mut Context<'_>,
-    ) -> Poll<F::Output> {
+    ) -> (Poll<F::Output>, Duration) {
         if !self.times_wakes {
-            return future.poll(cx);
+            return (future.poll(cx), Duration::ZERO);
         }
         let bell = self.bell();
         let begun = Instant::now();
@@ -55,8 +56,9 @@ impl Meter {
         bell.sleeper.register(cx.waker());
         let waker = Waker::from(Arc::clone(bell));
         let answer = future.poll(&mut Context::from_waker(&waker));
-        add(&bell.busy, begun.elapsed());
-        answer
+        let busy = begun.elapsed();
+        add(&bell.busy, busy);
+        (answer, busy)
     }
 
     /// What has passed since it was last woken, if it was, was spent waiting for a worker.

@@ -49,7 +49,11 @@ pub struct Permit {
 /// What is left of a [`Permit`]: small enough to be moved along with a response.
 #[derive(Debug)]
 #[must_use = "a place that is dropped is free at once"]
-pub struct Place(Arc<Door>);
+pub struct Place {
+    door: Arc<Door>,
+    /// When it last gave a sign of work; `None`: it counts whatever it does.
+    stamp: Option<u32>,
+}
 
 /// How far the work of a permit has come.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +77,9 @@ enum Stage {
 /// Nobody runs who knows of no look at the sockets that is more recent than this: work has been
 /// run since, and not only requests read.
 const STALE: Duration = Duration::from_micros(500);
+/// Work that shows a request to be more than waiting. Below it are the polls that read a piece of a body
+/// and wait for the next.
+const SIGN_OF_WORK: Duration = Duration::from_millis(1);
 /// Looks that a permit waits for at most: one, and another if somebody else ran after that.
 const LOOKS: u8 = 2;
 
@@ -92,8 +99,10 @@ impl Permit {
         let metering = door.hall().metering();
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
-        let place = Some(Place(door));
-        Self { place, in_flight: entry.in_flight as u32, weight, meter, stage }
+        let in_flight = door.hall().working(entry) as u32;
+        let stamp = (!door.hall().counts_waiting()).then(|| door.hall().stamp());
+        let place = Some(Place { door, stamp });
+        Self { place, in_flight, weight, meter, stage }
     }
 
     /// Runs `work` under this permit's meter.
@@ -115,7 +124,8 @@ impl Permit {
             return work.poll(cx);
         };
         self.stage = Stage::Running;
-        let polled = meter.poll(work, cx);
+        let (polled, busy) = meter.poll(work, cx);
+        self.worked(busy);
         if polled.is_ready() {
             self.stage = Stage::Ended;
         }
@@ -142,6 +152,15 @@ impl Permit {
     #[inline]
     pub fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.begin() { Poll::Ready(()) } else { self.poll_yield(cx) }
+    }
+
+    /// Its work has just kept a worker for so long.
+    fn worked(&mut self, busy: Duration) {
+        let place = self.place.as_mut().expect("there until the drop");
+        place.door.hall().worked(busy.saturating_mul(self.weight));
+        if busy >= SIGN_OF_WORK {
+            place.stamp_again();
+        }
     }
 
     #[cold]
@@ -218,7 +237,7 @@ impl Permit {
     }
 
     fn door(&self) -> &Door {
-        &self.place.as_ref().expect("there until the drop").0
+        &self.place.as_ref().expect("there until the drop").door
     }
 
     fn teach(&self, meter: &Meter, outcome: Outcome) {
@@ -233,7 +252,8 @@ impl Permit {
             outcome,
         };
         let door = self.door();
-        door.hall().learn(&sample, door.timestamp(now));
+        let stamp = self.place.as_ref().and_then(|place| place.stamp);
+        door.hall().learn(&sample, stamp, door.timestamp(now));
     }
 
     /// Keeps the place and nothing else.
@@ -253,10 +273,44 @@ impl Drop for Permit {
     }
 }
 
+impl Place {
+    /// The reader has all there is and owes a read: if it does not ask for more for long, the place
+    /// counts apart until it does.
+    pub fn reader_owes(&mut self) {
+        match self.stamp {
+            Some(_) => self.stamp_again(),
+            None => self.stamp = Some(self.door.hall().stamp()),
+        }
+    }
+
+    /// The reader has asked for more, and the service owes it. Where a limit means what it says, the
+    /// place counts for as long as that takes.
+    pub fn service_owes(&mut self) {
+        if self.door.hall().counts_waiting() {
+            self.unstamp();
+        } else {
+            self.stamp_again();
+        }
+    }
+
+    fn stamp_again(&mut self) {
+        if let Some(stamp) = &mut self.stamp {
+            *stamp = self.door.hall().stamp_again(*stamp, || self.door.now());
+        }
+    }
+
+    fn unstamp(&mut self) {
+        if let Some(stamp) = self.stamp.take() {
+            self.door.hall().unstamp(stamp, || self.door.now());
+        }
+    }
+}
+
 impl Drop for Place {
     #[inline]
     fn drop(&mut self) {
-        self.0.hall().leave(|| self.0.now());
+        self.unstamp();
+        self.door.hall().leave(|| self.door.now());
     }
 }
 

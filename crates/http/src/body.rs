@@ -15,7 +15,9 @@ use crate::held::Held;
 pin_project! {
     /// The body of what an admission layer answers: the service's own, or that of a refusal.
     ///
-    /// It gives the permit back when the body ends, fails or is dropped, whichever comes first.
+    /// It gives the permit back when the body ends, fails or is dropped, whichever comes first. A reader
+    /// that stops reading holds memory and no capacity: after a while the place counts apart, until the
+    /// reader asks for more.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -43,7 +45,11 @@ impl<B: Body> ResponseBody<B> {
     pub(crate) fn admit(response: Response<B>, held: Option<Held<Place>>) -> Response<Self> {
         // HTTP/1 stops polling a body of known length once it has all of it.
         let left = held.as_ref().and_then(|_| content_length(response.headers()));
-        let held = held.filter(|_| left != Some(0) && !response.body().is_end_stream());
+        let mut held = held.filter(|_| left != Some(0) && !response.body().is_end_stream());
+        // The body may never be polled: a reader need not even take the head.
+        if let Some(place) = held.as_mut().and_then(Held::place) {
+            place.reader_owes();
+        }
         response.map(|body| Self { kind: Kind::Admitted { body, held, left } })
     }
 }
@@ -64,11 +70,17 @@ where
                 Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
             }
             KindProj::Admitted { mut body, held, left } => {
-                let frame = std::task::ready!(body.as_mut().poll_frame(cx));
-                if body.is_end_stream() || is_last(&frame, left) {
-                    *held = None;
+                let polled = body.as_mut().poll_frame(cx);
+                let place = held.as_mut().and_then(Held::place);
+                match (&polled, place) {
+                    (Poll::Ready(frame), _) if body.is_end_stream() || is_last(frame, left) => {
+                        *held = None;
+                    }
+                    (Poll::Ready(_), Some(place)) => place.reader_owes(),
+                    (Poll::Pending, Some(place)) => place.service_owes(),
+                    (_, None) => {}
                 }
-                Poll::Ready(frame)
+                polled
             }
         }
     }

@@ -111,3 +111,13 @@ impl Held {
         Held { right, _admitted: self._admitted }
     }
 }
+
+impl Held<Place> {
+    /// The place of the gate's, where it runs by one.
+    pub(crate) const fn place(&mut self) -> Option<&mut Place> {
+        match &mut self.right {
+            Right::Gate(place) | Right::Late(place) => Some(place),
+            Right::Trial(_) | Right::Free(_) => None,
+        }
+    }
+}

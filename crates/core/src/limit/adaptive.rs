@@ -67,6 +67,8 @@ pub struct Adaptive {
     /// How much longer a place is held than an answer takes: bodies take places too.
     holding: f64,
     overloaded: bool,
+    /// Whether requests were seen to wait for workers that were all busy, at this limit or above it.
+    seen: bool,
     yields: bool,
     decision: Option<Decision>,
 }
@@ -125,6 +127,7 @@ impl Adaptive {
             bottleneck: Bottleneck::Here(None),
             holding: 1.0,
             overloaded: false,
+            seen: false,
             yields: true,
             decision: None,
         }
@@ -148,6 +151,7 @@ impl Adaptive {
         let all = std::mem::take(&mut self.all);
         self.holding += HOLDING_GAIN * (all.holding() - self.holding);
         self.yields = is_worth_refusing(&full);
+        self.seen = self.queues(&full) || self.is_busy(&full);
         if self.is_too_high(&full) {
             self.bottleneck = Bottleneck::Here(None);
             let lower = self.limit + GAIN * (self.target(&full) - self.limit);
@@ -313,6 +317,28 @@ impl Limit for Adaptive {
 
     fn decision(&self) -> Option<Decision> {
         self.decision
+    }
+
+    fn is_known(&self) -> bool {
+        match &self.bottleneck {
+            Bottleneck::Here(_) => self.seen,
+            Bottleneck::Elsewhere(experiment) => experiment.is_known(),
+        }
+    }
+
+    /// Twice as many: what holds the places is not what was measured, and nothing is lost.
+    fn stalled(&mut self, now: Timestamp) {
+        let higher = (2.0 * self.limit).min(MAX as f64);
+        match &mut self.bottleneck {
+            Bottleneck::Here(step) => (*step, self.seen) = (None, false),
+            Bottleneck::Elsewhere(experiment) => experiment.start_at(higher),
+        }
+        (self.all, self.full) = (Window::default(), Window::default());
+        self.set(higher, Cause::Stalled, now);
+    }
+
+    fn counts_waiting(&self) -> bool {
+        false
     }
 
     fn workers(&self) -> Option<usize> {

@@ -60,6 +60,18 @@ impl Limit for Clamped {
         self.limit.yields()
     }
 
+    fn is_known(&self) -> bool {
+        self.limit.is_known()
+    }
+
+    fn stalled(&mut self, now: Timestamp) {
+        self.limit.stalled(now);
+    }
+
+    fn counts_waiting(&self) -> bool {
+        self.limit.counts_waiting()
+    }
+
     /// Bounds that exclude each other are brought together at `min`: an admin handler that passes on
     /// a wrong number must not take a service down.
     fn bound(&mut self, min: usize, max: usize) {

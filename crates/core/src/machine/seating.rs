@@ -130,7 +130,7 @@ impl Machine {
 
     /// How many of this rank and of those above it may wait. Never less for a higher rank.
     pub(super) fn room(&self, rank: usize) -> usize {
-        if !self.pressure.is_overloaded() {
+        if !self.pressure.is_overloaded() || !self.limit.is_known() {
             return self.bounds.max_len;
         }
         let limit = self.limit();

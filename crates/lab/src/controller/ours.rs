@@ -1,9 +1,10 @@
 //! The machine that ships, driven as a gate drives it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use backpressure_core::{
-    Adaptive, Decision, Machine, Next as Turn, QueueBounds, Sample, Shed, Ticket, Timestamp,
+    Adaptive, Ages, Decision, Machine, Next as Turn, QueueBounds, Sample, Shed, Ticket, Timestamp,
     Verdict,
 };
 
@@ -21,10 +22,20 @@ struct Ours {
     waiting: BTreeMap<Ticket, Place>,
     tickets: BTreeMap<u64, Ticket>,
     ends: BTreeSet<(Timestamp, Ticket)>,
-    /// How many were in flight when they were let in, those included.
-    entries: BTreeMap<u64, usize>,
+    /// Those in flight, by name.
+    entries: BTreeMap<u64, Entry>,
+    ages: Ages,
+    /// When those who wait look next whether time has made room.
+    look: Option<Timestamp>,
     /// Who was let in or turned away, and has not heard of it.
     decided: VecDeque<Next>,
+}
+
+/// A request in flight: how many were when it was let in, itself included, and the stamp of its place.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    in_flight: usize,
+    stamp: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +43,9 @@ struct Place {
     id: u64,
     until: Timestamp,
 }
+
+/// As often as a request that waits in a gate looks whether time has made room.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
     let limit = Adaptive::new((site.cores.round() as usize).clamp(1, 4_096));
@@ -45,6 +59,8 @@ pub(super) fn make(site: &Site) -> Box<dyn Controller> {
         tickets: BTreeMap::new(),
         ends: BTreeSet::new(),
         entries: BTreeMap::new(),
+        ages: Ages::default(),
+        look: None,
         decided: VecDeque::new(),
     })
 }
@@ -74,13 +90,19 @@ impl Ours {
 
     fn enter(&mut self, id: u64) {
         self.in_flight += 1;
-        self.entries.insert(id, self.in_flight);
+        let entry = Entry { in_flight: self.working().max(1), stamp: self.ages.generation() };
+        self.entries.insert(id, entry);
     }
 
     fn leave(&mut self, id: u64, now: Timestamp) {
+        let stamp = self.entries.remove(&id).map_or(self.ages.generation(), |entry| entry.stamp);
+        let fresh = stamp == self.ages.generation();
+        if !fresh {
+            self.visit(now, |_, _| ());
+            self.ages.leave(stamp);
+        }
         self.in_flight -= 1;
-        self.entries.remove(&id);
-        if self.open == 0 {
+        if self.open == 0 || !fresh {
             self.visit(now, |_, _| ());
             self.settle(now);
         }
@@ -92,12 +114,21 @@ impl Ours {
         if passed > 0 {
             self.machine.passed(passed, now);
         }
-        visit(&mut self.machine, self.in_flight)
+        if self.ages.is_due(self.machine.silence(), now) {
+            self.ages.turn(self.in_flight, now);
+        }
+        let working = self.working();
+        visit(&mut self.machine, working)
+    }
+
+    /// Requests in flight that count towards the limit.
+    fn working(&self) -> usize {
+        self.in_flight.saturating_sub(self.ages.silent())
     }
 
     /// Lets in whoever can run, turns away whoever cannot, and opens as far as it goes.
     fn settle(&mut self, now: Timestamp) {
-        while let Some(decision) = self.machine.next(self.in_flight, now) {
+        while let Some(decision) = self.machine.next(self.working(), now) {
             let (Turn::Run(ticket) | Turn::Shed(ticket, _)) = decision;
             let Some(id) = self.forget(ticket) else { continue };
             let next = match decision {
@@ -109,7 +140,9 @@ impl Ours {
             };
             self.decided.push_back(next);
         }
-        self.open = self.machine.open();
+        let open = self.machine.open();
+        self.open = if open > 0 { open + self.ages.silent() } else { 0 };
+        self.look = (!self.waiting.is_empty()).then(|| now + LOOK_EVERY);
     }
 }
 
@@ -146,9 +179,13 @@ impl Controller for Ours {
     }
 
     fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
-        let in_flight = self.entries.get(&visitor.id).copied().unwrap_or(sample.in_flight);
+        let Some(&Entry { in_flight, stamp }) = self.entries.get(&visitor.id) else { return true };
         let sample = Sample { in_flight, ..*sample };
-        self.visit(now, |machine, _| machine.depart(&sample, now));
+        self.visit(now, |_, _| ());
+        match self.ages.is_silent(stamp) {
+            true => self.machine.depart_silent(&sample),
+            false => self.machine.depart(&sample, now),
+        }
         self.settle(now);
         true
     }
@@ -171,10 +208,16 @@ impl Controller for Ours {
     }
 
     fn alarm(&self) -> Option<Timestamp> {
-        self.ends.first().map(|&(until, _)| until)
+        let ends = self.ends.first().map(|&(until, _)| until);
+        ends.into_iter().chain(self.look).min()
     }
 
-    fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
+        self.machine.worked(Duration::try_from_secs_f64(instruments.busy).unwrap_or_default());
+        if self.look.is_some_and(|look| look <= now) {
+            self.visit(now, |_, _| ());
+            self.settle(now);
+        }
         while let Some(&(until, ticket)) = self.ends.first() {
             if until > now {
                 return;

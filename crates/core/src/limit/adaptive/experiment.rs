@@ -33,6 +33,8 @@ pub(super) struct Experiment {
     cause: Cause,
     /// Whether a limit that is too low is being paid for: only then is it worth guarding the knee.
     overloaded: bool,
+    /// Whether a limit was found above which requests wait for each other.
+    known: bool,
     /// Whether it is a client's.
     guarding: bool,
 }
@@ -83,6 +85,7 @@ impl Experiment {
             usual: Cell::default(),
             cause: Cause::Demand { overloaded },
             overloaded,
+            known: false,
             guarding: false,
         }
     }
@@ -97,6 +100,17 @@ impl Experiment {
             Mode::Cruise(_) if !self.overloaded => AT_EASE * self.limit,
             _ => self.limit,
         }
+    }
+
+    pub(super) const fn is_known(&self) -> bool {
+        self.known
+    }
+
+    /// Begins anew from another limit.
+    pub(super) fn start_at(&mut self, limit: f64) {
+        let fresh =
+            if self.guarding { Self::guarding(limit) } else { Self::new(limit, self.overloaded) };
+        *self = fresh;
     }
 
     /// Demand has risen above capacity, or has fallen below it.
@@ -159,7 +173,7 @@ impl Experiment {
                 let grown = self.cell.cost() / before.usual().cost();
                 Search::down(self.limit, self.cell, grown)
             }
-            _ if self.overloaded => Search::start(self.limit, self.cell),
+            _ if self.overloaded || !self.known => Search::start(self.limit, self.cell),
             _ => Search::up(self.limit, self.cell),
         });
     }
@@ -176,7 +190,10 @@ impl Experiment {
         self.usual = self.cell;
         match next {
             Step::On(search) => self.step(search),
-            Step::Knee(centre, usual) => self.stay(Cruise::at(centre).used_to(usual)),
+            Step::Knee(centre, usual) => {
+                self.known = true;
+                self.stay(Cruise::at(centre).used_to(usual));
+            }
         }
     }
 
