@@ -108,7 +108,9 @@ async fn who_asks_before_an_upload_is_refused_without_one() {
     );
     socket.write_all(head.as_bytes()).await.expect("open");
     // RFC 9110, section 10.1.1: a final status instead of 100 says not to send the body.
-    assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 503 "));
+    let head = read_head(&mut socket).await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(header(&head, "connection"), Some("close"), "{head}");
 }
 
 #[tokio::test]
