@@ -63,7 +63,7 @@ pub use service::Admission;
 /// # Uploads that are refused
 /// A client that sends a body often reads no answer before the body is sent, and a connection that is
 /// closed meanwhile takes the refusal with it. So the body of a refused request is read and thrown
-/// away while the answer goes out: for up to 5 s and 16 MiB, of at most 1024 requests and 1 GiB at
+/// away while the answer goes out: for up to 5 s and 128 MiB, of at most 1024 requests and 1 GiB at
 /// once. Over HTTP/1 the connection is kept after a body of up to 64 KiB and announced closed after a
 /// larger one. In axum and tonic this goes by itself; where the type of the request's body is not
 /// that of the response's, name it: [`reads_refused`](Self::reads_refused).

@@ -56,7 +56,7 @@ impl BulkheadLayer {
     }
 
     /// Says what a response teaches: see [`AdmissionLayer::classify`]. A bulkhead's own limit does
-    /// not learn, but a [`Gate`] with another limit can be put in its place.
+    /// not learn; one that replaces it through [`gate`](Self::gate) may.
     #[must_use]
     pub fn classify(
         self,

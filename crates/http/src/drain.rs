@@ -22,9 +22,9 @@ use tokio::time::timeout;
 /// How long a body is read: more than 10 MB take at 20 Mbit/s. A client that needs longer may lose
 /// its refusal; a longer time is a present to clients that hold connections open.
 const LINGER: Duration = Duration::from_secs(5);
-/// How much of one body is read. What is larger can be had only by clients that read while they
-/// send, and those have seen the refusal long before.
-const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// How much of one body is read: what a link of 200 Mbit/s carries within [`LINGER`]. It stops clients
+/// that are nearer than that from sending for all of it.
+const MOST_BYTES: usize = 128 * 1024 * 1024;
 /// How many bodies of one layer are read at once. At most this many tasks of about 1 kB, beside the
 /// connections that are there anyway.
 const MOST_AT_ONCE: usize = 1_024;
