@@ -158,3 +158,20 @@ async fn a_bulkhead_on_a_route_reads_what_it_refuses_as_well() {
         assert_eq!(header(&head, "connection"), None, "{head}");
     }
 }
+
+#[tokio::test]
+async fn layers_that_stand_directly_on_each_other_read_a_body_that_is_named() {
+    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
+    let layer = layer.reads_refused::<axum::body::Body>();
+    let gate = layer.gate().clone();
+    let both = tower::ServiceBuilder::new().layer(layer).layer(BulkheadLayer::new("part", 1));
+    let app = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
+    let address = serve(app.layer(both)).await;
+    let _full = gate.try_enter().expect("room for one");
+    let mut socket = TcpStream::connect(address).await.expect("a server listens");
+    for _ in 0..10 {
+        let head = post_in_two_steps(&mut socket).await;
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert_eq!(header(&head, "connection"), None, "{head}");
+    }
+}

@@ -65,8 +65,11 @@ pub use service::Admission;
 /// closed meanwhile takes the refusal with it. So the body of a refused request is read and thrown
 /// away while the answer goes out: for up to 5 s and 128 MiB, of at most 1024 requests and 1 GiB at
 /// once. Over HTTP/1 the connection is kept after a body of up to 64 KiB and announced closed after a
-/// larger one. In axum and tonic this goes by itself; where the type of the request's body is not
-/// that of the response's, name it: [`reads_refused`](Self::reads_refused).
+/// larger one. Where request and response have bodies of one type, as between an axum router and its
+/// layers and in tonic, this goes by itself. Elsewhere name the type of the request's body with
+/// [`reads_refused`](Self::reads_refused): over hyper alone, or where another layer that changes the
+/// response's body stands directly inside, as a [`BulkheadLayer`](crate::BulkheadLayer) in the same
+/// `ServiceBuilder`. A body that is not read is announced closed with its connection.
 ///
 /// # Priority and deadline
 /// The queue honours a [`Priority`](crate::Priority) and a [`Deadline`] found in the request's
