@@ -88,7 +88,7 @@ async fn absurd_bounds_and_deadlines_do_no_harm() {
                 deadline.map(|deadline| request.extensions_mut().insert(deadline));
                 request
             };
-            // With room it runs, unless its deadline has passed.
+            // With room it runs, unless its deadline has passed: that answer is worth nothing.
             let late = deadline.is_some_and(|Deadline(at)| at <= Instant::now());
             let answer = service(&layer).oneshot(request()).await.expect("infallible");
             let expected = if late { 503 } else { 200 };

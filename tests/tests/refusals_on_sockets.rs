@@ -108,7 +108,9 @@ async fn who_asks_before_an_upload_is_refused_without_one() {
     );
     socket.write_all(head.as_bytes()).await.expect("open");
     // RFC 9110, section 10.1.1: a final status instead of 100 says not to send the body.
-    assert!(read_head(&mut socket).await.starts_with("HTTP/1.1 503 "));
+    let head = read_head(&mut socket).await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert_eq!(header(&head, "connection"), Some("close"), "{head}");
 }
 
 #[tokio::test]
@@ -120,7 +122,7 @@ async fn over_http_2_a_refusal_leaves_the_connection_alone() {
     let refused = connection.send(upload()).await.expect("an answer");
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(!refused.headers().contains_key("connection"));
-    assert!(text(refused).await.contains("not begun"));
+    assert!(text(refused).await.contains("at capacity"));
     drop(full);
     let answer = connection.send(upload()).await.expect("an answer on the same connection");
     assert_eq!(text(answer).await, (UPLOAD / 10).to_string());

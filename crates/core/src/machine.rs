@@ -61,6 +61,8 @@ pub struct Machine {
     /// What the limit was last told of demand.
     told: bool,
     usual: Usual,
+    /// Newcomers are sent elsewhere; those who wait are still served.
+    draining: bool,
     stall: Stall,
     /// Time that workers have spent on requests so far.
     worked: Duration,
@@ -92,6 +94,7 @@ impl Machine {
             held_back: HeldBack::default(),
             told: false,
             usual: Usual::default(),
+            draining: false,
             stall: Stall::default(),
             worked: Duration::ZERO,
         }
@@ -114,6 +117,9 @@ impl Machine {
     }
 
     fn decide(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
+        if let Some(shed) = self.sent_elsewhere() {
+            return Verdict::Shed(shed);
+        }
         if arrival.deadline.is_some_and(|deadline| deadline <= now) {
             return self.refuse_late(in_flight, now);
         }
@@ -138,6 +144,9 @@ impl Machine {
     /// # Errors
     /// [`Shed`] when it cannot run now.
     pub fn arrive_or_leave(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
+        if let Some(shed) = self.sent_elsewhere() {
+            return Err(shed);
+        }
         let rank = Rank::of(&Arrival::default());
         self.asked(rank, in_flight, now);
         if self.has_place(in_flight) && !self.held_back.holds_back(rank, now) {
@@ -263,7 +272,7 @@ impl Machine {
     /// request that may have to leave a free place to a higher class.
     #[must_use]
     pub fn open(&self) -> usize {
-        let asks = self.pressure.is_overloaded() || self.held_back.is_active();
+        let asks = self.pressure.is_overloaded() || self.held_back.is_active() || self.draining;
         if self.queue.is_empty() && !asks { self.limit() } else { 0 }
     }
 

@@ -191,6 +191,23 @@ impl Gate {
         self.door.hall().change(self.door.now(), |machine| machine.bound_queue(queue));
     }
 
+    /// Admits no newcomer from now on, for a process that is about to end: each is told to come back
+    /// in a second, when another process can serve it. Requests that wait or are in flight are served to
+    /// their end; [`snapshot`](Self::snapshot) tells how many they are. There is no way back.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use backpressure_gate::{Gate, QueueBounds};
+    ///
+    /// let gate = Gate::fixed(8, QueueBounds::default());
+    /// gate.drain();
+    /// let shed = gate.try_enter().expect_err("nobody enters any more");
+    /// assert_eq!(shed.retry_after, Duration::from_secs(1));
+    /// ```
+    pub fn drain(&self) {
+        self.door.hall().change(self.door.now(), Machine::drain);
+    }
+
     /// A moment on this gate's own scale, for [`Arrival::deadline`].
     #[must_use]
     pub fn timestamp(&self, at: Instant) -> Timestamp {

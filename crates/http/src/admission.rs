@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use backpressure_gate::{Arrival, Gate, Limit, OutOfRange, Outcome, QueueBounds, Snapshot};
-use http::response::Parts;
+use backpressure_gate::{Arrival, Gate, Limit, OutOfRange, QueueBounds, Snapshot};
 use http::{Request, StatusCode};
 use tokio::time::Instant;
 use tower_layer::Layer;
 
 use crate::classify::{Classifier, Side};
 use crate::deadline::Deadline;
+use crate::drain::Drains;
 use crate::observe::Observer;
 use crate::rejection::{Rejection, Tickets};
+use crate::switches::Switches;
 
 mod ending;
 mod future;
 mod holding;
+mod options;
 mod service;
 
 use ending::Ending;
@@ -46,9 +48,29 @@ pub use service::Admission;
 /// | [`initial`](Self::initial) | the limit's own | it finds its way from there |
 /// | [`status`](Self::status) | 503 | 429 blames the caller |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer holds memory |
+/// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be refused |
+/// | [`exempt`](Self::exempt) | no request | health checks, metrics, a preflight `OPTIONS` |
 /// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off towards strangers |
 /// | [`hold_refusals`](Self::hold_refusals) | 1024, for a second, in a flood | asking again at once must not pay |
+///
+/// # What a refusal promises
+/// The header [`SHED_REASON`](crate::SHED_REASON) on a refusal, and a [`Shed`](crate::Shed) in its
+/// extensions, say that the request was not begun. A layer that has admitted a request takes both
+/// off whatever comes from below: a handler may have run. So a refusal by a layer inside another
+/// layer does not promise it; `RetryLayer` sends such a `GET` again, and no `POST`. A handler that
+/// passes on an answer and has no layer of this crate around it must take the header off itself.
+///
+/// # Uploads that are refused
+/// A client that sends a body often reads no answer before the body is sent, and a connection that is
+/// closed meanwhile takes the refusal with it. So the body of a refused request is read and thrown
+/// away while the answer goes out: for up to 5 s and 128 MiB, of at most 1024 requests and 1 GiB at
+/// once. Over HTTP/1 the connection is kept after a body of up to 64 KiB and announced closed after a
+/// larger one. Where request and response have bodies of one type, as between an axum router and its
+/// layers and in tonic, this goes by itself. Elsewhere name the type of the request's body with
+/// [`reads_refused`](Self::reads_refused): over hyper alone, or where another layer that changes the
+/// response's body stands directly inside, as a [`BulkheadLayer`](crate::BulkheadLayer) in the same
+/// `ServiceBuilder`. A body that is not read is announced closed with its connection.
 ///
 /// # Priority and deadline
 /// The queue honours a [`Priority`](crate::Priority) and a [`Deadline`] found in the request's
@@ -83,6 +105,9 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     pub(crate) rejection: Rejection,
     pub(crate) observer: Observer,
+    pub(crate) switches: Switches,
+    /// `None` at a client: the bodies it refuses are in this process.
+    drains: Option<Drains>,
     ending: Ending,
     holding: Holding,
     /// Without them, requests that come back are no better than new ones.
@@ -131,55 +156,12 @@ impl AdmissionLayer {
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
             ending: Ending::new(Classifier::new(Side::Server), PermitScope::default()),
+            switches: Switches::default(),
+            drains: Some(Drains::default()),
             holding: Holding::default(),
             tickets: Some(Tickets::new()),
         };
         Self { shared: Arc::new(shared) }
-    }
-
-    /// Lets the limit fall no lower than this. For the day on which the measurements mislead it: at
-    /// `min` it still bounds the memory in use, and a wrong limit cannot take the service down.
-    ///
-    /// ```
-    /// use tower_backpressure::AdmissionLayer;
-    ///
-    /// let layer = AdmissionLayer::adaptive("api").min(4).max(2_000).initial(64);
-    /// # let _ = layer;
-    /// ```
-    ///
-    /// # Panics
-    /// When `min` is not in 1..=`max`.
-    #[must_use]
-    pub fn min(self, min: usize) -> Self {
-        let (_, max) = self.shared.gate.limit_bounds();
-        check("min", min, 1, max);
-        self.shared.gate.bound_limit(min, max);
-        self
-    }
-
-    /// Lets the limit rise no higher than this: what memory or a dependency can bear.
-    ///
-    /// # Panics
-    /// When `max` is not in `min`..=1 000 000.
-    #[must_use]
-    pub fn max(self, max: usize) -> Self {
-        let (min, _) = self.shared.gate.limit_bounds();
-        check("max", max, min, MOST);
-        self.shared.gate.bound_limit(min, max);
-        self
-    }
-
-    /// Starts an adaptive limit from this number instead of its own first guess: one that an earlier
-    /// run found, say. A limit without a state, such as [`Fixed`](crate::Fixed), does not heed it.
-    ///
-    /// # Panics
-    /// When `initial` is not in `min`..=`max`.
-    #[must_use]
-    pub fn initial(self, initial: usize) -> Self {
-        let (min, max) = self.shared.gate.limit_bounds();
-        check("initial", initial, min, max);
-        self.shared.gate.start_limit_at(initial);
-        self
     }
 
     /// Bounds the queue; [`QueueBounds::NONE`] admits at once or not at all.
@@ -190,6 +172,9 @@ impl AdmissionLayer {
     }
 
     /// The status of a refusal: 503 or 429.
+    ///
+    /// A refusal that comes from below another layer of this crate is a 503 there in any case: a 429
+    /// says that the request was not begun, and the layer that admitted it cannot know that.
     ///
     /// # Panics
     /// When `status` is neither.
@@ -204,42 +189,6 @@ impl AdmissionLayer {
     #[must_use]
     pub fn scope(mut self, scope: PermitScope) -> Self {
         Arc::make_mut(&mut self.shared).ending.scope = scope;
-        self
-    }
-
-    /// Says what a response teaches the limit, where the defaults would be wrong; `None` leaves a
-    /// response to them.
-    ///
-    /// | response | default |
-    /// |---|---|
-    /// | an [`Outcome`] in its extensions | that outcome, before any rule |
-    /// | a refusal by a layer of this crate further in | [`Outcome::Ignore`] |
-    /// | 408, 429, 499, any 5xx; an error | [`Outcome::Failure`] |
-    /// | gRPC status 0, 3, 5, 6, 7, 9, 11, 12, 16 | [`Outcome::Success`] |
-    /// | any other gRPC status | [`Outcome::Failure`] |
-    /// | anything else | [`Outcome::Success`] |
-    ///
-    /// A 503 of a handler is no [`Outcome::Overload`] by default: it may come from one dead replica
-    /// of a dependency, and a lower limit would not mend that. Where a status does mean that the
-    /// service itself has too much to do, say so:
-    ///
-    /// ```
-    /// use http::StatusCode;
-    /// use tower_backpressure::{AdmissionLayer, Outcome};
-    ///
-    /// let layer = AdmissionLayer::adaptive("api").classify(|head| {
-    ///     let overloaded = head.status == StatusCode::INSUFFICIENT_STORAGE;
-    ///     overloaded.then_some(Outcome::Overload)
-    /// });
-    /// # let _ = layer;
-    /// ```
-    #[must_use]
-    pub fn classify(
-        mut self,
-        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
-    ) -> Self {
-        let ending = &mut Arc::make_mut(&mut self.shared).ending;
-        ending.classifier = ending.classifier.with_rule(rule);
         self
     }
 
@@ -287,21 +236,13 @@ impl AdmissionLayer {
         &self.shared.gate
     }
 
-    /// The state of this moment.
+    /// The state of this moment. Requests that run without a place, as they are exempt or a dry run
+    /// would have refused them, are in flight here; the limit does not count them.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.shared.gate.snapshot()
-    }
-}
-
-/// The highest limit there is.
-const MOST: usize = 1_000_000;
-
-/// # Panics
-/// When `number` is not in `min..=max`.
-fn check(option: &'static str, number: usize, min: usize, max: usize) {
-    if let Err(error) = OutOfRange::check(option, number, min, max) {
-        panic!("{error}");
+        let mut snapshot = self.shared.gate.snapshot();
+        snapshot.in_flight += self.shared.switches.count();
+        snapshot
     }
 }
 
@@ -321,10 +262,11 @@ impl Shared {
         observer: Observer,
         scope: PermitScope,
         classifier: Classifier,
+        switches: Switches,
     ) -> Self {
         let holding = Holding::default();
         let ending = Ending::new(classifier, scope);
-        Self { gate, rejection, observer, ending, holding, tickets: None }
+        Self { gate, rejection, observer, switches, drains: None, ending, holding, tickets: None }
     }
 
     /// What the queue needs to know of a request. Takes its ticket, if it has one.

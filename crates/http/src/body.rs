@@ -47,8 +47,8 @@ impl<B: Body> ResponseBody<B> {
         let left = held.as_ref().and_then(|_| content_length(response.headers()));
         let mut held = held.filter(|_| left != Some(0) && !response.body().is_end_stream());
         // The body may never be polled: a reader need not even take the head.
-        if let Some(held) = &mut held {
-            held.place().reader_owes();
+        if let Some(place) = held.as_mut().and_then(Held::place) {
+            place.reader_owes();
         }
         response.map(|body| Self { kind: Kind::Admitted { body, held, left } })
     }
@@ -71,7 +71,7 @@ where
             }
             KindProj::Admitted { mut body, held, left } => {
                 let polled = body.as_mut().poll_frame(cx);
-                let place = held.as_mut().map(Held::place);
+                let place = held.as_mut().and_then(Held::place);
                 match (&polled, place) {
                     (Poll::Ready(frame), _) if body.is_end_stream() || is_last(frame, left) => {
                         *held = None;
@@ -111,4 +111,11 @@ fn is_last<E>(frame: &Option<Result<Frame<Bytes>, E>>, left: &mut Option<u64>) -
         *left = left.saturating_sub(data.remaining() as u64);
     }
     frame.is_trailers() || *left == Some(0)
+}
+
+impl<B> Default for ResponseBody<B> {
+    /// An empty body: what layers of tower-http put in the place of one they take away.
+    fn default() -> Self {
+        Self::refused(Bytes::new())
+    }
 }

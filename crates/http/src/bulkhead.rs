@@ -1,7 +1,8 @@
 //! Bulkheads: a compartment with its own share.
 
 use backpressure_gate::{Gate, OutOfRange, Outcome, QueueBounds, Snapshot};
-use http::response::Parts;
+use http::{request, response};
+use http_body::Body;
 use tower_layer::Layer;
 
 use crate::admission::{Admission, AdmissionLayer};
@@ -21,7 +22,9 @@ use crate::admission::{Admission, AdmissionLayer};
 /// ```
 ///
 /// Put it on a route inside an [`AdmissionLayer`] over all routes; what the bulkhead refuses
-/// teaches the outer limit nothing.
+/// teaches the outer limit nothing. It no longer says that the request was not begun when it leaves
+/// the outer layer, so that our client sends a `GET` again and no `POST`; a bulkhead alone on its
+/// route says it.
 ///
 /// # Errors
 /// The service's own errors pass through. A refusal is a response, never an error.
@@ -53,13 +56,40 @@ impl BulkheadLayer {
     }
 
     /// Says what a response teaches: see [`AdmissionLayer::classify`]. A bulkhead's own limit does
-    /// not learn, but a [`Gate`] with another limit can be put in its place.
+    /// not learn; one that replaces it through [`gate`](Self::gate) may.
     #[must_use]
     pub fn classify(
         self,
-        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+        rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
     ) -> Self {
         Self(self.0.classify(rule))
+    }
+
+    /// Decides, counts and reports, and lets every request through: see [`AdmissionLayer::dry_run`].
+    #[must_use]
+    pub fn dry_run(self, dry_run: bool) -> Self {
+        Self(self.0.dry_run(dry_run))
+    }
+
+    /// Requests that are never limited and take no place: see [`AdmissionLayer::exempt`].
+    #[must_use]
+    pub fn exempt(
+        self,
+        predicate: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.exempt(predicate))
+    }
+
+    /// Names the type of a request's body: see [`AdmissionLayer::reads_refused`].
+    #[must_use]
+    pub fn reads_refused<B: Body + Send + 'static>(self) -> Self {
+        Self(self.0.reads_refused::<B>())
+    }
+
+    /// The gate inside: to look at it, or to change its limit while it runs.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        self.0.gate()
     }
 
     /// The state of this moment.

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use backpressure_gate::{Outcome, Shed};
+use backpressure_gate::Outcome;
 use http::response::Parts;
 use http::{HeaderName, Response, StatusCode};
+
+use crate::marker::Refused;
 
 /// Which end of the line reads the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ fn apply<B>(rule: &Rule, response: &mut Response<B>) -> Option<Outcome> {
 /// are pushback by the server. A time-out is a failure at both ends, with a latency that says
 /// nothing about work done. A refusal by one of our layers further in was no work at all.
 fn classify<B>(response: &Response<B>, side: Side) -> Outcome {
-    if response.extensions().get::<Shed>().is_some() {
+    if Refused::of(response.extensions()).is_some() {
         return Outcome::Ignore;
     }
     match response.status() {
@@ -124,7 +126,7 @@ impl fmt::Debug for Classifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backpressure_gate::Reason;
+    use backpressure_gate::{Reason, Shed};
     use std::time::Duration;
 
     fn head(status: u16) -> Result<Response<()>, ()> {

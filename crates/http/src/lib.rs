@@ -22,11 +22,14 @@ mod classify;
 pub mod client;
 mod content_length;
 mod deadline;
+mod drain;
 mod held;
 mod marker;
 mod observe;
 mod rejection;
 mod retry_after;
+mod switches;
+mod trial;
 
 pub use backpressure_gate::{
     Adaptive, Cause, Decision, Fixed, Gate, Limit, Metering, OutOfRange, Outcome, Priority,
@@ -38,6 +41,6 @@ pub use crate::body::ResponseBody;
 pub use crate::bulkhead::BulkheadLayer;
 pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
 pub use crate::deadline::Deadline;
-pub use crate::marker::SHED_REASON;
+pub use crate::marker::{Refused, SHED_REASON};
 pub use crate::rejection::RETURN_TICKET;
 pub use crate::retry_after::RetryAfter;

@@ -17,6 +17,8 @@ pub(crate) use metrics::Admitted;
 /// Sees what one layer does. Without the features `metrics` and `tracing` it does nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Observer {
+    /// Nothing is refused in earnest.
+    pub(crate) dry_run: bool,
     metrics: metrics::Metrics,
     episode: Arc<Episode>,
 }
@@ -47,26 +49,51 @@ impl Observer {
     pub(crate) fn new(policy: &str) -> Self {
         let policy: Arc<str> = policy.into();
         let metrics = metrics::Metrics::new(&policy);
-        Self { metrics, episode: Arc::new(Episode::new(policy, None)) }
+        Self { dry_run: false, metrics, episode: Arc::new(Episode::new(policy, None)) }
     }
 
     /// The same policy at the gate to one of many origins. An origin is no label: there is no end
     /// of them.
     pub(crate) fn of_origin(&self, origin: &str) -> Self {
         let episode = Episode::new(Arc::clone(&self.episode.policy), Some(origin.into()));
-        Self { metrics: self.metrics.clone(), episode: Arc::new(episode) }
+        let (dry_run, metrics) = (self.dry_run, self.metrics.clone());
+        Self { dry_run, metrics, episode: Arc::new(episode) }
     }
 
     /// A request was let in; it is in flight as long as what is returned.
     pub(crate) fn admitted(&self, gate: &Gate) -> Admitted {
-        self.episode.admitted(gate);
+        self.would_admit(gate);
+        self.metrics.runs()
+    }
+
+    /// A request is in flight as long as what is returned, and was counted otherwise.
+    pub(crate) fn runs(&self) -> Admitted {
+        self.metrics.runs()
+    }
+
+    /// An exempt request is in flight as long as what is returned.
+    pub(crate) fn exempt(&self) -> Admitted {
+        self.metrics.exempt();
+        self.metrics.runs()
+    }
+
+    /// A request is counted as admitted: it runs already, or will at once.
+    pub(crate) fn would_admit(&self, gate: &Gate) {
+        self.episode.admitted(gate, self.dry_run);
         self.look(gate);
-        self.metrics.admitted()
+        self.metrics.admitted();
+    }
+
+    /// A request was let through that would have been turned away without a dry run.
+    pub(crate) fn would_reject(&self, shed: Shed, gate: &Gate, now: Instant) {
+        self.episode.shed(shed, gate, now, true);
+        self.metrics.would_reject(shed.reason);
+        self.look(gate);
     }
 
     /// A request was turned away.
     pub(crate) fn shed(&self, shed: Shed, gate: &Gate, now: Instant) {
-        self.episode.shed(shed, gate, now);
+        self.episode.shed(shed, gate, now, false);
         self.metrics.shed(shed.reason);
         self.look(gate);
     }
@@ -95,15 +122,15 @@ impl Episode {
         Self { policy, origin, epoch: Instant::now(), last_shed, shed }
     }
 
-    fn shed(&self, shed: Shed, gate: &Gate, now: Instant) {
+    fn shed(&self, shed: Shed, gate: &Gate, now: Instant, dry_run: bool) {
         let now = self.nanos(now);
         self.shed.fetch_add(1, Ordering::Relaxed);
         if self.last_shed.swap(now, Ordering::AcqRel) == 0 {
-            tracing::shedding_starts(&self.policy, self.origin.as_deref(), shed, gate);
+            tracing::shedding_starts(&self.policy, self.origin.as_deref(), shed, gate, dry_run);
         }
     }
 
-    fn admitted(&self, gate: &Gate) {
+    fn admitted(&self, gate: &Gate, dry_run: bool) {
         let last = self.last_shed.load(Ordering::Relaxed);
         if last == 0 || self.nanos(Instant::now()).saturating_sub(last) < nanos(QUIET) {
             return;
@@ -112,7 +139,7 @@ impl Episode {
         let ended = self.last_shed.compare_exchange(last, 0, Ordering::AcqRel, Ordering::Relaxed);
         if ended.is_ok() {
             let count = self.shed.swap(0, Ordering::Relaxed);
-            tracing::shedding_stops(&self.policy, self.origin.as_deref(), count, gate);
+            tracing::shedding_stops(&self.policy, self.origin.as_deref(), count, gate, dry_run);
         }
     }
 

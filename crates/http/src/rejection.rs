@@ -4,8 +4,9 @@ use backpressure_gate::{Reason, Shed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 
+use crate::classify::Side;
 use crate::content_length::content_length;
-use crate::marker::{MARK, SHED_REASON};
+use crate::marker::{MARK, Refused, SHED_REASON};
 
 mod grpc;
 mod seconds;
@@ -19,7 +20,8 @@ use seconds::whole_seconds;
 /// The value of [`SHED_REASON`] where the reason is not revealed.
 const UNSAID: HeaderValue = HeaderValue::from_static("refused");
 
-/// Bodies up to this size that were not read do no harm to a connection that is kept.
+/// A connection whose body is no larger is kept, as reading the rest costs less than a new one. The
+/// client of a larger one is told to stop.
 const SMALL_BODY: u64 = 64 * 1024;
 
 /// Makes refusals. Everything but the Retry-After is made beforehand.
@@ -34,8 +36,20 @@ pub(crate) struct Rejection {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     speaks_grpc: bool,
-    /// HTTP/1 with a body so large that nobody should have to read it.
-    hangs_up: bool,
+    upload: Upload,
+}
+
+/// What an HTTP/1 client still sends, which decides over its connection (RFC 9112, section 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    /// Nothing, or over HTTP/2, where a stream's body is in the way of no other stream.
+    Nothing,
+    /// So little that it is read in any case.
+    Small,
+    /// So much, or nobody says how much, that it should stop.
+    Large,
+    /// It waits to be told that it may: RFC 9110, section 10.1.1.
+    OnDemand,
 }
 
 impl Rejection {
@@ -62,7 +76,7 @@ impl Rejection {
     ) -> Response<Bytes> {
         let mut response =
             if caller.speaks_grpc { grpc::answer(shed) } else { self.answer_http(shed) };
-        if caller.hangs_up {
+        if caller.upload != Upload::Nothing {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -98,7 +112,24 @@ impl Rejection {
 
 impl Caller {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        Self { speaks_grpc: grpc::speaks(request), hangs_up: has_large_body(request) }
+        Self { speaks_grpc: grpc::speaks(request), upload: upload(request) }
+    }
+
+    /// Whether the body of the request should be read. One that comes on demand would be asked for
+    /// by being read.
+    pub(crate) fn should_be_read(self) -> bool {
+        self.upload != Upload::OnDemand
+    }
+
+    /// The same, given that its body is being read: a small one leaves the connection as it was.
+    pub(crate) fn being_read(self) -> Self {
+        let upload = if self.upload == Upload::Small { Upload::Nothing } else { self.upload };
+        Self { upload, ..self }
+    }
+
+    /// The same in this process: there is no connection to close.
+    pub(crate) const fn without_connection(self) -> Self {
+        Self { upload: Upload::Nothing, ..self }
     }
 
     /// Whether its refusals say when to come back in whole seconds; gRPC counts in milliseconds.
@@ -107,33 +138,59 @@ impl Caller {
     }
 }
 
-/// Takes the marker off a response that came from somewhere else: this service did begin the
-/// request, whatever a service behind it says of its own.
-pub(crate) fn disown<B>(response: &mut Response<B>) {
-    let marked = response.headers().contains_key(&MARK);
-    if marked && response.extensions().get::<Shed>().is_none() {
+/// Takes every mark that says "not begun" off a response from below a layer that admitted the
+/// request: a handler may have run, and may have done half its work before it passed this on.
+///
+/// There is no telling a refusal that reached us directly from one that a handler forwards, as a
+/// handler can forward the very request it was given. So the marks always go: the header, the
+/// [`Shed`], and a 429 of ours, which says the same without a header. Layers further out still
+/// learn that it was no work.
+pub(crate) fn disown<B>(response: &mut Response<B>, side: Side) {
+    let ours = disown_ours(response);
+    // Over the wire a client hears of it from the server that refused, which is whom to believe.
+    if (ours || side == Side::Server) && response.headers().contains_key(&MARK) {
         response.headers_mut().remove(SHED_REASON);
     }
 }
 
-/// RFC 9457, with the type that the RateLimit fields draft registers for this.
+/// Whether a layer in this process refused it.
+fn disown_ours<B>(response: &mut Response<B>) -> bool {
+    let Some(shed) = response.extensions().get::<Shed>().copied() else { return false };
+    let extensions = response.extensions_mut();
+    extensions.remove::<Shed>();
+    extensions.insert(Refused(shed.reason));
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    true
+}
+
+/// RFC 9457, with the type that the RateLimit fields draft registers for this. The text claims nothing
+/// that stops to be true when a handler passes it on.
 fn problem(status: StatusCode, reason: Option<Reason>) -> Bytes {
     let title = status.canonical_reason().unwrap_or_default();
     let code = status.as_u16();
     let reason = reason.map(|reason| format!(r#","reason":"{reason}""#)).unwrap_or_default();
     Bytes::from(format!(
-        r#"{{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"{title}","status":{code},"detail":"The request was not begun. Send it again after Retry-After."{reason}}}"#
+        r#"{{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"{title}","status":{code},"detail":"The service is at capacity. It expects to have room after Retry-After."{reason}}}"#
     ))
 }
 
-/// RFC 9110, section 9.3: on HTTP/1 a body that nobody reads stands in the way of the next request.
-fn has_large_body<B>(request: &Request<B>) -> bool {
+fn upload<B>(request: &Request<B>) -> Upload {
+    let headers = request.headers();
     if request.version() > Version::HTTP_11 {
-        return false;
+        return Upload::Nothing;
     }
-    let length = content_length(request.headers());
-    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-    chunked || length.is_some_and(|length| length > SMALL_BODY)
+    let expects = headers.get(header::EXPECT).map(HeaderValue::as_bytes);
+    let on_demand = expects.is_some_and(|it| it.eq_ignore_ascii_case(b"100-continue"));
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    match content_length(headers) {
+        _ if on_demand => Upload::OnDemand,
+        _ if chunked => Upload::Large,
+        None | Some(0) => Upload::Nothing,
+        Some(..=SMALL_BODY) => Upload::Small,
+        Some(_) => Upload::Large,
+    }
 }
 
 fn index(reason: Reason) -> usize {
@@ -177,13 +234,22 @@ mod tests {
     }
 
     #[test]
-    fn a_large_upload_is_not_waited_for() {
-        let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
-        let upload = |length: &str| {
-            Request::builder().header("content-length", length).body(()).expect("a request")
+    fn a_connection_is_kept_if_its_body_is_small_and_read_and_announced_closed_otherwise() {
+        let post = |name: &str, value: &str| {
+            Caller::of(&Request::builder().header(name, value).body(()).expect("a request"))
         };
-        assert!(!answer(&rejection, upload("5")).headers().contains_key("connection"));
-        assert_eq!(answer(&rejection, upload("10000000")).headers()["connection"], "close");
+        let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
+        let closes =
+            |caller| rejection.answer(SHED, caller, None).headers().contains_key("connection");
+        let small = post("content-length", "5");
+        assert!(closes(small) && !closes(small.being_read()));
+        for large in [post("content-length", "10000000"), post("transfer-encoding", "chunked")] {
+            assert!(closes(large) && closes(large.being_read()) && large.should_be_read());
+        }
+        let on_demand = post("expect", "100-continue");
+        assert!(closes(on_demand) && !on_demand.should_be_read());
+        assert!(!closes(post("content-length", "0")));
+        assert!(!closes(small.without_connection()));
     }
 
     #[test]
@@ -198,16 +264,35 @@ mod tests {
     }
 
     #[test]
-    fn the_marker_of_another_service_is_taken_off() {
-        let mut theirs = Response::builder().status(503).header(SHED_REASON, "limit").body(());
-        let theirs = theirs.as_mut().expect("a response");
-        disown(theirs);
-        assert!(!theirs.headers().contains_key(SHED_REASON));
+    fn a_server_takes_off_every_marker_and_a_client_those_made_in_this_process() {
+        for (side, left) in [(Side::Server, false), (Side::Client, true)] {
+            let theirs = Response::builder().status(503).header(SHED_REASON, "limit").body(());
+            let mut theirs = theirs.expect("a response");
+            disown(&mut theirs, side);
+            assert_eq!(theirs.headers().contains_key(SHED_REASON), left, "{side:?}");
 
-        let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
-        let mut ours = answer(&rejection, Request::new(()));
-        disown(&mut ours);
-        assert!(ours.headers().contains_key(SHED_REASON));
+            for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
+                let mut ours = answer(&Rejection::new(status), Request::new(()));
+                disown(&mut ours, side);
+                assert_eq!(ours.status(), 503, "{side:?}");
+                assert!(!ours.headers().contains_key(SHED_REASON), "{side:?}");
+                assert!(ours.extensions().get::<Shed>().is_none(), "{side:?}");
+                let refused = Refused::of(ours.extensions());
+                assert_eq!(refused, Some(Refused(Reason::Limit)), "{side:?}");
+                assert!(ours.headers().contains_key("retry-after"), "{side:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_else_a_refusal_says_is_true_whether_or_not_a_handler_ran() {
+        let call = Request::builder().header("content-type", "application/grpc").body(());
+        for request in [Request::new(()), call.expect("a request")] {
+            let mut refusal = answer(&Rejection::new(StatusCode::SERVICE_UNAVAILABLE), request);
+            disown(&mut refusal, Side::Server);
+            let said = format!("{:?} {:?}", refusal.headers(), refusal.body());
+            assert!(!said.contains("begun"), "{said}");
+        }
     }
 
     #[test]

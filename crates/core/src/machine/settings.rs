@@ -1,8 +1,11 @@
 //! What an operator can change while a machine runs. None of it panics, whatever the numbers are.
 
+use std::time::Duration;
+
 use crate::bounds::QueueBounds;
 use crate::limit::Limit;
 use crate::machine::Machine;
+use crate::shed::{Reason, Shed};
 
 impl Machine {
     /// Puts another limit in the place of this one; what is in flight stays in flight.
@@ -32,4 +35,21 @@ impl Machine {
     pub fn bound_queue(&mut self, bounds: QueueBounds) {
         self.bounds = bounds;
     }
+
+    /// Admits no newcomer from now on; requests that wait or are in flight are served to their end.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// What a newcomer is told while the machine drains; `None`: it does not.
+    ///
+    /// It books no place: there will be none here. Nor does it say how full this process is.
+    pub(super) fn sent_elsewhere(&self) -> Option<Shed> {
+        let shed = Shed { reason: Reason::Limit, retry_after: DRAIN_RETRY_AFTER };
+        self.draining.then_some(shed)
+    }
 }
+
+/// When to come back to a service one process of which is shutting down: at once, but for the time
+/// that a load balancer takes to notice.
+const DRAIN_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! How a request ends: what its answer teaches, and until when it counts as in flight.
 
-use backpressure_gate::{Gate, Metering, Outcome, Place};
+use backpressure_gate::{Gate, Metering, Place};
 use http::{Method, Request, Response, header};
 
 use super::PermitScope;
@@ -32,17 +32,9 @@ impl Ending {
         Self { classifier: self.classifier.clone(), scope: self.scope, frees_streams, is_head }
     }
 
-    /// What an answer teaches.
-    pub(super) fn teaches<R, E>(&self, answer: &mut Result<Response<R>, E>) -> Outcome {
-        self.classifier.outcome(answer)
-    }
-
-    /// On the way to the caller of a server the marks of services behind it come off. A client is
-    /// whom they are meant for.
+    /// Nothing from below says that this request was not begun: it was.
     pub(super) fn sign<R>(&self, response: &mut Response<R>) {
-        if self.classifier.side() == Side::Server {
-            disown(response);
-        }
+        disown(response, self.classifier.side());
     }
 
     /// What the body of this response is to hold.

@@ -43,7 +43,8 @@ impl<S> Admission<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Admission<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    ResBody: Body,
+    ReqBody: 'static,
+    ResBody: Body + Send + 'static,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;

@@ -15,8 +15,16 @@ pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
 }
 
 /// Whether the same request may get a better answer, and sending it again does no harm.
-pub(crate) fn is_retryable(status: StatusCode, headers: &HeaderMap, idempotent: bool) -> bool {
-    not_begun(status, headers) || idempotent && is_transient(status)
+///
+/// `safe`: carrying it out twice does no more than once. `trusted`: a server's word that it was not
+/// begun is taken for proof.
+pub(crate) fn is_retryable(
+    status: StatusCode,
+    headers: &HeaderMap,
+    safe: bool,
+    trusted: bool,
+) -> bool {
+    (safe || trusted) && not_begun(status, headers) || safe && is_transient(status)
 }
 
 fn is_transient(status: StatusCode) -> bool {
@@ -35,7 +43,7 @@ mod tests {
     use crate::marker::SHED_REASON;
 
     fn retried(status: u16, headers: &HeaderMap, idempotent: bool) -> bool {
-        is_retryable(StatusCode::from_u16(status).unwrap(), headers, idempotent)
+        is_retryable(StatusCode::from_u16(status).unwrap(), headers, idempotent, true)
     }
 
     #[test]
@@ -56,6 +64,16 @@ mod tests {
         let marked = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
         assert!(retried(503, &marked, false));
         assert!(!retried(502, &marked, false));
+    }
+
+    #[test]
+    fn a_client_that_does_not_trust_the_word_retries_only_what_is_idempotent() {
+        let marked = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
+        for status in [421, 425, 429, 503] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert!(!is_retryable(status, &marked, false, false), "{status}");
+            assert!(is_retryable(status, &marked, true, false), "{status}");
+        }
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backpressure_gate::{Gate, Outcome, QueueBounds, Remote};
-use http::response::Parts;
-use http::{StatusCode, Uri};
+use http::{StatusCode, Uri, request, response};
 use tower_layer::Layer;
 
 use crate::admission::{PermitScope, Shared};
 use crate::classify::{Classifier, Side};
 use crate::observe::Observer;
 use crate::rejection::Rejection;
+use crate::switches::Switches;
 
 mod known;
 mod name;
@@ -58,7 +58,8 @@ pub use self::service::OriginLimit;
 /// Over the limit a request waits, in a line for its origin alone. Who finds it full, or has waited for
 /// as long as that makes sense, gets a response at once, a 503 with a truthful `Retry-After` and
 /// [`SHED_REASON`](crate::SHED_REASON); nothing was sent. `RetryLayer` sends it again then, whatever
-/// the method. The server's own answers pass untouched; what tells them apart is a
+/// the method. The server's own answers pass untouched, and its marker with them; a refusal by a layer
+/// of this crate further in, in this process, loses it. What tells a refusal made here apart is a
 /// [`Shed`](crate::Shed) in the extensions of a refusal made here:
 ///
 /// ```
@@ -97,6 +98,8 @@ pub use self::service::OriginLimit;
 /// |---|---|---|
 /// | [`queue`](Self::queue) | 1024 requests, 1 s, for each origin | holds a burst; it shortens itself under overload |
 /// | [`classify`](Self::classify) | by status | see above |
+/// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be held back |
+/// | [`exempt`](Self::exempt) | no request | probes |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a server is not done with a request before its body is |
 ///
 /// All state lives in the layer: its services, their clones and its own share their gates. An option
@@ -133,6 +136,7 @@ struct Settings {
     queue: QueueBounds,
     scope: PermitScope,
     classifier: Classifier,
+    switches: Switches,
     rejection: Rejection,
     observer: Observer,
 }
@@ -145,6 +149,7 @@ impl OriginLimitLayer {
             queue: QueueBounds::default(),
             scope: PermitScope::default(),
             classifier: Classifier::new(Side::Client),
+            switches: Switches::default(),
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             observer: Observer::new(name),
         })
@@ -180,10 +185,32 @@ impl OriginLimitLayer {
     #[must_use]
     pub fn classify(
         self,
-        rule: impl Fn(&Parts) -> Option<Outcome> + Send + Sync + 'static,
+        rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
     ) -> Self {
         let classifier = self.origins.settings.classifier.with_rule(rule);
         Self::of(Settings { classifier, ..self.origins.settings.clone() })
+    }
+
+    /// Decides, counts and reports, and sends every request at once: nothing waits here, nothing is
+    /// refused here. See [`AdmissionLayer::dry_run`](crate::AdmissionLayer::dry_run).
+    #[must_use]
+    pub fn dry_run(self, dry_run: bool) -> Self {
+        let mut settings = self.origins.settings.clone();
+        settings.switches.dry_run = dry_run;
+        settings.observer.dry_run = dry_run;
+        Self::of(settings)
+    }
+
+    /// Requests that are sent whatever the limit says, and take no place of it. See
+    /// [`AdmissionLayer::exempt`](crate::AdmissionLayer::exempt).
+    #[must_use]
+    pub fn exempt(
+        self,
+        predicate: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let settings = self.origins.settings.clone();
+        let switches = settings.switches.exempting(predicate);
+        Self::of(Settings { switches, ..self.origins.settings.clone() })
     }
 
     /// The gate in front of an origin, to look at: what its limit is and why, how many are in flight
@@ -231,7 +258,7 @@ impl Settings {
     fn build(&self, origin: &str) -> Shared {
         let gate = Gate::new(Remote::new(), self.queue);
         let observer = self.observer.of_origin(origin);
-        let classifier = self.classifier.clone();
-        Shared::outbound(gate, self.rejection.clone(), observer, self.scope, classifier)
+        let (classifier, switches) = (self.classifier.clone(), self.switches.clone());
+        Shared::outbound(gate, self.rejection.clone(), observer, self.scope, classifier, switches)
     }
 }

@@ -51,7 +51,8 @@ mod wait;
 /// | an error of the inner service | yes | no |
 /// | any other response | no | no |
 ///
-/// A body that cannot be copied is sent once.
+/// The first line holds for `POST` only while [`trust_not_begun`](Self::trust_not_begun) is true. A
+/// body that cannot be copied is sent once.
 ///
 /// RFC 9110 §9.2.2 would have no failed retry retried; here it may be, as the attempts of one
 /// request and the retries of all of them are bounded.
@@ -80,6 +81,7 @@ mod wait;
 /// | [`deadline`](Self::deadline) | 30 s | about when callers and proxies in front give up; a batch has more time and should say so |
 /// | [`max_retry_after`](Self::max_retry_after) | 60 s | the cap most clients agree on; it matters where the deadline is longer |
 /// | [`backoff`](Self::backoff) | 50 ms up to 5 s | past a lost connection or a restarted worker, yet not felt by a person |
+/// | [`trust_not_begun`](Self::trust_not_begun) | true | false where a proxy resends what was begun |
 /// | [`seed`](Self::seed) | random | |
 ///
 /// State lives in the layer: all services it makes, and all their clones, share one budget.
@@ -139,6 +141,29 @@ impl RetryLayer {
             "max_attempts must be in 1..=10, was {max_attempts}"
         );
         self.edit().max_attempts = max_attempts;
+        self
+    }
+
+    /// Whether a server's word that a request was not begun (429, 421, 425, or 503 with
+    /// `x-shed-reason`) is taken for proof, so that a `POST` is sent again. True by default.
+    ///
+    /// The word is true of the server that gives it. It is no proof where a proxy in between sends a
+    /// request to a second server after the first one has begun it and failed: then the first did
+    /// the work, the second says that it was not begun, and a retry does it again. Proxies do not
+    /// resend a `POST` by default; some can be told to (haproxy's `retry-on all-retryable-errors`,
+    /// nginx' `proxy_next_upstream non_idempotent`). In front of those say false, or send an
+    /// `Idempotency-Key`. It is also no proof where a handler that has done work passes on such an
+    /// answer of another service, unless a layer of this crate around the handler takes it off.
+    ///
+    /// ```
+    /// use tower_backpressure::RetryLayer;
+    ///
+    /// let layer = RetryLayer::named("behind-haproxy").trust_not_begun(false);
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn trust_not_begun(mut self, trust: bool) -> Self {
+        self.edit().trusts_not_begun = trust;
         self
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `backpressure_requests_total` | counter | `policy`, `result` = `admitted` or `shed`, `reason` |
+//! | `backpressure_requests_total` | counter | `policy`, `result` = `admitted`, `shed`, `exempt` or `would_reject` (dry run), `reason` |
 //! | `backpressure_in_flight` | gauge | `policy` |
 //! | `backpressure_limit` | gauge | `policy`; not of a limit per origin |
 //! | `backpressure_queue_depth` | gauge | `policy` |
@@ -26,6 +26,8 @@ pub(super) struct Metrics {
 struct Handles {
     admitted: Counter,
     shed: [Counter; Reason::ALL.len()],
+    would_reject: [Counter; Reason::ALL.len()],
+    exempt: Counter,
     in_flight: Gauge,
     limit: Gauge,
     queue_depth: Gauge,
@@ -43,16 +45,26 @@ impl Metrics {
         Self { policy: Arc::clone(policy), handles: Arc::default() }
     }
 
-    pub(super) fn admitted(&self) -> Admitted {
-        let handles = self.handles();
-        handles.admitted.increment(1);
-        handles.in_flight.increment(1.0);
-        Admitted(handles.in_flight.clone())
+    pub(super) fn runs(&self) -> Admitted {
+        let in_flight = &self.handles().in_flight;
+        in_flight.increment(1.0);
+        Admitted(in_flight.clone())
+    }
+
+    pub(super) fn admitted(&self) {
+        self.handles().admitted.increment(1);
+    }
+
+    pub(super) fn exempt(&self) {
+        self.handles().exempt.increment(1);
     }
 
     pub(super) fn shed(&self, reason: Reason) {
-        let index = Reason::ALL.iter().position(|&known| known == reason).unwrap_or(0);
-        self.handles().shed[index].increment(1);
+        self.handles().shed[index(reason)].increment(1);
+    }
+
+    pub(super) fn would_reject(&self, reason: Reason) {
+        self.handles().would_reject[index(reason)].increment(1);
     }
 
     pub(super) fn queued(&self) -> Queued {
@@ -81,12 +93,18 @@ impl Handles {
         Self {
             admitted: requests("admitted", ""),
             shed: Reason::ALL.map(|reason| requests("shed", reason.as_str())),
+            would_reject: Reason::ALL.map(|reason| requests("would_reject", reason.as_str())),
+            exempt: requests("exempt", ""),
             in_flight: gauge!("backpressure_in_flight", "policy" => policy.clone()),
             limit: gauge!("backpressure_limit", "policy" => policy.clone()),
             queue_depth: gauge!("backpressure_queue_depth", "policy" => policy.clone()),
             queue_wait: histogram!("backpressure_queue_wait_seconds", "policy" => policy),
         }
     }
+}
+
+fn index(reason: Reason) -> usize {
+    Reason::ALL.iter().position(|&known| known == reason).unwrap_or(0)
 }
 
 impl Drop for Admitted {

@@ -7,6 +7,7 @@ pub(super) const fn shedding_starts(
     _origin: Option<&str>,
     _shed: Shed,
     _gate: &Gate,
+    _dry_run: bool,
 ) {
 }
 
@@ -15,5 +16,6 @@ pub(super) const fn shedding_stops(
     _origin: Option<&str>,
     _count: u64,
     _gate: &Gate,
+    _dry_run: bool,
 ) {
 }

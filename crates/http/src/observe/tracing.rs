@@ -2,7 +2,13 @@
 
 use backpressure_gate::{Gate, Shed};
 
-pub(super) fn shedding_starts(policy: &str, origin: Option<&str>, shed: Shed, gate: &Gate) {
+pub(super) fn shedding_starts(
+    policy: &str,
+    origin: Option<&str>,
+    shed: Shed,
+    gate: &Gate,
+    dry_run: bool,
+) {
     let state = gate.snapshot();
     tracing::warn!(
         policy,
@@ -11,11 +17,18 @@ pub(super) fn shedding_starts(policy: &str, origin: Option<&str>, shed: Shed, ga
         limit = state.limit,
         in_flight = state.in_flight,
         queued = state.queued,
+        dry_run,
         "shedding starts"
     );
 }
 
-pub(super) fn shedding_stops(policy: &str, origin: Option<&str>, count: u64, gate: &Gate) {
+pub(super) fn shedding_stops(
+    policy: &str,
+    origin: Option<&str>,
+    count: u64,
+    gate: &Gate,
+    dry_run: bool,
+) {
     let state = gate.snapshot();
     tracing::info!(
         policy,
@@ -23,6 +36,7 @@ pub(super) fn shedding_stops(policy: &str, origin: Option<&str>, count: u64, gat
         shed = count,
         limit = state.limit,
         in_flight = state.in_flight,
+        dry_run,
         "shedding stops"
     );
 }

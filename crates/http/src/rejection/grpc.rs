@@ -19,7 +19,7 @@ pub(super) fn answer(shed: Shed) -> Response<Bytes> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("grpc-status", HeaderValue::from_static("14"));
-    headers.insert("grpc-message", HeaderValue::from_static("overloaded, not begun"));
+    headers.insert("grpc-message", HeaderValue::from_static("overloaded"));
     headers.insert("grpc-retry-pushback-ms", HeaderValue::from(millis(shed.retry_after)));
     response
 }

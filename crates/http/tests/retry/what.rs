@@ -34,6 +34,20 @@ async fn a_post_that_was_not_begun_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_trust_the_word_sends_a_post_once_and_a_get_again() {
+    let marked = [("x-shed-reason", "limit"), ("retry-after", "1")];
+    for status in [421, 425, 429, 503] {
+        for (method, attempts) in [(Method::POST, 1), (Method::GET, 2)] {
+            let arrivals = Arrivals::default();
+            let answers = [answer(status, &marked), ok()];
+            let layer = RetryLayer::new().trust_not_begun(false);
+            layer.layer(server(&arrivals, &answers)).oneshot(request(method)).await.unwrap();
+            assert_eq!(arrivals.count(), attempts, "{status}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_post_with_an_idempotency_key_is_sent_again() {
     let mut post = request(Method::POST);
     let key = "\"8e03978e\"".parse().unwrap();

@@ -1,42 +1,60 @@
 //! A body that takes its time.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
 
-use super::nap::Nap;
-use super::stage::Stage;
+/// Empty, and read to its end when its [`Reading`] says so.
+///
+/// It borrows nothing, as the bodies of servers do: the layers ask for that.
+pub(super) struct Slow(Option<Reading>);
 
-/// Empty, and read to its end after a while.
-pub(super) struct Slow<'p>(Option<Nap<'p>>);
+/// When the reader of a body has read it; goes with the head of the answer, to the one who naps.
+#[derive(Clone)]
+pub(super) struct Reading {
+    pub(super) ends_at: u64,
+    has_ended: Arc<AtomicBool>,
+}
 
-impl<'p> Slow<'p> {
+impl Slow {
     pub(super) const fn nothing() -> Self {
         Self(None)
     }
 
-    pub(super) fn over(stage: &Arc<Stage<'p>>, span: u64) -> Self {
-        Self(Some(Nap::over(stage, span)))
+    pub(super) fn over(reading: Reading) -> Self {
+        Self(Some(reading))
     }
 }
 
-impl Body for Slow<'_> {
+impl Reading {
+    /// Until a moment, in nanoseconds.
+    pub(super) fn until(ends_at: u64) -> Self {
+        Self { ends_at, has_ended: Arc::default() }
+    }
+
+    pub(super) fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Body for Slow {
     type Data = Bytes;
     type Error = Infallible;
 
+    /// Wakes nobody: whoever polls it naps until the end, and polls again then.
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(nap) = &mut self.0 {
-            ready!(Pin::new(nap).poll(cx));
-            self.0 = None;
+        if self.0.as_ref().is_some_and(|reading| !reading.has_ended.load(Ordering::Relaxed)) {
+            return Poll::Pending;
         }
+        self.0 = None;
         Poll::Ready(None)
     }
 

@@ -1,7 +1,7 @@
 //! The service under the layer: its stages, one await after the other; and the way to it.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,6 @@ use std::time::Duration;
 use backpressure_core::Arrival;
 use http::response::Parts;
 use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::sync::oneshot;
 use tower::{Layer, Service};
@@ -20,7 +19,7 @@ use tower_backpressure::{Deadline, Shed};
 use crate::world::clock::{fraction, mix, nanos, seconds, step_key};
 use crate::world::plan::Step;
 
-use super::body::Slow;
+use super::body::{Reading, Slow};
 use super::door::{Present, Reply};
 use super::nap::Nap;
 use super::stage::Stage;
@@ -75,9 +74,18 @@ async fn passes(present: Present<'_>, errand: Errand, told: oneshot::Sender<Part
     if head.extensions.get::<Shed>().is_some() {
         charge(stage, service, replica);
     } else if !body.is_end_stream() {
+        let reading = head.extensions.get::<Reading>().cloned();
         // The caller may have gone.
         let _ = told.send(head);
-        while body.frame().await.is_some() {}
+        let mut nap = reading.as_ref().map(|reading| Nap::until(stage, reading.ends_at));
+        poll_fn(|cx| {
+            if nap.as_mut().is_some_and(|nap| Pin::new(nap).poll(cx).is_ready()) {
+                nap = None;
+                reading.iter().for_each(Reading::end);
+            }
+            Pin::new(&mut body).poll_frame(cx)
+        })
+        .await;
         return;
     }
     drop((body, present));
@@ -109,11 +117,10 @@ fn charge(stage: &Stage<'_>, service: u32, replica: u32) {
 #[derive(Clone)]
 struct Handler<'p>(Arc<Stage<'p>>);
 
-type Answering<'p> =
-    Pin<Box<dyn Future<Output = Result<Response<Slow<'p>>, Infallible>> + Send + 'p>>;
+type Answering<'p> = Pin<Box<dyn Future<Output = Result<Response<Slow>, Infallible>> + Send + 'p>>;
 
 impl<'p> Service<Request<()>> for Handler<'p> {
-    type Response = Response<Slow<'p>>;
+    type Response = Response<Slow>;
     type Error = Infallible;
     type Future = Answering<'p>;
 
@@ -138,7 +145,7 @@ fn begins(stage: &Stage<'_>, errand: &Errand) {
     }
 }
 
-async fn serve<'p>(stage: &Arc<Stage<'p>>, errand: &Errand) -> Response<Slow<'p>> {
+async fn serve<'p>(stage: &Arc<Stage<'p>>, errand: &Errand) -> Response<Slow> {
     let service = &stage.plan.services[errand.service as usize];
     for round in 0..service.rounds {
         for (index, step) in service.steps.iter().enumerate() {
@@ -160,7 +167,10 @@ async fn serve<'p>(stage: &Arc<Stage<'p>>, errand: &Errand) -> Response<Slow<'p>
                 }
                 Step::Fail { .. } => {}
                 Step::Body { draw: law } => {
-                    return answer(StatusCode::OK, Slow::over(stage, nanos(law.of(draw))));
+                    let reading = Reading::until(stage.now() + nanos(law.of(draw)));
+                    let mut response = answer(StatusCode::OK, Slow::over(reading.clone()));
+                    response.extensions_mut().insert(reading);
+                    return response;
                 }
             }
         }
@@ -194,7 +204,7 @@ async fn call(
     StatusCode::SERVICE_UNAVAILABLE
 }
 
-fn answer(status: StatusCode, body: Slow<'_>) -> Response<Slow<'_>> {
+fn answer(status: StatusCode, body: Slow) -> Response<Slow> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response

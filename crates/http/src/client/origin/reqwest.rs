@@ -58,7 +58,11 @@ where
         let url = request.url().clone();
         let shared = self.origins.at(Origin::new(url.scheme(), url.authority()));
         let mut plain = Plain(self.inner.clone());
-        ReqwestFuture { future: ResponseFuture::new(&mut plain, envelope(request), &shared), url }
+        let mut request = envelope(request);
+        if shared.switches.exempts_some() {
+            address(&mut request, &url);
+        }
+        ReqwestFuture { future: ResponseFuture::new(&mut plain, request, &shared), url }
     }
 }
 
@@ -117,6 +121,12 @@ fn envelope(request: reqwest::Request) -> Request<reqwest::Request> {
     let mut envelope = Request::new(request);
     *envelope.method_mut() = method;
     envelope
+}
+
+/// The rest of the head, for a predicate to look at. A URL that is no URI leaves its path out.
+fn address(envelope: &mut Request<reqwest::Request>, url: &Url) {
+    *envelope.uri_mut() = url.as_str().parse().unwrap_or_default();
+    *envelope.headers_mut() = envelope.body().headers().clone();
 }
 
 /// reqwest keeps a response's URL beside it, and takes it from the extensions of anybody else's.

@@ -44,7 +44,8 @@ impl<S> OriginLimit<S> {
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for OriginLimit<S>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone,
-    ResBody: Body,
+    ReqBody: 'static,
+    ResBody: Body + Send + 'static,
 {
     type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;

@@ -18,6 +18,7 @@ use crate::rejection::RETURN_TICKET;
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     pub(super) max_attempts: u32,
+    pub(super) trusts_not_begun: bool,
     pub(super) deadline: Duration,
     pub(super) max_retry_after: Duration,
     pub(super) backoff: Backoff,
@@ -52,6 +53,7 @@ impl Policy {
     pub(super) fn new(name: Cow<'static, str>) -> Self {
         Self {
             max_attempts: 3,
+            trusts_not_begun: true,
             deadline: Duration::from_secs(30),
             max_retry_after: Duration::from_secs(60),
             backoff: Backoff::default(),
@@ -69,7 +71,8 @@ impl Policy {
     ) -> Option<Grant> {
         let retryable = match outcome {
             Ok(response) => {
-                is_retryable(response.status(), response.headers(), progress.idempotent)
+                let (status, headers) = (response.status(), response.headers());
+                is_retryable(status, headers, progress.idempotent, self.trusts_not_begun)
             }
             Err(_) => progress.idempotent,
         };

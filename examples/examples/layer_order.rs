@@ -1,0 +1,73 @@
+//! Where the layers stand beside those of tower-http.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use http::{Method, Response, StatusCode, header};
+use tower_backpressure::{AdmissionLayer, Refused};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::classify::{
+    ClassifiedResponse, ClassifyResponse, NeverClassifyEos, ServerErrorsAsFailures,
+    ServerErrorsFailureClass, SharedClassifier,
+};
+use tower_http::cors::{Any, CorsLayer};
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+
+/// Server errors that are not refusals. A refusal is what the limit is for: at ten times the load, nine
+/// of ten answers are, and each would be an event at level ERROR.
+#[derive(Clone, Copy)]
+struct Failures;
+
+impl ClassifyResponse for Failures {
+    type FailureClass = ServerErrorsFailureClass;
+    type ClassifyEos = NeverClassifyEos<ServerErrorsFailureClass>;
+
+    fn classify_response<B>(
+        self,
+        response: &Response<B>,
+    ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
+        if Refused::of(response.extensions()).is_some() {
+            return ClassifiedResponse::Ready(Ok(()));
+        }
+        ServerErrorsAsFailures::new().classify_response(response)
+    }
+
+    fn classify_error<E: Display + 'static>(self, error: &E) -> Self::FailureClass {
+        ServerErrorsFailureClass::Error(error.to_string())
+    }
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET])
+        // A script may read Retry-After only if it is told that it may.
+        .expose_headers([header::RETRY_AFTER]);
+    let timeout = Duration::from_secs(10);
+
+    // The last layer is the outermost one.
+    let app = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
+        // Inside the limit, so that a request that panics has ended in an answer.
+        .layer(CatchPanicLayer::new())
+        .layer(AdmissionLayer::adaptive("api"))
+        // Outside the limit: a preflight is answered here and costs nothing, and a refusal carries
+        // the headers without which a browser calls it a network error.
+        .layer(cors)
+        .layer(TraceLayer::new(SharedClassifier::new(Failures)));
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, app).await
+}
+
+// cargo run -p backpressure-examples --example layer_order
+//
+// A preflight is answered by the CORS layer, however full the service is.
+//
+// curl -i -X OPTIONS -H 'origin: https://there' -H 'access-control-request-method: GET' localhost:3000
