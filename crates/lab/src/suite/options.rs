@@ -26,7 +26,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["controller", "scenario", "seeds", "comparison"])]
     pub(super) smoke: bool,
     /// Say where ours does less useful work than no limit or than static-2c
-    #[arg(long, conflicts_with_all = ["controller", "smoke", "comparison"])]
+    #[arg(long, conflicts_with_all = ["controller", "smoke", "comparison", "driver"])]
     pub(super) no_harm: bool,
     /// How many seeds each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
