@@ -6,7 +6,7 @@ mod moments;
 mod oracle;
 
 use crate::run::{Moment, Score};
-use crate::world::journal::{How, Journal};
+use crate::world::journal::{Asked, How, Journal};
 use crate::world::plan::Plan;
 
 use classes::{fairness, worst_class};
@@ -54,14 +54,20 @@ fn good(plan: &Plan, journal: &Journal) -> f64 {
     judged.fold(0.0, |sum, ended| sum + journal.asked[ended.request as usize].work)
 }
 
+/// Work that the clairvoyant has answered by the end. A request comes to the bottleneck when all else
+/// that it needs is done: an answer that the end cuts off counts for no controller.
 fn ceiling(plan: &Plan, journal: &Journal) -> f64 {
+    let comes = |asked: &Asked| asked.at + asked.elsewhere;
+    let mut all: Vec<&Asked> =
+        journal.asked.iter().filter(|asked| comes(asked) <= journal.end).collect();
+    all.sort_by_key(|asked| comes(asked));
     let mut oracle = Oracle::new(plan);
     let mut before = None;
-    for asked in &journal.asked {
-        if before.is_none() && is_judged(plan, asked.at) {
+    for asked in all {
+        if before.is_none() && is_judged(plan, comes(asked)) {
             before = Some(oracle.served_by(plan.warmup));
         }
-        oracle.ask(asked);
+        oracle.ask_at(asked, comes(asked) as f64 * NANO);
     }
     oracle.served_by(journal.end as f64 * NANO) - before.unwrap_or(0.0)
 }
@@ -123,7 +129,7 @@ mod tests {
     use super::*;
     use crate::controller::catalogue::find;
     use crate::scenario::Scenario;
-    use crate::world::journal::{Asked, Ended};
+    use crate::world::journal::Ended;
     use crate::world::simulate;
 
     fn plan(service: &str, streams: &str, seconds: u32) -> Plan {
@@ -150,6 +156,57 @@ mod tests {
         }
     }
 
+    /// Four replicas at twice their capacity, of which one is lost, slow or stands still from 25 s
+    /// or from the start until 65 s; the first 5 s are not judged.
+    #[test]
+    fn the_ceiling_of_replicas_that_come_and_go_is_what_they_can_do_together() {
+        for (change, back, share) in [
+            ("cores = 0", "cores = 4", 0.0),
+            ("speed = 0", "speed = 1", 0.0),
+            ("speed = 0.01", "speed = 1", 0.01),
+            ("time = 50", "time = 1", 0.02),
+            ("speed = 3", "speed = 1", 3.0),
+        ] {
+            for (replica, balance, from) in
+                [(0, "round-robin", 25.0), (3, "p2c", 25.0), (0, "p2c", 0.0)]
+            {
+                let changes = format!(
+                    "changes = [{{ at = {from}, {change}, replica = {replica} }},
+                        {{ at = 65, {back}, replica = {replica} }}]"
+                );
+                let service =
+                    format!("[[service]]\nname = 'api'\nreplicas = 4\nbalance = '{balance}'");
+                let stage = "[[service.stage]]\nkind = 'fifo'\ncores = 4\ntime = { exp = 0.01 }";
+                let stream = "[[stream]]\nload = 2\npatience = 0.5";
+                let parts = format!("{service}\n{stage}\n{changes}\n{stream}");
+                let scenario = Scenario::made_up(105.0, &parts).unwrap();
+                let plan = Plan::of(&Scenario { warmup: 5.0, ..scenario });
+                let journal = simulate(&plan, &find("static-2c").unwrap().make, 9);
+                let ceiling = ceiling(&plan, &journal);
+                let theory = 16.0 * 100.0 + 4.0 * (65.0 - f64::max(from, 5.0)) * (share - 1.0);
+                let ratio = ceiling / theory;
+                assert!((ratio - 1.0).abs() < 0.02, "{change}, {balance}: {ratio} of theory");
+                let goodput = good(&plan, &journal) / ceiling;
+                assert!(goodput < 1.01, "{change}, {balance}: {goodput} of the ceiling");
+            }
+        }
+    }
+
+    /// 20 s of requests that wait for 5 s: those of the last 5 s are not answered.
+    #[test]
+    fn an_answer_that_the_end_cuts_off_is_not_in_the_ceiling() {
+        let service = "[[service]]\nname = 'api'\n[[service.stage]]\nkind = 'fifo'\ncores = 4";
+        let delay =
+            "time = { exp = 0.01 }\n[[service.stage]]\nkind = 'delay'\ntime = { fixed = 5 }";
+        for patience in ["", "patience = 8"] {
+            let stream = format!("[[stream]]\nload = 0.5\n{patience}");
+            let parts = format!("{service}\n{delay}\n{stream}");
+            let plan = Plan::of(&Scenario::made_up(20.0, &parts).unwrap());
+            let goodput = score(&plan, "none").goodput_over_ceiling;
+            assert!((goodput - 1.0).abs() < 0.01, "{patience}: {goodput}");
+        }
+    }
+
     #[test]
     fn what_is_open_to_all_serves_all_at_half_load() {
         let plan = plan("", "[[stream]]\nload = 0.5\npatience = 1", 105);
@@ -173,6 +230,7 @@ mod tests {
         let asked = |second: u64| Asked {
             at: second * 1_000_000_000,
             alone: 10_000_000,
+            elsewhere: 0,
             work: 0.01,
             stream: 0,
             tenant: 0,

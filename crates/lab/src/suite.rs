@@ -5,6 +5,7 @@ mod board;
 mod comparison;
 mod expectations;
 mod golden;
+mod harm;
 mod options;
 mod page;
 mod table;
@@ -48,6 +49,12 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     }
     if options.smoke {
         return Ok(smoke(&surprises, &runs));
+    }
+    if options.no_harm {
+        let harms = harm::harms(&board::Board::of(&runs));
+        harms.iter().for_each(|harm| println!("{harm}"));
+        println!("less useful work than without: in {} scenarios", harms.len());
+        return Ok(if harms.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     Ok(ExitCode::SUCCESS)
 }

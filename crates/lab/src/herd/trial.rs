@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_herd_is_told_from_the_others_and_a_first_retry_from_a_second() {
-        let asked = |stream: u32| Asked { at: 0, alone: 0, work: 0.0, stream, tenant: 0 };
+        let asked =
+            |stream: u32| Asked { at: 0, alone: 0, elsewhere: 0, work: 0.0, stream, tenant: 0 };
         let ended = |seconds: f64, request: u32, how: How| Ended {
             at: ((BURST + seconds) * 1e9) as u64,
             latency: 0,

@@ -49,6 +49,7 @@ pub(super) async fn attempt(
     let errand = Errand {
         key: own.key,
         demand: stream.demand,
+        stages: stream.passes(),
         arrival: arrival(stream, until),
         service: 0,
         replica: 0,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use backpressure_core::Arrival;
+use backpressure_core::{Arrival, Outcome};
 use http::response::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Body;
@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 use tower::{Layer, Service};
 use tower_backpressure::{Deadline, Shed};
 
+use crate::scenario::stream::ALL_STAGES;
 use crate::world::clock::{fraction, mix, nanos, seconds, step_key};
-use crate::world::plan::Step;
+use crate::world::plan::{ServicePlan, Step};
 
 use super::body::{Reading, Slow};
 use super::door::{Present, Reply};
@@ -32,6 +33,8 @@ pub(super) struct Errand {
     pub(super) key: u64,
     /// How much longer than usual it takes at each station.
     pub(super) demand: f64,
+    /// The stages that it passes, one bit each.
+    pub(super) stages: u64,
     pub(super) arrival: Arrival,
     pub(super) service: u32,
     /// Which of the service's replicas it came to.
@@ -52,7 +55,11 @@ pub(super) fn knock<'p>(
     let mut state = stage.state();
     let state = &mut *state;
     let turn = &mut state.turns[errand.service as usize];
-    let outstanding = |replica| state.outstanding[(service.first_post + replica) as usize];
+    let at = seconds(state.now);
+    let outstanding = |replica| {
+        let lost = service.is_lost(replica, &stage.plan.stations, at);
+        (!lost).then(|| state.outstanding[(service.first_post + replica) as usize])
+    };
     errand.replica = service.replica(turn, draw, outstanding);
     let post = (service.first_post + errand.replica) as usize;
     state.outstanding[post] += 1;
@@ -148,7 +155,8 @@ fn begins(stage: &Stage<'_>, errand: &Errand) {
 async fn serve<'p>(stage: &Arc<Stage<'p>>, errand: &Errand) -> Response<Slow> {
     let service = &stage.plan.services[errand.service as usize];
     for round in 0..service.rounds {
-        for (index, step) in service.steps.iter().enumerate() {
+        let steps = service.steps.iter().enumerate();
+        for (index, step) in steps.filter(|(n, _)| ServicePlan::passes(errand.stages, *n)) {
             let draw = step_key(errand.key, round, index as u16);
             match step {
                 Step::Visit(local) => visit(stage, errand, *local, draw).await,
@@ -162,8 +170,14 @@ async fn serve<'p>(stage: &Arc<Stage<'p>>, errand: &Errand) -> Response<Slow> {
                         return answer(status, Slow::nothing());
                     }
                 }
-                Step::Fail { share } if fraction(draw) < *share => {
-                    return answer(StatusCode::INTERNAL_SERVER_ERROR, Slow::nothing());
+                Step::Fail { share, outcome }
+                    if fraction(draw) < share.at(seconds(stage.now())) =>
+                {
+                    let status = match outcome {
+                        Outcome::Overload => StatusCode::SERVICE_UNAVAILABLE,
+                        _ => StatusCode::INTERNAL_SERVER_ERROR,
+                    };
+                    return answer(status, Slow::nothing());
                 }
                 Step::Fail { .. } => {}
                 Step::Body { draw: law } => {
@@ -194,7 +208,8 @@ async fn call(
 ) -> StatusCode {
     for tries in 1.. {
         let began = Arc::default();
-        let errand = Errand { key, service, promised: false, began, ..errand.clone() };
+        let stages = ALL_STAGES;
+        let errand = Errand { key, service, stages, promised: false, began, ..errand.clone() };
         let answer = knock(stage, errand, mix(key, u64::from(tries)), true).await;
         if answer.status != StatusCode::SERVICE_UNAVAILABLE || tries >= attempts {
             return answer.status;
@@ -207,5 +222,9 @@ async fn call(
 fn answer(status: StatusCode, body: Slow) -> Response<Slow> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        // A limiter further down has said so, which is more than a status does.
+        response.extensions_mut().insert(Outcome::Overload);
+    }
     response
 }

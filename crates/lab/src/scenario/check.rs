@@ -9,6 +9,8 @@ type Verdict = Result<(), String>;
 /// Longest virtual time, and the most of anything that is counted.
 const LONGEST: f64 = 100_000.0;
 const MOST: u32 = 1_000_000;
+/// Stages of a service: one bit of a word each.
+const MOST_STAGES: usize = 64;
 
 pub(super) fn check(scenario: &Scenario) -> Verdict {
     span("seconds", scenario.seconds)?;
@@ -25,8 +27,10 @@ pub(super) fn check(scenario: &Scenario) -> Verdict {
         check_service(service, below)
             .map_err(|fault| format!("service {}: {fault}", service.name))?;
     }
+    let stages = scenario.services[0].stages.len();
     for stream in &scenario.streams {
-        check_stream(stream).map_err(|fault| format!("stream {}: {fault}", stream.class))?;
+        check_stream(stream, stages)
+            .map_err(|fault| format!("stream {}: {fault}", stream.class))?;
     }
     Ok(())
 }
@@ -36,14 +40,14 @@ fn check_service(service: &Service, below: &[Service]) -> Verdict {
     count("rounds", service.rounds)?;
     within("refusal", service.refusal, 0.0, 1.0)?;
     demand(!service.stages.is_empty(), "there is no stage")?;
-    let last = service.stages.len() - 1;
+    demand(service.stages.len() <= MOST_STAGES, "there are more than 64 stages")?;
     for (n, stage) in service.stages.iter().enumerate() {
         let at = |fault| format!("stage {}: {fault}", n + 1);
         check_stage(stage, below).map_err(at)?;
         check_changes(stage, service.replicas).map_err(at)?;
-        let body = matches!(stage, Stage::Body { .. });
-        demand(!body || (n == last && service.rounds == 1), "a body is the last stage")
-            .map_err(at)?;
+        let body = |stage: &Stage| matches!(stage, Stage::Body { .. });
+        let last = service.rounds == 1 && service.stages[n..].iter().all(body);
+        demand(!body(stage) || last, "nothing but bodies follows a body").map_err(at)?;
     }
     Ok(())
 }
@@ -65,7 +69,7 @@ fn check_stage(stage: &Stage, below: &[Service]) -> Verdict {
             let known = below.iter().any(|other| other.name == *service);
             demand(known, &format!("calls {service}, which is not among the services below it"))
         }
-        Stage::Fail { share } => within("share", *share, 0.0, 0.999),
+        Stage::Fail { share, .. } => within("share", *share, 0.0, 0.999),
         Stage::Delay { .. } | Stage::Body { .. } => Ok(()),
     }
 }
@@ -78,7 +82,8 @@ fn check_changes(stage: &Stage, replicas: u32) -> Verdict {
         before = change.at;
         within("changes.speed", change.speed.unwrap_or(1.0), 0.0, 1_000.0)?;
         within("changes.time", change.time.unwrap_or(1.0), 1e-6, 1e6)?;
-        count("changes.cores", change.cores.unwrap_or(1))?;
+        within("changes.cores", change.cores.unwrap_or(1).into(), 0.0, MOST.into())?;
+        within("changes.share", change.share.unwrap_or(0.0), 0.0, 0.999)?;
         let known = change.replica.is_none_or(|replica| replica < replicas);
         demand(known, "changes.replica: there is no such replica")?;
     }
@@ -94,7 +99,10 @@ fn check_changes(stage: &Stage, replicas: u32) -> Verdict {
     Ok(())
 }
 
-fn check_stream(stream: &Stream) -> Verdict {
+fn check_stream(stream: &Stream, stages: usize) -> Verdict {
+    for &stage in stream.stages.iter().flatten() {
+        within("stages", stage.into(), 1.0, stages as f64)?;
+    }
     let sources = [
         stream.load.is_some(),
         stream.rate.is_some(),

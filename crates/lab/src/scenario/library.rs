@@ -4,124 +4,56 @@ use std::path::Path;
 
 use super::Scenario;
 
-const FILES: &[&str] = &[
-    include_str!("../../scenarios/cpu-1.05x.toml"),
-    include_str!("../../scenarios/cpu-1.2x.toml"),
-    include_str!("../../scenarios/cpu-2x.toml"),
-    include_str!("../../scenarios/cpu-5x.toml"),
-    include_str!("../../scenarios/cpu-10x.toml"),
-    include_str!("../../scenarios/cpu-50x.toml"),
-    include_str!("../../scenarios/mix-1.2x.toml"),
-    include_str!("../../scenarios/mix-2x.toml"),
-    include_str!("../../scenarios/mix-10x.toml"),
-    include_str!("../../scenarios/slots-exp-1.05x.toml"),
-    include_str!("../../scenarios/slots-exp-1.2x.toml"),
-    include_str!("../../scenarios/slots-exp-2x.toml"),
-    include_str!("../../scenarios/slots-exp-5x.toml"),
-    include_str!("../../scenarios/slots-exp-10x.toml"),
-    include_str!("../../scenarios/slots-exp-50x.toml"),
-    include_str!("../../scenarios/slots-fixed-2x.toml"),
-    include_str!("../../scenarios/slots-fixed-10x.toml"),
-    include_str!("../../scenarios/slots-lognormal-2x.toml"),
-    include_str!("../../scenarios/slots-lognormal-10x.toml"),
-    include_str!("../../scenarios/slots-pareto-2x.toml"),
-    include_str!("../../scenarios/slots-pareto-10x.toml"),
-    include_str!("../../scenarios/slots-bimodal-2x.toml"),
-    include_str!("../../scenarios/slots-bimodal-10x.toml"),
-    include_str!("../../scenarios/ps-2x.toml"),
-    include_str!("../../scenarios/ps-10x.toml"),
-    include_str!("../../scenarios/one-worker-fixed-2x.toml"),
-    include_str!("../../scenarios/one-worker-fixed-10x.toml"),
-    include_str!("../../scenarios/one-worker-exp-2x.toml"),
-    include_str!("../../scenarios/one-worker-exp-10x.toml"),
-    include_str!("../../scenarios/one-worker-hidden-2x.toml"),
-    include_str!("../../scenarios/one-worker-hidden-10x.toml"),
-    include_str!("../../scenarios/one-worker-mix-2x.toml"),
-    include_str!("../../scenarios/ramp-cpu.toml"),
-    include_str!("../../scenarios/ramp-slots.toml"),
-    include_str!("../../scenarios/step-up-cpu.toml"),
-    include_str!("../../scenarios/step-back-cpu.toml"),
-    include_str!("../../scenarios/step-up-slots.toml"),
-    include_str!("../../scenarios/step-back-slots.toml"),
-    include_str!("../../scenarios/step-up-mix.toml"),
-    include_str!("../../scenarios/step-back-mix.toml"),
-    include_str!("../../scenarios/bursts-cpu.toml"),
-    include_str!("../../scenarios/mmpp-cpu.toml"),
-    include_str!("../../scenarios/bursts-slots.toml"),
-    include_str!("../../scenarios/mmpp-slots.toml"),
-    include_str!("../../scenarios/low-0.1-cpu.toml"),
-    include_str!("../../scenarios/low-0.1-slots.toml"),
-    include_str!("../../scenarios/low-1-cpu.toml"),
-    include_str!("../../scenarios/low-1-slots.toml"),
-    include_str!("../../scenarios/low-10-cpu.toml"),
-    include_str!("../../scenarios/low-10-slots.toml"),
-    include_str!("../../scenarios/low-50-cpu.toml"),
-    include_str!("../../scenarios/low-50-slots.toml"),
-    include_str!("../../scenarios/nine-tenths-cpu.toml"),
-    include_str!("../../scenarios/nine-tenths-slots.toml"),
-    include_str!("../../scenarios/nine-tenths-mix.toml"),
-    include_str!("../../scenarios/nine-tenths-one-worker.toml"),
-    include_str!("../../scenarios/cold-start-cpu.toml"),
-    include_str!("../../scenarios/stall-cpu.toml"),
-    include_str!("../../scenarios/pauses-cpu.toml"),
-    include_str!("../../scenarios/cold-start-slots.toml"),
-    include_str!("../../scenarios/stall-slots.toml"),
-    include_str!("../../scenarios/pauses-slots.toml"),
-    include_str!("../../scenarios/slower-elsewhere-visible.toml"),
-    include_str!("../../scenarios/slower-work-visible.toml"),
-    include_str!("../../scenarios/fewer-slots-visible.toml"),
-    include_str!("../../scenarios/slower-elsewhere-opaque.toml"),
-    include_str!("../../scenarios/slower-work-opaque.toml"),
-    include_str!("../../scenarios/fewer-slots-opaque.toml"),
-    include_str!("../../scenarios/retry-storm-cpu.toml"),
-    include_str!("../../scenarios/retry-storm-budget-cpu.toml"),
-    include_str!("../../scenarios/retry-storm-slots.toml"),
-    include_str!("../../scenarios/retry-storm-budget-slots.toml"),
-    include_str!("../../scenarios/herd-whole-seconds.toml"),
-    include_str!("../../scenarios/herd-exact.toml"),
-    include_str!("../../scenarios/herd-ours.toml"),
-    include_str!("../../scenarios/promises.toml"),
-    include_str!("../../scenarios/promises-cpu.toml"),
-    include_str!("../../scenarios/noisy-neighbour-cpu.toml"),
-    include_str!("../../scenarios/noisy-neighbour-slots.toml"),
-    include_str!("../../scenarios/priority-inversion.toml"),
-    include_str!("../../scenarios/priority-inversion-slots.toml"),
-    include_str!("../../scenarios/mice-and-elephants-cpu.toml"),
-    include_str!("../../scenarios/mice-and-elephants-slots.toml"),
-    include_str!("../../scenarios/slow-consumers.toml"),
-    include_str!("../../scenarios/churn.toml"),
-    include_str!("../../scenarios/disconnects-cancels.toml"),
-    include_str!("../../scenarios/disconnects-zombies.toml"),
-    include_str!("../../scenarios/closed-loop-cpu.toml"),
-    include_str!("../../scenarios/closed-loop-slots.toml"),
-    include_str!("../../scenarios/chain.toml"),
-    include_str!("../../scenarios/chain-retries.toml"),
-    include_str!("../../scenarios/replicas-round-robin.toml"),
-    include_str!("../../scenarios/slow-replica-round-robin.toml"),
-    include_str!("../../scenarios/replicas-p2c.toml"),
-    include_str!("../../scenarios/slow-replica-p2c.toml"),
-    include_str!("../../scenarios/thrash-2x.toml"),
-    include_str!("../../scenarios/thrash-5x.toml"),
-    include_str!("../../scenarios/thrash-trigger.toml"),
-    include_str!("../../scenarios/resonance-0.1-cpu.toml"),
-    include_str!("../../scenarios/resonance-0.5-cpu.toml"),
-    include_str!("../../scenarios/resonance-1-cpu.toml"),
-    include_str!("../../scenarios/resonance-2-cpu.toml"),
-    include_str!("../../scenarios/fast-failures-cpu.toml"),
-    include_str!("../../scenarios/half-an-hour-cpu.toml"),
-    include_str!("../../scenarios/drift-cpu.toml"),
-    include_str!("../../scenarios/resonance-0.1-slots.toml"),
-    include_str!("../../scenarios/resonance-0.5-slots.toml"),
-    include_str!("../../scenarios/resonance-1-slots.toml"),
-    include_str!("../../scenarios/resonance-2-slots.toml"),
-    include_str!("../../scenarios/fast-failures-slots.toml"),
-    include_str!("../../scenarios/half-an-hour-slots.toml"),
-    include_str!("../../scenarios/drift-slots.toml"),
-    include_str!("../../scenarios/wide-200.toml"),
-    include_str!("../../scenarios/wide-500.toml"),
-    include_str!("../../scenarios/wide-2000.toml"),
-    include_str!("../../scenarios/wide-200-calm.toml"),
-];
+/// The texts of the files of these names.
+macro_rules! files {
+    ($($name:literal)*) => {
+        &[$(include_str!(concat!("../../scenarios/", $name, ".toml"))),*]
+    };
+}
+
+const FILES: &[&str] = files! {
+    "cpu-1.05x" "cpu-1.2x" "cpu-2x" "cpu-5x" "cpu-10x" "cpu-50x" "mix-1.2x" "mix-2x" "mix-10x"
+    "slots-exp-1.05x" "slots-exp-1.2x" "slots-exp-2x" "slots-exp-5x" "slots-exp-10x"
+    "slots-exp-50x" "slots-fixed-2x" "slots-fixed-10x" "slots-lognormal-2x"
+    "slots-lognormal-10x" "slots-pareto-2x" "slots-pareto-10x" "slots-bimodal-2x"
+    "slots-bimodal-10x" "ps-2x" "ps-10x" "one-worker-fixed-2x" "one-worker-fixed-10x"
+    "one-worker-exp-2x" "one-worker-exp-10x" "one-worker-hidden-2x" "one-worker-hidden-10x"
+    "one-worker-mix-2x" "ramp-cpu" "ramp-slots" "step-up-cpu" "step-back-cpu" "step-up-slots"
+    "step-back-slots" "step-up-mix" "step-back-mix" "bursts-cpu" "mmpp-cpu" "bursts-slots"
+    "mmpp-slots" "low-0.1-cpu" "low-0.1-slots" "low-1-cpu" "low-1-slots" "low-10-cpu"
+    "low-10-slots" "low-50-cpu" "low-50-slots" "nine-tenths-cpu" "nine-tenths-slots"
+    "nine-tenths-mix" "nine-tenths-one-worker" "cold-start-cpu" "stall-cpu" "pauses-cpu"
+    "cold-start-slots" "stall-slots" "pauses-slots" "slower-elsewhere-visible"
+    "slower-work-visible" "fewer-slots-visible" "slower-elsewhere-opaque" "slower-work-opaque"
+    "fewer-slots-opaque" "retry-storm-cpu" "retry-storm-budget-cpu" "retry-storm-slots"
+    "retry-storm-budget-slots" "herd-whole-seconds" "herd-exact" "herd-ours" "promises"
+    "promises-cpu" "noisy-neighbour-cpu" "noisy-neighbour-slots" "priority-inversion"
+    "priority-inversion-slots" "mice-and-elephants-cpu" "mice-and-elephants-slots"
+    "slow-consumers" "churn" "disconnects-cancels" "disconnects-zombies" "closed-loop-cpu"
+    "closed-loop-slots" "chain" "chain-retries" "replicas-round-robin"
+    "slow-replica-round-robin" "replicas-p2c" "slow-replica-p2c" "thrash-2x" "thrash-5x"
+    "thrash-trigger" "resonance-0.1-cpu" "resonance-0.5-cpu" "resonance-1-cpu" "resonance-2-cpu"
+    "fast-failures-cpu" "half-an-hour-cpu" "drift-cpu" "resonance-0.1-slots"
+    "resonance-0.5-slots" "resonance-1-slots" "resonance-2-slots" "fast-failures-slots"
+    "half-an-hour-slots" "drift-slots" "wide-200" "wide-500" "wide-2000" "wide-200-calm"
+    "failures-1-half-cpu" "failures-1-1.2x-cpu" "failures-1-2x-cpu" "failures-2-half-cpu"
+    "failures-2-1.2x-cpu" "failures-2-2x-cpu" "failures-4-half-cpu" "failures-4-1.2x-cpu"
+    "failures-4-2x-cpu" "failures-6-half-cpu" "failures-6-1.2x-cpu" "failures-6-2x-cpu"
+    "failures-20-half-cpu" "failures-20-1.2x-cpu" "failures-20-2x-cpu" "failures-end-cpu"
+    "stalled-readers-cpu" "watchers-cpu" "hanging-route-cpu" "slow-readers-cpu"
+    "slow-uploads-cpu" "long-polls-cpu" "hanging-requests-left-cpu" "failures-1-half-slots"
+    "failures-1-1.2x-slots" "failures-1-2x-slots" "failures-2-half-slots"
+    "failures-2-1.2x-slots" "failures-2-2x-slots" "failures-4-half-slots"
+    "failures-4-1.2x-slots" "failures-4-2x-slots" "failures-6-half-slots"
+    "failures-6-1.2x-slots" "failures-6-2x-slots" "failures-20-half-slots"
+    "failures-20-1.2x-slots" "failures-20-2x-slots" "failures-end-slots" "stalled-readers-slots"
+    "watchers-slots" "hanging-route-slots" "slow-readers-slots" "slow-uploads-slots"
+    "long-polls-slots" "hanging-requests-left-slots" "thin-mixed" "thin-long-polls"
+    "thin-slow-readers" "thin-cold-start" "thin-cancels" "priorities-in-phase"
+    "rude-and-polite-cpu" "rude-and-polite-slots" "replica-lost-and-back-cpu"
+    "replica-lost-and-back-busy-cpu" "replica-lost-and-back-slots"
+    "replica-lost-and-back-busy-slots"
+};
 
 /// All of them, in the order of the tables.
 ///

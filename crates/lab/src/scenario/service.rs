@@ -97,10 +97,28 @@ pub(crate) enum Stage {
         #[serde(default)]
         after: f64,
     },
-    /// Some end here: answered fast, and wrong.
-    Fail { share: f64 },
-    /// The head of the answer is out, its body is read slowly. The last stage.
+    /// A share of the requests ends here, answered at once: with an error, or with a refusal.
+    Fail {
+        share: f64,
+        #[serde(default, rename = "with")]
+        failure: Failure,
+        /// Only `at` and `share`.
+        #[serde(default)]
+        changes: Vec<Change>,
+    },
+    /// The head of the answer is out, its body is read slowly. Nothing but other bodies follows.
     Body { time: Law },
+}
+
+/// What a request is told that fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Failure {
+    /// That something is wrong: a 500.
+    #[default]
+    Error,
+    /// That too much is asked for: a 503 from a limiter further down.
+    Overload,
 }
 
 /// From `at` on; what is not named stays as it was.
@@ -110,8 +128,10 @@ pub(crate) struct Change {
     pub(crate) at: f64,
     /// How fast it works, 1 at the start.
     pub(crate) speed: Option<f64>,
-    /// Cores or slots.
+    /// Cores or slots; a replica with none is lost, and no request is sent to it.
     pub(crate) cores: Option<u32>,
+    /// Which share fails.
+    pub(crate) share: Option<f64>,
     /// How long everything takes that starts from now on, 1 at the start.
     pub(crate) time: Option<f64>,
     /// Only this replica; without it: all.
@@ -175,8 +195,10 @@ impl Stage {
             | Self::Slots { changes, stalls, wave, .. }
             | Self::Ps { changes, stalls, wave, .. } => Varying { changes, stalls, wave: *wave },
             Self::Usl { changes, stalls, .. } => Varying { changes, stalls, wave: None },
-            Self::Delay { changes, .. } => Varying { changes, ..Varying::default() },
-            Self::Call { .. } | Self::Fail { .. } | Self::Body { .. } => Varying::default(),
+            Self::Delay { changes, .. } | Self::Fail { changes, .. } => {
+                Varying { changes, ..Varying::default() }
+            }
+            Self::Call { .. } | Self::Body { .. } => Varying::default(),
         }
     }
 }
@@ -201,6 +223,11 @@ impl Varying<'_> {
     /// Cores or slots over time.
     pub(crate) fn cores(self, replica: u32, initial: u32) -> Course {
         self.course(replica, f64::from(initial), |change| change.cores.map(f64::from))
+    }
+
+    /// The share that fails over time.
+    pub(crate) fn share(self, initial: f64) -> Course {
+        self.course(0, initial, |change| change.share)
     }
 
     fn course(self, replica: u32, initial: f64, of: impl Fn(&Change) -> Option<f64>) -> Course {

@@ -4,6 +4,9 @@ use serde::Deserialize;
 
 use crate::law::Law;
 
+/// The bits of all stages that a service may have.
+pub(crate) const ALL_STAGES: u64 = u64::MAX;
+
 /// One kind of caller.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +39,9 @@ pub(crate) struct Stream {
     /// How much longer than the scenario says its requests take at each station.
     #[serde(default = "unchanged")]
     pub(crate) demand: f64,
+    /// Numbers of the entry service's stages that its requests pass, from 1 on; without it: all.
+    /// Capacity and knee are those of the first stream's requests.
+    pub(crate) stages: Option<Vec<u32>>,
     /// Seconds a caller waits for the answer to an attempt; without it: for ever.
     pub(crate) patience: Option<f64>,
     /// Seconds after which the whole request is worthless, retries and pauses included.
@@ -54,6 +60,12 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
+    /// The stages that its requests pass, one bit each.
+    pub(crate) fn passes(&self) -> u64 {
+        let bits = |stages: &Vec<u32>| stages.iter().fold(0, |all, stage| all | 1 << (stage - 1));
+        self.stages.as_ref().map_or(ALL_STAGES, bits)
+    }
+
     /// How many come at once.
     pub(crate) fn size(&self) -> u32 {
         self.burst.map_or(1, |burst| burst.size)

@@ -55,13 +55,20 @@ impl<'p> Oracle<'p> {
 
     /// A request comes; it is taken if it can be done in time.
     pub(super) fn ask(&mut self, asked: &Asked) {
-        let at = asked.at as f64 * NANO;
+        self.ask_at(asked, asked.at as f64 * NANO);
+    }
+
+    /// The same for a request that comes to the bottleneck at a later moment.
+    pub(super) fn ask_at(&mut self, asked: &Asked, at: f64) {
         self.pass(at);
         let rank = self.ranks[asked.stream as usize];
-        let wait = worth(&self.plan.streams[asked.stream as usize].stream);
+        let stream = &self.plan.streams[asked.stream as usize].stream;
         // Blind to the size of what can be done at all: refusing the long ones first would be
         // cheaper, and nobody at a door can.
-        let possible = asked.alone as f64 * NANO <= wait;
+        let endless = stream.patience.is_none() && stream.deadline.is_none();
+        let possible = endless || asked.alone as f64 * NANO <= worth(stream);
+        let spent = if endless { 0.0 } else { at - asked.at as f64 * NANO };
+        let wait = (worth(stream) - spent).max(0.0);
         let latest = at + (wait - self.residence).max(0.5 * wait);
         let ahead: f64 = self.lines[..=rank].iter().sum();
         if possible && self.debt + ahead <= self.can_do(at, latest) {

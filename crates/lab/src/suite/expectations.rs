@@ -14,11 +14,12 @@ pub(super) fn surprises(scenarios: &[Scenario], runs: &[Run]) -> Vec<String> {
 }
 
 fn outside(run: &Run, expected: &Expected) -> Vec<String> {
-    let Score { goodput_over_ceiling, p99_over_uncontended, false_reject, converge_s, .. } =
-        run.score;
+    let Score { goodput_over_ceiling, worst_class, p99_over_uncontended, .. } = run.score;
+    let Score { false_reject, converge_s, .. } = run.score;
     let converged = converge_s.unwrap_or(f64::INFINITY);
     let figures = [
         ("goodput", goodput_over_ceiling, expected.goodput),
+        ("worst_class", worst_class, expected.worst_class),
         ("p99", p99_over_uncontended, expected.p99),
         ("false_reject", false_reject, expected.false_reject),
         ("converge", converged, expected.converge),

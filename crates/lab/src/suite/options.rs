@@ -8,6 +8,8 @@ use clap::{Args, ValueEnum};
 use crate::controller::catalogue::{self, Entry};
 use crate::scenario::{Scenario, library};
 
+use super::harm;
+
 /// Run every controller in every scenario, in virtual time, and judge them
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -23,6 +25,9 @@ pub(crate) struct Options {
     /// The few scenarios that every build runs: hold them to the golden figures
     #[arg(long, conflicts_with_all = ["controller", "scenario", "seeds", "comparison"])]
     pub(super) smoke: bool,
+    /// Say where ours does less useful work than no limit or than static-2c
+    #[arg(long, conflicts_with_all = ["controller", "smoke", "comparison", "driver"])]
+    pub(super) no_harm: bool,
     /// How many seeds each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) seeds: u64,
@@ -57,6 +62,9 @@ impl Options {
                 return Err(format!("the driver tower runs {SHIPPED} alone: it is what ships"));
             }
             return Ok(catalogue::find(SHIPPED).into_iter().collect());
+        }
+        if self.no_harm {
+            return Ok(harm::COMPARED.iter().filter_map(|name| catalogue::find(name)).collect());
         }
         if self.controller.is_empty() {
             return Ok(catalogue::ALL.iter().collect());

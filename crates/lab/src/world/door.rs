@@ -9,9 +9,9 @@ use crate::scenario::stream::Criticality;
 
 use super::World;
 use super::agenda::Event;
-use super::clock::mix;
+use super::clock::{mix, seconds};
 use super::journal::How;
-use super::plan::PostPlan;
+use super::plan::{PostPlan, StreamPlan};
 use super::slab::Id;
 use super::station::Station;
 use super::walk::{Attempt, State};
@@ -76,7 +76,7 @@ impl World<'_> {
     /// A caller's attempt comes to the entry service; the caller waits until then.
     pub(super) fn enters(&mut self, id: Id, until: u64) {
         let Some(request) = self.requests.get_mut(id) else { return };
-        let stream = &self.plan.streams[request.own.stream as usize].stream;
+        let StreamPlan { stream, passes, .. } = &self.plan.streams[request.own.stream as usize];
         let mut arrival = Arrival::default().priority(priority(stream.priority));
         if stream.tells && until < u64::MAX {
             arrival = arrival.deadline(Timestamp::from_nanos(until));
@@ -89,6 +89,7 @@ impl World<'_> {
             request: id,
             key: request.own.key,
             demand: stream.demand,
+            stages: *passes,
             promised,
             ..Attempt::new(visitor, 0)
         };
@@ -126,8 +127,11 @@ impl World<'_> {
 
     fn replica(&mut self, service: u32, draw: u64) -> u32 {
         let plan = &self.plan.services[service as usize];
-        let outstanding =
-            |replica: u32| self.posts[(plan.first_post + replica) as usize].outstanding;
+        let at = seconds(self.now);
+        let outstanding = |replica: u32| {
+            let lost = plan.is_lost(replica, &self.plan.stations, at);
+            (!lost).then(|| self.posts[(plan.first_post + replica) as usize].outstanding)
+        };
         plan.replica(&mut self.turns[service as usize], draw, outstanding)
     }
 

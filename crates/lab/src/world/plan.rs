@@ -4,6 +4,8 @@ mod alone;
 mod capacity;
 mod steps;
 
+use backpressure_core::Outcome;
+
 use crate::controller::Site;
 use crate::course::Course;
 use crate::law::Draw;
@@ -65,7 +67,8 @@ pub(crate) enum Step {
         after: f64,
     },
     Fail {
-        share: f64,
+        share: Course,
+        outcome: Outcome,
     },
     Body {
         draw: Draw,
@@ -111,6 +114,8 @@ pub(crate) struct StreamPlan {
     pub(crate) stream: Stream,
     /// Requests a second, where arrivals do not wait for answers.
     pub(crate) rate: Course,
+    /// The stages of the entry service that its requests pass, one bit each.
+    pub(crate) passes: u64,
 }
 
 impl Plan {
@@ -154,23 +159,38 @@ impl ServicePlan {
         (self.first_station + replica * self.stations + local) as usize
     }
 
-    /// The replica that is asked next: whose `turn` it is, or the better of two that are drawn.
+    /// Whether requests of these stages come to a step.
+    pub(crate) const fn passes(stages: u64, step: usize) -> bool {
+        stages >> step & 1 == 1
+    }
+
+    /// Whether one of a replica's stations has no cores.
+    pub(crate) fn is_lost(&self, replica: u32, stations: &[StationPlan], at: f64) -> bool {
+        (0..self.stations).any(|local| stations[self.station(replica, local)].cores.at(at) == 0.0)
+    }
+
+    /// The replica that is asked next: whose turn it is, or the better of two that are drawn.
+    /// `outstanding`: requests at a replica; `None`: it is lost, and passed over if another is not.
     pub(crate) fn replica(
         &self,
         turn: &mut u32,
         draw: u64,
-        outstanding: impl Fn(u32) -> u32,
+        outstanding: impl Fn(u32) -> Option<u32>,
     ) -> u32 {
         let count = self.replicas;
         if count == 1 {
             return 0;
         }
+        let there = |from: u32| {
+            let mut all = (from..from + count).map(|replica| replica % count);
+            all.find(|replica| outstanding(*replica).is_some()).unwrap_or(from)
+        };
         if self.balance == Balance::RoundRobin {
-            *turn = (*turn + 1) % count;
+            *turn = there((*turn + 1) % count);
             return *turn;
         }
-        let one = (draw >> 32) as u32 % count;
-        let other = (one + 1 + draw as u32 % (count - 1)) % count;
+        let one = there((draw >> 32) as u32 % count);
+        let other = there((one + 1 + draw as u32 % (count - 1)) % count);
         if outstanding(other) < outstanding(one) { other } else { one }
     }
 }
@@ -182,7 +202,7 @@ impl StreamPlan {
             (_, Some(rate)) => course(rate, 1.0, stream.ramp),
             _ => Course::constant(0.0),
         };
-        Self { stream: stream.clone(), rate }
+        Self { stream: stream.clone(), rate, passes: stream.passes() }
     }
 }
 
@@ -218,6 +238,7 @@ fn last_step(
     });
     let delays = services.iter().flat_map(|service| &service.steps).flat_map(|step| match step {
         Step::Delay { factors, .. } => &factors[..],
+        Step::Fail { share, .. } => std::slice::from_ref(share),
         _ => &[],
     });
     let courses =

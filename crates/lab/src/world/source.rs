@@ -34,7 +34,7 @@ const THINK: u64 = 3;
 
 impl Source {
     pub(crate) fn new(plan: &Plan, index: u32, seed: u64) -> Self {
-        let StreamPlan { stream, rate } = &plan.streams[index as usize];
+        let StreamPlan { stream, rate, .. } = &plan.streams[index as usize];
         let key = mix(seed, u64::from(index) + 1);
         let mut rng = Rng::with_seed(key);
         let rate = modulated(rate, stream.process, plan.seconds, &mut rng);
@@ -75,9 +75,10 @@ impl Source {
         self.count += 1;
         let key = mix(self.key, self.count);
         let tenant = tenant(stream.tenants, fraction(mix(key, TENANT)));
-        let alone = plan.alone(key, stream.demand, seconds(now));
+        let alone = plan.alone(self.index, key, seconds(now));
+        let elsewhere = nanos(alone.elsewhere);
         let (alone, work) = (nanos(alone.latency), alone.work);
-        let asked = Asked { at: now, alone, work, stream: self.index, tenant };
+        let asked = Asked { at: now, alone, elsewhere, work, stream: self.index, tenant };
         let ends = stream.deadline.map_or(u64::MAX, |deadline| now + nanos(deadline));
         let user = user(stream, tenant, mix(key, USER), now);
         (asked, Own { stream: self.index, key, tenant, user, ends })

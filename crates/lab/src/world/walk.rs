@@ -3,12 +3,13 @@
 use backpressure_core::Outcome;
 
 use crate::controller::Visitor;
+use crate::scenario::stream::ALL_STAGES;
 
 use super::World;
 use super::agenda::Event;
 use super::clock::{fraction, mix, nanos, seconds, step_key};
 use super::journal::How;
-use super::plan::Step;
+use super::plan::{ServicePlan, Step};
 use super::slab::Id;
 
 /// One attempt at one service.
@@ -24,6 +25,8 @@ pub(super) struct Attempt {
     pub(super) key: u64,
     /// How much longer than usual it takes at each station.
     pub(super) demand: f64,
+    /// The stages that it passes, one bit each.
+    pub(super) stages: u64,
     pub(super) service: u32,
     pub(super) post: u32,
     pub(super) round: u16,
@@ -70,6 +73,7 @@ impl Attempt {
             child: Id::NONE,
             key: 0,
             demand: 1.0,
+            stages: ALL_STAGES,
             service,
             post: 0,
             round: 0,
@@ -112,9 +116,12 @@ impl World<'_> {
                     return self.ends(id, Outcome::Success);
                 }
             }
-            let draw = attempt.draw();
-            let step = &service.steps[usize::from(attempt.step)];
+            let (draw, index) = (attempt.draw(), usize::from(attempt.step));
+            let step = &service.steps[index];
             attempt.step += 1;
+            if !ServicePlan::passes(attempt.stages, index) {
+                continue;
+            }
             if attempt.called_off && step.yields() {
                 return self.cancels(id);
             }
@@ -129,8 +136,8 @@ impl World<'_> {
                     attempt.tries = 0;
                     return self.calls(id);
                 }
-                Step::Fail { share } if fraction(draw) < *share => {
-                    return self.ends(id, Outcome::Failure);
+                Step::Fail { share, outcome } if fraction(draw) < share.at(seconds(self.now)) => {
+                    return self.ends(id, *outcome);
                 }
                 Step::Fail { .. } => {}
                 Step::Body { draw: law } => {

@@ -1,50 +1,73 @@
 //! What a request would take if nobody else were there.
 
+use crate::scenario::stream::ALL_STAGES;
 use crate::world::clock::{fraction, step_key};
 
-use super::{Plan, Step};
+use super::{Plan, ServicePlan, Step, StreamPlan};
 
 /// A request alone in the system.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Alone {
     /// Seconds.
     pub(crate) latency: f64,
+    /// Those of them that are not spent at the bottleneck.
+    pub(crate) elsewhere: f64,
     /// Seconds of work at the bottleneck; none for a request that is bound to fail.
     pub(crate) work: f64,
     fails: bool,
 }
 
 impl Plan {
-    /// What a request with this key would take if nobody else were there.
-    pub(crate) fn alone(&self, key: u64, demand: f64, now: f64) -> Alone {
+    /// What a request of a stream with this key would take if nobody else were there.
+    pub(crate) fn alone(&self, stream: u32, key: u64, now: f64) -> Alone {
         let mut alone = Alone::default();
-        self.alone_at(0, key, demand, now, &mut alone);
+        let StreamPlan { stream, passes, .. } = &self.streams[stream as usize];
+        self.alone_at(0, *passes, key, stream.demand, now, &mut alone);
         if alone.fails {
             alone.work = 0.0;
         }
         alone
     }
 
-    fn alone_at(&self, service: u32, key: u64, demand: f64, now: f64, alone: &mut Alone) {
+    fn alone_at(
+        &self,
+        service: u32,
+        stages: u64,
+        key: u64,
+        demand: f64,
+        now: f64,
+        alone: &mut Alone,
+    ) {
         let plan = &self.services[service as usize];
         for round in 0..plan.rounds {
-            for (index, step) in plan.steps.iter().enumerate() {
+            let steps = plan.steps.iter().enumerate();
+            for (index, step) in steps.filter(|(index, _)| ServicePlan::passes(stages, *index)) {
                 let draw = step_key(key, round, index as u16);
                 match step {
                     Step::Visit(local) => {
+                        // A clairvoyant sends it to the fastest replica.
+                        let all =
+                            (0..plan.replicas).map(|n| &self.stations[plan.station(n, *local)]);
+                        let slowdown = all.filter_map(|station| station.slowdown(now));
+                        let slowdown = slowdown.min_by(f64::total_cmp).unwrap_or(1.0);
                         let station = &self.stations[plan.station(0, *local)];
                         let work = station.draw.of(draw) * demand;
-                        let speed = station.speed.at(now);
-                        let slowdown =
-                            station.factor.at(now) / if speed > 0.0 { speed } else { 1.0 };
                         alone.latency += work * slowdown;
-                        alone.work += if station.counts { work } else { 0.0 };
+                        if station.counts {
+                            alone.work += work;
+                        } else {
+                            alone.elsewhere += work * slowdown;
+                        }
                     }
                     Step::Delay { draw: law, factors } => {
-                        alone.latency += law.of(draw) * factors[0].at(now);
+                        let span = law.of(draw) * factors[0].at(now);
+                        (alone.latency, alone.elsewhere) =
+                            (alone.latency + span, alone.elsewhere + span);
                     }
-                    Step::Call { service, .. } => self.alone_at(*service, draw, demand, now, alone),
-                    Step::Fail { share } => alone.fails |= fraction(draw) < *share,
+                    Step::Call { service, .. } => {
+                        self.alone_at(*service, ALL_STAGES, draw, demand, now, alone);
+                    }
+                    Step::Fail { share, .. } => alone.fails |= fraction(draw) < share.at(now),
                     Step::Body { .. } => {}
                 }
                 if alone.fails {

@@ -21,6 +21,8 @@ pub(super) struct Capacity {
     least: Option<usize>,
     /// How often a request comes to each service, on average.
     visits: Vec<f64>,
+    /// The stages that a request of the first stream passes.
+    passes: u64,
     /// Mean spans of the steps of each service, in seconds; 0 where there is none.
     spans: Vec<Vec<f64>>,
 }
@@ -46,7 +48,8 @@ impl Capacity {
             service.stages.iter().map(mean).collect()
         });
         let spans: Vec<Vec<f64>> = spans.collect();
-        let (visits, works) = traffic(services, &spans);
+        let passes = scenario.streams[0].passes();
+        let (visits, works) = traffic(services, passes, &spans);
         let loads: Vec<Load> = works
             .into_iter()
             .map(|(service, local, work)| {
@@ -62,7 +65,7 @@ impl Capacity {
         let requests = Course::combined(&every, least);
         let total = |load: &Load| load.requests.integral(scenario.seconds);
         let least = (0..loads.len()).min_by(|&a, &b| total(&loads[a]).total_cmp(&total(&loads[b])));
-        Self { requests, least, loads, visits, spans }
+        Self { requests, least, loads, visits, passes, spans }
     }
 
     /// The stations at which work is counted, one a replica.
@@ -114,7 +117,8 @@ impl Capacity {
         let service = &services[index];
         let (mut latency, mut present) = (0.0, 1.0);
         for _ in 0..service.rounds {
-            for (step, span) in service.steps.iter().zip(&self.spans[index]) {
+            let spans = service.steps.iter().zip(&self.spans[index]).enumerate();
+            for (_, (step, span)) in spans.filter(|(n, _)| self.passes(index, *n)) {
                 latency += present
                     * match step {
                         Step::Visit(local) => {
@@ -127,12 +131,16 @@ impl Capacity {
                         Step::Body { .. } if held => *span,
                         Step::Fail { .. } | Step::Body { .. } => 0.0,
                     };
-                if let Step::Fail { share } = step {
-                    present *= 1.0 - share;
+                if let Step::Fail { share, .. } = step {
+                    present *= 1.0 - share.at(at);
                 }
             }
         }
         latency
+    }
+
+    fn passes(&self, service: usize, step: usize) -> bool {
+        service > 0 || ServicePlan::passes(self.passes, step)
     }
 
     pub(super) fn posts(
@@ -179,7 +187,11 @@ impl Capacity {
 }
 
 /// How often each service is visited, and `(service, station, work)` for every station.
-fn traffic(services: &[ServicePlan], spans: &[Vec<f64>]) -> (Vec<f64>, Vec<(usize, u32, f64)>) {
+fn traffic(
+    services: &[ServicePlan],
+    passes: u64,
+    spans: &[Vec<f64>],
+) -> (Vec<f64>, Vec<(usize, u32, f64)>) {
     let mut visits = vec![0.0; services.len()];
     visits[0] = 1.0;
     let mut works: Vec<(usize, u32, f64)> = Vec::new();
@@ -187,11 +199,13 @@ fn traffic(services: &[ServicePlan], spans: &[Vec<f64>]) -> (Vec<f64>, Vec<(usiz
         let mut present = visits[index];
         let mut work = vec![0.0; service.stations as usize];
         for _ in 0..service.rounds {
-            for (step, span) in service.steps.iter().zip(&spans[index]) {
+            let steps = service.steps.iter().zip(&spans[index]).enumerate();
+            let here = |n| index > 0 || ServicePlan::passes(passes, n);
+            for (_, (step, span)) in steps.filter(|(n, _)| here(*n)) {
                 match step {
                     Step::Visit(local) => work[*local as usize] += present * span,
                     Step::Call { service, .. } => visits[*service as usize] += present,
-                    Step::Fail { share } => present *= 1.0 - share,
+                    Step::Fail { share, .. } => present *= 1.0 - share.at(0.0),
                     Step::Delay { .. } | Step::Body { .. } => {}
                 }
             }
@@ -224,15 +238,17 @@ fn cores(service: &ServicePlan, replica: u32, stations: &[StationPlan]) -> f64 {
     }
 }
 
-/// How many times longer than by itself a visit takes at capacity, on average over replicas.
+/// How many times longer than by itself a visit takes at capacity, on average over the visits: a
+/// replica that works at half the speed gets half as many.
 fn slowdown(stations: &[&StationPlan], at: f64) -> f64 {
-    let each = stations.iter().map(|station| {
-        let speed = station.speed.at(at);
+    let there = stations.iter().filter_map(|station| {
         let crowd = station.crowd();
-        station.factor.at(at) / if speed > 0.0 { speed } else { 1.0 } * crowd.population
-            / crowd.rate
+        Some((station.work(at), station.slowdown(at)? * crowd.population / crowd.rate))
     });
-    each.sum::<f64>() / stations.len() as f64
+    let (work, weighted) = there.fold((0.0, 0.0), |(work, weighted), (each, slowdown)| {
+        (work + each, weighted + each * slowdown)
+    });
+    if work > 0.0 { weighted / work } else { stations[0].factor.at(at) }
 }
 
 /// How many share a station at its best, and what they get done together.
@@ -250,6 +266,13 @@ impl StationPlan {
             _ => self.cores.at(at),
         };
         together * self.speed.at(at) / self.factor.at(at)
+    }
+
+    /// How many times longer than planned a visit takes that meets no other; `None`: for ever.
+    pub(super) fn slowdown(&self, at: f64) -> Option<f64> {
+        let speed = self.speed.at(at);
+        let works = speed > 0.0 && self.cores.at(at) > 0.0;
+        works.then(|| self.factor.at(at) / speed)
     }
 
     fn crowd(&self) -> Crowd {

@@ -1,8 +1,10 @@
 //! The stages of a scenario as steps and stations.
 
+use backpressure_core::Outcome;
+
 use crate::course::Course;
 use crate::scenario::Scenario;
-use crate::scenario::service::{Service, Stage};
+use crate::scenario::service::{Failure, Service, Stage};
 
 use super::{ServicePlan, Sharing, StationPlan, Step};
 
@@ -51,7 +53,13 @@ fn steps(service: &Service, scenario: &Scenario) -> Vec<Step> {
             let service = called.expect("checked: it calls a service of the scenario") as u32;
             Step::Call { service, attempts: *attempts, after: *after }
         }
-        Stage::Fail { share } => Step::Fail { share: *share },
+        Stage::Fail { share, failure, .. } => Step::Fail {
+            share: stage.varying().share(*share),
+            outcome: match failure {
+                Failure::Error => Outcome::Failure,
+                Failure::Overload => Outcome::Overload,
+            },
+        },
         Stage::Body { time } => Step::Body { draw: time.prepare() },
         _ => Step::Visit(visits.next().unwrap_or(0)),
     };
