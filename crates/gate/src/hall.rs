@@ -91,6 +91,11 @@ impl Hall {
         })
     }
 
+    /// A place with this stamp counts apart from now on, until it gives a sign of work; its new stamp.
+    pub(crate) fn rest(&self, stamp: u32, now: Timestamp) -> u32 {
+        self.visit(now, |desk, _| desk.ages().rest(stamp))
+    }
+
     /// A place with this stamp is watched no longer.
     #[inline]
     pub(crate) fn unstamp(&self, stamp: u32, now: impl FnOnce() -> Timestamp) {

@@ -274,12 +274,24 @@ impl Drop for Permit {
 }
 
 impl Place {
-    /// The reader has all there is and owes a read: if it does not ask for more for long, the place
-    /// counts apart until it does.
-    pub fn reader_owes(&mut self) {
+    /// The answer is there, and its body may take long to be read. That is no work: where waiting does
+    /// not count, the place counts apart from now on, until it gives a sign of work.
+    pub fn begins_long_body(&mut self) {
+        match &mut self.stamp {
+            Some(stamp) => *stamp = self.door.hall().rest(*stamp, self.door.now()),
+            None => self.reader_owes(Duration::ZERO),
+        }
+    }
+
+    /// The reader has got a part of the body, which kept a worker for so long, and owes a read. If it
+    /// does not ask for more for long, the place counts apart until it does.
+    pub fn reader_owes(&mut self, busy: Duration) {
         match self.stamp {
-            Some(_) => self.stamp_again(),
             None => self.stamp = Some(self.door.hall().stamp()),
+            Some(_) if busy >= SIGN_OF_WORK || self.door.hall().counts_waiting() => {
+                self.stamp_again();
+            }
+            Some(_) => {}
         }
     }
 

@@ -92,9 +92,10 @@ pub struct AdmissionLayer {
 pub enum PermitScope {
     /// Until the head of the response.
     Head,
-    /// Until the last frame of the body, or until the body is dropped. Event streams
-    /// (`text/event-stream`) count to their head only under an adaptive limit: they last as long
-    /// as somebody looks, and would fill it without doing any work.
+    /// Until the last frame of the body, or until the body is dropped. A place stands for work: a
+    /// reader that stops reading keeps the memory of its response and no capacity. Under an adaptive limit
+    /// a body counts while the service works on its next frame, and a stream on which nothing happens counts
+    /// apart after a while; under a fixed one after its reader has not read for five to ten seconds.
     #[default]
     Body,
 }

@@ -2,12 +2,14 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use backpressure_gate::Place;
 use bytes::{Buf, Bytes};
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use crate::content_length::content_length;
 use crate::held::Held;
@@ -34,6 +36,10 @@ pin_project! {
     }
 }
 
+/// A body up to this size fits the buffers of a connection: it is handed over at once, and what the
+/// reader does then is no concern of the service.
+const SHORT_BODY: u64 = 64 * 1024;
+
 impl<B> ResponseBody<B> {
     pub(crate) fn refused(text: Bytes) -> Self {
         Self { kind: Kind::Refused { text: (!text.is_empty()).then_some(text) } }
@@ -47,8 +53,12 @@ impl<B: Body> ResponseBody<B> {
         let left = held.as_ref().and_then(|_| content_length(response.headers()));
         let mut held = held.filter(|_| left != Some(0) && !response.body().is_end_stream());
         // The body may never be polled: a reader need not even take the head.
+        let size = response.body().size_hint().exact().or(left);
         if let Some(place) = held.as_mut().and_then(Held::place) {
-            place.reader_owes();
+            match size.is_some_and(|size| size <= SHORT_BODY) {
+                true => place.reader_owes(Duration::ZERO),
+                false => place.begins_long_body(),
+            }
         }
         response.map(|body| Self { kind: Kind::Admitted { body, held, left } })
     }
@@ -70,13 +80,14 @@ where
                 Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
             }
             KindProj::Admitted { mut body, held, left } => {
+                let begun = Instant::now();
                 let polled = body.as_mut().poll_frame(cx);
                 let place = held.as_mut().and_then(Held::place);
                 match (&polled, place) {
                     (Poll::Ready(frame), _) if body.is_end_stream() || is_last(frame, left) => {
                         *held = None;
                     }
-                    (Poll::Ready(_), Some(place)) => place.reader_owes(),
+                    (Poll::Ready(_), Some(place)) => place.reader_owes(begun.elapsed()),
                     (Poll::Pending, Some(place)) => place.service_owes(),
                     (_, None) => {}
                 }

@@ -80,7 +80,7 @@ where
         } else {
             return Self { state: ask(inner, request, shared) };
         };
-        let ending = shared.ending.of(&request, &shared.gate);
+        let ending = shared.ending.of(&request);
         if !held.begin() {
             let call = Some(Call { inner: inner.clone(), request });
             return Self { state: State::Starting { held: Some(held), call, ending } };
@@ -138,7 +138,7 @@ where
         }
         Asked::Refused(shed) => return shared.turn_away(shed, request, false, now),
     };
-    let (held, ending) = (Some(held), shared.ending.of(&request, &shared.gate));
+    let (held, ending) = (Some(held), shared.ending.of(&request));
     State::Starting { held, call: Some(Call { inner: inner.clone(), request }), ending }
 }
 
@@ -161,7 +161,7 @@ where
                     let call = call.take().expect("taken when left");
                     match entered {
                         Ok(permit) => {
-                            let ending = shared.ending.of(&call.request, &shared.gate);
+                            let ending = shared.ending.of(&call.request);
                             let (held, call) = (Some(shared.hold(permit)), Some(call));
                             this.state.set(State::Starting { held, call, ending });
                         }

@@ -186,6 +186,9 @@ impl Controller for Ours {
             true => self.machine.depart_silent(&sample),
             false => self.machine.depart(&sample, now),
         }
+        // What follows is the body, and the reader's affair.
+        let stamp = self.ages.rest(stamp);
+        self.entries.insert(visitor.id, Entry { in_flight, stamp });
         self.settle(now);
         true
     }
