@@ -16,7 +16,7 @@ use crate::rank::{DemandMix, HeldBack, Rank};
 use crate::sample::Sample;
 use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
-use crate::stall::Stall;
+use crate::stall::{Reached, Stall};
 use crate::time::Timestamp;
 use crate::turnover::Turnover;
 use crate::usual::Usual;
@@ -202,7 +202,7 @@ impl Machine {
     /// An attempt finished and measured this. Attempts that were not measured are not reported.
     pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
         if self.ended(sample) {
-            self.stall.clear(self.worked, now);
+            self.stall.ended(sample.weight);
         }
         self.capacity.observe(sample, self.limit());
         self.limit.observe(sample, now);
@@ -312,9 +312,13 @@ impl Machine {
         if in_flight < self.limit() {
             return self.stall.clear(self.worked, now);
         }
-        let workers = self.limit.workers().unwrap_or(1) as f64;
-        let gap = self.usual.long.div_f64(self.limit() as f64);
-        if self.stall.is_over(gap, workers, self.worked, now) {
+        let reached = Reached {
+            limit: self.limit(),
+            known: self.limit.is_known(),
+            long: self.usual.long,
+            workers: self.limit.workers().unwrap_or(1),
+        };
+        if self.stall.is_over(reached, self.worked, now) {
             self.limit.stalled(now);
         }
     }

@@ -68,6 +68,16 @@ impl Hall {
         entry.in_flight.saturating_sub(self.silent.load(Ordering::Relaxed)).max(1)
     }
 
+    /// How many in flight count towards the limit.
+    pub(crate) fn in_flight_working(&self) -> usize {
+        self.count.in_flight().saturating_sub(self.silent.load(Ordering::Relaxed)).max(1)
+    }
+
+    /// Whether a place with this stamp counts apart.
+    pub(crate) fn is_silent(&self, stamp: u32) -> bool {
+        self.activity.generation().wrapping_sub(stamp) > 1
+    }
+
     /// A worker has spent so much time on a request.
     pub(crate) fn worked(&self, span: Duration) {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);

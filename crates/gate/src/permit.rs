@@ -53,6 +53,8 @@ pub struct Place {
     door: Arc<Door>,
     /// When it last gave a sign of work; `None`: it counts whatever it does.
     stamp: Option<u32>,
+    /// Since when the service has owed the next part of the body.
+    owing: Option<Instant>,
 }
 
 /// How far the work of a permit has come.
@@ -101,7 +103,7 @@ impl Permit {
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
         let in_flight = door.hall().working(entry) as u32;
         let stamp = (!door.hall().counts_waiting()).then(|| door.hall().stamp());
-        let place = Some(Place { door, stamp });
+        let place = Some(Place { door, stamp, owing: None });
         Self { place, in_flight, weight, meter, stage }
     }
 
@@ -286,6 +288,9 @@ impl Place {
     /// The reader has got a part of the body, which kept a worker for so long, and owes a read. If it
     /// does not ask for more for long, the place counts apart until it does.
     pub fn reader_owes(&mut self, busy: Duration) {
+        if let Some(since) = self.owing.take() {
+            self.teach(since);
+        }
         match self.stamp {
             None => self.stamp = Some(self.door.hall().stamp()),
             Some(_) if busy >= SIGN_OF_WORK || self.door.hall().counts_waiting() => {
@@ -298,11 +303,28 @@ impl Place {
     /// The reader has asked for more, and the service owes it. Where a limit means what it says, the
     /// place counts for as long as that takes.
     pub fn service_owes(&mut self) {
+        if self.owing.is_none() {
+            self.owing = Some(Instant::now());
+        }
         if self.door.hall().counts_waiting() {
             self.unstamp();
         } else {
             self.stamp_again();
         }
+    }
+
+    /// A part of a body that the service had to be waited for is an attempt like any other: a limit
+    /// that saw heads alone would let in any number of streams.
+    fn teach(&self, since: Instant) {
+        let (hall, now) = (self.door.hall(), Instant::now());
+        let silent = self.stamp.is_some_and(|stamp| hall.is_silent(stamp));
+        if silent || hall.metering() == Metering::Nothing {
+            return;
+        }
+        let latency = now.saturating_duration_since(since);
+        let in_flight = hall.in_flight_working();
+        let sample = Sample { in_flight, ..Sample::new(latency, Outcome::Success) };
+        hall.learn(&sample, self.stamp, self.door.timestamp(now));
     }
 
     fn stamp_again(&mut self) {

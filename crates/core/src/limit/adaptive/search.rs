@@ -138,7 +138,9 @@ impl Search {
 
     fn judge(&self, limit: f64, cell: &Cell, seen: &Comparison, width: f64) -> Step {
         let used = seen.elasticity < USED;
-        let pays = if self.down { seen.elasticity > self.waited } else { used };
+        // Lower limits are gone down to only as far as that helps, or while nothing is answered at all.
+        let helps = seen.elasticity - DOUBT * seen.error > 0.0 || self.base.is_futile();
+        let pays = if self.down { seen.elasticity > self.waited && helps } else { used };
         if pays {
             let above = if self.down { Some(self.base) } else { self.above };
             let next = Self { from: limit, base: *cell, above, steps: self.steps + 1, ..*self };
