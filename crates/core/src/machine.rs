@@ -187,7 +187,10 @@ impl Machine {
 
     /// An attempt finished whose place had counted apart; see [`silence`](Self::silence).
     pub fn depart_silent(&mut self, sample: &Sample) {
-        self.ended(sample);
+        // A caller that leaves what was silent all along says nothing of how long answers take.
+        if sample.outcome == Outcome::Success {
+            self.ended(sample);
+        }
     }
 
     /// An attempt ended that may have taken as long as any: answered, or called off by its caller.

@@ -36,7 +36,7 @@ const STALLED_AFTER: Duration = Duration::from_millis(100);
 /// something else. A limit that protects something has to be sure: a service that has just lost nine
 /// tenths of what it could do would lose more by a higher limit.
 const KNOWN: (f64, f64) = (80.0, 1.0 / 16.0);
-const UNKNOWN: (f64, f64) = (8.0, 1.0 / 2.0);
+const UNKNOWN: (f64, f64) = (8.0, 1.0 / 8.0);
 /// Workers that were busy for a smaller share of that time are idle.
 const BUSY_SHARE: f64 = 0.5;
 

@@ -11,6 +11,8 @@ pub(super) struct Cell {
     /// Attempts that ended, and those of them that were answered.
     count: f64,
     answered: f64,
+    /// Seconds until an answer, of those that were answered.
+    answering: f64,
     /// Seconds of useful latency, and their squares.
     seconds: f64,
     squares: f64,
@@ -41,7 +43,10 @@ impl Cell {
         let seconds = sample.useful().max(SHORTEST).as_secs_f64().min(longest);
         let weight = turnover(sample, usual);
         self.count += weight;
-        self.answered += f64::from(u8::from(sample.outcome == Outcome::Success));
+        if sample.outcome == Outcome::Success {
+            self.answered += 1.0;
+            self.answering += seconds;
+        }
         self.seconds += weight * seconds;
         self.squares += weight * seconds * seconds;
         self.in_flight += weight * sample.in_flight as f64;
@@ -52,6 +57,7 @@ impl Cell {
         Self {
             count: self.count + other.count,
             answered: self.answered + other.answered,
+            answering: self.answering + other.answering,
             seconds: self.seconds + other.seconds,
             squares: self.squares + other.squares,
             in_flight: self.in_flight + other.in_flight,
@@ -62,6 +68,7 @@ impl Cell {
     pub(super) fn fade(&mut self) {
         self.count /= 2.0;
         self.answered /= 2.0;
+        self.answering /= 2.0;
         self.seconds /= 2.0;
         self.squares /= 2.0;
         self.in_flight /= 2.0;
@@ -79,6 +86,11 @@ impl Cell {
     /// Mean latency in seconds.
     pub(super) fn mean(&self) -> f64 {
         self.seconds / self.count.max(1.0)
+    }
+
+    /// Mean seconds until an answer; zero: there was none.
+    pub(super) fn answer(&self) -> f64 {
+        if self.answered > 0.0 { self.answering / self.answered } else { 0.0 }
     }
 
     /// Variance of one latency, over the mean squared.
@@ -142,7 +154,7 @@ pub(super) fn turnover(sample: &Sample, usual: f64) -> f64 {
     match sample.outcome {
         Outcome::Success => 1.0,
         _ if usual > 0.0 => (sample.useful().as_secs_f64() / usual).min(1.0),
-        _ => 1.0,
+        _ => 0.0,
     }
 }
 

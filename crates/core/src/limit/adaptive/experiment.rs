@@ -67,6 +67,8 @@ const MEMORY: f64 = 512.0;
 const BASE_ERROR: f64 = 0.012;
 /// A first impression takes so many turnovers of what is in flight; of the first, more than their share are short.
 const IMPRESSION: f64 = 1.0;
+/// More of the difference than this waits at a knee, and less where nothing is scarce.
+const KNEE_SEEN: f64 = 0.5;
 /// Attempts that a first impression rests on at least.
 const LEAST_IMPRESSION: f64 = 16.0;
 /// Attempts that a search begins with.
@@ -127,7 +129,7 @@ impl Experiment {
     /// Learns from an attempt that ended; what the limit rests on when it has moved.
     pub(super) fn observe(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
         let before = self.limit();
-        let usual = self.usual.mean();
+        let usual = self.usual.answer();
         self.usual.add(sample, usual);
         if self.usual.count() > MEMORY {
             self.usual.fade();
@@ -233,8 +235,10 @@ impl Experiment {
             let seen = cruise.turn(residual, now);
             let (side, climbing) = (cruise.side(), cruise.climbing());
             if let Some(seen) = seen {
+                self.known |= seen.elasticity >= KNEE_SEEN;
                 self.report(&seen);
             }
+            self.known &= climbing.is_none();
             match climbing {
                 Some(base) => self.step(Search::up(side, base)),
                 None => self.go(side),
