@@ -17,9 +17,9 @@ pub(crate) struct Usual {
 
 /// Weight of a sample.
 const GAIN: f64 = 1.0 / 32.0;
-/// Share by which a longer attempt lengthens that: it follows a tenfold change in twenty answers. The
+/// Share by which a longer attempt lengthens that: it follows a tenfold change in six answers. The
 /// forty-nine shorter ones together take back as much.
-const LONG_STEP: f64 = 1.0 / 8.0;
+const LONG_STEP: f64 = 1.0 / 2.0;
 /// A single latency counts for no more than this: an hour is a stuck clock.
 const LONGEST: Duration = Duration::from_secs(3_600);
 

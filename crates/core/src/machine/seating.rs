@@ -125,7 +125,7 @@ impl Machine {
 
     /// Whether most requests of this rank that wait do so in vain.
     fn is_hopeless(&self, rank: usize) -> bool {
-        self.pressure.is_hopeless(self.mix.share_from(rank))
+        self.limit.is_known() && self.pressure.is_hopeless(self.mix.share_from(rank))
     }
 
     /// How many of this rank and of those above it may wait. Never less for a higher rank.
