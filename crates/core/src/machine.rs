@@ -64,6 +64,10 @@ pub struct Machine {
     /// Newcomers are sent elsewhere; those who wait are still served.
     draining: bool,
     stall: Stall,
+    /// The limit as it was last seen, and when it was last seen to rise.
+    risen: (usize, Timestamp),
+    /// Whether the limit is taken to protect something: it is known to, or it has stopped rising.
+    protects: bool,
     /// Time that workers have spent on requests so far.
     worked: Duration,
 }
@@ -74,6 +78,9 @@ const SILENT_LATENCIES: u32 = 2;
 /// And for so long at least: the scheduler, a collector of garbage or a slow network can make a pause of a
 /// tenth of a second.
 const SILENT_AT_LEAST: Duration = Duration::from_millis(250);
+/// A limit that has not risen for so long has stopped: no longer than half of what a request waits by default,
+/// and several times as long as a stalled limit takes to rise.
+const RISING: Duration = Duration::from_millis(500);
 /// Where nothing is measured, a reader may owe a read for so long before its place counts apart.
 const READER_IDLE: Duration = Duration::from_secs(5);
 
@@ -96,6 +103,8 @@ impl Machine {
             usual: Usual::default(),
             draining: false,
             stall: Stall::default(),
+            risen: (0, Timestamp::ZERO),
+            protects: true,
             worked: Duration::ZERO,
         }
     }
@@ -312,18 +321,27 @@ impl Machine {
 
     /// Looks whether the limit is reached in vain, and lets it know.
     fn watch(&mut self, in_flight: usize, now: Timestamp) {
+        self.watch_rise(now);
         if in_flight < self.limit() {
             return self.stall.clear(self.worked, now);
         }
         let reached = Reached {
             limit: self.limit(),
-            known: self.limit.is_known(),
+            known: self.protects,
             long: self.usual.long,
             workers: self.limit.workers().unwrap_or(1),
         };
         if self.stall.is_over(reached, self.worked, now) {
             self.limit.stalled(now);
         }
+    }
+
+    /// As long as a limit rises that is not known to protect anything, nothing is refused for its sake.
+    fn watch_rise(&mut self, now: Timestamp) {
+        let (limit, before) = (self.limit(), self.risen.0);
+        let at = if limit > before { now } else { self.risen.1 };
+        self.risen = (limit, at);
+        self.protects = self.limit.is_known() || now.since(at) > RISING;
     }
 
     /// Where nothing is measured, whoever starts is taken to be served.

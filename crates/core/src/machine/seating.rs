@@ -125,12 +125,12 @@ impl Machine {
 
     /// Whether most requests of this rank that wait do so in vain.
     fn is_hopeless(&self, rank: usize) -> bool {
-        self.limit.is_known() && self.pressure.is_hopeless(self.mix.share_from(rank))
+        self.protects && self.pressure.is_hopeless(self.mix.share_from(rank))
     }
 
     /// How many of this rank and of those above it may wait. Never less for a higher rank.
     pub(super) fn room(&self, rank: usize) -> usize {
-        if !self.pressure.is_overloaded() || !self.limit.is_known() {
+        if !self.pressure.is_overloaded() || !self.protects {
             return self.bounds.max_len;
         }
         let limit = self.limit();
