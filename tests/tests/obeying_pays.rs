@@ -202,3 +202,36 @@ async fn a_ticket_is_written_on_a_refusal_and_lets_its_caller_in_before_new_requ
     println!("first attempts {first:?}, returned with a ticket {back:?}");
     assert!(share(first) < 0.5 && back.1 > 50 && share(back) >= 0.95);
 }
+
+#[tokio::test(start_paused = true)]
+async fn in_a_steady_overload_callers_that_return_when_told_are_admitted() {
+    for (slots, load) in [(Slots::new(16, 100), 1.1), (Slots::new(8, 40), 1.2)] {
+        let layer = AdmissionLayer::fixed("api", slots.slots);
+        let service = slots.behind(&layer);
+        let (mut rng, mut callers) = (Rng::with_seed(1), JoinSet::new());
+        let start = Instant::now();
+        let mut at = 0.0;
+        while at < 90.0 {
+            at -= (1.0 - rng.f64()).ln() / (load * slots.per_second());
+            sleep_until(start + Duration::from_secs_f64(at)).await;
+            let service = service.clone();
+            callers.spawn(async move {
+                let answer = service.clone().oneshot(Request::default()).await.expect("no error");
+                if answer.status() == StatusCode::OK {
+                    return None;
+                }
+                let told: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+                let mut again = Request::new(Full::default());
+                again.headers_mut().insert(RETURN_TICKET, answer.headers()[RETURN_TICKET].clone());
+                sleep(Duration::from_secs(told)).await;
+                let answer = service.oneshot(again).await.expect("no error");
+                Some((told, answer.status() == StatusCode::OK))
+            });
+        }
+        let back: Vec<_> = callers.join_all().await.into_iter().flatten().collect();
+        let admitted = back.iter().filter(|(_, admitted)| *admitted).count();
+        let longest = back.iter().map(|(told, _)| told).max();
+        println!("{slots:?} at {load}: {admitted} of {} admitted, told {longest:?}", back.len());
+        assert!(share((admitted, back.len())) >= 0.95, "{slots:?}");
+    }
+}

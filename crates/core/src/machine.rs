@@ -11,7 +11,7 @@ use crate::limit::clamped::Clamped;
 use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
 use crate::pressure::Pressure;
-use crate::queue::{Patience, Queue, Ticket};
+use crate::queue::{Queue, Ticket};
 use crate::rank::{DemandMix, HeldBack, Rank};
 use crate::sample::Sample;
 use crate::schedule::RetryAfterSchedule;
@@ -22,6 +22,7 @@ use crate::turnover::Turnover;
 use crate::usual::Usual;
 use crate::verdict::{Next, Verdict};
 
+mod refusing;
 mod seating;
 mod settings;
 
@@ -362,62 +363,5 @@ impl Machine {
     /// Whether a newcomer can run at once without passing anybody who waits.
     fn has_place(&self, in_flight: usize) -> bool {
         in_flight < self.limit() && self.queue.is_empty()
-    }
-
-    /// Counts a request of this rank that asks.
-    fn asked(&mut self, rank: Rank, in_flight: usize, now: Timestamp) {
-        self.turnover.visit(in_flight, self.limit(), self.open() == 0, now);
-        if rank.is_returning() {
-            self.schedule.returned(now);
-        } else {
-            self.schedule.arrived(1, now);
-        }
-        self.mix.arrived(rank);
-        self.held_back.arrived(rank);
-        self.held_back.expire(now);
-    }
-
-    fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
-        if patience.then == Reason::QueueTimeout {
-            self.pressure.waited_in_vain(self.bounds.max_wait, self.usual.latency, now);
-            self.tell(now);
-        }
-        self.shed(patience.then, now)
-    }
-
-    fn refuse(&mut self, reason: Reason, now: Timestamp) -> Verdict {
-        Verdict::Shed(self.shed(reason, now))
-    }
-
-    fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let retry_after = self.schedule.book(self.freed_per_second(now), self.queue.len(), now);
-        Shed { reason, retry_after }
-    }
-
-    /// Turns away a request that had a place in a queue which is now shorter or full of higher
-    /// classes: it would have been served in its turn, and may come back then.
-    fn cut(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let turns = self.queue.len() + 1;
-        let retry_after = RetryAfterSchedule::in_turn(self.freed_per_second(now), turns);
-        Shed { reason, retry_after }
-    }
-
-    /// Places a second that come free, as far as is known.
-    fn freed_per_second(&self, now: Timestamp) -> Option<f64> {
-        self.turnover.per_second(self.per_second(), self.limit(), now)
-    }
-
-    /// Refuses a request whose deadline has passed. Where there is room, another may come at once.
-    fn refuse_late(&mut self, in_flight: usize, now: Timestamp) -> Verdict {
-        if self.has_place(in_flight) {
-            let retry_after = Duration::from_nanos(1);
-            return Verdict::Shed(Shed { reason: Reason::Deadline, retry_after });
-        }
-        self.refuse(Reason::Deadline, now)
-    }
-
-    /// What the service can do, as far as its answers tell.
-    fn per_second(&self) -> Option<f64> {
-        self.capacity.per_second(self.limit.workers())
     }
 }

@@ -23,6 +23,19 @@ pub(super) const LOWEST: usize = 0;
 const LONGEST_HOLD_BACK: Duration = Duration::from_secs(1);
 
 impl Machine {
+    /// Counts a request of this rank that asks.
+    pub(super) fn asked(&mut self, rank: Rank, in_flight: usize, now: Timestamp) {
+        self.turnover.visit(in_flight, self.limit(), self.open() == 0, now);
+        if rank.is_returning() {
+            self.schedule.returned(now);
+        } else {
+            self.schedule.arrived(1, now);
+        }
+        self.mix.arrived(rank);
+        self.held_back.arrived(rank);
+        self.held_back.expire(now);
+    }
+
     /// Finds a request that cannot run now a place in the queue.
     ///
     /// No class is refused while a lower one waits or is admitted: requests of lower ranks do not

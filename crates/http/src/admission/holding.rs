@@ -43,8 +43,9 @@ const MOST_HELD: usize = 1_024;
 /// How long a refusal is held in a flood. It slows a caller that asks again at once from thousands of
 /// times a second down to one; longer would outlast the time-outs of callers that would obey.
 const IN_A_FLOOD: Duration = Duration::from_secs(1);
-/// How long a flood is taken to go on after its last sign: refusals that are held hide it.
-const FLOOD_GOES_ON: Duration = Duration::from_secs(10);
+/// How long a flood is taken to go on after its last sign: refusals that are held hide it, and one caller
+/// alone needs this long to make another.
+const FLOOD_GOES_ON: Duration = Duration::from_secs(30);
 /// So many refusals on hold are a sign of it.
 const SIGN_OF_FLOOD: usize = 32;
 
@@ -245,8 +246,8 @@ mod tests {
         assert!(told.retry_after.as_millis() == 2_250 && hold.is_some());
         let soon = now + Duration::from_millis(900);
         assert!(holding.hold(shed(3_250), caller(), Some(soon), || true, now).1.is_none());
-        // It goes on for ten seconds after its last sign.
-        for (seconds, held) in [(9, true), (11, false)] {
+        // It goes on for half a minute after its last sign.
+        for (seconds, held) in [(29, true), (31, false)] {
             let later = now + Duration::from_secs(seconds);
             let (_, hold) = holding.hold(shed(3_250), caller(), None, || false, later);
             assert_eq!(hold.is_some(), held, "after {seconds} s");

@@ -17,6 +17,9 @@ mod bucket;
 ///
 /// > retries ≤ `reserve` + `ratio` × first attempts
 ///
+/// A retry that brings back a [ticket](crate::RETURN_TICKET) is not charged: the server has set a place
+/// aside for it, so such retries come no faster than it can serve them.
+///
 /// Clones share one balance. A budget is per process: a fleet of `n` amplifies by the same ratio,
 /// and its reserves add up to `n` × `reserve`. Give each origin its own, or one that fails spends
 /// what the others would need.

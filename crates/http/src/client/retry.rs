@@ -64,6 +64,9 @@ mod wait;
 /// were given the same number; it never makes anybody early. Without one, or when it has passed:
 /// a random span up to `backoff`, which doubles with every attempt.
 ///
+/// A refusal of [`AdmissionLayer`](crate::AdmissionLayer) carries a ticket, [`RETURN_TICKET`](crate::RETURN_TICKET). The retry
+/// brings it back and goes before new requests there.
+///
 /// # When it gives up
 ///
 /// At the last attempt, when the budget is spent, when the wait would outlast the deadline, or when
@@ -77,7 +80,7 @@ mod wait;
 /// | option | default | why |
 /// |---|---|---|
 /// | [`max_attempts`](Self::max_attempts) | 3 in all | a third attempt mends most of what can be mended; a fourth is mostly load |
-/// | [`budget`](Self::budget) | 10 %, reserve 10 | see [`RetryBudget`] |
+/// | [`budget`](Self::budget) | 10 %, reserve 10 | see [`RetryBudget`]; a retry with a ticket is free: the server plans for it, and hands out no more than it can serve |
 /// | [`deadline`](Self::deadline) | 30 s | about when callers and proxies in front give up; a batch has more time and should say so |
 /// | [`max_retry_after`](Self::max_retry_after) | 60 s | the cap most clients agree on; it matters where the deadline is longer |
 /// | [`backoff`](Self::backoff) | 50 ms up to 5 s | past a lost connection or a restarted worker, yet not felt by a person |
