@@ -14,6 +14,7 @@ mod gate;
 mod hall;
 mod meter;
 mod permit;
+mod place;
 mod stride;
 mod sync;
 
@@ -24,4 +25,5 @@ pub use backpressure_core::{
 
 pub use crate::enter::{Asked, Enter};
 pub use crate::gate::{Gate, Snapshot};
-pub use crate::permit::{Permit, Place};
+pub use crate::permit::Permit;
+pub use crate::place::Place;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::count::Entry;
 use crate::door::Door;
 use crate::meter::Meter;
+use crate::place::Place;
 
 /// The right to run, given back when it is dropped.
 ///
@@ -44,19 +45,6 @@ pub struct Permit {
     stage: Stage,
 }
 
-/// A place in flight whose work is measured, or need not be; given back when it is dropped.
-///
-/// What is left of a [`Permit`]: small enough to be moved along with a response.
-#[derive(Debug)]
-#[must_use = "a place that is dropped is free at once"]
-pub struct Place {
-    door: Arc<Door>,
-    /// When it last gave a sign of work; `None`: it counts whatever it does.
-    stamp: Option<u32>,
-    /// Since when the service has owed the next part of the body.
-    owing: Option<Instant>,
-}
-
 /// How far the work of a permit has come.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
@@ -79,9 +67,6 @@ enum Stage {
 /// Nobody runs who knows of no look at the sockets that is more recent than this: work has been
 /// run since, and not only requests read.
 const STALE: Duration = Duration::from_micros(500);
-/// Work that shows a request to be more than waiting. Below it are the polls that read a piece of a body
-/// and wait for the next.
-const SIGN_OF_WORK: Duration = Duration::from_millis(1);
 /// Looks that a permit waits for at most: one, and another if somebody else ran after that.
 const LOOKS: u8 = 2;
 
@@ -102,8 +87,7 @@ impl Permit {
         let weight = if metering == Metering::Nothing { 0 } else { door.hall().weight(entry) };
         let meter = (weight > 0).then(|| Meter::start(metering == Metering::RunQueue));
         let in_flight = door.hall().working(entry) as u32;
-        let stamp = (!door.hall().counts_waiting()).then(|| door.hall().stamp());
-        let place = Some(Place { door, stamp, owing: None });
+        let place = Some(Place::new(door));
         Self { place, in_flight, weight, meter, stage }
     }
 
@@ -159,10 +143,7 @@ impl Permit {
     /// Its work has just kept a worker for so long.
     fn worked(&mut self, busy: Duration) {
         let place = self.place.as_mut().expect("there until the drop");
-        place.door.hall().worked(busy.saturating_mul(self.weight));
-        if busy >= SIGN_OF_WORK {
-            place.stamp_again();
-        }
+        place.worked(busy, self.weight);
     }
 
     #[cold]
@@ -239,7 +220,7 @@ impl Permit {
     }
 
     fn door(&self) -> &Door {
-        &self.place.as_ref().expect("there until the drop").door
+        self.place.as_ref().expect("there until the drop").door()
     }
 
     fn teach(&self, meter: &Meter, outcome: Outcome) {
@@ -254,7 +235,7 @@ impl Permit {
             outcome,
         };
         let door = self.door();
-        let stamp = self.place.as_ref().and_then(|place| place.stamp);
+        let stamp = self.place.as_ref().and_then(Place::stamp);
         door.hall().learn(&sample, stamp, door.timestamp(now));
     }
 
@@ -272,79 +253,6 @@ impl Drop for Permit {
         if let Some(meter) = self.meter.take() {
             self.cancel(&meter);
         }
-    }
-}
-
-impl Place {
-    /// The answer is there, and its body may take long to be read. That is no work: where waiting does
-    /// not count, the place counts apart from now on, until it gives a sign of work.
-    pub fn begins_long_body(&mut self) {
-        match &mut self.stamp {
-            Some(stamp) => *stamp = self.door.hall().rest(*stamp, self.door.now()),
-            None => self.reader_owes(Duration::ZERO),
-        }
-    }
-
-    /// The reader has got a part of the body, which kept a worker for so long, and owes a read. If it
-    /// does not ask for more for long, the place counts apart until it does.
-    pub fn reader_owes(&mut self, busy: Duration) {
-        if let Some(since) = self.owing.take() {
-            self.teach(since);
-        }
-        match self.stamp {
-            None => self.stamp = Some(self.door.hall().stamp()),
-            Some(_) if busy >= SIGN_OF_WORK || self.door.hall().counts_waiting() => {
-                self.stamp_again();
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// The reader has asked for more, and the service owes it. Where a limit means what it says, the
-    /// place counts for as long as that takes.
-    pub fn service_owes(&mut self) {
-        if self.owing.is_none() {
-            self.owing = Some(Instant::now());
-        }
-        if self.door.hall().counts_waiting() {
-            self.unstamp();
-        } else {
-            self.stamp_again();
-        }
-    }
-
-    /// A part of a body that the service had to be waited for is an attempt like any other: a limit
-    /// that saw heads alone would let in any number of streams.
-    fn teach(&self, since: Instant) {
-        let (hall, now) = (self.door.hall(), Instant::now());
-        let silent = self.stamp.is_some_and(|stamp| hall.is_silent(stamp));
-        if silent || hall.metering() == Metering::Nothing {
-            return;
-        }
-        let latency = now.saturating_duration_since(since);
-        let in_flight = hall.in_flight_working();
-        let sample = Sample { in_flight, ..Sample::new(latency, Outcome::Success) };
-        hall.learn(&sample, self.stamp, self.door.timestamp(now));
-    }
-
-    fn stamp_again(&mut self) {
-        if let Some(stamp) = &mut self.stamp {
-            *stamp = self.door.hall().stamp_again(*stamp, || self.door.now());
-        }
-    }
-
-    fn unstamp(&mut self) {
-        if let Some(stamp) = self.stamp.take() {
-            self.door.hall().unstamp(stamp, || self.door.now());
-        }
-    }
-}
-
-impl Drop for Place {
-    #[inline]
-    fn drop(&mut self) {
-        self.unstamp();
-        self.door.hall().leave(|| self.door.now());
     }
 }
 
