@@ -1,7 +1,6 @@
 //! The limit of a client.
 
 use super::experiment::Experiment;
-use super::window::Window;
 use crate::decision::{Cause, Decision};
 use crate::limit::{Limit, MAX};
 use crate::outcome::Outcome;
@@ -16,15 +15,26 @@ use crate::time::Timestamp;
 /// a request that waits here is no worse off than one that waits there, the knee is guarded all the
 /// time, not only under overload.
 ///
-/// What the server refuses beats what was found by trying: it puts a ceiling over it. Where more than a
-/// twentieth of a window is refused, with `n` in flight at most, the limit becomes, reached or not,
+/// Refusals by the server put a ceiling over that limit, but only as far as a lower ceiling makes them
+/// fewer. When significantly more than a tenth of a window is refused, with `n` in flight at most, the
+/// limit becomes
 ///
-/// `L ← 0.9 · min(L, n)`
+/// `L ← 0.7 · min(L, n)`
 ///
-/// Once nothing more is refused the ceiling doubles back, a window at a time, to 0.9 of the most that was
-/// in flight before, as TCP does up to its slow-start threshold. From there it rises by one place a
-/// window, but only when twenty answers have come for each refusal: a refusal is fast, so that a
-/// single place too many can turn away everybody who waits here.
+/// and the odds of a refusal, refusals for each answer, are compared with those before:
+///
+/// `e = ln(odds before / odds now) / ln(in flight before / in flight now)`
+///
+/// A server with room for `k` requests refuses what is above, so that its odds fall at least in
+/// proportion, `e ≥ 1`, and the ceiling goes on falling while there are too many refusals. Refusals that
+/// load does not cause stay as frequent as they were, `e = 0`: the ceiling returns at once to where it was,
+/// and twice those odds are tolerated from then on, until they have fallen. A ceiling of one request
+/// cannot fall: what is refused there is tolerated as well.
+///
+/// Once there are no more refusals than tolerated, the ceiling doubles, a window at a time, until just
+/// below the lowest number in flight that was too many. From there it rises by one place a window,
+/// but only when twenty attempts have passed for each refusal. Only answers and refusals count:
+/// an attempt that failed or was cancelled does not show that the server has room.
 ///
 /// Source: that of [`Adaptive`](crate::Adaptive) for the experiments; Jacobson, *Congestion Avoidance
 /// and Control* (1988), for the way back, and RFC 7661 for the limit that was not reached.
@@ -42,41 +52,118 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct Remote {
     experiment: Experiment,
-    /// What the server's refusals leave of it.
+    /// The highest limit that the server's refusals allow.
     ceiling: f64,
-    /// How far the ceiling may rise without being careful.
-    back: f64,
-    /// The most that were in flight of late while nothing was refused.
+    /// The ceiling doubles while it is below this.
+    threshold: f64,
+    /// The highest number in flight of late that had no more refusals than tolerated.
     proven: f64,
-    /// Refusals that no answers have made up for.
+    /// Refusals for each answer that load does not cause.
+    background: f64,
+    /// Refusals that are not yet made up for by attempts that went well.
     owed: f64,
-    /// Whether the last window was one of refusals.
-    refusing: bool,
-    /// Attempts since the last look that were admitted under the present ceiling.
+    /// The window that the present one is compared with; `None` while refusals are few.
+    before: Option<Window>,
+    /// Attempts that were admitted under the present ceiling.
     window: Window,
-    /// The most of them that were in flight.
-    most: f64,
     /// When the ceiling last moved.
     moved: Timestamp,
     decision: Option<Decision>,
 }
 
-/// To begin with. RFC 9113, section 6.5.2, recommends to allow a peer no fewer streams, "so as to
-/// not unnecessarily limit parallelism".
+/// Attempts that were answered or refused under one ceiling.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    answered: f64,
+    refused: f64,
+    /// Sum of the numbers in flight, and the highest.
+    in_flight: f64,
+    most: f64,
+    /// The ceiling.
+    ceiling: f64,
+}
+
+/// The limit before anything is known, in requests. RFC 9113, section 6.5.2, recommends to allow a peer no
+/// fewer streams, "so as to not unnecessarily limit parallelism".
 const INITIAL: f64 = 100.0;
-/// Share of attempts that has to be refused.
-const PUSHBACK: f64 = 0.05;
-/// Attempts that a share of them rests on, at least and at most; fewer will do on a way that was gone
-/// before.
-const MANY: f64 = 32.0;
-const MOST: f64 = 400.0;
-const FEW: f64 = 8.0;
-/// What is left of a limit then.
-const BACKOFF: f64 = 0.9;
-/// A step on the way back.
-const RETURN: f64 = 2.0;
-/// Refusals are made up for by so many answers at most: an outage, however long, is over in the end.
-const FORGIVEN: f64 = 1_000.0;
+/// Share of attempts that may be refused without consequence: a lower limit could turn no more
+/// than this into answers. Google's client-side throttling allows as much (*Site Reliability
+/// Engineering*, chapter 21, with K = 1.1).
+const TOLERATED_SHARE: f64 = 0.1;
+/// Share of attempts that may be refused for the sake of trying a higher limit.
+const PROBING_SHARE: f64 = 0.05;
+/// Attempts in a window, at least and at most. Fewer than 16 would show a share of a tenth by chance;
+/// 400 show a fifth beyond doubt.
+const WINDOW: (f64, f64) = (12.0, 400.0);
+/// What is left of the limit after a window of too many refusals. Two steps halve the limit, which a
+/// comparison needs; one step is a small loss where a place too many was tried.
+const BACKOFF: f64 = 0.7;
+/// Share of a number in flight that is just below it.
+const JUST_BELOW: f64 = 0.9;
+/// Standard deviations by which a count of refusals differs from chance.
+const SIGNIFICANT: f64 = 2.0;
+/// Standard deviations by which refusals are seen to be no more than tolerated.
+const FEWER: f64 = -1.0;
+/// Load causes refusals whose elasticity is above this, half of that of a full server.
+const CAUSED_BY_LOAD: f64 = 0.5;
+/// Logarithm of the ratio of two numbers in flight that a comparison needs: two thirds.
+const LEAST_CONTRAST: f64 = 0.4;
+/// Weight of a window in the average of the refusals that load does not cause.
+const BACKGROUND_GAIN: f64 = 0.25;
+
+/// What a lower ceiling has done to the odds of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The ceiling is not yet low enough to tell.
+    TooEarly,
+    Doubt,
+    Helped,
+    InVain,
+}
+
+impl Window {
+    fn add(&mut self, sample: &Sample) {
+        match sample.outcome {
+            Outcome::Overload => self.refused += 1.0,
+            _ => self.answered += 1.0,
+        }
+        self.in_flight += sample.in_flight as f64;
+        self.most = self.most.max(sample.in_flight as f64);
+    }
+
+    const fn count(&self) -> f64 {
+        self.answered + self.refused
+    }
+
+    fn odds(&self) -> f64 {
+        (self.refused + 0.5) / (self.answered + 0.5)
+    }
+
+    /// Standard deviations by which more than this share was refused.
+    fn excess(&self, share: f64) -> f64 {
+        let expected = share * self.count();
+        (self.refused - expected) / (expected * (1.0 - share)).sqrt()
+    }
+
+    /// Whether fewer in flight made refusals fewer.
+    fn verdict(&self, lower: &Self) -> Verdict {
+        let mean = |window: &Self| window.in_flight / window.count();
+        let variance = |window: &Self| 1.0 / (window.refused + 0.5) + 1.0 / (window.answered + 0.5);
+        let wider = (mean(self) / mean(lower)).ln();
+        let fewer = (self.odds() / lower.odds()).ln();
+        let error = (variance(self) + variance(lower)).sqrt();
+        let caused = CAUSED_BY_LOAD * wider;
+        if lower.answered == 0.0 || wider < LEAST_CONTRAST {
+            Verdict::TooEarly
+        } else if fewer + error < caused {
+            Verdict::InVain
+        } else if fewer - SIGNIFICANT * error > caused {
+            Verdict::Helped
+        } else {
+            Verdict::Doubt
+        }
+    }
+}
 
 impl Remote {
     /// A limit that knows nothing yet.
@@ -85,12 +172,12 @@ impl Remote {
         Self {
             experiment: Experiment::guarding(INITIAL),
             ceiling: f64::INFINITY,
-            back: f64::INFINITY,
+            threshold: f64::INFINITY,
             proven: 0.0,
+            background: 0.0,
             owed: 0.0,
-            refusing: false,
+            before: None,
             window: Window::default(),
-            most: 0.0,
             moved: Timestamp::ZERO,
             decision: None,
         }
@@ -100,45 +187,88 @@ impl Remote {
         self.experiment.limit().min(self.ceiling).clamp(1.0, MAX as f64)
     }
 
-    /// Attempts a look rests on: two turnovers of the limit, within reason.
-    fn enough(&self) -> f64 {
-        let least = if self.ceiling < self.back { FEW } else { MANY };
-        (2.0 * self.exact()).clamp(least, MOST)
+    /// Share of attempts that may be refused: of those that load does not cause, twice the odds.
+    fn tolerated(&self) -> f64 {
+        let odds = 2.0 * self.background;
+        (odds / (1.0 + odds)).max(TOLERATED_SHARE)
     }
 
-    /// A window's worth of attempts has ended.
+    /// Decides when two turnovers of the limit have ended: later if there is doubt, sooner if the ceiling
+    /// is seen to be low in vain.
     fn look(&mut self, now: Timestamp) {
-        let window = std::mem::take(&mut self.window);
-        let most = std::mem::take(&mut self.most);
-        let refused = window.overload_share();
-        let owed = self.owed + (refused - PUSHBACK) * window.count();
-        self.owed = owed.clamp(0.0, PUSHBACK * FORGIVEN);
+        let count = self.window.count();
+        if count < WINDOW.0 {
+            return;
+        }
+        let excess = self.window.excess(self.tolerated());
+        let in_vain = excess > 0.0 && self.is_in_vain();
+        let doubt = (FEWER..SIGNIFICANT).contains(&excess) && count < WINDOW.1;
+        if !in_vain && (doubt || count < (2.0 * self.exact()).min(WINDOW.1)) {
+            return;
+        }
         let from = self.limit();
-        if refused > PUSHBACK {
-            self.lower(self.exact().min(most), now);
+        let window = Window { ceiling: self.ceiling, ..std::mem::take(&mut self.window) };
+        if in_vain {
+            self.give_up(&window, now);
+        } else if excess >= SIGNIFICANT {
+            self.owed = (self.owed + window.refused).min(PROBING_SHARE * WINDOW.1);
+            self.lower(window, now);
         } else {
-            self.proven = most.max(BACKOFF * self.proven);
-            self.raise(now);
+            self.owed = (self.owed - PROBING_SHARE * count).max(0.0);
+            self.raise(&window, now);
         }
-        self.explain(from, Cause::Pushback { refused }, now);
+        self.explain(from, Cause::Pushback { refused: window.refused / count }, now);
     }
 
-    fn lower(&mut self, reached: f64, now: Timestamp) {
-        let ceiling = (BACKOFF * reached).max(1.0);
-        if !self.refusing {
-            self.back = ceiling.max(BACKOFF * self.proven);
-        }
-        (self.refusing, self.ceiling, self.moved) = (true, ceiling, now);
+    /// Whether a lower ceiling has not made refusals fewer, or there is none. Where nothing is answered,
+    /// it loses nothing.
+    fn is_in_vain(&self) -> bool {
+        let floor = self.ceiling <= 1.0;
+        self.window.answered > 0.0 && (floor || self.verdict(&self.window) == Verdict::InVain)
     }
 
-    fn raise(&mut self, now: Timestamp) {
-        self.refusing = false;
-        if self.ceiling < self.back {
-            self.ceiling = (RETURN * self.ceiling).min(self.back);
-            self.moved = now;
+    fn verdict(&self, window: &Window) -> Verdict {
+        self.before.as_ref().map_or(Verdict::TooEarly, |before| before.verdict(window))
+    }
+
+    /// Too many refusals, which may be fewer further down.
+    fn lower(&mut self, window: Window, now: Timestamp) {
+        let reached = self.exact().min(window.most);
+        let step = if self.before.is_some() { BACKOFF * BACKOFF } else { BACKOFF };
+        match self.before.as_ref().map(|before| before.verdict(&window)) {
+            None => self.threshold = (BACKOFF * reached).max(JUST_BELOW * self.proven),
+            Some(Verdict::Helped) => self.threshold = JUST_BELOW * reached,
+            Some(_) => return self.move_to(step * reached, now),
+        }
+        self.before = Some(window);
+        self.move_to(step * reached, now);
+    }
+
+    /// A lower ceiling does not make refusals fewer: load does not cause them.
+    fn give_up(&mut self, window: &Window, now: Timestamp) {
+        (self.background, self.owed) = (window.odds(), 0.0);
+        let verdict = self.verdict(window);
+        if let Some(before) = self.before.take().filter(|_| verdict == Verdict::InVain) {
+            self.threshold = self.threshold.max(before.ceiling);
+            self.move_to(before.ceiling, now);
+        }
+    }
+
+    /// No more refusals than tolerated.
+    fn raise(&mut self, window: &Window, now: Timestamp) {
+        self.before = None;
+        self.proven = window.most.max(JUST_BELOW * self.proven);
+        let fewer = (window.odds() - self.background).min(0.0);
+        self.background += BACKGROUND_GAIN * fewer;
+        if self.ceiling < self.threshold {
+            self.move_to((2.0 * self.ceiling).min(self.threshold), now);
         } else if self.owed == 0.0 {
             self.ceiling += 1.0;
         }
+    }
+
+    fn move_to(&mut self, ceiling: f64, now: Timestamp) {
+        (self.ceiling, self.moved) = (ceiling.max(1.0), now);
     }
 
     fn explain(&mut self, from: usize, because: Cause, now: Timestamp) {
@@ -161,7 +291,7 @@ impl Limit for Remote {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
-        if matches!(sample.outcome, Outcome::Ignore | Outcome::Failure) {
+        if !sample.outcome.tells_latency() {
             return;
         }
         if sample.outcome == Outcome::Success {
@@ -170,12 +300,8 @@ impl Limit for Remote {
                 self.explain(from, because, now);
             }
         }
-        if now - sample.latency < self.moved {
-            return;
-        }
-        self.window.add(sample, now);
-        self.most = self.most.max(sample.in_flight as f64);
-        if self.window.count() >= self.enough() {
+        if now - sample.latency >= self.moved {
+            self.window.add(sample);
             self.look(now);
         }
     }
@@ -253,11 +379,11 @@ mod tests {
     #[test]
     fn refusals_lower_a_limit_that_is_not_reached() {
         let mut line = Line::new();
-        line.end(180, Outcome::Success, 40);
-        assert_eq!(line.end(20, Outcome::Overload, 40), 36);
+        line.end(160, Outcome::Success, 40);
+        assert_eq!(line.end(40, Outcome::Overload, 40), 28);
         let because = line.limit.decision().expect("it moved").because;
         assert!(
-            matches!(because, Cause::Pushback { refused } if refused > PUSHBACK),
+            matches!(because, Cause::Pushback { refused } if refused > TOLERATED_SHARE),
             "{because:?}"
         );
     }
@@ -274,6 +400,7 @@ mod tests {
     #[test]
     fn an_outage_however_long_closes_the_door_for_no_longer_than_it_lasts() {
         let mut line = Line::new();
+        line.end(1_000, Outcome::Success, 100);
         assert_eq!(line.end(1_000_000, Outcome::Overload, 100), 1);
         let mut answers = 0;
         while line.limit.limit() < 90 {
@@ -288,11 +415,14 @@ mod tests {
     fn one_place_too_many_is_tried_for_no_more_than_a_twentieth() {
         let mut line = Line::new();
         let (mut refused, mut answered) = (0, 0);
-        // More wait than there is room for: with a place too many, all but one are turned away.
+        // A server with room for 8 requests of 20 ms, always asked by as many as the limit allows. Each
+        // place above 8 is refused every millisecond.
+        let mut refusals_due = 0.0;
         for round in 0..20_000 {
             let limit = line.limit.limit();
-            let outcome =
-                if limit > 8 && round % 16 > 0 { Outcome::Overload } else { Outcome::Success };
+            refusals_due += limit.saturating_sub(8) as f64 * 20.0 / (limit as f64 * 20.0 - 152.0);
+            let outcome = if refusals_due >= 1.0 { Outcome::Overload } else { Outcome::Success };
+            refusals_due -= f64::from(u8::from(outcome == Outcome::Overload));
             line.end(1, outcome, limit);
             if round >= 4_000 {
                 refused += u32::from(outcome == Outcome::Overload);
@@ -310,5 +440,45 @@ mod tests {
             line.end(1, Outcome::Overload, 60);
         }
         assert_eq!(line.limit.limit(), 100);
+    }
+
+    /// So many attempts with 40 in flight at most, of which one in `every` is refused; the lowest limit,
+    /// and the last.
+    fn with_refusals(line: &mut Line, attempts: u32, every: u32) -> (usize, usize) {
+        let mut lowest = usize::MAX;
+        for round in 0..attempts {
+            let in_flight = line.limit.limit().min(40);
+            let outcome = if round % every == 0 { Outcome::Overload } else { Outcome::Success };
+            lowest = lowest.min(line.end(1, outcome, in_flight));
+        }
+        (lowest, line.limit.limit())
+    }
+
+    #[test]
+    fn refusals_that_load_does_not_cause_lower_the_limit_once_and_briefly() {
+        for every in [2, 3, 5, 8, 10, 16] {
+            let mut line = Line::new();
+            with_refusals(&mut line, 2_000, every);
+            let (lowest, last) = with_refusals(&mut line, 100_000, every);
+            assert!(lowest >= 80, "one in {every}: {lowest}, then {last}");
+        }
+    }
+
+    #[test]
+    fn after_refusals_that_load_did_not_cause_those_that_it_causes_are_noticed_again() {
+        let mut line = Line::new();
+        with_refusals(&mut line, 10_000, 2);
+        with_refusals(&mut line, 10_000, 100);
+        let (lowest, _) = with_refusals(&mut line, 200, 3);
+        assert!(lowest < 40, "{lowest}");
+    }
+
+    #[test]
+    fn time_outs_alone_do_not_raise_a_limit() {
+        for outcome in [Outcome::Cancelled, Outcome::Failure, Outcome::Ignore] {
+            let mut line = Line::new();
+            assert_eq!(line.end(10_000, Outcome::Overload, 100), 1);
+            assert_eq!(line.end(100_000, outcome, 1), 1, "{outcome:?}");
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -11,7 +10,6 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Window {
     count: f64,
-    overloads: f64,
     /// Attempts the samples stand for.
     weight: f64,
     /// Seconds, each.
@@ -37,7 +35,6 @@ const HELD: f64 = 1.5;
 impl Window {
     pub(super) fn add(&mut self, sample: &Sample, now: Timestamp) {
         self.count += 1.0;
-        self.overloads += f64::from(u8::from(sample.outcome == Outcome::Overload));
         self.weight += f64::from(sample.weight);
         self.latency += sample.latency.as_secs_f64();
         self.run_queue += sample.run_queue.as_secs_f64();
@@ -77,10 +74,6 @@ impl Window {
     /// Share of the useful time spent away from the worker.
     pub(super) fn away_share(&self) -> f64 {
         1.0 - share(self.busy, self.latency - self.run_queue)
-    }
-
-    pub(super) fn overload_share(&self) -> f64 {
-        share(self.overloads, self.count)
     }
 
     pub(super) fn mean_busy(&self) -> f64 {
