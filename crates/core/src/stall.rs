@@ -33,8 +33,9 @@ pub(crate) struct Reached {
 /// has grown a thousandfold before the first one gives up.
 const STALLED_AFTER: Duration = Duration::from_millis(100);
 /// Attempts that should have ended in that time, and the share of them below which places are held by
-/// something else. A limit that protects something has to be sure: a service that has just lost nine
-/// tenths of what it could do would lose more by a higher limit.
+/// something else. A limit that protects something has to be sure, and wait for two latencies: a service that
+/// has just lost nine tenths of what it could do would lose more by a higher limit, and requests that came
+/// together also end together.
 const KNOWN: (f64, f64) = (80.0, 1.0 / 16.0);
 const UNKNOWN: (f64, f64) = (8.0, 1.0 / 8.0);
 /// Workers that were busy for a smaller share of that time are idle.
@@ -60,7 +61,8 @@ impl Stall {
             false => lasted.div_duration_f64(reached.long),
         };
         let expected = reached.limit as f64 * turnovers;
-        if lasted < STALLED_AFTER || expected < enough {
+        let turnover = if reached.known { 2 * reached.long } else { Duration::ZERO };
+        if lasted < STALLED_AFTER.max(turnover) || expected < enough {
             return false;
         }
         let busy = worked.saturating_sub(self.worked).as_secs_f64();

@@ -64,8 +64,6 @@ pub struct Adaptive {
     /// Samples before this were made under an older limit.
     settled: Timestamp,
     bottleneck: Bottleneck,
-    /// How much longer a place is held than an answer takes: bodies take places too.
-    holding: f64,
     overloaded: bool,
     /// Whether requests were seen to wait for workers that were all busy, at this limit or above it.
     seen: bool,
@@ -92,8 +90,6 @@ const GAIN: f64 = 0.8;
 const STEEPEST: f64 = 0.2;
 /// Nor multiplies it by more.
 const STEEPEST_UP: f64 = 3.0;
-/// Weight of a window in what is known of bodies.
-const HOLDING_GAIN: f64 = 0.5;
 /// A target this many times the limit is far above it.
 const FAR_BELOW: f64 = 1.1;
 /// Attempts that show a limit to be twice too high.
@@ -125,7 +121,6 @@ impl Adaptive {
             full: Window::default(),
             settled: Timestamp::ZERO,
             bottleneck: Bottleneck::Here(None),
-            holding: 1.0,
             overloaded: false,
             seen: false,
             yields: true,
@@ -148,8 +143,7 @@ impl Adaptive {
     /// A window's worth of attempts ran while the limit was reached.
     fn decide_full(&mut self, now: Timestamp) {
         let full = std::mem::take(&mut self.full);
-        let all = std::mem::take(&mut self.all);
-        self.holding += HOLDING_GAIN * (all.holding() - self.holding);
+        self.all = Window::default();
         self.yields = is_worth_refusing(&full);
         self.seen = self.queues(&full) || self.is_busy(&full);
         if self.is_too_high(&full) {
@@ -177,7 +171,7 @@ impl Adaptive {
     }
 
     fn is_busy(&self, full: &Window) -> bool {
-        self.yields && full.busy_workers() / self.holding > BUSY * self.workers
+        self.yields && full.busy_workers() > BUSY * self.workers
     }
 
     /// Nobody waits too long for a worker.
@@ -220,7 +214,7 @@ impl Adaptive {
 
     /// How many did useful work at once, by Little's law.
     fn useful(&self, full: &Window) -> f64 {
-        full.mean_in_flight() * (1.0 - full.queue_share() / self.holding)
+        full.mean_in_flight() * (1.0 - full.queue_share())
     }
 
     /// Little's law and room for chance; see the type.
@@ -234,7 +228,6 @@ impl Adaptive {
     /// so that a sudden storm finds a door and not a barn.
     fn decide_calm(&mut self, now: Timestamp) {
         let all = std::mem::take(&mut self.all);
-        self.holding += HOLDING_GAIN * (all.holding() - self.holding);
         self.yields = is_worth_refusing(&all);
         let sight = 2.0 * self.knee(&all) + 2.0;
         if self.yields && self.full.is_empty() && sight < self.limit {
@@ -244,7 +237,7 @@ impl Adaptive {
 
     /// How many requests the workers could overlap if they had nothing else to do.
     fn knee(&self, seen: &Window) -> f64 {
-        self.holding * self.workers / (1.0 - seen.away_share()).max(1e-6)
+        self.workers / (1.0 - seen.away_share()).max(1e-6)
     }
 
     /// Goes where the run queue says.
@@ -288,9 +281,9 @@ impl Limit for Adaptive {
             return;
         }
         if matches!(sample.outcome, Outcome::Success | Outcome::Cancelled) {
-            self.all.add(sample, now);
+            self.all.add(sample);
             if ran_at(sample, self.limit() as f64) {
-                self.full.add(sample, now);
+                self.full.add(sample);
             }
         }
         if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {

@@ -68,7 +68,7 @@ impl Machine {
         }
         let reached = Reached {
             limit: self.limit(),
-            known: self.protects,
+            known: self.limit.is_known(),
             long: self.usual.long,
             workers: self.limit.workers().unwrap_or(1),
         };

@@ -26,6 +26,9 @@ const NEARLY_FULL: f64 = 0.9;
 const LONGEST: f64 = 20.0;
 /// Shorter latencies are taken for this: there is no logarithm of nothing.
 const SHORTEST: Duration = Duration::from_nanos(100);
+/// Seconds that an answer is taken to need as long as there was none: a caller that leaves much earlier says
+/// little, and one that leaves later says that there are none.
+const UNKNOWN_ANSWER: f64 = 0.25;
 /// Limits closer than this in logarithm tell nothing apart.
 const LEAST_CONTRAST: f64 = 0.03;
 /// Nobody was answered: the next one might have been.
@@ -151,10 +154,10 @@ impl Cell {
 /// How much of a place an attempt has turned over: all of it with an answer, without one as much as
 /// the time it took is of the usual latency.
 pub(super) fn turnover(sample: &Sample, usual: f64) -> f64 {
+    let usual = if usual > 0.0 { usual } else { UNKNOWN_ANSWER };
     match sample.outcome {
         Outcome::Success => 1.0,
-        _ if usual > 0.0 => (sample.useful().as_secs_f64() / usual).min(1.0),
-        _ => 0.0,
+        _ => (sample.useful().as_secs_f64() / usual).min(1.0),
     }
 }
 

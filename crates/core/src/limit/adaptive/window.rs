@@ -3,59 +3,26 @@
 use std::time::Duration;
 
 use crate::sample::Sample;
-use crate::time::Timestamp;
 
 /// What a number of attempts measured. Ratios of sums, never means of ratios: a mix of short and
 /// long requests would bend those.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     count: f64,
-    /// Attempts the samples stand for.
-    weight: f64,
     /// Seconds, each.
     latency: f64,
     run_queue: f64,
     busy: f64,
     in_flight: f64,
-    /// Seconds between one end and the next, pauses left out; the longest; and how many.
-    span: f64,
-    longest: f64,
-    gaps: f64,
-    last: Option<Timestamp>,
 }
 
-/// So many times the usual gap is no chance: there was nothing to do.
-const PAUSE: f64 = 20.0;
-const FEW: f64 = 8.0;
-/// Attempts that a throughput rests on.
-const ENOUGH: f64 = 32.0;
-/// Places that are held for longer than answers take by less than this are chance.
-const HELD: f64 = 1.5;
-
 impl Window {
-    pub(super) fn add(&mut self, sample: &Sample, now: Timestamp) {
+    pub(super) fn add(&mut self, sample: &Sample) {
         self.count += 1.0;
-        self.weight += f64::from(sample.weight);
         self.latency += sample.latency.as_secs_f64();
         self.run_queue += sample.run_queue.as_secs_f64();
         self.busy += sample.busy.as_secs_f64();
         self.in_flight += sample.in_flight as f64;
-        if let Some(last) = self.last.replace(now) {
-            self.pass(now.since(last).as_secs_f64());
-        }
-    }
-
-    fn pass(&mut self, gap: f64) {
-        if self.gaps < FEW || gap < PAUSE * self.usual_gap() {
-            self.span += gap;
-            self.longest = self.longest.max(gap);
-            self.gaps += 1.0;
-        }
-    }
-
-    /// Seconds between one end and the next. The longest may be a pause and does not count.
-    fn usual_gap(&self) -> f64 {
-        (self.span - self.longest) / (self.gaps - 1.0).max(1.0)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -92,14 +59,6 @@ impl Window {
         if wider > 0.03 && slower.is_finite() { slower / wider } else { 0.0 }
     }
 
-    /// How much longer a place is held than an answer takes, by Little's law. 1 where the
-    /// difference may be chance.
-    pub(super) fn holding(&self) -> f64 {
-        let answering = self.throughput() * self.latency / self.count.max(1.0);
-        let holding = self.mean_in_flight() / answering;
-        if self.count >= ENOUGH && holding > HELD { holding } else { 1.0 }
-    }
-
     pub(super) fn mean_in_flight(&self) -> f64 {
         self.in_flight / self.count.max(1.0)
     }
@@ -111,11 +70,6 @@ impl Window {
     /// Workers that were kept busy, on average.
     pub(super) fn busy_workers(&self) -> f64 {
         self.mean_in_flight() * share(self.busy, self.latency)
-    }
-
-    /// Attempts a second.
-    fn throughput(&self) -> f64 {
-        self.weight / self.count.max(1.0) / self.usual_gap().max(1e-9)
     }
 }
 
