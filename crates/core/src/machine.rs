@@ -66,8 +66,8 @@ pub struct Machine {
     /// Newcomers are sent elsewhere; those who wait are still served.
     draining: bool,
     stall: Stall,
-    /// The limit as it was last seen, and when it was last seen to rise.
-    risen: (usize, Timestamp),
+    /// The limit as it was last seen, and when it last rose, unless it has fallen since.
+    risen: (usize, Option<Timestamp>),
     /// Whether the limit is taken to protect something: it is known to, or it has stopped rising.
     protects: bool,
     /// Time that workers have spent on requests so far.
@@ -93,7 +93,7 @@ impl Machine {
             usual: Usual::default(),
             draining: false,
             stall: Stall::default(),
-            risen: (0, Timestamp::ZERO),
+            risen: (0, None),
             protects: true,
             worked: Duration::ZERO,
         }

@@ -1,5 +1,6 @@
 //! Places that do not turn over: those that count apart, and a limit that is reached in vain.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::Machine;
@@ -79,9 +80,13 @@ impl Machine {
 
     /// As long as a limit rises that is not known to protect anything, nothing is refused for its sake.
     fn watch_rise(&mut self, now: Timestamp) {
-        let (limit, before) = (self.limit(), self.risen.0);
-        let at = if limit > before { now } else { self.risen.1 };
-        self.risen = (limit, at);
-        self.protects = self.limit.is_known() || now.since(at) > RISING;
+        let limit = self.limit();
+        match limit.cmp(&self.risen.0) {
+            Ordering::Less => self.risen = (limit, None),
+            Ordering::Equal => {}
+            Ordering::Greater => self.risen = (limit, Some(now)),
+        }
+        let rises = self.risen.1.is_some_and(|at| now.since(at) <= RISING);
+        self.protects = self.limit.is_known() || !rises;
     }
 }

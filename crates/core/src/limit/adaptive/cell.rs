@@ -108,11 +108,6 @@ impl Cell {
         self.seconds / self.answered.max(NONE_ANSWERED)
     }
 
-    /// Whether none was answered.
-    pub(super) fn is_futile(&self) -> bool {
-        self.answered == 0.0
-    }
-
     /// Whether most have left before they were answered.
     pub(super) fn is_in_vain(&self) -> bool {
         2.0 * self.answered < self.count

@@ -1,5 +1,7 @@
 //! Finding the knee in large steps.
 
+use std::f64::consts::LN_2;
+
 use super::cell::{Cell, Comparison};
 use crate::limit::MAX;
 
@@ -44,7 +46,7 @@ const WAITED: f64 = 0.8;
 /// More of it waited than not. One comparison in twenty is two errors off: a client that is in
 /// doubt looks further down, where whoever waits is no worse off.
 const MOSTLY_WAITED: f64 = 0.5;
-/// Nearly all of it was used.
+/// Less of a doubling waited than this: nearly all of it was used.
 const USED: f64 = 0.3;
 /// No first step up is longer.
 const FURTHEST: f64 = 16.0;
@@ -109,7 +111,7 @@ impl Search {
     pub(super) fn leap(&self, impression: &Cell) -> Option<Self> {
         let waits = |before: &Cell| {
             let seen = before.compare(impression);
-            seen.elasticity >= MOSTLY_WAITED || seen.elasticity - DOUBT * seen.error >= USED
+            seen.elasticity >= MOSTLY_WAITED || !seen.is_used(DOUBT)
         };
         let goes_on = !self.down
             && !impression.is_in_vain()
@@ -137,10 +139,8 @@ impl Search {
     }
 
     fn judge(&self, limit: f64, cell: &Cell, seen: &Comparison, width: f64) -> Step {
-        let used = seen.elasticity < USED;
-        // Lower limits are gone down to only as far as that helps, or while nothing is answered at all.
-        let helps = seen.elasticity - DOUBT * seen.error > 0.0 || self.base.is_futile();
-        let pays = if self.down { seen.elasticity > self.waited && helps } else { used };
+        let used = seen.is_used(0.0);
+        let pays = if self.down { seen.elasticity > self.waited } else { used };
         if pays {
             let above = if self.down { Some(self.base) } else { self.above };
             let next = Self { from: limit, base: *cell, above, steps: self.steps + 1, ..*self };
@@ -175,5 +175,15 @@ impl Search {
         };
         let knee = above.in_flight() * below.cost() / above.cost();
         knee.clamp(self.from.min(limit), self.from.max(limit))
+    }
+}
+
+impl Comparison {
+    /// Whether latency has grown by no more than where nearly all of a doubling was used, so many standard
+    /// deviations less. A limit that is many times higher is held to the same: most of the way there may have
+    /// been free, and the last of it a queue.
+    fn is_used(&self, deviations: f64) -> bool {
+        let wider = (self.limits.1 / self.limits.0).ln();
+        (self.elasticity - deviations * self.error) * wider < USED * wider.min(LN_2)
     }
 }
