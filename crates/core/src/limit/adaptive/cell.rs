@@ -11,8 +11,6 @@ pub(super) struct Cell {
     /// Attempts that ended, and those of them that were answered.
     count: f64,
     answered: f64,
-    /// Seconds until an answer, of those that were answered.
-    answering: f64,
     /// Seconds of useful latency, and their squares.
     seconds: f64,
     squares: f64,
@@ -26,9 +24,6 @@ const NEARLY_FULL: f64 = 0.9;
 const LONGEST: f64 = 20.0;
 /// Shorter latencies are taken for this: there is no logarithm of nothing.
 const SHORTEST: Duration = Duration::from_nanos(100);
-/// Seconds that an answer is taken to need as long as there was none: a caller that leaves much earlier says
-/// little, and one that leaves later says that there are none.
-const UNKNOWN_ANSWER: f64 = 0.25;
 /// Limits closer than this in logarithm tell nothing apart.
 const LEAST_CONTRAST: f64 = 0.03;
 /// Nobody was answered: the next one might have been.
@@ -46,10 +41,7 @@ impl Cell {
         let seconds = sample.useful().max(SHORTEST).as_secs_f64().min(longest);
         let weight = turnover(sample, usual);
         self.count += weight;
-        if sample.outcome == Outcome::Success {
-            self.answered += 1.0;
-            self.answering += seconds;
-        }
+        self.answered += f64::from(u8::from(sample.outcome == Outcome::Success));
         self.seconds += weight * seconds;
         self.squares += weight * seconds * seconds;
         self.in_flight += weight * sample.in_flight as f64;
@@ -60,7 +52,6 @@ impl Cell {
         Self {
             count: self.count + other.count,
             answered: self.answered + other.answered,
-            answering: self.answering + other.answering,
             seconds: self.seconds + other.seconds,
             squares: self.squares + other.squares,
             in_flight: self.in_flight + other.in_flight,
@@ -71,7 +62,6 @@ impl Cell {
     pub(super) fn fade(&mut self) {
         self.count /= 2.0;
         self.answered /= 2.0;
-        self.answering /= 2.0;
         self.seconds /= 2.0;
         self.squares /= 2.0;
         self.in_flight /= 2.0;
@@ -89,11 +79,6 @@ impl Cell {
     /// Mean latency in seconds.
     pub(super) fn mean(&self) -> f64 {
         self.seconds / self.count.max(1.0)
-    }
-
-    /// Mean seconds until an answer; zero: there was none.
-    pub(super) fn answer(&self) -> f64 {
-        if self.answered > 0.0 { self.answering / self.answered } else { 0.0 }
     }
 
     /// Variance of one latency, over the mean squared.
@@ -149,10 +134,10 @@ impl Cell {
 /// How much of a place an attempt has turned over: all of it with an answer, without one as much as
 /// the time it took is of the usual latency.
 pub(super) fn turnover(sample: &Sample, usual: f64) -> f64 {
-    let usual = if usual > 0.0 { usual } else { UNKNOWN_ANSWER };
     match sample.outcome {
         Outcome::Success => 1.0,
-        _ => (sample.useful().as_secs_f64() / usual).min(1.0),
+        _ if usual > 0.0 => (sample.useful().as_secs_f64() / usual).min(1.0),
+        _ => 1.0,
     }
 }
 

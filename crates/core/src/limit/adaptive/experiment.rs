@@ -129,7 +129,7 @@ impl Experiment {
     /// Learns from an attempt that ended; what the limit rests on when it has moved.
     pub(super) fn observe(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
         let before = self.limit();
-        let usual = self.usual.answer();
+        let usual = self.usual.mean();
         self.usual.add(sample, usual);
         if self.usual.count() > MEMORY {
             self.usual.fade();
