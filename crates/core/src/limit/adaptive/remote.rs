@@ -1,5 +1,7 @@
 //! The limit of a client.
 
+use std::time::Duration;
+
 use super::experiment::Experiment;
 use crate::decision::{Cause, Decision};
 use crate::limit::{Limit, MAX};
@@ -58,16 +60,21 @@ pub struct Remote {
     threshold: f64,
     /// The highest number in flight of late that had no more refusals than tolerated.
     proven: f64,
-    /// Refusals for each answer that load does not cause.
+    /// Refusals for each answer that load does not cause: of late, and as seen in the last trial.
     background: f64,
+    most_background: f64,
     /// Refusals that are not yet made up for by attempts that went well.
     owed: f64,
-    /// The window that the present one is compared with; `None` while refusals are few.
-    before: Option<Window>,
+    /// Whether a lower ceiling makes refusals fewer; `None` while they are few.
+    trial: Option<Trial>,
+    /// Whether the last window had no more refusals than tolerated.
+    rising: bool,
     /// Attempts that were admitted under the present ceiling.
     window: Window,
     /// When the ceiling last moved.
     moved: Timestamp,
+    /// Latency of the slower answers of late.
+    latency: Duration,
     decision: Option<Decision>,
 }
 
@@ -79,8 +86,19 @@ struct Window {
     /// Sum of the numbers in flight, and the highest.
     in_flight: f64,
     most: f64,
-    /// The ceiling.
+}
+
+/// A comparison of two ceilings, which are in force by turns.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// The ceiling before, and the number in flight that it allowed.
     ceiling: f64,
+    reached: f64,
+    /// The lower ceiling.
+    lower: f64,
+    is_low: bool,
+    high: Window,
+    low: Window,
 }
 
 /// The limit before anything is known, in requests. RFC 9113, section 6.5.2, recommends to allow a peer no
@@ -97,7 +115,7 @@ const PROBING_SHARE: f64 = 0.05;
 const WINDOW: (f64, f64) = (12.0, 400.0);
 /// What is left of the limit after a window of too many refusals. Two steps halve the limit, which a
 /// comparison needs; one step is a small loss where a place too many was tried.
-const BACKOFF: f64 = 0.7;
+const BACKOFF: f64 = 0.5;
 /// Share of a number in flight that is just below it.
 const JUST_BELOW: f64 = 0.9;
 /// Standard deviations by which a count of refusals differs from chance.
@@ -106,20 +124,8 @@ const SIGNIFICANT: f64 = 2.0;
 const FEWER: f64 = -1.0;
 /// Load causes refusals whose elasticity is above this, half of that of a full server.
 const CAUSED_BY_LOAD: f64 = 0.5;
-/// Logarithm of the ratio of two numbers in flight that a comparison needs: two thirds.
-const LEAST_CONTRAST: f64 = 0.4;
 /// Weight of a window in the average of the refusals that load does not cause.
 const BACKGROUND_GAIN: f64 = 0.25;
-
-/// What a lower ceiling has done to the odds of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// The ceiling is not yet low enough to tell.
-    TooEarly,
-    Doubt,
-    Helped,
-    InVain,
-}
 
 impl Window {
     fn add(&mut self, sample: &Sample) {
@@ -145,23 +151,33 @@ impl Window {
         (self.refused - expected) / (expected * (1.0 - share)).sqrt()
     }
 
-    /// Whether fewer in flight made refusals fewer.
-    fn verdict(&self, lower: &Self) -> Verdict {
-        let mean = |window: &Self| window.in_flight / window.count();
-        let variance = |window: &Self| 1.0 / (window.refused + 0.5) + 1.0 / (window.answered + 0.5);
-        let wider = (mean(self) / mean(lower)).ln();
-        let fewer = (self.odds() / lower.odds()).ln();
-        let error = (variance(self) + variance(lower)).sqrt();
-        let caused = CAUSED_BY_LOAD * wider;
-        if lower.answered == 0.0 || wider < LEAST_CONTRAST {
-            Verdict::TooEarly
-        } else if fewer + error < caused {
-            Verdict::InVain
-        } else if fewer - SIGNIFICANT * error > caused {
-            Verdict::Helped
-        } else {
-            Verdict::Doubt
+    /// Both together.
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            answered: self.answered + other.answered,
+            refused: self.refused + other.refused,
+            in_flight: self.in_flight + other.in_flight,
+            most: self.most.max(other.most),
         }
+    }
+
+    fn mean_in_flight(&self) -> f64 {
+        self.in_flight / self.count()
+    }
+}
+
+impl Trial {
+    fn add(&mut self, window: &Window) {
+        let side = if self.is_low { &mut self.low } else { &mut self.high };
+        *side = side.and(window);
+    }
+
+    /// Standard deviations by which more was refused under the lower ceiling than load would explain.
+    fn unexplained(&self) -> f64 {
+        let narrower = self.low.mean_in_flight() / self.high.mean_in_flight();
+        let odds = self.high.odds() * narrower.min(1.0).powf(CAUSED_BY_LOAD);
+        let known = self.high.count() / (self.high.count() + self.low.count());
+        self.low.excess(odds / (1.0 + odds)) * known.sqrt()
     }
 }
 
@@ -175,10 +191,13 @@ impl Remote {
             threshold: f64::INFINITY,
             proven: 0.0,
             background: 0.0,
+            most_background: 0.0,
             owed: 0.0,
-            before: None,
+            trial: None,
+            rising: true,
             window: Window::default(),
             moved: Timestamp::ZERO,
+            latency: Duration::ZERO,
             decision: None,
         }
     }
@@ -193,73 +212,89 @@ impl Remote {
         (odds / (1.0 + odds)).max(TOLERATED_SHARE)
     }
 
-    /// Decides when two turnovers of the limit have ended: later if there is doubt, sooner if the ceiling
-    /// is seen to be low in vain.
+    /// Decides when two turnovers of the limit have ended, later if there is doubt.
     fn look(&mut self, now: Timestamp) {
         let count = self.window.count();
-        if count < WINDOW.0 {
-            return;
-        }
         let excess = self.window.excess(self.tolerated());
-        let in_vain = excess > 0.0 && self.is_in_vain();
-        let doubt = (FEWER..SIGNIFICANT).contains(&excess) && count < WINDOW.1;
-        if !in_vain && (doubt || count < (2.0 * self.exact()).min(WINDOW.1)) {
+        let doubt = self.trial.is_none() && (FEWER..SIGNIFICANT).contains(&excess);
+        let enough = if doubt { WINDOW.1 } else { 2.0 * self.exact() };
+        if count < enough.clamp(WINDOW.0, WINDOW.1) {
             return;
         }
         let from = self.limit();
-        let window = Window { ceiling: self.ceiling, ..std::mem::take(&mut self.window) };
-        if in_vain {
-            self.give_up(&window, now);
-        } else if excess >= SIGNIFICANT {
-            self.owed = (self.owed + window.refused).min(PROBING_SHARE * WINDOW.1);
-            self.lower(window, now);
-        } else {
+        let window = std::mem::take(&mut self.window);
+        if let Some(trial) = self.trial {
+            self.go_on(trial, &window, now);
+        } else if excess < SIGNIFICANT {
             self.owed = (self.owed - PROBING_SHARE * count).max(0.0);
             self.raise(&window, now);
+        } else {
+            self.owed = (self.owed + window.refused).min(PROBING_SHARE * WINDOW.1);
+            self.start_trial(window, now);
         }
         self.explain(from, Cause::Pushback { refused: window.refused / count }, now);
     }
 
-    /// Whether a lower ceiling has not made refusals fewer, or there is none. Where nothing is answered,
-    /// it loses nothing.
-    fn is_in_vain(&self) -> bool {
-        let floor = self.ceiling <= 1.0;
-        self.window.answered > 0.0 && (floor || self.verdict(&self.window) == Verdict::InVain)
-    }
-
-    fn verdict(&self, window: &Window) -> Verdict {
-        self.before.as_ref().map_or(Verdict::TooEarly, |before| before.verdict(window))
-    }
-
-    /// Too many refusals, which may be fewer further down.
-    fn lower(&mut self, window: Window, now: Timestamp) {
-        let reached = self.exact().min(window.most);
-        let step = if self.before.is_some() { BACKOFF * BACKOFF } else { BACKOFF };
-        match self.before.as_ref().map(|before| before.verdict(&window)) {
-            None => self.threshold = (BACKOFF * reached).max(JUST_BELOW * self.proven),
-            Some(Verdict::Helped) => self.threshold = JUST_BELOW * reached,
-            Some(_) => return self.move_to(step * reached, now),
+    /// Too many refusals. Under a ceiling of one there can be no fewer.
+    fn start_trial(&mut self, high: Window, now: Timestamp) {
+        let reached = self.exact().min(high.most);
+        if self.ceiling <= 1.0 {
+            if high.answered > 0.0 {
+                self.tolerate(&high);
+            }
+            return;
         }
-        self.before = Some(window);
-        self.move_to(step * reached, now);
+        if self.rising {
+            self.threshold = (BACKOFF * reached).max(JUST_BELOW * self.proven);
+        }
+        self.rising = false;
+        let (ceiling, lower, low) = (self.ceiling, BACKOFF * reached, Window::default());
+        self.trial = Some(Trial { ceiling, reached, lower, is_low: true, high, low });
+        self.move_to(lower, now);
     }
 
-    /// A lower ceiling does not make refusals fewer: load does not cause them.
-    fn give_up(&mut self, window: &Window, now: Timestamp) {
-        (self.background, self.owed) = (window.odds(), 0.0);
-        let verdict = self.verdict(window);
-        if let Some(before) = self.before.take().filter(|_| verdict == Verdict::InVain) {
-            self.threshold = self.threshold.max(before.ceiling);
-            self.move_to(before.ceiling, now);
+    /// A window of a trial has ended.
+    fn go_on(&mut self, mut trial: Trial, window: &Window, now: Timestamp) {
+        trial.add(window);
+        self.trial = None;
+        let unexplained = trial.unexplained();
+        let unanswered = trial.high.answered + trial.low.answered == 0.0;
+        if unanswered || unexplained < -SIGNIFICANT {
+            // The ceiling stays low. Where nothing is answered, that loses nothing.
+            if trial.high.answered > 0.0 {
+                self.threshold = JUST_BELOW * trial.reached;
+            }
+            return self.move_to(trial.lower, now);
         }
+        let too_many = trial.high.excess(self.tolerated()) > 0.0;
+        if unexplained > -FEWER || !too_many {
+            // Where nothing is answered, the next trial tells an outage from a small share of answers.
+            if too_many && trial.low.answered > 0.0 {
+                self.tolerate(&trial.high.and(&trial.low));
+            }
+            self.owed = 0.0;
+            self.threshold = self.threshold.max(trial.ceiling);
+            return self.move_to(trial.ceiling, now);
+        }
+        trial.is_low = !trial.is_low;
+        if trial.is_low {
+            trial.lower = (BACKOFF * trial.lower).max(BACKOFF * BACKOFF * trial.reached);
+        }
+        self.trial = Some(trial);
+        self.move_to(if trial.is_low { trial.lower } else { trial.ceiling }, now);
+    }
+
+    /// Load does not cause these refusals.
+    fn tolerate(&mut self, seen: &Window) {
+        (self.background, self.most_background) = (seen.odds(), seen.odds());
     }
 
     /// No more refusals than tolerated.
     fn raise(&mut self, window: &Window, now: Timestamp) {
-        self.before = None;
+        self.rising = true;
         self.proven = window.most.max(JUST_BELOW * self.proven);
-        let fewer = (window.odds() - self.background).min(0.0);
-        self.background += BACKGROUND_GAIN * fewer;
+        self.background += BACKGROUND_GAIN * (window.odds() - self.background);
+        self.background = self.background.min(self.most_background);
         if self.ceiling < self.threshold {
             self.move_to((2.0 * self.ceiling).min(self.threshold), now);
         } else if self.owed == 0.0 {
@@ -295,12 +330,17 @@ impl Limit for Remote {
             return;
         }
         if sample.outcome == Outcome::Success {
+            if self.latency.is_zero() {
+                (self.window, self.moved) = (Window::default(), now);
+            }
+            self.latency = sample.latency.max(self.latency.mul_f64(JUST_BELOW));
             let from = self.limit();
             if let Some(because) = self.experiment.observe(sample, now) {
                 self.explain(from, because, now);
             }
         }
-        if now - sample.latency >= self.moved {
+        // Refusals are faster than answers: neither counts before both can have come.
+        if now - sample.latency.max(self.latency) >= self.moved {
             self.window.add(sample);
             self.look(now);
         }
@@ -314,7 +354,6 @@ impl Limit for Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// Answers that come one after the other.
     struct Line {
@@ -379,8 +418,10 @@ mod tests {
     #[test]
     fn refusals_lower_a_limit_that_is_not_reached() {
         let mut line = Line::new();
+        // Until the first answers have come, and a whole window after them.
+        line.end(240, Outcome::Success, 40);
         line.end(160, Outcome::Success, 40);
-        assert_eq!(line.end(40, Outcome::Overload, 40), 28);
+        assert_eq!(line.end(40, Outcome::Overload, 40), 20);
         let because = line.limit.decision().expect("it moved").because;
         assert!(
             matches!(because, Cause::Pushback { refused } if refused > TOLERATED_SHARE),
@@ -418,13 +459,13 @@ mod tests {
         // A server with room for 8 requests of 20 ms, always asked by as many as the limit allows. Each
         // place above 8 is refused every millisecond.
         let mut refusals_due = 0.0;
-        for round in 0..20_000 {
+        while line.now < Timestamp::ZERO + Duration::from_secs(60) {
             let limit = line.limit.limit();
             refusals_due += limit.saturating_sub(8) as f64 * 20.0 / (limit as f64 * 20.0 - 152.0);
             let outcome = if refusals_due >= 1.0 { Outcome::Overload } else { Outcome::Success };
             refusals_due -= f64::from(u8::from(outcome == Outcome::Overload));
             line.end(1, outcome, limit);
-            if round >= 4_000 {
+            if line.now > Timestamp::ZERO + Duration::from_secs(5) {
                 refused += u32::from(outcome == Outcome::Overload);
                 answered += u32::from(outcome == Outcome::Success);
             }
@@ -469,7 +510,7 @@ mod tests {
         let mut line = Line::new();
         with_refusals(&mut line, 10_000, 2);
         with_refusals(&mut line, 10_000, 100);
-        let (lowest, _) = with_refusals(&mut line, 200, 3);
+        let (lowest, _) = with_refusals(&mut line, 400, 3);
         assert!(lowest < 40, "{lowest}");
     }
 
