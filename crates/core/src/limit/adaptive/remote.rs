@@ -18,25 +18,22 @@ use crate::time::Timestamp;
 /// time, not only under overload.
 ///
 /// Refusals by the server put a ceiling over that limit, but only as far as a lower ceiling makes them
-/// fewer. When significantly more than a tenth of a window is refused, with `n` in flight at most, the
-/// limit becomes
+/// fewer. When significantly more than a tenth of a window is refused, with `n` in flight at most,
+/// a trial begins: a ceiling of `n/2`, then of `n/4`, is in force by turns with the one before. What
+/// has to wait in one turn is sent in the next. The odds of a refusal, refusals for each answer, are compared:
 ///
-/// `L ← 0.7 · min(L, n)`
+/// `e = ln(odds / lower odds) / ln(in flight / lower number in flight)`
 ///
-/// and the odds of a refusal, refusals for each answer, are compared with those before:
-///
-/// `e = ln(odds before / odds now) / ln(in flight before / in flight now)`
-///
-/// A server with room for `k` requests refuses what is above, so that its odds fall at least in
-/// proportion, `e ≥ 1`, and the ceiling goes on falling while there are too many refusals. Refusals that
-/// load does not cause stay as frequent as they were, `e = 0`: the ceiling returns at once to where it was,
-/// and twice those odds are tolerated from then on, until they have fallen. A ceiling of one request
-/// cannot fall: what is refused there is tolerated as well.
+/// A server with room for `k` requests refuses what is above. Its odds fall at least in proportion,
+/// `e ≥ 1`, and the ceiling stays low. Refusals that load does not cause stay as frequent, `e = 0`: the
+/// ceiling returns to where it was, and twice those odds are tolerated until they have fallen. The
+/// trial ends when `e` is seen to be below or above a half. A ceiling of one request cannot fall, so
+/// that what is refused there is tolerated. Where nothing is answered, the ceiling falls to one.
 ///
 /// Once there are no more refusals than tolerated, the ceiling doubles, a window at a time, until just
-/// below the lowest number in flight that was too many. From there it rises by one place a window,
-/// but only when twenty attempts have passed for each refusal. Only answers and refusals count:
-/// an attempt that failed or was cancelled does not show that the server has room.
+/// below the number in flight that was too many. From there it rises by one place a window, but only
+/// when twenty attempts have passed for each refusal that the last rise has cost. Only answers and
+/// refusals count: an attempt that failed or was cancelled does not show that the server has room.
 ///
 /// Source: that of [`Adaptive`](crate::Adaptive) for the experiments; Jacobson, *Congestion Avoidance
 /// and Control* (1988), for the way back, and RFC 7661 for the limit that was not reached.
@@ -106,26 +103,19 @@ struct Trial {
 const INITIAL: f64 = 100.0;
 /// Share of attempts that may be refused without consequence: a lower limit could turn no more
 /// than this into answers. Google's client-side throttling allows as much (*Site Reliability
-/// Engineering*, chapter 21, with K = 1.1).
+/// Engineering*, chapter 21, with K = 1.1). Half of it may be refused for the sake of a higher limit.
 const TOLERATED_SHARE: f64 = 0.1;
-/// Share of attempts that may be refused for the sake of trying a higher limit.
-const PROBING_SHARE: f64 = 0.05;
-/// Attempts in a window, at least and at most. Fewer than 16 would show a share of a tenth by chance;
-/// 400 show a fifth beyond doubt.
+/// Attempts in a window, at least and at most. Fewer than 12 without a refusal would not show that
+/// less than a tenth is refused; 400 show a share of 0.13 beyond doubt.
 const WINDOW: (f64, f64) = (12.0, 400.0);
-/// What is left of the limit after a window of too many refusals. Two steps halve the limit, which a
-/// comparison needs; one step is a small loss where a place too many was tried.
+/// What a trial leaves of the limit. With more, it takes four times as many attempts to tell;
+/// with less, a place too many that was tried costs more than a twentieth of capacity.
 const BACKOFF: f64 = 0.5;
-/// Share of a number in flight that is just below it.
-const JUST_BELOW: f64 = 0.9;
-/// Standard deviations by which a count of refusals differs from chance.
+/// What a window leaves of the past, and the share of a number in flight that is just below it.
+const DECAY: f64 = 0.9;
+/// Standard deviations by which a count of refusals differs from chance. Half as many will do for what
+/// costs little if it is wrong.
 const SIGNIFICANT: f64 = 2.0;
-/// Standard deviations by which refusals are seen to be no more than tolerated.
-const FEWER: f64 = -1.0;
-/// Load causes refusals whose elasticity is above this, half of that of a full server.
-const CAUSED_BY_LOAD: f64 = 0.5;
-/// Weight of a window in the average of the refusals that load does not cause.
-const BACKGROUND_GAIN: f64 = 0.25;
 
 impl Window {
     fn add(&mut self, sample: &Sample) {
@@ -175,7 +165,7 @@ impl Trial {
     /// Standard deviations by which more was refused under the lower ceiling than load would explain.
     fn unexplained(&self) -> f64 {
         let narrower = self.low.mean_in_flight() / self.high.mean_in_flight();
-        let odds = self.high.odds() * narrower.min(1.0).powf(CAUSED_BY_LOAD);
+        let odds = self.high.odds() * narrower.min(1.0).sqrt();
         let known = self.high.count() / (self.high.count() + self.low.count());
         self.low.excess(odds / (1.0 + odds)) * known.sqrt()
     }
@@ -216,7 +206,7 @@ impl Remote {
     fn look(&mut self, now: Timestamp) {
         let count = self.window.count();
         let excess = self.window.excess(self.tolerated());
-        let doubt = self.trial.is_none() && (FEWER..SIGNIFICANT).contains(&excess);
+        let doubt = self.trial.is_none() && (-SIGNIFICANT / 2.0..SIGNIFICANT).contains(&excess);
         let enough = if doubt { WINDOW.1 } else { 2.0 * self.exact() };
         if count < enough.clamp(WINDOW.0, WINDOW.1) {
             return;
@@ -226,10 +216,10 @@ impl Remote {
         if let Some(trial) = self.trial {
             self.go_on(trial, &window, now);
         } else if excess < SIGNIFICANT {
-            self.owed = (self.owed - PROBING_SHARE * count).max(0.0);
+            self.owed = (self.owed - TOLERATED_SHARE / 2.0 * count).max(0.0);
             self.raise(&window, now);
         } else {
-            self.owed = (self.owed + window.refused).min(PROBING_SHARE * WINDOW.1);
+            self.owed = (self.owed + window.refused).min(TOLERATED_SHARE / 2.0 * WINDOW.1);
             self.start_trial(window, now);
         }
         self.explain(from, Cause::Pushback { refused: window.refused / count }, now);
@@ -245,7 +235,7 @@ impl Remote {
             return;
         }
         if self.rising {
-            self.threshold = (BACKOFF * reached).max(JUST_BELOW * self.proven);
+            self.threshold = (BACKOFF * reached).max(DECAY * self.proven);
         }
         self.rising = false;
         let (ceiling, lower, low) = (self.ceiling, BACKOFF * reached, Window::default());
@@ -262,12 +252,12 @@ impl Remote {
         if unanswered || unexplained < -SIGNIFICANT {
             // The ceiling stays low. Where nothing is answered, that loses nothing.
             if trial.high.answered > 0.0 {
-                self.threshold = JUST_BELOW * trial.reached;
+                self.threshold = DECAY * trial.reached;
             }
             return self.move_to(trial.lower, now);
         }
         let too_many = trial.high.excess(self.tolerated()) > 0.0;
-        if unexplained > -FEWER || !too_many {
+        if unexplained > SIGNIFICANT / 2.0 || !too_many {
             // Where nothing is answered, the next trial tells an outage from a small share of answers.
             if too_many && trial.low.answered > 0.0 {
                 self.tolerate(&trial.high.and(&trial.low));
@@ -292,9 +282,9 @@ impl Remote {
     /// No more refusals than tolerated.
     fn raise(&mut self, window: &Window, now: Timestamp) {
         self.rising = true;
-        self.proven = window.most.max(JUST_BELOW * self.proven);
-        self.background += BACKGROUND_GAIN * (window.odds() - self.background);
-        self.background = self.background.min(self.most_background);
+        self.proven = window.most.max(DECAY * self.proven);
+        let background = DECAY * self.background + (1.0 - DECAY) * window.odds();
+        self.background = background.min(self.most_background);
         if self.ceiling < self.threshold {
             self.move_to((2.0 * self.ceiling).min(self.threshold), now);
         } else if self.owed == 0.0 {
@@ -333,7 +323,7 @@ impl Limit for Remote {
             if self.latency.is_zero() {
                 (self.window, self.moved) = (Window::default(), now);
             }
-            self.latency = sample.latency.max(self.latency.mul_f64(JUST_BELOW));
+            self.latency = sample.latency.max(self.latency.mul_f64(DECAY));
             let from = self.limit();
             if let Some(because) = self.experiment.observe(sample, now) {
                 self.explain(from, because, now);
