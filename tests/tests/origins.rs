@@ -356,6 +356,24 @@ async fn a_server_that_refuses_the_ninth_is_seldom_asked_to() {
     assert!(8 * refused < served, "{served} served, {refused} refused");
 }
 
+/// A server with room for eight requests of each client, which are offered about twice what it can do.
+#[tokio::test(start_paused = true)]
+async fn clients_that_share_a_full_server_find_that_lower_limits_help() {
+    for clients in [2, 4] {
+        let room = 8 * clients;
+        let server = Server::new(room, SECOND / 50);
+        server.most.store(room, SeqCst);
+        let mut offers = JoinSet::new();
+        for seed in 1..=clients {
+            let client = server.behind(&OriginLimitLayer::new("search"));
+            offers.spawn(async move { offer(&client, 800, 10, seed as u64).await });
+        }
+        offers.join_all().await;
+        let [served, refused] = [&server.served, &server.refused].map(|count| count.load(SeqCst));
+        assert!(4 * refused < served, "{clients} clients: {served} served, {refused} refused");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_outage_leaves_the_door_open() {
     let layer = OriginLimitLayer::new("search");

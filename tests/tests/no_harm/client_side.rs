@@ -16,7 +16,7 @@ const NEEDED_AT_HALF_LOAD: usize = 33;
 
 #[test]
 fn a_client_does_not_give_up_a_server_of_which_a_share_fails() {
-    verify(runs([1.0 / 16.0, 0.2, 0.5]).map(|(share, seed)| {
+    verify(runs([1.0 / 16.0, 0.2, 0.3, 0.4, 0.5]).map(|(share, seed)| {
         let rate = 0.5 * POOL.capacity() / (1.0 - share);
         let report = Load::new(format!("H2 503 {:.0} % 0.5x", share * 100.0), seed)
             .bottleneck(POOL.slots, POOL.service)
@@ -30,7 +30,7 @@ fn a_client_does_not_give_up_a_server_of_which_a_share_fails() {
 
 #[test]
 fn a_client_uses_what_a_server_can_do_when_a_share_fails() {
-    verify([1.0 / 16.0, 0.2].into_iter().map(|share| {
+    verify([1.0 / 16.0, 0.12, 0.2, 0.5].into_iter().map(|share| {
         let rate = 2.0 * POOL.capacity() / (1.0 - share);
         Load::new(format!("H2 503 {:.0} % 2x", share * 100.0), 1)
             .bottleneck(POOL.slots, POOL.service)

@@ -78,7 +78,7 @@ pub use self::service::OriginLimit;
 ///
 /// [`Remote`]: from the time to the head of an answer, by experiment, and from what the
 /// server refuses. A 429 or 503, or `RESOURCE_EXHAUSTED` or `UNAVAILABLE` in gRPC, is pushback, and
-/// where more than a twentieth of the answers are, the limit comes down. An error, a time-out (408,
+/// where more than a tenth of the answers are, the limit comes down as far as that makes them fewer. An error, a time-out (408,
 /// 504, `DEADLINE_EXCEEDED`) or any other failure of the server says nothing about capacity: it may
 /// have come fast. An [`Outcome`] in the extensions of an answer is believed before its status, and
 /// [`classify`](Self::classify) takes a rule of your own.

@@ -1,5 +1,7 @@
 //! The limit of a client.
 
+use std::time::Duration;
+
 use super::experiment::Experiment;
 use crate::decision::{Cause, Decision};
 use crate::limit::{Limit, MAX};
@@ -16,25 +18,22 @@ use crate::time::Timestamp;
 /// time, not only under overload.
 ///
 /// Refusals by the server put a ceiling over that limit, but only as far as a lower ceiling makes them
-/// fewer. When significantly more than a tenth of a window is refused, with `n` in flight at most, the
-/// limit becomes
+/// fewer. When significantly more than a tenth of a window is refused, with `n` in flight at most,
+/// a trial begins: a ceiling of `n/2`, then of `n/4`, is in force by turns with the one before. What
+/// has to wait in one turn is sent in the next. The odds of a refusal, refusals for each answer, are compared:
 ///
-/// `L ← 0.7 · min(L, n)`
+/// `e = ln(odds / lower odds) / ln(in flight / lower number in flight)`
 ///
-/// and the odds of a refusal, refusals for each answer, are compared with those before:
-///
-/// `e = ln(odds before / odds now) / ln(in flight before / in flight now)`
-///
-/// A server with room for `k` requests refuses what is above, so that its odds fall at least in
-/// proportion, `e ≥ 1`, and the ceiling goes on falling while there are too many refusals. Refusals that
-/// load does not cause stay as frequent as they were, `e = 0`: the ceiling returns at once to where it was,
-/// and twice those odds are tolerated from then on, until they have fallen. A ceiling of one request
-/// cannot fall: what is refused there is tolerated as well.
+/// A server with room for `k` requests refuses what is above. Its odds fall at least in proportion,
+/// `e ≥ 1`, and the ceiling stays low. Refusals that load does not cause stay as frequent, `e = 0`: the
+/// ceiling returns to where it was, and twice those odds are tolerated until they have fallen. The
+/// trial ends when `e` is seen to be below or above a half. A ceiling of one request cannot fall, so
+/// that what is refused there is tolerated. Where nothing is answered, the ceiling falls to one.
 ///
 /// Once there are no more refusals than tolerated, the ceiling doubles, a window at a time, until just
-/// below the lowest number in flight that was too many. From there it rises by one place a window,
-/// but only when twenty attempts have passed for each refusal. Only answers and refusals count:
-/// an attempt that failed or was cancelled does not show that the server has room.
+/// below the number in flight that was too many. From there it rises by one place a window, but only
+/// when twenty attempts have passed for each refusal that the last rise has cost. Only answers and
+/// refusals count: an attempt that failed or was cancelled does not show that the server has room.
 ///
 /// Source: that of [`Adaptive`](crate::Adaptive) for the experiments; Jacobson, *Congestion Avoidance
 /// and Control* (1988), for the way back, and RFC 7661 for the limit that was not reached.
@@ -58,16 +57,21 @@ pub struct Remote {
     threshold: f64,
     /// The highest number in flight of late that had no more refusals than tolerated.
     proven: f64,
-    /// Refusals for each answer that load does not cause.
+    /// Refusals for each answer that load does not cause: of late, and as seen in the last trial.
     background: f64,
+    most_background: f64,
     /// Refusals that are not yet made up for by attempts that went well.
     owed: f64,
-    /// The window that the present one is compared with; `None` while refusals are few.
-    before: Option<Window>,
+    /// Whether a lower ceiling makes refusals fewer; `None` while they are few.
+    trial: Option<Trial>,
+    /// Whether the last window had no more refusals than tolerated.
+    rising: bool,
     /// Attempts that were admitted under the present ceiling.
     window: Window,
     /// When the ceiling last moved.
     moved: Timestamp,
+    /// Latency of the slower answers of late.
+    latency: Duration,
     decision: Option<Decision>,
 }
 
@@ -79,8 +83,19 @@ struct Window {
     /// Sum of the numbers in flight, and the highest.
     in_flight: f64,
     most: f64,
-    /// The ceiling.
+}
+
+/// A comparison of two ceilings, which are in force by turns.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// The ceiling before, and the number in flight that it allowed.
     ceiling: f64,
+    reached: f64,
+    /// The lower ceiling.
+    lower: f64,
+    is_low: bool,
+    high: Window,
+    low: Window,
 }
 
 /// The limit before anything is known, in requests. RFC 9113, section 6.5.2, recommends to allow a peer no
@@ -88,38 +103,19 @@ struct Window {
 const INITIAL: f64 = 100.0;
 /// Share of attempts that may be refused without consequence: a lower limit could turn no more
 /// than this into answers. Google's client-side throttling allows as much (*Site Reliability
-/// Engineering*, chapter 21, with K = 1.1).
+/// Engineering*, chapter 21, with K = 1.1). Half of it may be refused for the sake of a higher limit.
 const TOLERATED_SHARE: f64 = 0.1;
-/// Share of attempts that may be refused for the sake of trying a higher limit.
-const PROBING_SHARE: f64 = 0.05;
-/// Attempts in a window, at least and at most. Fewer than 16 would show a share of a tenth by chance;
-/// 400 show a fifth beyond doubt.
+/// Attempts in a window, at least and at most. Fewer than 12 without a refusal would not show that
+/// less than a tenth is refused; 400 show a share of 0.13 beyond doubt.
 const WINDOW: (f64, f64) = (12.0, 400.0);
-/// What is left of the limit after a window of too many refusals. Two steps halve the limit, which a
-/// comparison needs; one step is a small loss where a place too many was tried.
-const BACKOFF: f64 = 0.7;
-/// Share of a number in flight that is just below it.
-const JUST_BELOW: f64 = 0.9;
-/// Standard deviations by which a count of refusals differs from chance.
+/// What a trial leaves of the limit. With more, it takes four times as many attempts to tell;
+/// with less, a place too many that was tried costs more than a twentieth of capacity.
+const BACKOFF: f64 = 0.5;
+/// What a window leaves of the past, and the share of a number in flight that is just below it.
+const DECAY: f64 = 0.9;
+/// Standard deviations by which a count of refusals differs from chance. Half as many will do for what
+/// costs little if it is wrong.
 const SIGNIFICANT: f64 = 2.0;
-/// Standard deviations by which refusals are seen to be no more than tolerated.
-const FEWER: f64 = -1.0;
-/// Load causes refusals whose elasticity is above this, half of that of a full server.
-const CAUSED_BY_LOAD: f64 = 0.5;
-/// Logarithm of the ratio of two numbers in flight that a comparison needs: two thirds.
-const LEAST_CONTRAST: f64 = 0.4;
-/// Weight of a window in the average of the refusals that load does not cause.
-const BACKGROUND_GAIN: f64 = 0.25;
-
-/// What a lower ceiling has done to the odds of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// The ceiling is not yet low enough to tell.
-    TooEarly,
-    Doubt,
-    Helped,
-    InVain,
-}
 
 impl Window {
     fn add(&mut self, sample: &Sample) {
@@ -145,23 +141,33 @@ impl Window {
         (self.refused - expected) / (expected * (1.0 - share)).sqrt()
     }
 
-    /// Whether fewer in flight made refusals fewer.
-    fn verdict(&self, lower: &Self) -> Verdict {
-        let mean = |window: &Self| window.in_flight / window.count();
-        let variance = |window: &Self| 1.0 / (window.refused + 0.5) + 1.0 / (window.answered + 0.5);
-        let wider = (mean(self) / mean(lower)).ln();
-        let fewer = (self.odds() / lower.odds()).ln();
-        let error = (variance(self) + variance(lower)).sqrt();
-        let caused = CAUSED_BY_LOAD * wider;
-        if lower.answered == 0.0 || wider < LEAST_CONTRAST {
-            Verdict::TooEarly
-        } else if fewer + error < caused {
-            Verdict::InVain
-        } else if fewer - SIGNIFICANT * error > caused {
-            Verdict::Helped
-        } else {
-            Verdict::Doubt
+    /// Both together.
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            answered: self.answered + other.answered,
+            refused: self.refused + other.refused,
+            in_flight: self.in_flight + other.in_flight,
+            most: self.most.max(other.most),
         }
+    }
+
+    fn mean_in_flight(&self) -> f64 {
+        self.in_flight / self.count()
+    }
+}
+
+impl Trial {
+    fn add(&mut self, window: &Window) {
+        let side = if self.is_low { &mut self.low } else { &mut self.high };
+        *side = side.and(window);
+    }
+
+    /// Standard deviations by which more was refused under the lower ceiling than load would explain.
+    fn unexplained(&self) -> f64 {
+        let narrower = self.low.mean_in_flight() / self.high.mean_in_flight();
+        let odds = self.high.odds() * narrower.min(1.0).sqrt();
+        let known = self.high.count() / (self.high.count() + self.low.count());
+        self.low.excess(odds / (1.0 + odds)) * known.sqrt()
     }
 }
 
@@ -175,10 +181,13 @@ impl Remote {
             threshold: f64::INFINITY,
             proven: 0.0,
             background: 0.0,
+            most_background: 0.0,
             owed: 0.0,
-            before: None,
+            trial: None,
+            rising: true,
             window: Window::default(),
             moved: Timestamp::ZERO,
+            latency: Duration::ZERO,
             decision: None,
         }
     }
@@ -193,73 +202,89 @@ impl Remote {
         (odds / (1.0 + odds)).max(TOLERATED_SHARE)
     }
 
-    /// Decides when two turnovers of the limit have ended: later if there is doubt, sooner if the ceiling
-    /// is seen to be low in vain.
+    /// Decides when two turnovers of the limit have ended, later if there is doubt.
     fn look(&mut self, now: Timestamp) {
         let count = self.window.count();
-        if count < WINDOW.0 {
-            return;
-        }
         let excess = self.window.excess(self.tolerated());
-        let in_vain = excess > 0.0 && self.is_in_vain();
-        let doubt = (FEWER..SIGNIFICANT).contains(&excess) && count < WINDOW.1;
-        if !in_vain && (doubt || count < (2.0 * self.exact()).min(WINDOW.1)) {
+        let doubt = self.trial.is_none() && (-SIGNIFICANT / 2.0..SIGNIFICANT).contains(&excess);
+        let enough = if doubt { WINDOW.1 } else { 2.0 * self.exact() };
+        if count < enough.clamp(WINDOW.0, WINDOW.1) {
             return;
         }
         let from = self.limit();
-        let window = Window { ceiling: self.ceiling, ..std::mem::take(&mut self.window) };
-        if in_vain {
-            self.give_up(&window, now);
-        } else if excess >= SIGNIFICANT {
-            self.owed = (self.owed + window.refused).min(PROBING_SHARE * WINDOW.1);
-            self.lower(window, now);
-        } else {
-            self.owed = (self.owed - PROBING_SHARE * count).max(0.0);
+        let window = std::mem::take(&mut self.window);
+        if let Some(trial) = self.trial {
+            self.go_on(trial, &window, now);
+        } else if excess < SIGNIFICANT {
+            self.owed = (self.owed - TOLERATED_SHARE / 2.0 * count).max(0.0);
             self.raise(&window, now);
+        } else {
+            self.owed = (self.owed + window.refused).min(TOLERATED_SHARE / 2.0 * WINDOW.1);
+            self.start_trial(window, now);
         }
         self.explain(from, Cause::Pushback { refused: window.refused / count }, now);
     }
 
-    /// Whether a lower ceiling has not made refusals fewer, or there is none. Where nothing is answered,
-    /// it loses nothing.
-    fn is_in_vain(&self) -> bool {
-        let floor = self.ceiling <= 1.0;
-        self.window.answered > 0.0 && (floor || self.verdict(&self.window) == Verdict::InVain)
-    }
-
-    fn verdict(&self, window: &Window) -> Verdict {
-        self.before.as_ref().map_or(Verdict::TooEarly, |before| before.verdict(window))
-    }
-
-    /// Too many refusals, which may be fewer further down.
-    fn lower(&mut self, window: Window, now: Timestamp) {
-        let reached = self.exact().min(window.most);
-        let step = if self.before.is_some() { BACKOFF * BACKOFF } else { BACKOFF };
-        match self.before.as_ref().map(|before| before.verdict(&window)) {
-            None => self.threshold = (BACKOFF * reached).max(JUST_BELOW * self.proven),
-            Some(Verdict::Helped) => self.threshold = JUST_BELOW * reached,
-            Some(_) => return self.move_to(step * reached, now),
+    /// Too many refusals. Under a ceiling of one there can be no fewer.
+    fn start_trial(&mut self, high: Window, now: Timestamp) {
+        let reached = self.exact().min(high.most);
+        if self.ceiling <= 1.0 {
+            if high.answered > 0.0 {
+                self.tolerate(&high);
+            }
+            return;
         }
-        self.before = Some(window);
-        self.move_to(step * reached, now);
+        if self.rising {
+            self.threshold = (BACKOFF * reached).max(DECAY * self.proven);
+        }
+        self.rising = false;
+        let (ceiling, lower, low) = (self.ceiling, BACKOFF * reached, Window::default());
+        self.trial = Some(Trial { ceiling, reached, lower, is_low: true, high, low });
+        self.move_to(lower, now);
     }
 
-    /// A lower ceiling does not make refusals fewer: load does not cause them.
-    fn give_up(&mut self, window: &Window, now: Timestamp) {
-        (self.background, self.owed) = (window.odds(), 0.0);
-        let verdict = self.verdict(window);
-        if let Some(before) = self.before.take().filter(|_| verdict == Verdict::InVain) {
-            self.threshold = self.threshold.max(before.ceiling);
-            self.move_to(before.ceiling, now);
+    /// A window of a trial has ended.
+    fn go_on(&mut self, mut trial: Trial, window: &Window, now: Timestamp) {
+        trial.add(window);
+        self.trial = None;
+        let unexplained = trial.unexplained();
+        let unanswered = trial.high.answered + trial.low.answered == 0.0;
+        if unanswered || unexplained < -SIGNIFICANT {
+            // The ceiling stays low. Where nothing is answered, that loses nothing.
+            if trial.high.answered > 0.0 {
+                self.threshold = DECAY * trial.reached;
+            }
+            return self.move_to(trial.lower, now);
         }
+        let too_many = trial.high.excess(self.tolerated()) > 0.0;
+        if unexplained > SIGNIFICANT / 2.0 || !too_many {
+            // Where nothing is answered, the next trial tells an outage from a small share of answers.
+            if too_many && trial.low.answered > 0.0 {
+                self.tolerate(&trial.high.and(&trial.low));
+            }
+            self.owed = 0.0;
+            self.threshold = self.threshold.max(trial.ceiling);
+            return self.move_to(trial.ceiling, now);
+        }
+        trial.is_low = !trial.is_low;
+        if trial.is_low {
+            trial.lower = (BACKOFF * trial.lower).max(BACKOFF * BACKOFF * trial.reached);
+        }
+        self.trial = Some(trial);
+        self.move_to(if trial.is_low { trial.lower } else { trial.ceiling }, now);
+    }
+
+    /// Load does not cause these refusals.
+    fn tolerate(&mut self, seen: &Window) {
+        (self.background, self.most_background) = (seen.odds(), seen.odds());
     }
 
     /// No more refusals than tolerated.
     fn raise(&mut self, window: &Window, now: Timestamp) {
-        self.before = None;
-        self.proven = window.most.max(JUST_BELOW * self.proven);
-        let fewer = (window.odds() - self.background).min(0.0);
-        self.background += BACKGROUND_GAIN * fewer;
+        self.rising = true;
+        self.proven = window.most.max(DECAY * self.proven);
+        let background = DECAY * self.background + (1.0 - DECAY) * window.odds();
+        self.background = background.min(self.most_background);
         if self.ceiling < self.threshold {
             self.move_to((2.0 * self.ceiling).min(self.threshold), now);
         } else if self.owed == 0.0 {
@@ -295,12 +320,17 @@ impl Limit for Remote {
             return;
         }
         if sample.outcome == Outcome::Success {
+            if self.latency.is_zero() {
+                (self.window, self.moved) = (Window::default(), now);
+            }
+            self.latency = sample.latency.max(self.latency.mul_f64(DECAY));
             let from = self.limit();
             if let Some(because) = self.experiment.observe(sample, now) {
                 self.explain(from, because, now);
             }
         }
-        if now - sample.latency >= self.moved {
+        // Refusals are faster than answers: neither counts before both can have come.
+        if now - sample.latency.max(self.latency) >= self.moved {
             self.window.add(sample);
             self.look(now);
         }
@@ -314,7 +344,6 @@ impl Limit for Remote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// Answers that come one after the other.
     struct Line {
@@ -379,8 +408,10 @@ mod tests {
     #[test]
     fn refusals_lower_a_limit_that_is_not_reached() {
         let mut line = Line::new();
+        // Until the first answers have come, and a whole window after them.
+        line.end(240, Outcome::Success, 40);
         line.end(160, Outcome::Success, 40);
-        assert_eq!(line.end(40, Outcome::Overload, 40), 28);
+        assert_eq!(line.end(40, Outcome::Overload, 40), 20);
         let because = line.limit.decision().expect("it moved").because;
         assert!(
             matches!(because, Cause::Pushback { refused } if refused > TOLERATED_SHARE),
@@ -418,13 +449,13 @@ mod tests {
         // A server with room for 8 requests of 20 ms, always asked by as many as the limit allows. Each
         // place above 8 is refused every millisecond.
         let mut refusals_due = 0.0;
-        for round in 0..20_000 {
+        while line.now < Timestamp::ZERO + Duration::from_secs(60) {
             let limit = line.limit.limit();
             refusals_due += limit.saturating_sub(8) as f64 * 20.0 / (limit as f64 * 20.0 - 152.0);
             let outcome = if refusals_due >= 1.0 { Outcome::Overload } else { Outcome::Success };
             refusals_due -= f64::from(u8::from(outcome == Outcome::Overload));
             line.end(1, outcome, limit);
-            if round >= 4_000 {
+            if line.now > Timestamp::ZERO + Duration::from_secs(5) {
                 refused += u32::from(outcome == Outcome::Overload);
                 answered += u32::from(outcome == Outcome::Success);
             }
@@ -469,7 +500,7 @@ mod tests {
         let mut line = Line::new();
         with_refusals(&mut line, 10_000, 2);
         with_refusals(&mut line, 10_000, 100);
-        let (lowest, _) = with_refusals(&mut line, 200, 3);
+        let (lowest, _) = with_refusals(&mut line, 400, 3);
         assert!(lowest < 40, "{lowest}");
     }
 
