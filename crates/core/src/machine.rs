@@ -207,9 +207,14 @@ impl Machine {
         Some(Next::Run(ticket))
     }
 
-    /// Somebody who waited has gone; false when the ticket was answered before.
+    /// A caller has left the queue; false when its ticket was answered before.
     pub fn abandon(&mut self, ticket: Ticket) -> bool {
-        self.queue.remove(ticket).is_some()
+        let waited = self.queue.remove(ticket).is_some();
+        if waited {
+            // A longer queue would only make more callers leave.
+            self.risen.1 = None;
+        }
+        waited
     }
 
     /// Somebody has waited for as long as waiting makes sense; `None` when it was answered before.

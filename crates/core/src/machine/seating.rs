@@ -127,7 +127,7 @@ impl Machine {
     /// Only where requests wait for workers: behind an await the oldest are the reserve for a lull.
     /// A wait as long as the work itself is never in vain: it hardly makes an answer later.
     fn fresh_since(&self, rank: usize, now: Timestamp) -> Option<Timestamp> {
-        if !self.is_hopeless(rank) || !self.limit.yields() || self.usual.latency.is_zero() {
+        if !self.is_hopeless(rank) || !self.limit.yields() || self.usual.busy.is_zero() {
             return None;
         }
         let turn = self.usual.latency.div_f64(self.limit() as f64);
@@ -138,7 +138,7 @@ impl Machine {
 
     /// Whether most requests of this rank that wait do so in vain.
     fn is_hopeless(&self, rank: usize) -> bool {
-        self.protects && self.pressure.is_hopeless(self.mix.share_from(rank))
+        self.pressure.is_hopeless(self.mix.share_from(rank))
     }
 
     /// How many of this rank and of those above it may wait. Never less for a higher rank.
