@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub limit: usize,
     /// How many hold a permit.
     pub in_flight: usize,
+    /// How many of them count apart, and not towards the limit: they have given no sign of work for long.
+    pub apart: usize,
     /// How many wait.
     pub queued: usize,
     /// Whether demand is above capacity.
@@ -125,9 +127,11 @@ impl Gate {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let (in_flight, now) = (self.door.hall().in_flight(), self.door.now());
+        let apart = self.door.hall().apart();
         self.door.hall().inspect(|machine| Snapshot {
             limit: machine.limit(),
             in_flight,
+            apart,
             queued: machine.queued(),
             overloaded: machine.is_overloaded(now),
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{Metering, Outcome, Sample};
+use backpressure_core::{Outcome, Sample};
 use tokio::time::Instant;
 
 use crate::door::Door;
@@ -90,7 +90,7 @@ impl Place {
     fn teach(&self, since: Instant) {
         let (hall, now) = (self.door.hall(), Instant::now());
         let silent = self.stamp.is_some_and(|stamp| hall.is_silent(stamp));
-        if silent || hall.metering() == Metering::Nothing {
+        if silent || hall.counts_waiting() {
             return;
         }
         let latency = now.saturating_duration_since(since);

@@ -18,15 +18,13 @@ struct Ours {
     open: usize,
     /// Who came in without asking since the machine was last told.
     passed: u32,
-    /// Those who wait: by ticket, by name, and in the order in which their time is up.
+    /// Those who wait: by ticket, by name, and in the order in which they look or their time is up.
     waiting: BTreeMap<Ticket, Place>,
     tickets: BTreeMap<u64, Ticket>,
-    ends: BTreeSet<(Timestamp, Ticket)>,
+    looks: BTreeSet<(Timestamp, Ticket)>,
     /// Those in flight, by name.
     entries: BTreeMap<u64, Entry>,
     ages: Ages,
-    /// When those who wait look next whether time has made room.
-    look: Option<Timestamp>,
     /// Who was let in or turned away, and has not heard of it.
     decided: VecDeque<Next>,
 }
@@ -42,10 +40,18 @@ struct Entry {
 struct Place {
     id: u64,
     until: Timestamp,
+    /// When it looks next whether time has made room.
+    look: Timestamp,
 }
 
 /// As often as a request that waits in a gate looks whether time has made room.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// tokio's timers ring at whole milliseconds.
+fn next_look(now: Timestamp, until: Timestamp) -> Timestamp {
+    let millis = (now + LOOK_EVERY).as_nanos().div_ceil(1_000_000);
+    until.min(Timestamp::from_nanos(millis * 1_000_000))
+}
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
     let limit = Adaptive::new((site.cores.round() as usize).clamp(1, 4_096));
@@ -57,26 +63,36 @@ pub(super) fn make(site: &Site) -> Box<dyn Controller> {
         machine,
         waiting: BTreeMap::new(),
         tickets: BTreeMap::new(),
-        ends: BTreeSet::new(),
+        looks: BTreeSet::new(),
         entries: BTreeMap::new(),
         ages: Ages::default(),
-        look: None,
         decided: VecDeque::new(),
     })
 }
 
 impl Ours {
-    fn wait(&mut self, id: u64, ticket: Ticket, until: Timestamp) {
-        self.waiting.insert(ticket, Place { id, until });
+    fn wait(&mut self, id: u64, ticket: Ticket, until: Timestamp, now: Timestamp) {
+        let look = next_look(now, until);
+        self.waiting.insert(ticket, Place { id, until, look });
         self.tickets.insert(id, ticket);
-        self.ends.insert((until, ticket));
+        self.looks.insert((look, ticket));
+    }
+
+    /// A request that waits looks whether time has made room.
+    fn look(&mut self, ticket: Ticket, now: Timestamp) {
+        let Some(place) = self.waiting.get_mut(&ticket) else { return };
+        self.looks.remove(&(place.look, ticket));
+        place.look = next_look(now, place.until);
+        self.looks.insert((place.look, ticket));
+        self.visit(now, |_, _| ());
+        self.settle(now);
     }
 
     /// Gives the place of a ticket up and says whose it was.
     fn forget(&mut self, ticket: Ticket) -> Option<u64> {
         let place = self.waiting.remove(&ticket)?;
         self.tickets.remove(&place.id);
-        self.ends.remove(&(place.until, ticket));
+        self.looks.remove(&(place.look, ticket));
         Some(place.id)
     }
 
@@ -84,6 +100,17 @@ impl Ours {
         let shed = self.visit(now, |machine, _| machine.expire(ticket, now));
         if let (Some(id), Some(shed)) = (self.forget(ticket), shed) {
             self.decided.push_back(Next::Shed(id, refusal(shed)));
+        }
+        self.settle(now);
+    }
+
+    fn learn(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+        let Some(&Entry { in_flight, stamp }) = self.entries.get(&visitor.id) else { return };
+        let sample = Sample { in_flight, ..*sample };
+        self.visit(now, |_, _| ());
+        match self.ages.is_silent(stamp) {
+            true => self.machine.depart_silent(&sample),
+            false => self.machine.depart(&sample, now),
         }
         self.settle(now);
     }
@@ -142,7 +169,6 @@ impl Ours {
         }
         let open = self.machine.open();
         self.open = if open > 0 { open + self.ages.silent() } else { 0 };
-        self.look = (!self.waiting.is_empty()).then(|| now + LOOK_EVERY);
     }
 }
 
@@ -161,7 +187,7 @@ impl Controller for Ours {
                 Answer::Run
             }
             Verdict::Wait(ticket, until) => {
-                self.wait(visitor.id, ticket, until);
+                self.wait(visitor.id, ticket, until, now);
                 Answer::Wait
             }
             Verdict::Shed(shed) => Answer::Shed(refusal(shed)),
@@ -173,22 +199,18 @@ impl Controller for Ours {
     /// As a permit does it: what was measured is told while the place is still taken.
     fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
         if sample.weight > 0 {
-            self.answered(visitor, sample, now);
+            self.learn(visitor, sample, now);
         }
         self.leave(visitor.id, now);
     }
 
+    /// What follows the head is the body, and the reader's affair.
     fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
-        let Some(&Entry { in_flight, stamp }) = self.entries.get(&visitor.id) else { return true };
-        let sample = Sample { in_flight, ..*sample };
+        self.learn(visitor, sample, now);
         self.visit(now, |_, _| ());
-        match self.ages.is_silent(stamp) {
-            true => self.machine.depart_silent(&sample),
-            false => self.machine.depart(&sample, now),
+        if let Some(entry) = self.entries.get_mut(&visitor.id) {
+            entry.stamp = self.ages.rest(entry.stamp);
         }
-        // What follows is the body, and the reader's affair.
-        let stamp = self.ages.rest(stamp);
-        self.entries.insert(visitor.id, Entry { in_flight, stamp });
         self.settle(now);
         true
     }
@@ -211,21 +233,19 @@ impl Controller for Ours {
     }
 
     fn alarm(&self) -> Option<Timestamp> {
-        let ends = self.ends.first().map(|&(until, _)| until);
-        ends.into_iter().chain(self.look).min()
+        self.looks.first().map(|&(look, _)| look)
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
         self.machine.worked(Duration::try_from_secs_f64(instruments.busy).unwrap_or_default());
-        if self.look.is_some_and(|look| look <= now) {
-            self.visit(now, |_, _| ());
-            self.settle(now);
-        }
-        while let Some(&(until, ticket)) = self.ends.first() {
-            if until > now {
+        while let Some(&(look, ticket)) = self.looks.first() {
+            if look > now {
                 return;
             }
-            self.expire(ticket, now);
+            match self.waiting.get(&ticket).is_some_and(|place| place.until > now) {
+                true => self.look(ticket, now),
+                false => self.expire(ticket, now),
+            }
         }
     }
 
