@@ -10,7 +10,7 @@ use crate::door::Door;
 
 /// A place in flight whose work is measured, or need not be; given back when it is dropped.
 ///
-/// What is left of a [`Permit`]: small enough to be moved along with a response.
+/// What is left of a [`Permit`](crate::Permit): small enough to be moved along with a response.
 #[derive(Debug)]
 #[must_use = "a place that is dropped is free at once"]
 pub struct Place {
