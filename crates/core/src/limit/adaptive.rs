@@ -55,6 +55,8 @@ use window::Window;
 pub struct Adaptive {
     /// The limit, before rounding.
     limit: f64,
+    /// An operator's bounds.
+    bounds: (f64, f64),
     /// Workers that run requests.
     workers: f64,
     /// All attempts since the last decision.
@@ -82,8 +84,6 @@ enum Bottleneck {
 
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
 const INITIAL_PER_WORKER: usize = 12;
-/// Standard deviations of the number that are away from the worker.
-const ROOM: f64 = 4.5;
 /// Part of the way to the target that one decision goes.
 const GAIN: f64 = 0.8;
 /// No decision divides the limit by more.
@@ -116,6 +116,7 @@ impl Adaptive {
         let limit = (workers * INITIAL_PER_WORKER) as f64;
         Self {
             limit,
+            bounds: (1.0, MAX as f64),
             workers: workers as f64,
             all: Window::default(),
             full: Window::default(),
@@ -137,7 +138,7 @@ impl Adaptive {
     fn is_far_too_high(&self) -> bool {
         self.full.count() >= CLEAR
             && is_worth_refusing(&self.full)
-            && 2.0 * self.target(&self.full) < self.limit
+            && 2.0 * self.full.target() < self.limit
     }
 
     /// A window's worth of attempts ran while the limit was reached.
@@ -148,7 +149,7 @@ impl Adaptive {
         self.seen = self.queues(&full) || self.is_busy(&full);
         if self.is_too_high(&full) {
             self.bottleneck = Bottleneck::Here(None);
-            let lower = self.limit + GAIN * (self.target(&full) - self.limit);
+            let lower = self.limit + GAIN * (full.target() - self.limit);
             self.follow(lower.max(STEEPEST * self.limit), &full, now);
         } else {
             self.look_for_more(&full, now);
@@ -157,7 +158,7 @@ impl Adaptive {
 
     /// Whether requests wait for a worker because too many run.
     fn is_too_high(&self, full: &Window) -> bool {
-        let target = self.target(full);
+        let target = full.target();
         let ours = match self.bottleneck {
             Bottleneck::Here(_) => true,
             Bottleneck::Elsewhere(_) => self.is_busy(full) || target < FAR_ABOVE * self.limit,
@@ -193,7 +194,7 @@ impl Adaptive {
 
     /// The workers have room: goes where the run queue says, and remembers where from.
     fn step_up(&mut self, full: &Window, now: Timestamp) {
-        let target = self.target(full);
+        let target = full.target();
         if target <= self.limit && !self.is_below_knee(full) {
             return;
         }
@@ -210,18 +211,6 @@ impl Adaptive {
         let experiment = Experiment::new(limit, self.overloaded);
         self.bottleneck = Bottleneck::Elsewhere(Box::new(experiment));
         self.follow(limit, full, now);
-    }
-
-    /// How many did useful work at once, by Little's law.
-    fn useful(&self, full: &Window) -> f64 {
-        full.mean_in_flight() * (1.0 - full.queue_share())
-    }
-
-    /// Little's law and room for chance; see the type.
-    fn target(&self, full: &Window) -> f64 {
-        let useful = self.useful(full);
-        let away = full.away_share();
-        useful + ROOM * (useful * away * (1.0 - away)).sqrt() + (0.05 * useful).max(1.0)
     }
 
     /// The limit was not reached for a whole window: keep it within sight of what could be used,
@@ -245,12 +234,12 @@ impl Adaptive {
     /// Never below the number of workers: each can run one.
     fn follow(&mut self, limit: f64, seen: &Window, now: Timestamp) {
         let limit = limit.max(self.workers);
-        let because = Cause::RunQueue { waited: seen.queue_share(), useful: self.useful(seen) };
+        let because = Cause::RunQueue { waited: seen.queue_share(), useful: seen.useful() };
         self.go_to(limit, because, seen, now);
     }
 
     fn go_to(&mut self, limit: f64, because: Cause, seen: &Window, now: Timestamp) {
-        let limit = limit.clamp(1.0, MAX as f64);
+        let limit = limit.clamp(self.bounds.0, self.bounds.1);
         if (limit / self.limit - 1.0).abs() > 0.1 {
             self.settled = now + seen.mean_latency();
         }
@@ -321,7 +310,7 @@ impl Limit for Adaptive {
 
     /// Twice as many: what holds the places is not what was measured, and nothing is lost.
     fn stalled(&mut self, now: Timestamp) {
-        let higher = (2.0 * self.limit).min(MAX as f64);
+        let higher = (2.0 * self.limit).min(self.bounds.1);
         match &mut self.bottleneck {
             Bottleneck::Here(step) => (*step, self.seen) = (None, false),
             Bottleneck::Elsewhere(experiment) => experiment.start_at(higher),
@@ -332,6 +321,16 @@ impl Limit for Adaptive {
 
     fn counts_waiting(&self) -> bool {
         false
+    }
+
+    fn bound(&mut self, min: usize, max: usize) {
+        self.bounds = (min as f64, max as f64);
+        self.limit = self.limit.clamp(self.bounds.0, self.bounds.1);
+    }
+
+    fn start_at(&mut self, initial: usize) {
+        self.limit = (initial as f64).clamp(self.bounds.0, self.bounds.1);
+        self.bottleneck = Bottleneck::Here(None);
     }
 
     fn workers(&self) -> Option<usize> {

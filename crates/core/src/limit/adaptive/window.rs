@@ -16,6 +16,9 @@ pub(super) struct Window {
     in_flight: f64,
 }
 
+/// Standard deviations of the number that are away from the worker.
+const ROOM: f64 = 4.5;
+
 impl Window {
     pub(super) fn add(&mut self, sample: &Sample) {
         self.count += 1.0;
@@ -57,6 +60,17 @@ impl Window {
         let wider = (self.mean_in_flight() / from).ln();
         let slower = (self.mean_useful() / useful).ln();
         if wider > 0.03 && slower.is_finite() { slower / wider } else { 0.0 }
+    }
+
+    /// How many did useful work at once, by Little's law.
+    pub(super) fn useful(&self) -> f64 {
+        self.mean_in_flight() * (1.0 - self.queue_share())
+    }
+
+    /// Little's law and room for chance; see [`Adaptive`](super::Adaptive).
+    pub(super) fn target(&self) -> f64 {
+        let (useful, away) = (self.useful(), self.away_share());
+        useful + ROOM * (useful * away * (1.0 - away)).sqrt() + (0.05 * useful).max(1.0)
     }
 
     pub(super) fn mean_in_flight(&self) -> f64 {
