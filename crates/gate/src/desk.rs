@@ -63,7 +63,7 @@ impl Desk {
         &mut self.machine
     }
 
-    /// Tells the machine who passed without asking, and how long workers have worked so far. Begins every
+    /// Tells the machine how many passed without asking, and how long workers have worked so far. Begins every
     /// visit to the desk.
     pub(crate) fn open(
         &mut self,

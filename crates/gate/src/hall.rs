@@ -155,7 +155,7 @@ impl Hall {
         }
     }
 
-    /// Looks whether something has changed without anybody's doing: only time has passed.
+    /// Looks whether time alone has made room.
     #[cold]
     pub(crate) fn settle(&self, now: Timestamp) {
         self.visit(now, |_, _| ());

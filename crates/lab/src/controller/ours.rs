@@ -18,7 +18,7 @@ struct Ours {
     open: usize,
     /// Who came in without asking since the machine was last told.
     passed: u32,
-    /// Those who wait: by ticket, by name, and in the order in which they look or their time is up.
+    /// Requests that wait: by ticket, by name, and in the order in which they look or their time is up.
     waiting: BTreeMap<Ticket, Place>,
     tickets: BTreeMap<u64, Ticket>,
     looks: BTreeSet<(Timestamp, Ticket)>,
