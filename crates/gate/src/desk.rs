@@ -37,9 +37,9 @@ pub(crate) enum Answer {
     Shed(Shed),
 }
 
-/// Places that may count apart at most; any more count towards the limit. At some ten kilobytes for a
-/// connection that is a gigabyte or two.
-const MOST_SILENT: usize = 131_072;
+/// Places that may count apart at most; any more count towards the limit. With the highest limit there is
+/// they still fit the counter's twenty bits; at some ten kilobytes a connection they are half a gigabyte.
+const MOST_SILENT: usize = 48_000;
 
 /// Wakers to call once the lock is free.
 pub(crate) type Wakes = Vec<Waker>;
