@@ -65,12 +65,12 @@ impl Hall {
 
     /// How many of those an entrant found in flight count towards the limit.
     pub(crate) fn working(&self, entry: Entry) -> usize {
-        entry.in_flight.saturating_sub(self.silent.load(Ordering::Relaxed)).max(1)
+        entry.in_flight.saturating_sub(self.apart()).max(1)
     }
 
     /// How many in flight count towards the limit.
     pub(crate) fn in_flight_working(&self) -> usize {
-        self.count.in_flight().saturating_sub(self.silent.load(Ordering::Relaxed)).max(1)
+        self.count.in_flight().saturating_sub(self.apart()).max(1)
     }
 
     /// Whether a place with this stamp counts apart.

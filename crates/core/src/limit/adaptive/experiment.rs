@@ -65,8 +65,6 @@ const UNFILLED: f64 = 2.0;
 const MEMORY: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
 const BASE_ERROR: f64 = 0.012;
-/// A first impression takes so many turnovers of what is in flight; of the first, more than their share are short.
-const IMPRESSION: f64 = 1.0;
 /// More of the difference than this waits at a knee, and less where nothing is scarce.
 const KNEE_SEEN: f64 = 0.5;
 /// Attempts that a first impression rests on at least.
@@ -204,9 +202,7 @@ impl Experiment {
     /// Goes on upwards after one turnover of what is in flight, if nothing speaks against it.
     fn leap(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
-        if self.guarding
-            || self.impression.count() < (IMPRESSION * self.limit).max(LEAST_IMPRESSION)
-        {
+        if self.guarding || self.impression.count() < self.limit.max(LEAST_IMPRESSION) {
             return;
         }
         if let Some(search) = search.leap(&self.impression) {
