@@ -6,16 +6,15 @@ import subprocess
 import tomllib
 from functools import cache
 
-CORE, GATE, HTTP, LAB = "backpressure-core", "backpressure-gate", "tower-backpressure", "backpressure-lab"
+CORE, HTTP, LAB = "backpressure-core", "tower-backpressure", "backpressure-lab"
 
 # Which crates of ours each crate may depend on, in any way. A new crate takes its floor here.
 BELOW = {
     CORE: set(),
-    GATE: {CORE},
-    HTTP: {CORE, GATE},
-    LAB: {CORE, GATE, HTTP},
+    HTTP: {CORE},
+    LAB: {CORE, HTTP},
 }
-LIBRARIES = [CORE, GATE, HTTP]
+LIBRARIES = [CORE, HTTP]
 
 # What speaks a protocol, or belongs to somebody who does.
 SERVERS = {"axum", "axum-core", "h2", "hyper", "hyper-util", "reqwest", "tonic", "tower", "tower-http"}
@@ -36,7 +35,7 @@ def walls(root):
     faults = []
     for name, package in sorted(members.items()):
         faults += _steps_up(name, package, members)
-    faults += _found(_tree(root, GATE, "--all-features"), PROTOCOL, f"{GATE} speaks no protocol, but depends on")
+    faults += _found(_tree(root, HTTP, "--no-default-features"), PROTOCOL, f"{HTTP} without features speaks no protocol, but depends on")
     if any(dependency["name"] == "tower" for dependency in _normal(members[HTTP])):
         faults.append(f"{HTTP} depends on tower itself; tower-layer and tower-service are all a layer needs")
     for feature in [None, *sorted(set(members[HTTP]["features"]) - MAY_BRING_SERVERS - {"default"})]:

@@ -151,6 +151,6 @@ fn metered() -> Contender {
 /// A layer with every place taken and no queue.
 fn full(name: &'static str, layer: AdmissionLayer) -> Contender {
     let layer = layer.queue(QueueBounds::NONE);
-    let taken: Vec<_> = std::iter::from_fn(|| layer.gate().try_enter().ok()).collect();
+    let taken: Vec<_> = std::iter::from_fn(|| layer.limiter().try_acquire().ok()).collect();
     Contender::keeping(name, layer.layer(Served), taken)
 }

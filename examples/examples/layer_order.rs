@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use http::{Method, Response, StatusCode, header};
-use tower_backpressure::{AdmissionLayer, Refused};
+use tower_backpressure::{AdmissionLayer, Rejected};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::classify::{
     ClassifiedResponse, ClassifyResponse, NeverClassifyEos, ServerErrorsAsFailures,
@@ -29,7 +29,7 @@ impl ClassifyResponse for Failures {
         self,
         response: &Response<B>,
     ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
-        if Refused::of(response.extensions()).is_some() {
+        if Rejected::of(response.extensions()).is_some() {
             return ClassifiedResponse::Ready(Ok(()));
         }
         ServerErrorsAsFailures::new().classify_response(response)

@@ -51,9 +51,9 @@ async fn main() -> Result<(), Error> {
 async fn watch(limits: &OriginLimitLayer, origin: &Uri) {
     for second in 1..=10 {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let Some(gate) = limits.gate(origin) else { continue };
-        let now = gate.snapshot();
-        let why = gate.decision().map_or("none yet".to_owned(), |last| last.to_string());
+        let Some(limiter) = limits.limiter(origin) else { continue };
+        let now = limiter.snapshot();
+        let why = limiter.decision().map_or("none yet".to_owned(), |last| last.to_string());
         println!(
             "{second:>2} s: {} in flight, {} waiting here; last move: {why}",
             now.in_flight, now.queued

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
-use backpressure_gate::Permit;
 use http::{Method, Request, Response, StatusCode, header};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, QueueBounds, Reason, Refused};
+use tower_backpressure::Permit;
+use tower_backpressure::{AdmissionLayer, BulkheadLayer, QueueBounds, Reason, Rejected};
 use tower_http::classify::{
     ClassifiedResponse, ClassifyResponse, NeverClassifyEos, ServerErrorsAsFailures,
     ServerErrorsFailureClass, SharedClassifier,
@@ -55,7 +55,7 @@ impl ClassifyResponse for Failures {
         self,
         response: &Response<B>,
     ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
-        if Refused::of(response.extensions()).is_some() {
+        if Rejected::of(response.extensions()).is_some() {
             return ClassifiedResponse::Ready(Ok(()));
         }
         ServerErrorsAsFailures::new().classify_response(response)
@@ -71,8 +71,8 @@ fn full(is_bulkhead: bool) -> (Router, Permit) {
     let layer = AdmissionLayer::fixed("api", if is_bulkhead { 8 } else { 1 });
     let layer = layer.queue(QueueBounds::NONE);
     let bulkhead = BulkheadLayer::new("part", 1);
-    let gate = if is_bulkhead { bulkhead.gate() } else { layer.gate() };
-    let permit = gate.try_enter().expect("room for one");
+    let limiter = if is_bulkhead { bulkhead.limiter() } else { layer.limiter() };
+    let permit = limiter.try_acquire().expect("room for one");
     let route = get(async || "hello").layer(bulkhead);
     let fails = get(async || StatusCode::INTERNAL_SERVER_ERROR);
     (Router::new().route("/", route).route("/fails", fails).layer(layer), permit)
@@ -94,7 +94,7 @@ async fn refusals_are_no_errors_in_the_log_and_failures_are() {
         for _ in 0..100 {
             let answer = send(&app, Method::GET, "/").await;
             assert_eq!(answer.status(), 503);
-            assert_eq!(Refused::of(answer.extensions()), Some(Refused(Reason::Limit)));
+            assert_eq!(Rejected::of(answer.extensions()), Some(Rejected(Reason::Limit)));
         }
         assert_eq!(errors.0.load(Ordering::SeqCst), 0);
         drop(permit);

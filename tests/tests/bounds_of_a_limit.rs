@@ -1,13 +1,15 @@
 //! An operator bounds the limit, and no number takes a running service down.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::task::Poll;
 
 use backpressure_core::{Limit, Sample, Timestamp};
 use backpressure_tests::script::{End, Script};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{
-    Adaptive, AdmissionLayer, BulkheadLayer, Fixed, Gate, Metering, QueueBounds,
+    Adaptive, AdmissionLayer, BulkheadLayer, Fixed, Limiter, Metering, QueueBounds,
 };
 
 /// A limit that answers this, whatever happens.
@@ -52,9 +54,9 @@ async fn a_limit_that_answers_nothing_or_too_much_is_clamped() {
 async fn an_admin_call_never_panics_and_the_service_goes_on() {
     let layer = AdmissionLayer::fixed("api", 8);
     for (min, max) in [(0, 0), (5, 2), (usize::MAX, 0), (0, usize::MAX), (1, 1_000_000)] {
-        layer.gate().bound_limit(min, max);
-        layer.gate().replace_limit(Answers(0));
-        layer.gate().bound_queue(QueueBounds { max_len: usize::MAX, ..QueueBounds::default() });
+        layer.limiter().bound_limit(min, max);
+        layer.limiter().replace_limit(Answers(0));
+        layer.limiter().bound_queue(QueueBounds { max_len: usize::MAX, ..QueueBounds::default() });
         assert!((1..=1_000_000).contains(&layer.snapshot().limit), "{min}..={max}");
         assert_eq!(served(&layer).await, 50, "{min}..={max}");
     }
@@ -64,11 +66,11 @@ async fn an_admin_call_never_panics_and_the_service_goes_on() {
 fn bounds_hold_for_the_limit_there_is_and_for_the_next_one() {
     let layer = AdmissionLayer::adaptive("api").min(4).max(20);
     assert!((4..=20).contains(&layer.snapshot().limit));
-    layer.gate().replace_limit(Fixed::new(500));
+    layer.limiter().replace_limit(Fixed::new(500));
     assert_eq!(layer.snapshot().limit, 20);
-    layer.gate().replace_limit(Fixed::new(1));
+    layer.limiter().replace_limit(Fixed::new(1));
     assert_eq!(layer.snapshot().limit, 4);
-    layer.gate().bound_limit(1, 1_000_000);
+    layer.limiter().bound_limit(1, 1_000_000);
     assert_eq!(layer.snapshot().limit, 1);
 }
 
@@ -91,7 +93,7 @@ fn a_wrong_number_can_be_an_error_instead_of_a_panic() {
             AdmissionLayer::try_fixed("api", wrong).err(),
             BulkheadLayer::try_new("payments", wrong).err(),
             Fixed::try_new(wrong).err(),
-            Gate::try_fixed(wrong, QueueBounds::NONE).err(),
+            Limiter::try_fixed(wrong, QueueBounds::NONE).err(),
         ];
         for error in errors {
             let said = error.expect("out of range").to_string();
@@ -112,10 +114,12 @@ async fn acts_adaptively(layer: &AdmissionLayer) -> bool {
     let answer = stream.oneshot(Request::new(())).await.expect("infallible");
     let counts_apart = layer.snapshot().apart == 1;
     drop(answer);
-    let permit = layer.gate().try_enter();
-    let yields = !permit.expect("room for one").begin();
+    let mut permit = layer.limiter().try_acquire().expect("room for one");
+    let mut work = std::pin::pin!(permit.measure(async {}));
+    let first_poll = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+    let yields = first_poll.is_pending();
     assert_eq!(counts_apart, yields);
-    assert_eq!(counts_apart, layer.gate().metering() == Metering::RunQueue);
+    assert_eq!(counts_apart, layer.limiter().metering() == Metering::RunQueue);
     counts_apart
 }
 
@@ -125,8 +129,8 @@ async fn an_adaptive_limit_is_measured_alike_however_it_came_into_the_layer() {
     assert!(acts_adaptively(&AdmissionLayer::with_limit("api", Adaptive::new(1))).await);
     let layer = AdmissionLayer::fixed("api", 8);
     assert!(!acts_adaptively(&layer).await);
-    layer.gate().replace_limit(Adaptive::new(1));
+    layer.limiter().replace_limit(Adaptive::new(1));
     assert!(acts_adaptively(&layer).await);
-    layer.gate().replace_limit(Fixed::new(8));
+    layer.limiter().replace_limit(Fixed::new(8));
     assert!(!acts_adaptively(&layer).await);
 }

@@ -95,9 +95,9 @@ fn an_adaptive_limit_sees_and_bounds_a_handler_that_never_awaits() {
         // Here, because it counts on the workers of the runtime it is made on.
         let layer = AdmissionLayer::adaptive("api").queue(QueueBounds::NONE);
         *hand_over.lock().expect("no panic") = Some(layer.clone());
-        let gate = layer.gate().clone();
+        let limiter = layer.limiter().clone();
         let handler = get(async move || {
-            seen.fetch_max(gate.snapshot().in_flight, Ordering::Relaxed);
+            seen.fetch_max(limiter.snapshot().in_flight, Ordering::Relaxed);
             work();
         });
         serve(Router::new().route("/", handler).layer(layer)).await

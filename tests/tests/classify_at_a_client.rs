@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::future::ready;
 
-use backpressure_gate::Outcome;
 use backpressure_tests::samples::Notebook;
 use http::{Request, Response, StatusCode, Uri};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::OriginLimitLayer;
+use tower_backpressure::Outcome;
 
 const HERE: &str = "http://here/";
 
@@ -19,8 +19,8 @@ async fn taught(layer: OriginLimitLayer, head: http::response::Builder) -> Outco
     let get = || Request::get(HERE).body(()).expect("a request");
     client.clone().oneshot(get()).await.expect("infallible");
     let notebook = Notebook::new(8);
-    let gate = layer.gate(&Uri::from_static(HERE)).expect("an origin that was talked to");
-    gate.replace_limit(notebook.clone());
+    let limiter = layer.limiter(&Uri::from_static(HERE)).expect("an origin that was talked to");
+    limiter.replace_limit(notebook.clone());
     client.oneshot(get()).await.expect("infallible");
     let samples = notebook.read();
     assert_eq!(samples.len(), 1);

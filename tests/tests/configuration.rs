@@ -95,7 +95,7 @@ async fn absurd_bounds_and_deadlines_do_no_harm() {
             assert_eq!(answer.status(), expected, "{bounds:?} {deadline:?}");
             drop(answer);
 
-            let full = layer.gate().try_enter().expect("room for one");
+            let full = layer.limiter().try_acquire().expect("room for one");
             let waits = tokio::spawn(service(&layer).oneshot(request()));
             tokio::time::sleep(Duration::from_millis(5)).await;
             drop(full);
@@ -137,7 +137,7 @@ async fn a_limit_of_one_serves_everybody_in_turn() {
 async fn the_queue_is_never_longer_than_its_bound() {
     let layer = AdmissionLayer::fixed("api", 1);
     let layer = layer.queue(QueueBounds { max_len: 5, max_wait: Duration::from_secs(1) });
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let requests: Vec<_> =
         (0..100).map(|_| tokio::spawn(service(&layer).oneshot(Request::new(())))).collect();
     for request in requests {
@@ -152,8 +152,8 @@ async fn the_queue_is_never_longer_than_its_bound() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_changed_while_it_runs_holds_from_then_on() {
     let layer = AdmissionLayer::fixed("api", 4).queue(QueueBounds::NONE);
-    let mut held: Vec<_> = (0..4).map(|_| layer.gate().try_enter().expect("room")).collect();
-    layer.gate().replace_limit(Fixed::new(2));
+    let mut held: Vec<_> = (0..4).map(|_| layer.limiter().try_acquire().expect("room")).collect();
+    layer.limiter().replace_limit(Fixed::new(2));
     for left in [4, 3, 2] {
         held.truncate(left);
         let answer = service(&layer).oneshot(Request::new(())).await.expect("infallible");

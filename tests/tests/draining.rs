@@ -20,7 +20,7 @@ async fn a_drain_serves_those_who_wait_and_tells_newcomers_to_come_back_in_a_sec
         (0..50).map(|_| tokio::spawn(service.clone().oneshot(Request::new(())))).collect();
     sleep(Duration::from_millis(100)).await;
     assert_eq!((layer.snapshot().in_flight, layer.snapshot().queued), (2, 48));
-    layer.gate().drain();
+    layer.limiter().drain();
     for _ in 0..10 {
         let refused = service.clone().oneshot(Request::new(())).await.expect("infallible");
         assert_eq!(refused.status(), 503);

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::{pending, ready};
 use std::time::Duration;
 
-use backpressure_gate::{Outcome, Sample};
 use backpressure_tests::samples::Notebook;
 use backpressure_tests::script::{Broken, End, Script};
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use http_body_util::channel::Channel;
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{AdmissionLayer, BulkheadLayer, Priority, QueueBounds, SHED_REASON, Shed};
+use tower_backpressure::{Outcome, Sample};
 
 const WORK: Duration = Duration::from_millis(40);
 /// tokio's timers count in milliseconds, and round up.
@@ -103,7 +103,7 @@ async fn who_is_turned_away_teaches_nothing() {
     let layer = layer.queue(QueueBounds { max_len: 1, max_wait: WORK });
     let service =
         layer.layer(service_fn(|_: Request<()>| ready(Ok::<_, ()>(Response::new(String::new())))));
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     for _ in 0..10 {
         let answer = service.clone().oneshot(Request::new(())).await.expect("a refusal");
         assert!(answer.headers().contains_key(SHED_REASON));
@@ -243,7 +243,7 @@ async fn who_matters_more_runs_first() {
     let (layer, _) = learning(1);
     let layer = layer.queue(QueueBounds { max_len: 16, max_wait: Duration::from_secs(60) });
     let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let full = layer.gate().try_enter().expect("room for one");
+    let full = layer.limiter().try_acquire().expect("room for one");
     let mut requests = Vec::new();
     for priority in [Priority::Sheddable, Priority::Normal, Priority::Critical, Priority::Normal] {
         let order = std::sync::Arc::clone(&order);

@@ -247,7 +247,7 @@ async fn a_clients_places_come_back_as_a_servers_do() {
     for scope in [PermitScope::Head, PermitScope::Body] {
         let layer = OriginLimitLayer::new("search").scope(scope);
         let origin = Uri::from_static("/");
-        let look = || layer.gate(&origin).map(|gate| gate.snapshot());
+        let look = || layer.limiter(&origin).map(|limiter| limiter.snapshot());
         all_ends(layer.layer(service_fn(handle)), look).await;
     }
 }
@@ -262,7 +262,7 @@ where
     for fate in FATES {
         for turn in 0..EACH {
             let check = || {
-                let now = look().expect("a gate that somebody has gone through");
+                let now = look().expect("a limiter that somebody has gone through");
                 let at = format!("{fate:?}, turn {turn}, seed {seed}: {now:?}");
                 assert_eq!((now.in_flight, now.queued), (0, 0), "{at}");
             };

@@ -43,7 +43,7 @@ async fn every_refusal_is_counted_with_its_reason() {
         request.extensions_mut().insert(priority);
         Box::pin(service.clone().oneshot(request))
     };
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let mut late = Request::new(());
     late.extensions_mut().insert(Deadline(Instant::now()));
     service.clone().oneshot(late).await.expect("deadline");
@@ -157,7 +157,7 @@ async fn who_gives_up_waiting_leaves_the_gauge_of_the_queue_as_it_was() {
     let _here = metrics::set_default_local_recorder(&meters);
     let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds { max_len: 8, max_wait: SECOND });
     let service = layer.layer(service_fn(answer));
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let mut waits = Box::pin(service.clone().oneshot(Request::new(())));
     assert!(begin!(waits));
     // Somebody who is turned away, so that the gauges are looked at while it waits.
@@ -175,12 +175,12 @@ async fn the_time_in_the_queue_is_measured() {
     let _here = metrics::set_default_local_recorder(&meters);
     let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds { max_len: 8, max_wait: SECOND });
     let service = layer.layer(service_fn(answer));
-    let full = layer.gate().try_enter().expect("room for one");
+    let full = layer.limiter().try_acquire().expect("room for one");
     let waits = tokio::spawn(service.clone().oneshot(Request::new(())));
     sleep(Duration::from_millis(300)).await;
     drop(full);
     waits.await.expect("no panic").expect("infallible").collect().await.expect("whole");
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     assert_eq!(service.oneshot(Request::new(())).await.expect("infallible").status(), 503);
     let waits = meters.histogram("backpressure_queue_wait_seconds api");
     assert_eq!(waits.len(), 2);
@@ -218,8 +218,8 @@ async fn the_origins_of_a_policy_are_counted_together_and_named_in_events() {
         (ask("http://one/").await, ask("http://two/").await),
         (StatusCode::OK, StatusCode::OK)
     );
-    let gate = layer.gate(&"http://two/".parse().expect("a URI")).expect("known");
-    let _full: Vec<_> = std::iter::from_fn(|| gate.try_enter().ok()).collect();
+    let limiter = layer.limiter(&"http://two/".parse().expect("a URI")).expect("known");
+    let _full: Vec<_> = std::iter::from_fn(|| limiter.try_acquire().ok()).collect();
     assert_eq!(
         (ask("http://one/").await, ask("http://two/").await),
         (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE)
@@ -286,7 +286,7 @@ async fn a_storm_is_two_events_however_many_it_turns_away() {
         assert_eq!(ask().await, 200);
         // It lasts ten seconds, and now and then somebody gets in.
         for _ in 0..100 {
-            let full = layer.gate().try_enter().expect("room for one");
+            let full = layer.limiter().try_acquire().expect("room for one");
             for _ in 0..10 {
                 assert_eq!(ask().await, 503);
             }

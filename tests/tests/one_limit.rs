@@ -170,7 +170,7 @@ async fn an_idle_clone_holds_no_permit() {
     assert_eq!(layer.snapshot().in_flight, 0);
 
     // Neither when it was full at the time: then nothing is set aside for when it is not.
-    let held: Vec<_> = (0..LIMIT).map(|_| layer.gate().try_enter().expect("room")).collect();
+    let held: Vec<_> = (0..LIMIT).map(|_| layer.limiter().try_acquire().expect("room")).collect();
     for clone in &mut idle {
         assert!(Service::<Request<()>>::poll_ready(clone, &mut cx).is_ready());
     }

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_backpressure::{
-    Attempts, Cause, Deadline, Gate, OriginLimitLayer, QueueBounds, RetryBudget, RetryLayer,
+    Attempts, Cause, Deadline, Limiter, OriginLimitLayer, QueueBounds, RetryBudget, RetryLayer,
     SHED_REASON, Shed,
 };
 
@@ -26,8 +26,8 @@ fn get(uri: &str) -> Request<()> {
     Request::get(uri).body(()).expect("a request")
 }
 
-fn gate(layer: &OriginLimitLayer, origin: &str) -> Gate {
-    layer.gate(&origin.parse().expect("a URI")).expect("an origin that was talked to")
+fn limiter(layer: &OriginLimitLayer, origin: &str) -> Limiter {
+    layer.limiter(&origin.parse().expect("a URI")).expect("an origin that was talked to")
 }
 
 fn is_local<B>(response: &Response<B>) -> bool {
@@ -119,9 +119,9 @@ async fn each_origin_has_a_limit_of_its_own() {
     let _calls = fill(&client, HERE, 2 * INITIAL);
     let _others = fill(&layer.layer(service_fn(never)), "http://there/", 3);
     sleep(SECOND).await;
-    assert_eq!(gate(&layer, HERE).snapshot().in_flight, INITIAL);
-    assert_eq!(gate(&layer.clone(), "http://there/").snapshot().in_flight, 3);
-    assert!(layer.gate(&Uri::from_static("http://nowhere/")).is_none());
+    assert_eq!(limiter(&layer, HERE).snapshot().in_flight, INITIAL);
+    assert_eq!(limiter(&layer.clone(), "http://there/").snapshot().in_flight, 3);
+    assert!(layer.limiter(&Uri::from_static("http://nowhere/")).is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,9 +135,9 @@ async fn however_it_is_spelled_an_origin_is_one() {
     let _nameless = fill(&client, "/a", 1);
     let _nameless_too = fill(&client, "/b", 1);
     sleep(SECOND).await;
-    assert_eq!(gate(&layer, HERE).snapshot().in_flight, spellings.len());
-    assert_eq!(gate(&layer, "here:3000").snapshot().in_flight, 1);
-    assert_eq!(gate(&layer, "/").snapshot().in_flight, 2);
+    assert_eq!(limiter(&layer, HERE).snapshot().in_flight, spellings.len());
+    assert_eq!(limiter(&layer, "here:3000").snapshot().in_flight, 1);
+    assert_eq!(limiter(&layer, "/").snapshot().in_flight, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,7 +150,7 @@ async fn who_does_not_fit_waits_and_is_sent_when_there_is_room() {
         calls.spawn(status(client.clone(), HERE));
     }
     sleep(SECOND / 4).await;
-    let now = gate(&layer, HERE).snapshot();
+    let now = limiter(&layer, HERE).snapshot();
     assert_eq!((now.in_flight, now.queued), (INITIAL, 10));
     assert_eq!(server.inside.load(SeqCst), INITIAL);
     assert!(calls.join_all().await.iter().all(|&status| status == StatusCode::OK));
@@ -198,7 +198,7 @@ async fn inside_retries_what_was_refused_here_is_sent_later_whatever_its_method(
     let begun = Instant::now();
     let retried = tokio::spawn(client.oneshot(post));
     sleep(SECOND * 6 / 10).await;
-    let now = gate(&layer, HERE).snapshot();
+    let now = limiter(&layer, HERE).snapshot();
     assert_eq!((now.in_flight, now.queued), (0, 0), "a pause holds no place");
     let answer = retried.await.expect("no panic").expect("infallible");
     assert_eq!(answer.status(), StatusCode::OK);
@@ -226,13 +226,13 @@ async fn whoever_leaves_gives_back_its_place_and_its_place_in_the_line() {
     let client = layer.layer(service_fn(never));
     let calls = fill(&client, HERE, INITIAL + 10);
     sleep(SECOND / 10).await;
-    let gate = gate(&layer, HERE);
-    assert_eq!((gate.snapshot().in_flight, gate.snapshot().queued), (INITIAL, 10));
+    let limiter = limiter(&layer, HERE);
+    assert_eq!((limiter.snapshot().in_flight, limiter.snapshot().queued), (INITIAL, 10));
     for call in calls {
         call.abort();
         let _ = call.await;
     }
-    assert_eq!((gate.snapshot().in_flight, gate.snapshot().queued), (0, 0));
+    assert_eq!((limiter.snapshot().in_flight, limiter.snapshot().queued), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,9 +242,9 @@ async fn a_connection_that_fails_fast_is_no_fast_server() {
     for _ in 0..1_000 {
         assert!(client.clone().oneshot(get(HERE)).await.is_err());
     }
-    let gate = gate(&layer, HERE);
-    assert_eq!((gate.snapshot().limit, gate.snapshot().in_flight), (INITIAL, 0));
-    assert_eq!(gate.decision(), None);
+    let limiter = limiter(&layer, HERE);
+    assert_eq!((limiter.snapshot().limit, limiter.snapshot().in_flight), (INITIAL, 0));
+    assert_eq!(limiter.decision(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,11 +266,11 @@ async fn what_the_server_refuses_lowers_the_limit_for_that_server() {
                 }
             }
         }
-        let here = gate(&layer, HERE);
+        let here = limiter(&layer, HERE);
         assert!(here.snapshot().limit < 10, "{status}: {:?}", here.snapshot());
         let because = here.decision().expect("it moved").because;
         assert!(matches!(because, Cause::Pushback { .. }), "{status}: {because}");
-        assert_eq!(gate(&layer, "http://there/").snapshot().limit, INITIAL, "{status}");
+        assert_eq!(limiter(&layer, "http://there/").snapshot().limit, INITIAL, "{status}");
     }
 }
 
@@ -285,7 +285,7 @@ async fn of_a_thousand_idle_origins_the_one_left_longest_ago_is_forgotten_and_no
         let site = format!("http://site-{site}/");
         client.clone().oneshot(get(&site)).await.expect("infallible");
     };
-    let knows = |site: &str| layer.gate(&site.parse().expect("a URI")).is_some();
+    let knows = |site: &str| layer.limiter(&site.parse().expect("a URI")).is_some();
     // With the busy one, as many as are remembered.
     for site in 1..1_024 {
         visit(site).await;
@@ -299,7 +299,7 @@ async fn of_a_thousand_idle_origins_the_one_left_longest_ago_is_forgotten_and_no
         visit(site).await;
     }
     assert_eq!(
-        gate(&layer, "http://busy/").snapshot().in_flight,
+        limiter(&layer, "http://busy/").snapshot().in_flight,
         1,
         "in use, and so not forgotten"
     );
@@ -382,7 +382,7 @@ async fn an_outage_leaves_the_door_open() {
     assert_eq!(offer(&client, 1_000, 5, 1).await, 0);
     server.most.store(0, SeqCst);
     offer(&client, 1_000, 5, 2).await;
-    assert!(gate(&layer, HERE).snapshot().limit < 10, "nothing is of use there");
+    assert!(limiter(&layer, HERE).snapshot().limit < 10, "nothing is of use there");
     server.most.store(usize::MAX, SeqCst);
     let refused = offer(&client, 1_000, 10, 3).await;
     assert!(refused < 300, "{refused} of 10000 refused by who was not told that it is over");

@@ -127,7 +127,7 @@ async fn four_hundred_callers_queue_at_home_and_not_at_a_server_that_can_do_eigh
 
     callers.shutdown().await;
     let origin: Uri = format!("http://{address}").parse().expect("a URI");
-    let now = limits.gate(&origin).expect("known").snapshot();
+    let now = limits.limiter(&origin).expect("known").snapshot();
     assert_eq!((now.in_flight, now.queued), (0, 0), "nobody who left is counted");
 }
 
@@ -139,7 +139,7 @@ async fn over_reqwest_a_place_is_held_to_the_end_of_the_body() {
     let url: reqwest::Url = format!("http://{address}/").parse().expect("a URL");
     let call = || reqwest::Request::new(reqwest::Method::GET, url.clone());
     let origin: Uri = url.as_str().parse().expect("a URI");
-    let in_flight = || limits.gate(&origin).expect("known").snapshot().in_flight;
+    let in_flight = || limits.limiter(&origin).expect("known").snapshot().in_flight;
 
     let answer = client.clone().oneshot(call()).await.expect("an answer");
     assert_eq!((answer.url(), answer.status()), (&url, reqwest::StatusCode::OK));
@@ -148,8 +148,8 @@ async fn over_reqwest_a_place_is_held_to_the_end_of_the_body() {
     assert_eq!(answer.text().await.expect("a body"), "done");
     assert_eq!(in_flight(), 0);
 
-    let gate = limits.gate(&origin).expect("known");
-    let taken: Vec<_> = std::iter::from_fn(|| gate.try_enter().ok()).collect();
+    let limiter = limits.limiter(&origin).expect("known");
+    let taken: Vec<_> = std::iter::from_fn(|| limiter.try_acquire().ok()).collect();
     let refused = client.clone().oneshot(call()).await.expect("a refusal is a response");
     assert!(refused.extensions().get::<Shed>().is_some());
     assert_eq!((refused.url(), refused.status().as_u16()), (&url, 503));

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
-use backpressure_gate::Permit;
 use backpressure_tests::seed::seeded;
 use bytes::Bytes;
 use fastrand::Rng;
@@ -13,8 +12,9 @@ use http::{Request, Response, Uri};
 use http_body_util::Full;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::Permit;
 use tower_backpressure::{
-    AdmissionLayer, BulkheadLayer, Gate, OriginLimitLayer, QueueBounds, RetryBudget, RetryLayer,
+    AdmissionLayer, BulkheadLayer, Limiter, OriginLimitLayer, QueueBounds, RetryBudget, RetryLayer,
     SHED_REASON, Shed,
 };
 
@@ -34,15 +34,15 @@ enum Kind {
 
 const KINDS: [Kind; 4] = [Kind::Admission, Kind::Blaming, Kind::Bulkhead, Kind::Origin];
 
-/// A way to the gate of a layer with one place.
-type Door = Box<dyn Fn() -> Option<Gate> + Send + Sync>;
+/// A way to the limiter of a layer with one place.
+type Door = Box<dyn Fn() -> Option<Limiter> + Send + Sync>;
 
 /// The doors of one stack of layers, and the permits that keep some of them shut.
 #[derive(Clone, Default)]
 struct Doors(Arc<Mutex<(Vec<Door>, Vec<Permit>)>>);
 
 impl Doors {
-    fn add(&self, door: impl Fn() -> Option<Gate> + Send + Sync + 'static) {
+    fn add(&self, door: impl Fn() -> Option<Limiter> + Send + Sync + 'static) {
         self.0.lock().expect("no panic").0.push(Box::new(door));
     }
 
@@ -50,10 +50,10 @@ impl Doors {
     fn roll(&self, rng: &mut Rng, probability: f64) {
         let (doors, permits) = &mut *self.0.lock().expect("no panic");
         permits.clear();
-        for gate in doors.iter().filter_map(|door| door()) {
-            gate.bound_limit(1, 1);
+        for limiter in doors.iter().filter_map(|door| door()) {
+            limiter.bound_limit(1, 1);
             if rng.f64() < probability {
-                permits.extend(gate.try_enter());
+                permits.extend(limiter.try_acquire());
             }
         }
     }
@@ -66,20 +66,20 @@ fn wrap(kind: Kind, service: Service, doors: &Doors) -> Service {
             let blames = matches!(kind, Kind::Blaming);
             let status = if blames { 429 } else { 503 }.try_into().expect("a status");
             let layer = AdmissionLayer::fixed("api", 1).queue(none).status(status);
-            let gate = layer.gate().clone();
-            doors.add(move || Some(gate.clone()));
+            let limiter = layer.limiter().clone();
+            doors.add(move || Some(limiter.clone()));
             BoxCloneSyncService::new(layer.layer(service).map_response(erase))
         }
         Kind::Bulkhead => {
             let layer = BulkheadLayer::new("payments", 1);
-            let gate = layer.gate().clone();
-            doors.add(move || Some(gate.clone()));
+            let limiter = layer.limiter().clone();
+            doors.add(move || Some(limiter.clone()));
             BoxCloneSyncService::new(layer.layer(service).map_response(erase))
         }
         Kind::Origin => {
             let layer = OriginLimitLayer::new("here").queue(none);
             let gates = layer.clone();
-            doors.add(move || gates.gate(&Uri::from_static(ORIGIN)));
+            doors.add(move || gates.limiter(&Uri::from_static(ORIGIN)));
             BoxCloneSyncService::new(layer.layer(service).map_response(erase))
         }
     }

@@ -18,7 +18,7 @@ enum Fate {
     Waiting,
     Running { since: Timestamp, in_flight: usize },
     Served,
-    Refused(Reason),
+    Rejected(Reason),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +92,7 @@ impl Service {
                 let (&ticket, &(id, _)) = ticket.expect("just seen");
                 self.waiting.remove(&ticket);
                 let shed = self.machine.expire(ticket, self.now).expect("it was waiting");
-                self.decide(id, Fate::Refused(shed.reason));
+                self.decide(id, Fate::Rejected(shed.reason));
             }
             self.settle();
         }
@@ -106,7 +106,7 @@ impl Service {
         match self.machine.arrive(arrival, self.in_flight, self.now) {
             Verdict::Run => self.run(id),
             Verdict::Wait(ticket, until) => _ = self.waiting.insert(ticket, (id, until)),
-            Verdict::Shed(shed) => self.decide(id, Fate::Refused(shed.reason)),
+            Verdict::Shed(shed) => self.decide(id, Fate::Rejected(shed.reason)),
         }
         self.settle();
     }
@@ -148,7 +148,7 @@ impl Service {
                 }
                 Next::Shed(ticket, shed) => {
                     let (id, _) = self.waiting.remove(&ticket).expect("it was waiting");
-                    self.decide(id, Fate::Refused(shed.reason));
+                    self.decide(id, Fate::Rejected(shed.reason));
                 }
             }
         }
@@ -215,7 +215,7 @@ fn assert_no_inversion(requests: &[Request], turn: Duration) {
         }
         lower.sort_by_key(|&(_, admitted)| admitted);
         for request in requests.iter().filter(|request| request.priority == class) {
-            let Fate::Refused(reason) = request.fate else { continue };
+            let Fate::Rejected(reason) = request.fate else { continue };
             if !room.contains(&reason) {
                 continue;
             }

@@ -42,9 +42,9 @@ where
     Err(answer.headers()["retry-after"].to_str().expect("text").parse().expect("a number"))
 }
 
-/// Takes all places for so long, from inside the gate.
+/// Takes all places for so long, from inside the limiter.
 fn hold_all(layer: &AdmissionLayer, time: Duration) {
-    while let Ok(permit) = layer.gate().try_enter() {
+    while let Ok(permit) = layer.limiter().try_acquire() {
         tokio::spawn(async move {
             sleep(time).await;
             drop(permit);
@@ -185,7 +185,8 @@ async fn the_longer_all_places_are_held_the_later_a_caller_is_told_to_come() {
         for _ in 0..50 {
             assert_eq!(ask(&service).await, Ok(()));
         }
-        let _streams: Vec<_> = (0..4).map(|_| layer.gate().try_enter().expect("room")).collect();
+        let _streams: Vec<_> =
+            (0..4).map(|_| layer.limiter().try_acquire().expect("room")).collect();
         let mut told = Vec::new();
         for seconds in [0_u64, 1, 9, 30] {
             sleep(Duration::from_secs(seconds)).await;
@@ -223,7 +224,7 @@ async fn a_queue_that_is_taken_away_sends_its_requests_back_in_their_turn() {
         callers.spawn(async move { ask(&service).await });
     }
     sleep(Duration::from_millis(1)).await;
-    layer.gate().bound_queue(QueueBounds::NONE);
+    layer.limiter().bound_queue(QueueBounds::NONE);
     let told: Vec<_> = callers.join_all().await.into_iter().filter_map(Result::err).collect();
     println!("{} told {:?}", told.len(), told.iter().max());
     assert!(told.len() >= 150 && told.iter().all(|&told| told <= 3), "{told:?}");

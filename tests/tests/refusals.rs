@@ -55,7 +55,7 @@ async fn refuse(
     let (layer, mut request) = scene(layer, reason);
     *request.headers_mut() = headers;
     let service = layer.layer(service_fn(handle));
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let mut other = Request::new(true);
     other.extensions_mut().insert(Priority::Critical);
     let (mut asks, mut other) =
@@ -97,7 +97,7 @@ async fn every_refusal_says_when_to_come_back() {
             AdmissionLayer::adaptive("self").queue(QueueBounds::NONE),
         ];
         let [plain, too_many, hidden, adaptive] = variants;
-        adaptive.gate().replace_limit(tower_backpressure::Fixed::new(1));
+        adaptive.limiter().replace_limit(tower_backpressure::Fixed::new(1));
         for (layer, status) in [(plain, 503), (too_many, 429), (hidden, 503), (adaptive, 503)] {
             let answer = refuse(layer, reason, HeaderMap::new()).await;
             assert_eq!(answer.status(), status);
@@ -155,7 +155,7 @@ async fn the_refused_are_not_all_told_to_come_back_in_the_same_second() {
     for _ in 0..50 {
         service.clone().oneshot(Request::new(true)).await.expect("admitted");
     }
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let mut seconds = std::collections::BTreeSet::new();
     for _ in 0..100 {
         let answer = service.clone().oneshot(Request::new(true)).await.expect("a refusal");
@@ -186,7 +186,7 @@ async fn a_refusal_is_a_response_and_the_error_type_stays() {
     let error = compartment.clone().oneshot(Request::new(false)).await.expect_err("its own error");
     assert_eq!(error, Own);
 
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let refusal = service.oneshot(Request::new(false)).await.expect("a response");
     assert_eq!(refusal.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
@@ -194,7 +194,7 @@ async fn a_refusal_is_a_response_and_the_error_type_stays() {
 /// When a crowd is back that is refused in one moment and obeys to the letter, in milliseconds.
 async fn returns(layer: AdmissionLayer) -> Vec<u128> {
     let layer = layer.queue(QueueBounds::NONE);
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let (service, start) = (layer.layer(service_fn(handle)), Instant::now());
     let mut crowd = tokio::task::JoinSet::new();
     for _ in 0..100 {
@@ -217,7 +217,7 @@ fn thickest(returns: &[u128]) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn held_refusals_bring_back_one_by_one_who_obeys_to_the_letter() {
-    let (rounded, held) = (returns(layer()).await, returns(layer().hold_refusals(100)).await);
+    let (rounded, held) = (returns(layer()).await, returns(layer().delay_rejections(100)).await);
     assert!(thickest(&rounded) >= 20, "{rounded:?}");
     assert!(thickest(&held) <= 4, "{held:?}");
     assert!(held.iter().all(|at| (1_000..=5_000).contains(at)), "{held:?}");
@@ -225,15 +225,15 @@ async fn held_refusals_bring_back_one_by_one_who_obeys_to_the_letter() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_refusals_are_held_than_may_be() {
-    let some = returns(layer().hold_refusals(10)).await;
+    let some = returns(layer().delay_rejections(10)).await;
     let whole = some.iter().filter(|&at| at % 1_000 == 0).count();
     assert_eq!(whole, 90, "{some:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_hangs_up_while_it_is_held_leaves_its_place_to_another() {
-    let layer = layer().queue(QueueBounds::NONE).hold_refusals(1);
-    let _full = layer.gate().try_enter().expect("room for one");
+    let layer = layer().queue(QueueBounds::NONE).delay_rejections(1);
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let service = layer.layer(service_fn(handle));
     for _ in 0..3 {
         let mut asks = Box::pin(service.clone().oneshot(Request::new(true)));

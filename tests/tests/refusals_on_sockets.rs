@@ -45,7 +45,7 @@ async fn drink(mut socket: OwnedReadHalf) -> String {
 /// What comes back for an upload that nobody reads, until the server hangs up.
 async fn refused_upload(head: &str, chunk: Vec<u8>, chunks: usize) -> String {
     let (address, layer) = server().await;
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let socket = TcpStream::connect(address).await.expect("somebody listens");
     let (reads, writes) = socket.into_split();
     let pouring = tokio::spawn(pour(writes, head.to_owned(), chunk, chunks));
@@ -80,7 +80,7 @@ async fn a_refused_upload_of_unknown_length_ends_the_same_way() {
 #[tokio::test]
 async fn a_small_body_leaves_the_connection_to_the_next_request() {
     let (address, layer) = server().await;
-    let full = layer.gate().try_enter().expect("room for one");
+    let full = layer.limiter().try_acquire().expect("room for one");
     let mut socket = TcpStream::connect(address).await.expect("somebody listens");
     let post = b"POST / HTTP/1.1\r\nhost: here\r\ncontent-length: 5\r\n\r\nhello";
     for _ in 0..3 {
@@ -101,7 +101,7 @@ async fn a_small_body_leaves_the_connection_to_the_next_request() {
 #[tokio::test]
 async fn who_asks_before_an_upload_is_refused_without_one() {
     let (address, layer) = server().await;
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let mut socket = TcpStream::connect(address).await.expect("somebody listens");
     let head = format!(
         "POST / HTTP/1.1\r\nhost: here\r\nexpect: 100-continue\r\ncontent-length: {UPLOAD}\r\n\r\n"
@@ -116,7 +116,7 @@ async fn who_asks_before_an_upload_is_refused_without_one() {
 #[tokio::test]
 async fn over_http_2_a_refusal_leaves_the_connection_alone() {
     let (address, layer) = server().await;
-    let full = layer.gate().try_enter().expect("room for one");
+    let full = layer.limiter().try_acquire().expect("room for one");
     let mut connection = Connection::open(address, Version::HTTP_2).await;
     let upload = || request(Method::POST, "/").map(|_| vec![b'x'; UPLOAD / 10].into());
     let refused = connection.send(upload()).await.expect("an answer");
@@ -131,7 +131,7 @@ async fn over_http_2_a_refusal_leaves_the_connection_alone() {
 #[tokio::test]
 async fn grpc_is_refused_by_its_head_alone() {
     let (address, layer) = server().await;
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let mut connection = Connection::open(address, Version::HTTP_2).await;
     let mut call = request(Method::POST, "/");
     let kind = http::HeaderValue::from_static("application/grpc");
@@ -154,7 +154,7 @@ async fn a_refusal_can_be_a_429_that_keeps_its_reason_to_itself() {
         .reveal_reason(false);
     let app = Router::new().route("/", post(async || "never"));
     let address = serve(app.layer(layer.clone())).await;
-    let _full = layer.gate().try_enter().expect("room for one");
+    let _full = layer.limiter().try_acquire().expect("room for one");
     let mut connection = Connection::open(address, Version::HTTP_11).await;
     let refused = connection.send(request(Method::POST, "/")).await.expect("an answer");
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);

@@ -16,33 +16,33 @@ use hyper::body::Incoming;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tower::service_fn;
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, Gate, QueueBounds};
+use tower_backpressure::{AdmissionLayer, BulkheadLayer, Limiter, QueueBounds};
 
 const UPLOAD: usize = 10_000_000;
 const UPLOADS: usize = 100;
 /// Of a hundred.
 const ARRIVE: usize = 99;
 
-/// A server whose handler reads what it gets, and the gate in front of it.
-async fn axum_server() -> (SocketAddr, Gate) {
+/// A server whose handler reads what it gets, and the limiter in front of it.
+async fn axum_server() -> (SocketAddr, Limiter) {
     let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
-    let gate = layer.gate().clone();
+    let limiter = layer.limiter().clone();
     let app = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
     let app = app.layer(axum::extract::DefaultBodyLimit::disable());
-    (serve(app.layer(layer)).await, gate)
+    (serve(app.layer(layer)).await, limiter)
 }
 
 /// The same on hyper alone, whose requests and responses have bodies of different types.
-async fn hyper_server() -> (SocketAddr, Gate) {
+async fn hyper_server() -> (SocketAddr, Limiter) {
     let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
-    let layer = layer.reads_refused::<Incoming>();
-    let gate = layer.gate().clone();
+    let layer = layer.request_body::<Incoming>();
+    let limiter = layer.limiter().clone();
     let handler = service_fn(async |request: http::Request<Incoming>| {
         let body = request.into_body().collect().await.map(|body| body.to_bytes().len());
         let said = body.unwrap_or_default().to_string();
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(said))))
     });
-    (serve_each(layer, handler).await, gate)
+    (serve_each(layer, handler).await, limiter)
 }
 
 /// Sends many large uploads to a full server; how many see the refusal.
@@ -62,8 +62,8 @@ async fn arrive(address: SocketAddr, version: Version) -> usize {
 
 #[tokio::test]
 async fn hyper_sees_the_refusal_of_large_uploads_over_http_1() {
-    for (address, gate) in [axum_server().await, hyper_server().await] {
-        let _full = gate.try_enter().expect("room for one");
+    for (address, limiter) in [axum_server().await, hyper_server().await] {
+        let _full = limiter.try_acquire().expect("room for one");
         let arrived = arrive(address, Version::HTTP_11).await;
         assert!(arrived >= ARRIVE, "{arrived} of {UPLOADS}");
     }
@@ -71,8 +71,8 @@ async fn hyper_sees_the_refusal_of_large_uploads_over_http_1() {
 
 #[tokio::test]
 async fn hyper_sees_the_refusal_of_large_uploads_over_http_2() {
-    for (address, gate) in [axum_server().await, hyper_server().await] {
-        let _full = gate.try_enter().expect("room for one");
+    for (address, limiter) in [axum_server().await, hyper_server().await] {
+        let _full = limiter.try_acquire().expect("room for one");
         let arrived = arrive(address, Version::HTTP_2).await;
         assert!(arrived >= ARRIVE, "{arrived} of {UPLOADS}");
     }
@@ -80,8 +80,8 @@ async fn hyper_sees_the_refusal_of_large_uploads_over_http_2() {
 
 #[tokio::test]
 async fn reqwest_sees_the_refusal_of_large_uploads() {
-    let (address, gate) = axum_server().await;
-    let _full = gate.try_enter().expect("room for one");
+    let (address, limiter) = axum_server().await;
+    let _full = limiter.try_acquire().expect("room for one");
     let client = reqwest::Client::builder().retry(reqwest::retry::never()).no_proxy();
     let client = client.build().expect("valid options");
     let (url, body) = (format!("http://{address}/"), Bytes::from(vec![b'x'; UPLOAD]));
@@ -108,9 +108,9 @@ async fn post_in_two_steps(socket: &mut TcpStream) -> String {
 
 #[tokio::test]
 async fn a_small_body_that_comes_after_its_head_leaves_the_connection_open() {
-    for (address, gate) in [axum_server().await, hyper_server().await] {
+    for (address, limiter) in [axum_server().await, hyper_server().await] {
         for _ in 0..60 {
-            let full = gate.try_enter().expect("room for one");
+            let full = limiter.try_acquire().expect("room for one");
             let mut socket = TcpStream::connect(address).await.expect("a server listens");
             socket.set_nodelay(true).expect("a connected socket");
             for _ in 0..2 {
@@ -121,7 +121,7 @@ async fn a_small_body_that_comes_after_its_head_leaves_the_connection_open() {
             drop(full);
             let head = post_in_two_steps(&mut socket).await;
             assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-            while gate.snapshot().in_flight > 0 {
+            while limiter.snapshot().in_flight > 0 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
@@ -130,8 +130,8 @@ async fn a_small_body_that_comes_after_its_head_leaves_the_connection_open() {
 
 #[tokio::test]
 async fn a_refused_upload_over_http_2_leaves_the_connection_to_others() {
-    let (address, gate) = axum_server().await;
-    let full = gate.try_enter().expect("room for one");
+    let (address, limiter) = axum_server().await;
+    let full = limiter.try_acquire().expect("room for one");
     let mut connection = Connection::open(address, Version::HTTP_2).await;
     let upload = || request(Method::POST, "/").map(|_| vec![b'x'; UPLOAD].into());
     for _ in 0..3 {
@@ -147,10 +147,10 @@ async fn a_refused_upload_over_http_2_leaves_the_connection_to_others() {
 #[tokio::test]
 async fn a_bulkhead_on_a_route_reads_what_it_refuses_as_well() {
     let layer = BulkheadLayer::new("payments", 1);
-    let gate = layer.gate().clone();
+    let limiter = layer.limiter().clone();
     let app = Router::new().route("/", post(async || "paid").layer(layer));
     let address = serve(app).await;
-    let _full = gate.try_enter().expect("room for one");
+    let _full = limiter.try_acquire().expect("room for one");
     let mut socket = TcpStream::connect(address).await.expect("a server listens");
     for _ in 0..10 {
         let head = post_in_two_steps(&mut socket).await;
@@ -162,12 +162,12 @@ async fn a_bulkhead_on_a_route_reads_what_it_refuses_as_well() {
 #[tokio::test]
 async fn layers_that_stand_directly_on_each_other_read_a_body_that_is_named() {
     let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
-    let layer = layer.reads_refused::<axum::body::Body>();
-    let gate = layer.gate().clone();
+    let layer = layer.request_body::<axum::body::Body>();
+    let limiter = layer.limiter().clone();
     let both = tower::ServiceBuilder::new().layer(layer).layer(BulkheadLayer::new("part", 1));
     let app = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
     let address = serve(app.layer(both)).await;
-    let _full = gate.try_enter().expect("room for one");
+    let _full = limiter.try_acquire().expect("room for one");
     let mut socket = TcpStream::connect(address).await.expect("a server listens");
     for _ in 0..10 {
         let head = post_in_two_steps(&mut socket).await;

@@ -80,7 +80,7 @@ fn in_a_dry_run_a_request_that_would_have_been_let_in_takes_its_place_late() {
     let bounds = QueueBounds { max_len: 16, max_wait: Duration::from_secs(9) };
     let (most, meters) = recorded(async || {
         let layer = AdmissionLayer::fixed("api", 1).queue(bounds).dry_run(true);
-        let full = layer.gate().try_enter().expect("room for one");
+        let full = layer.limiter().try_acquire().expect("room for one");
         let service = layer.layer(service_fn(work));
         let request = tokio::spawn(service.oneshot(get("/")));
         sleep(WORK / 2).await;

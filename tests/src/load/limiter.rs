@@ -25,7 +25,7 @@ pub fn client() -> (OriginLimitLayer, impl Fn() -> Option<Snapshot> + Send) {
     let layer = OriginLimitLayer::new("client");
     let probe = layer.clone();
     let origin = ORIGIN.parse().expect("a URI");
-    (layer, move || probe.gate(&origin).map(|gate| gate.snapshot()))
+    (layer, move || probe.limiter(&origin).map(|limiter| limiter.snapshot()))
 }
 
 /// Nothing.

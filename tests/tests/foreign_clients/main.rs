@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
-use backpressure_gate::Permit;
 use backpressure_tests::server::serve;
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tower_backpressure::Permit;
 use tower_backpressure::{AdmissionLayer, QueueBounds};
 
 const UPLOAD: usize = 10_000_000;
@@ -31,7 +31,7 @@ struct Scene {
 impl Scene {
     async fn new(name: &str) -> Self {
         let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
-        let full = layer.gate().try_enter().expect("room for one");
+        let full = layer.limiter().try_acquire().expect("room for one");
         let app = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
         let app = app.layer(axum::extract::DefaultBodyLimit::disable());
         let address = serve(app.layer(layer)).await;

@@ -60,7 +60,7 @@ impl Controller for Saying {
 }
 
 /// Ours, which holds a refusal for the fraction of a second that Retry-After cannot say; as
-/// `AdmissionLayer::hold_refusals`.
+/// `AdmissionLayer::delay_rejections`.
 #[derive(Debug)]
 struct Holding {
     inner: Box<dyn Controller>,

@@ -55,7 +55,7 @@ impl<'p> Stage<'p> {
         let doors = plan.posts.iter().map(|post| {
             let workers = (post.site.cores.round() as usize).clamp(1, 4_096);
             // The world holds no refusals.
-            AdmissionLayer::with_limit("lab", Adaptive::new(workers)).hold_refusals(0)
+            AdmissionLayer::with_limit("lab", Adaptive::new(workers)).delay_rejections(0)
         });
         let streams = 0..plan.streams.len() as u32;
         Arc::new(Self {

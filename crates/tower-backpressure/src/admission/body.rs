@@ -1,0 +1,136 @@
+//! The body of a response, and the guard it carries to its end.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use super::guard::Guard;
+use crate::headers::content_length::content_length;
+
+pin_project! {
+    /// The body of a response of an admission layer: the service's own, or that of a rejection.
+    ///
+    /// The permit is released when the body ends, fails or is dropped, whichever comes first. A reader
+    /// that stops reading holds memory and no capacity: after a while its permit counts apart, until the
+    /// reader asks for more. The default is an empty body.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    #[derive(Debug)]
+    enum Kind<B> {
+        Admitted {
+            #[pin]
+            body: B,
+            guard: Option<Guard>,
+            // Bytes of a body of known length that are still to be sent.
+            left: Option<u64>,
+        },
+        Rejected { text: Option<Bytes> },
+    }
+}
+
+/// A body up to this size fits the buffers of a connection: it is handed over at once, however slowly
+/// it is read.
+const MAX_SHORT_BODY: u64 = 64 * 1024;
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn rejected(text: Bytes) -> Self {
+        Self { kind: Kind::Rejected { text: (!text.is_empty()).then_some(text) } }
+    }
+}
+
+impl<B: Body> ResponseBody<B> {
+    /// The service's response, whose body holds `guard`.
+    pub(super) fn admitted(response: Response<B>, guard: Option<Guard>) -> Response<Self> {
+        // HTTP/1 stops polling a body of known length once it has all of it.
+        let left = guard.as_ref().and_then(|_| content_length(response.headers()));
+        let mut guard = guard.filter(|_| left != Some(0) && !response.body().is_end_stream());
+        // The body may never be polled: a reader need not even take the head.
+        let size = response.body().size_hint().exact().or(left);
+        if let Some(permit) = guard.as_mut().and_then(Guard::permit) {
+            match size.is_some_and(|size| size <= MAX_SHORT_BODY) {
+                true => permit.waits_for_reader(Duration::ZERO),
+                false => permit.starts_long_body(),
+            }
+        }
+        response.map(|body| Self { kind: Kind::Admitted { body, guard, left } })
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().kind.project() {
+            KindProj::Rejected { text } => {
+                Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
+            }
+            KindProj::Admitted { mut body, guard, left } => {
+                let started = Instant::now();
+                let polled = body.as_mut().poll_frame(cx);
+                let permit = guard.as_mut().and_then(Guard::permit);
+                match (&polled, permit) {
+                    (Poll::Ready(frame), _) if body.is_end_stream() || is_last(frame, left) => {
+                        *guard = None;
+                    }
+                    (Poll::Ready(_), Some(permit)) => permit.waits_for_reader(started.elapsed()),
+                    (Poll::Pending, Some(permit)) => permit.waits_for_service(),
+                    (_, None) => {}
+                }
+                polled
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Rejected { text } => text.is_none(),
+            Kind::Admitted { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Rejected { text } => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+            Kind::Admitted { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+/// Whether nothing comes after this frame; counts the bytes of a body of known length.
+fn is_last<E>(frame: &Option<Result<Frame<Bytes>, E>>, left: &mut Option<u64>) -> bool {
+    let Some(Ok(frame)) = frame else {
+        return true;
+    };
+    if let (Some(data), Some(left)) = (frame.data_ref(), left.as_mut()) {
+        *left = left.saturating_sub(data.remaining() as u64);
+    }
+    frame.is_trailers() || *left == Some(0)
+}
+
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::rejected(Bytes::new())
+    }
+}

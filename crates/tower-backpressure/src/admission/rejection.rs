@@ -1,0 +1,300 @@
+//! The response to a rejected request, and the removal of "not begun" marks from other responses.
+
+use backpressure_core::{Reason, Shed};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+
+use super::classify::Side;
+use super::return_ticket::RETURN_TICKET;
+use crate::headers::content_length::content_length;
+use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD};
+
+mod grpc;
+mod seconds;
+
+use self::seconds::whole_seconds;
+
+/// The value of [`SHED_REASON`] where the reason is not revealed.
+const UNREVEALED: HeaderValue = HeaderValue::from_static("refused");
+
+/// Up to this size, reading the rest of a body costs less than a new connection. A client that sends
+/// more is told to close its connection.
+const MAX_SMALL_UPLOAD: u64 = 64 * 1024;
+
+/// Builds rejections. Everything but Retry-After and ticket is built beforehand.
+#[derive(Clone, Debug)]
+pub(crate) struct Rejection {
+    status: StatusCode,
+    reveals: bool,
+    bodies: [Bytes; Reason::ALL.len()],
+}
+
+/// What matters of a request for its rejection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    speaks_grpc: bool,
+    upload: Upload,
+}
+
+/// What an HTTP/1 client still sends, which decides about its connection (RFC 9112, section 9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    /// Nothing, or a body over HTTP/2, which blocks no other stream.
+    Nothing,
+    /// At most [`MAX_SMALL_UPLOAD`].
+    Small,
+    /// More, or of unknown length.
+    Large,
+    /// A body that the client sends only when asked for it: RFC 9110, section 10.1.1.
+    OnDemand,
+}
+
+impl Rejection {
+    /// # Panics
+    /// When `status` is neither 503 nor 429.
+    pub(crate) fn new(status: StatusCode) -> Self {
+        Self::build(status, true)
+    }
+
+    pub(crate) fn with_status(&self, status: StatusCode) -> Self {
+        Self::build(status, self.reveals)
+    }
+
+    pub(crate) fn with_reason(&self, reveals: bool) -> Self {
+        Self::build(self.status, reveals)
+    }
+
+    /// `ticket` gives the caller precedence over new requests when it comes back.
+    pub(super) fn respond(
+        &self,
+        shed: Shed,
+        caller: Caller,
+        ticket: Option<HeaderValue>,
+    ) -> Response<Bytes> {
+        let mut response =
+            if caller.speaks_grpc { grpc::rejection(shed) } else { self.respond_http(shed) };
+        if caller.upload != Upload::Nothing {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        let reason = if self.reveals { name(shed.reason) } else { UNREVEALED };
+        response.headers_mut().insert(SHED_REASON, reason);
+        if let Some(ticket) = ticket {
+            response.headers_mut().insert(RETURN_TICKET, ticket);
+        }
+        response.extensions_mut().insert(shed);
+        response
+    }
+
+    fn respond_http(&self, shed: Shed) -> Response<Bytes> {
+        // Room for all there can be: these three, Connection, the shed reason and the ticket.
+        let mut headers = HeaderMap::with_capacity(6);
+        headers.insert(header::RETRY_AFTER, whole_seconds(shed.retry_after));
+        let problem = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, problem);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        let mut response = Response::new(self.bodies[index(shed.reason)].clone());
+        *response.status_mut() = self.status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    fn build(status: StatusCode, reveals: bool) -> Self {
+        let allowed = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+        assert!(allowed.contains(&status), "the status of a rejection must be 503 or 429");
+        let bodies = Reason::ALL.map(|reason| problem(status, reveals.then_some(reason)));
+        Self { status, reveals, bodies }
+    }
+}
+
+impl Caller {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        Self { speaks_grpc: grpc::speaks(request), upload: upload(request) }
+    }
+
+    /// Whether the body of the request should be read. Reading a body that is sent on demand would ask
+    /// the client for it.
+    pub(super) fn should_be_drained(self) -> bool {
+        self.upload != Upload::OnDemand
+    }
+
+    /// The same caller while its body is being read: a small one does not cost the connection.
+    pub(super) fn being_drained(self) -> Self {
+        let upload = if self.upload == Upload::Small { Upload::Nothing } else { self.upload };
+        Self { upload, ..self }
+    }
+
+    /// The same caller in this process: there is no connection to close.
+    pub(super) const fn without_connection(self) -> Self {
+        Self { upload: Upload::Nothing, ..self }
+    }
+
+    /// Whether it reads Retry-After in whole seconds; gRPC counts in milliseconds.
+    pub(super) const fn reads_seconds(self) -> bool {
+        !self.speaks_grpc
+    }
+}
+
+/// Removes every mark that says "not begun" from the response to an admitted request: a handler may
+/// have run, and may have done part of its work before it passed this response on.
+///
+/// A rejection that an inner layer returned cannot be told from one that a handler forwards, since a
+/// handler can forward the very request it was given. So all marks are removed: the header, the
+/// [`Shed`], and the status 429 of our own layers, which says the same without a header. [`Rejected`]
+/// replaces them, so that outer layers still learn that no work was done.
+pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) {
+    let is_ours = remove_our_marks(response);
+    // A mark that a client received over the wire comes from the server that rejected the request.
+    if (is_ours || side == Side::Server) && response.headers().contains_key(&SHED_REASON_FIELD) {
+        response.headers_mut().remove(SHED_REASON);
+    }
+}
+
+/// Returns whether a layer in this process rejected the request.
+fn remove_our_marks<B>(response: &mut Response<B>) -> bool {
+    let Some(shed) = response.extensions().get::<Shed>().copied() else { return false };
+    let extensions = response.extensions_mut();
+    extensions.remove::<Shed>();
+    extensions.insert(Rejected(shed.reason));
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    true
+}
+
+/// RFC 9457, with the type that the RateLimit fields draft registers for this. The text stays true when
+/// a handler passes the response on.
+fn problem(status: StatusCode, reason: Option<Reason>) -> Bytes {
+    let title = status.canonical_reason().unwrap_or_default();
+    let code = status.as_u16();
+    let reason = reason.map(|reason| format!(r#","reason":"{reason}""#)).unwrap_or_default();
+    Bytes::from(format!(
+        r#"{{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"{title}","status":{code},"detail":"The service is at capacity. It expects to have room after Retry-After."{reason}}}"#
+    ))
+}
+
+fn upload<B>(request: &Request<B>) -> Upload {
+    let headers = request.headers();
+    if request.version() > Version::HTTP_11 {
+        return Upload::Nothing;
+    }
+    let expects = headers.get(header::EXPECT).map(HeaderValue::as_bytes);
+    let on_demand = expects.is_some_and(|it| it.eq_ignore_ascii_case(b"100-continue"));
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    match content_length(headers) {
+        _ if on_demand => Upload::OnDemand,
+        _ if chunked => Upload::Large,
+        None | Some(0) => Upload::Nothing,
+        Some(..=MAX_SMALL_UPLOAD) => Upload::Small,
+        Some(_) => Upload::Large,
+    }
+}
+
+fn index(reason: Reason) -> usize {
+    Reason::ALL.iter().position(|&known| known == reason).unwrap_or(0)
+}
+
+fn name(reason: Reason) -> HeaderValue {
+    HeaderValue::from_static(reason.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const SHED: Shed = Shed { reason: Reason::Limit, retry_after: Duration::from_millis(300) };
+
+    fn answer(rejection: &Rejection, request: Request<()>) -> Response<Bytes> {
+        rejection.respond(SHED, Caller::of(&request), None)
+    }
+
+    #[test]
+    fn a_rejection_says_when_to_come_back_and_why_and_is_not_cached() {
+        let response = answer(&Rejection::new(StatusCode::SERVICE_UNAVAILABLE), Request::new(()));
+        assert_eq!(response.status(), 503);
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["x-shed-reason"], "limit");
+        let body = std::str::from_utf8(response.body()).expect("text");
+        assert!(body.contains(r#""status":503"#) && body.contains(r#""reason":"limit""#), "{body}");
+    }
+
+    #[test]
+    fn an_unrevealed_reason_is_nowhere_in_the_answer() {
+        let rejection = Rejection::new(StatusCode::TOO_MANY_REQUESTS).with_reason(false);
+        let response = answer(&rejection, Request::new(()));
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["x-shed-reason"], "refused");
+        assert!(!std::str::from_utf8(response.body()).expect("text").contains("limit"));
+    }
+
+    #[test]
+    fn a_connection_is_kept_if_its_body_is_small_and_read_and_announced_closed_otherwise() {
+        let post = |name: &str, value: &str| {
+            Caller::of(&Request::builder().header(name, value).body(()).expect("a request"))
+        };
+        let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
+        let closes =
+            |caller| rejection.respond(SHED, caller, None).headers().contains_key("connection");
+        let small = post("content-length", "5");
+        assert!(closes(small) && !closes(small.being_drained()));
+        for large in [post("content-length", "10000000"), post("transfer-encoding", "chunked")] {
+            assert!(closes(large) && closes(large.being_drained()) && large.should_be_drained());
+        }
+        let on_demand = post("expect", "100-continue");
+        assert!(closes(on_demand) && !on_demand.should_be_drained());
+        assert!(!closes(post("content-length", "0")));
+        assert!(!closes(small.without_connection()));
+    }
+
+    #[test]
+    fn a_grpc_call_is_rejected_with_a_grpc_status() {
+        let call = Request::builder().header("content-type", "application/grpc+proto").body(());
+        let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
+        let response = answer(&rejection, call.expect("a request"));
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()["grpc-retry-pushback-ms"], "1000");
+        assert!(response.body().is_empty());
+    }
+
+    #[test]
+    fn a_server_removes_every_mark_and_a_client_those_of_this_process() {
+        for (side, left) in [(Side::Server, false), (Side::Client, true)] {
+            let theirs = Response::builder().status(503).header(SHED_REASON, "limit").body(());
+            let mut theirs = theirs.expect("a response");
+            remove_not_begun_marks(&mut theirs, side);
+            assert_eq!(theirs.headers().contains_key(SHED_REASON), left, "{side:?}");
+
+            for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
+                let mut ours = answer(&Rejection::new(status), Request::new(()));
+                remove_not_begun_marks(&mut ours, side);
+                assert_eq!(ours.status(), 503, "{side:?}");
+                assert!(!ours.headers().contains_key(SHED_REASON), "{side:?}");
+                assert!(ours.extensions().get::<Shed>().is_none(), "{side:?}");
+                let refused = Rejected::of(ours.extensions());
+                assert_eq!(refused, Some(Rejected(Reason::Limit)), "{side:?}");
+                assert!(ours.headers().contains_key("retry-after"), "{side:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_rejection_is_true_whether_or_not_a_handler_ran() {
+        let call = Request::builder().header("content-type", "application/grpc").body(());
+        for request in [Request::new(()), call.expect("a request")] {
+            let mut refusal = answer(&Rejection::new(StatusCode::SERVICE_UNAVAILABLE), request);
+            remove_not_begun_marks(&mut refusal, Side::Server);
+            let said = format!("{:?} {:?}", refusal.headers(), refusal.body());
+            assert!(!said.contains("begun"), "{said}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "must be 503 or 429")]
+    fn no_other_status_is_accepted() {
+        let _ = Rejection::new(StatusCode::OK);
+    }
+}

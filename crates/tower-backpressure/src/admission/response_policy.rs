@@ -1,0 +1,56 @@
+//! What a response means for the limit, and how long its request counts as in flight.
+
+use http::{Method, Request, Response};
+
+use super::classify::{Classifier, Side};
+use super::rejection::remove_not_begun_marks;
+
+/// Until when a request counts as in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PermitScope {
+    /// Until the head of the response.
+    Head,
+    /// Until the last frame of the body, or until the body is dropped. A permit stands for work: a
+    /// reader that stops reading holds the memory of its response and no capacity. Under an adaptive limit
+    /// a body counts while the service produces its next frame, and a stream on which nothing happens
+    /// counts apart after a while; under a fixed one after its reader has not read for 5 to 10 seconds.
+    #[default]
+    Body,
+}
+
+/// The policy of a layer, and what it needs to know of one request.
+#[derive(Clone, Debug)]
+pub(crate) struct ResponsePolicy {
+    pub(crate) classifier: Classifier,
+    pub(crate) scope: PermitScope,
+    is_head_request: bool,
+}
+
+impl ResponsePolicy {
+    pub(crate) fn new(side: Side) -> Self {
+        let (classifier, scope) = (Classifier::new(side), PermitScope::default());
+        Self { classifier, scope, is_head_request: false }
+    }
+
+    /// The policy for the response to this request.
+    pub(super) fn of<B>(&self, request: &Request<B>) -> Self {
+        let is_head_request = request.method() == Method::HEAD;
+        Self { classifier: self.classifier.clone(), scope: self.scope, is_head_request }
+    }
+
+    /// Removes marks that say the request was not begun: it was.
+    pub(super) fn mark_begun<R>(&self, response: &mut Response<R>) {
+        remove_not_begun_marks(response, self.classifier.side());
+    }
+
+    /// Whether the request stays in flight while the body is sent.
+    pub(super) fn body_holds_permit<R>(&self, response: &Response<R>) -> bool {
+        self.scope == PermitScope::Body && !self.has_no_body(response)
+    }
+
+    fn has_no_body<R>(&self, response: &Response<R>) -> bool {
+        let status = response.status();
+        self.is_head_request || status.is_informational() || matches!(status.as_u16(), 204 | 304)
+    }
+}

@@ -1,0 +1,280 @@
+//! A concurrency limit for each origin that a client talks to.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use backpressure_core::{Outcome, QueueBounds, Remote};
+use http::{Request, StatusCode, Uri, request, response};
+use tower_layer::Layer;
+
+use crate::admission::classify::Side;
+use crate::admission::delayed_rejection::DelayedRejection;
+use crate::admission::rejection::Rejection;
+use crate::admission::response_policy::ResponsePolicy;
+use crate::admission::switches::Switches;
+use crate::admission::{Limited, PermitScope, Policy, SelectPolicy};
+use crate::limiter::Limiter;
+use crate::observe::Telemetry;
+
+mod origin_key;
+mod origin_map;
+#[cfg(feature = "reqwest")]
+mod reqwest;
+
+use self::origin_key::OriginKey;
+use self::origin_map::OriginMap;
+
+#[cfg(feature = "reqwest")]
+pub use self::reqwest::ReqwestFuture;
+
+/// Keeps no more requests in flight to a server than the server can use. The others wait here or are
+/// rejected here, and cost the server nothing.
+///
+/// Each origin (scheme, host and port) has a limiter of its own whose limit adapts. The layer goes over
+/// any client that is a `Service` of [`http::Request`]s, such as hyper-util's or a tonic channel, and
+/// with feature `reqwest` over `reqwest::Client`.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::ServiceBuilder;
+/// use tower_backpressure::{OriginLimitLayer, RetryLayer};
+///
+/// let hyper = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+/// let client = ServiceBuilder::new()
+///     .layer(RetryLayer::named("search"))
+///     .layer(OriginLimitLayer::new("search"))
+///     .service(hyper);
+/// # let _ = client;
+/// ```
+///
+/// # Position in the stack
+///
+/// Inside [`RetryLayer`](crate::RetryLayer), so that each attempt is admitted and measured, and a
+/// pause between attempts holds no permit; outside a timeout for single attempts, so that the time in
+/// the queue is not mistaken for the server's.
+///
+/// # Rejections
+///
+/// A request beyond the limit waits in the queue of its origin. A request that finds the queue full, or
+/// has waited for as long as that makes sense, gets a response at once: a 503 with a truthful
+/// `Retry-After` and [`SHED_REASON`](crate::SHED_REASON). It was not sent, and `RetryLayer` repeats it
+/// whatever its method. The server's own responses and their marks pass unchanged; a rejection by a
+/// layer of this crate further in, in this process, loses its marks. A rejection made here has a
+/// [`Shed`](crate::Shed) in its extensions:
+///
+/// ```
+/// use tower_backpressure::Shed;
+///
+/// fn never_left<B>(response: &http::Response<B>) -> bool {
+///     response.extensions().get::<Shed>().is_some()
+/// }
+/// # assert!(!never_left(&http::Response::new(())));
+/// ```
+///
+/// A [`Priority`](crate::Priority) and a [`Deadline`](crate::Deadline) in the extensions of a request
+/// are honoured in the queue; a `reqwest::Request` has no extensions.
+///
+/// # What the limit learns from
+///
+/// [`Remote`] learns from the time to the head of a response, by experiment, and from pushback: a 429
+/// or 503, or `RESOURCE_EXHAUSTED` or `UNAVAILABLE` in gRPC. Where more than a tenth of the responses
+/// are pushback, the limit falls as far as that makes them fewer. An error, a time-out (408, 504,
+/// `DEADLINE_EXCEEDED`) or any other failure says nothing about capacity, as it may have come fast. An
+/// [`Outcome`] in the extensions of a response goes before its status, and
+/// [`classify`](Self::classify) takes a rule of your own.
+///
+/// # Origins
+///
+/// The URI's authority names the origin, or else the `Host` field; user names and default ports are
+/// ignored. Requests without either share one limiter: the client below sends all of them to the same
+/// place, as nothing in them tells it otherwise.
+///
+/// An idle origin is forgotten when 1024 others were used since, and starts anew when it returns. One
+/// with requests in the queue or in flight is never forgotten.
+///
+/// # Options
+///
+/// | option | default | why |
+/// |---|---|---|
+/// | [`queue`](Self::queue) | 1024 requests, 1 s, for each origin | absorbs a burst; it shortens itself under overload |
+/// | [`classify`](Self::classify) | by status | see above |
+/// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be held back |
+/// | [`exempt`](Self::exempt) | no request | probes |
+/// | [`scope`](Self::scope) | [`PermitScope::Body`] | a server is not done with a request before its body is |
+///
+/// All state lives in the layer: its services, their clones and its own clones share the limiters. An
+/// option starts with new limiters: set options before cloning.
+///
+/// # Metrics and events
+///
+/// Those of `AdmissionLayer`, summed over all origins, without `backpressure_limit`, of which each
+/// origin has one; [`limiter`](Self::limiter) tells. Events name the origin.
+///
+/// # Errors
+///
+/// The client's own errors pass through. A rejection is a response, never an error.
+///
+/// # Cancellation
+///
+/// A request that is dropped at any point leaves the queue or releases its permit.
+#[derive(Clone, Debug)]
+pub struct OriginLimitLayer {
+    origins: Arc<Origins>,
+}
+
+/// The service of [`OriginLimitLayer`].
+pub type OriginLimit<S> = Limited<S, Arc<Origins>>;
+
+/// What all services of one layer share.
+#[derive(Debug)]
+pub struct Origins {
+    settings: Settings,
+    known: Mutex<OriginMap>,
+}
+
+/// What the policy of a new origin is made from.
+#[derive(Clone, Debug)]
+struct Settings {
+    queue: QueueBounds,
+    response: ResponsePolicy,
+    switches: Switches,
+    rejection: Rejection,
+    telemetry: Telemetry,
+}
+
+impl OriginLimitLayer {
+    /// A limit for each origin; `name` labels the metrics and events of all of them together.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self::of(Settings {
+            queue: QueueBounds::default(),
+            response: ResponsePolicy::new(Side::Client),
+            switches: Switches::default(),
+            rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
+            telemetry: Telemetry::new(name),
+        })
+    }
+
+    /// Bounds the queue of each origin; with [`QueueBounds::NONE`] a request is sent at once or rejected.
+    #[must_use]
+    pub fn queue(self, bounds: QueueBounds) -> Self {
+        Self::of(Settings { queue: bounds, ..self.origins.settings.clone() })
+    }
+
+    /// Until when a request counts as in flight. With [`PermitScope::Head`] a body that is read slowly
+    /// holds no permit.
+    #[must_use]
+    pub fn scope(self, scope: PermitScope) -> Self {
+        let mut settings = self.origins.settings.clone();
+        settings.response.scope = scope;
+        Self::of(settings)
+    }
+
+    /// What a response teaches the limit of its origin; `None` leaves it to the defaults: those of
+    /// `AdmissionLayer::classify`, except that 429 and 503 are pushback.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_backpressure::{Outcome, OriginLimitLayer};
+    ///
+    /// // GitHub answers 403 to clients that ask too often.
+    /// let limits = OriginLimitLayer::new("github").classify(|head| {
+    ///     let refused = head.status == StatusCode::FORBIDDEN;
+    ///     (refused && head.headers.contains_key("retry-after")).then_some(Outcome::Overload)
+    /// });
+    /// # let _ = limits;
+    /// ```
+    #[must_use]
+    pub fn classify(
+        self,
+        rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        let mut settings = self.origins.settings.clone();
+        settings.response.classifier = settings.response.classifier.with_rule(rule);
+        Self::of(settings)
+    }
+
+    /// Decides, counts and reports, but sends every request at once: none waits, none is rejected.
+    #[must_use]
+    pub fn dry_run(self, dry_run: bool) -> Self {
+        let mut settings = self.origins.settings.clone();
+        settings.switches.dry_run = dry_run;
+        settings.telemetry.dry_run = dry_run;
+        Self::of(settings)
+    }
+
+    /// Requests that are sent whatever the limit says, and hold no permit.
+    #[must_use]
+    pub fn exempt(
+        self,
+        predicate: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let mut settings = self.origins.settings.clone();
+        settings.switches = settings.switches.exempting(predicate);
+        Self::of(settings)
+    }
+
+    /// The limiter of an origin: its limit and the reason for it, requests in flight and in the queue.
+    /// `None` when the origin has not been used lately.
+    ///
+    /// ```
+    /// use http::Uri;
+    /// use tower_backpressure::OriginLimitLayer;
+    ///
+    /// let limits = OriginLimitLayer::new("search");
+    /// assert!(limits.limiter(&Uri::from_static("http://search.internal")).is_none());
+    /// ```
+    #[must_use]
+    pub fn limiter(&self, origin: &Uri) -> Option<Limiter> {
+        let mut known = self.origins.known();
+        known.get(OriginKey::of_uri(origin)).map(|policy| policy.limiter.clone())
+    }
+
+    fn of(settings: Settings) -> Self {
+        Self { origins: Arc::new(Origins { settings, known: Mutex::default() }) }
+    }
+}
+
+impl<S> Layer<S> for OriginLimitLayer {
+    type Service = OriginLimit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        OriginLimit::new(inner, Arc::clone(&self.origins))
+    }
+}
+
+impl SelectPolicy for Arc<Origins> {
+    type Selected<'a> = Arc<Policy>;
+
+    fn select<B>(&self, request: &Request<B>) -> Arc<Policy> {
+        self.policy(OriginKey::of(request))
+    }
+}
+
+impl Origins {
+    /// The policy of an origin. An origin is not forgotten while its policy is in use.
+    fn policy(&self, origin: OriginKey<'_>) -> Arc<Policy> {
+        self.known().get_or_insert(origin, |name| self.settings.policy(name))
+    }
+
+    fn known(&self) -> MutexGuard<'_, OriginMap> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Settings {
+    #[cold]
+    fn policy(&self, origin: &str) -> Policy {
+        Policy {
+            limiter: Limiter::new(Remote::new(), self.queue),
+            rejection: self.rejection.clone(),
+            telemetry: self.telemetry.of_origin(origin),
+            switches: self.switches.clone(),
+            response: self.response.clone(),
+            delayed: DelayedRejection::default(),
+            drains: None,
+            tickets: None,
+        }
+    }
+}

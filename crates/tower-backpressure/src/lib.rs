@@ -1,0 +1,61 @@
+//! Tower layers that close the backpressure loop over HTTP.
+//!
+//! A server measures what it can do ([`AdmissionLayer::adaptive`]), limits single routes
+//! ([`BulkheadLayer`]), and rejects the rest early, saying when to come back. A client comes back when
+//! it was told to, within a budget and a deadline ([`RetryLayer`]), and sends no server more than the
+//! server can use ([`OriginLimitLayer`]). [`Limiter`] is the same machinery for work that is not HTTP.
+//!
+//! # Features
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `server` | yes | [`AdmissionLayer`] and [`BulkheadLayer`] |
+//! | `client` | yes | [`RetryLayer`], [`RetryBudget`] and [`OriginLimitLayer`] |
+//! | `reqwest` | | the client layers over `reqwest::Client` |
+//! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
+//! | `tracing` | | an event when shedding starts, when it stops, and for each retry |
+//!
+//! Without default features there is only the [`Limiter`], which depends on tokio and no HTTP crate.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(
+    not(all(feature = "server", feature = "client")),
+    expect(dead_code, reason = "limiter and admission serve both ends; each uses a part of them")
+)]
+
+#[cfg(feature = "http")]
+mod admission;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "http")]
+mod deadline;
+#[cfg(feature = "http")]
+mod headers;
+mod limiter;
+#[cfg(feature = "http")]
+mod observe;
+#[cfg(feature = "server")]
+pub mod server;
+
+pub use backpressure_core::{
+    Adaptive, Arrival, Cause, Decision, Fixed, Limit, Metering, OutOfRange, Outcome, Priority,
+    QueueBounds, Reason, Remote, Sample, Shed, Timestamp,
+};
+
+#[cfg(feature = "http")]
+pub use crate::admission::body::ResponseBody;
+#[cfg(feature = "http")]
+pub use crate::admission::return_ticket::RETURN_TICKET;
+#[cfg(feature = "http")]
+pub use crate::admission::{Limited, PermitScope, ResponseFuture};
+#[cfg(feature = "client")]
+pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
+#[cfg(feature = "http")]
+pub use crate::deadline::Deadline;
+#[cfg(feature = "client")]
+pub use crate::headers::retry_after::RetryAfter;
+#[cfg(feature = "http")]
+pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
+pub use crate::limiter::{Acquire, Limiter, Permit, Snapshot};
+#[cfg(feature = "server")]
+pub use crate::server::{Admission, AdmissionLayer, BulkheadLayer};

@@ -1,0 +1,249 @@
+//! A concurrency limiter for any tokio program: permits, a bounded queue and a limit that may adapt.
+//!
+//! [`Limiter`] works without HTTP; the layers of this crate are built on it. Without the features
+//! `server` and `client` the crate is this module alone.
+
+use std::sync::Arc;
+
+use backpressure_core::{
+    Adaptive, Arrival, Decision, Fixed, Limit, Machine, Metering, OutOfRange, QueueBounds, Shed,
+    Timestamp,
+};
+use tokio::time::Instant;
+
+mod acquire;
+mod activity;
+mod counter;
+#[cfg(all(test, limiter_loom))]
+mod model;
+mod permit;
+mod sampler;
+mod shared;
+mod state;
+mod stopwatch;
+mod sync;
+mod timed_waker;
+
+pub use self::acquire::Acquire;
+pub(crate) use self::acquire::Acquired;
+pub use self::permit::Permit;
+
+use self::shared::Shared;
+
+/// Limits how many run at once; the others wait in a bounded queue or are rejected.
+///
+/// Clones are cheap and share one limit and one queue. While the queue is empty, acquiring and
+/// releasing a permit is one atomic step each; a lock is taken to queue, to reject and to learn.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tower_backpressure::Shed> {
+/// use tower_backpressure::{Arrival, Limiter, QueueBounds};
+///
+/// let limiter = Limiter::fixed(1, QueueBounds::NONE);
+/// let permit = limiter.acquire(Arrival::default()).await?;
+/// assert!(limiter.try_acquire().is_err());
+/// drop(permit);
+/// assert!(limiter.try_acquire().is_ok());
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    shared: Arc<Shared>,
+}
+
+/// The state of a limiter at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// How many may run at once.
+    pub limit: usize,
+    /// Permits in use.
+    pub in_flight: usize,
+    /// How many of them count apart, and not towards the limit, as they have shown no sign of work for long.
+    pub apart: usize,
+    /// Requests in the queue.
+    pub queued: usize,
+    /// Whether demand is above capacity.
+    pub overloaded: bool,
+}
+
+impl Limiter {
+    /// A limiter that finds its limit by itself.
+    ///
+    /// The limit takes into account the worker threads of the current tokio runtime; outside a
+    /// runtime, the available parallelism.
+    #[must_use]
+    pub fn adaptive() -> Self {
+        Self::new(Adaptive::new(workers()), QueueBounds::default())
+    }
+
+    /// A limiter with a constant limit.
+    ///
+    /// # Panics
+    /// When `limit` is not in 1..=1 000 000.
+    #[must_use]
+    pub fn fixed(limit: usize, queue: QueueBounds) -> Self {
+        Self::new(Fixed::new(limit), queue)
+    }
+
+    /// [`fixed`](Self::fixed) for a number that is not known when the program is written.
+    ///
+    /// # Errors
+    /// When `limit` is not in 1..=1 000 000.
+    pub fn try_fixed(limit: usize, queue: QueueBounds) -> Result<Self, OutOfRange> {
+        Fixed::try_new(limit).map(|limit| Self::new(limit, queue))
+    }
+
+    /// A limiter with any algorithm. Its answers are clamped to 1..=1 000 000.
+    #[must_use]
+    pub fn new(limit: impl Limit + 'static, queue: QueueBounds) -> Self {
+        Self { shared: Arc::new(Shared::new(Machine::new(Box::new(limit), queue))) }
+    }
+
+    /// Acquires a permit, waiting in the queue if necessary.
+    ///
+    /// # Errors
+    /// [`Shed`] when the request is rejected: why, and when to come back.
+    ///
+    /// # Panics
+    /// When the request has to wait outside a tokio runtime with time enabled.
+    pub fn acquire(&self, arrival: Arrival) -> Acquire {
+        Acquire::new(Arc::clone(&self.shared), arrival)
+    }
+
+    /// Acquires a permit now or not at all.
+    ///
+    /// # Errors
+    /// [`Shed`] when no permit is free.
+    pub fn try_acquire(&self) -> Result<Permit, Shed> {
+        let entry = match self.shared.try_enter() {
+            Some(entry) => entry,
+            None => self.shared.request_without_queue(self.shared.now())?,
+        };
+        Ok(Permit::new(Arc::clone(&self.shared), entry))
+    }
+
+    /// The state at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let (in_flight, now) = (self.shared.in_flight(), self.shared.now());
+        let apart = self.shared.silent();
+        self.shared.inspect(|machine| Snapshot {
+            limit: machine.limit(),
+            in_flight,
+            apart,
+            queued: machine.queued(),
+            overloaded: machine.is_overloaded(now),
+        })
+    }
+
+    /// The last change of the limit and the numbers behind it; `None` when it has not changed, or
+    /// when its algorithm does not explain its changes.
+    #[must_use]
+    pub fn decision(&self) -> Option<Decision> {
+        self.shared.inspect(Machine::decision)
+    }
+
+    /// Replaces the algorithm of the limit.
+    ///
+    /// Requests in flight are not interrupted: a lower limit takes effect as they complete. Requests
+    /// admitted from now on are measured as the new algorithm needs it. The bounds set with
+    /// [`bound_limit`](Self::bound_limit) stay.
+    pub fn replace_limit(&self, limit: impl Limit + 'static) {
+        let limit = Box::new(limit);
+        self.change(|machine| machine.replace_limit(limit));
+    }
+
+    /// Keeps the limit in `min..=max` whatever its algorithm says.
+    ///
+    /// `min` is clamped to 1..=1 000 000 and `max` to `min`..=1 000 000. The same number twice pins the
+    /// limit; `1..=1_000_000` removes the bounds.
+    pub fn bound_limit(&self, min: usize, max: usize) {
+        self.change(|machine| machine.bound_limit(min, max));
+    }
+
+    /// The bounds of the limit; 1 and 1 000 000 where none were set.
+    #[must_use]
+    pub fn limit_bounds(&self) -> (usize, usize) {
+        self.shared.inspect(Machine::limit_bounds)
+    }
+
+    /// Starts the limit from this number, if its algorithm has a state to start from. Meant for a
+    /// limiter that has served no request yet.
+    pub fn start_limit_at(&self, initial: usize) {
+        self.change(|machine| machine.start_limit_at(initial));
+    }
+
+    /// What the limit needs measured of each request.
+    #[must_use]
+    pub fn metering(&self) -> Metering {
+        self.shared.metering()
+    }
+
+    /// Changes the bounds of the queue. Requests beyond a shorter bound are rejected.
+    pub fn bound_queue(&self, queue: QueueBounds) {
+        self.change(|machine| machine.bound_queue(queue));
+    }
+
+    /// Rejects every new request from now on, for a process that is about to end. Each is told to come
+    /// back in a second, when another process can serve it. Requests in the queue and in flight are
+    /// served; [`snapshot`](Self::snapshot) tells how many they are. It cannot be undone.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_backpressure::{Limiter, QueueBounds};
+    ///
+    /// let limiter = Limiter::fixed(8, QueueBounds::default());
+    /// limiter.drain();
+    /// let shed = limiter.try_acquire().expect_err("new requests are rejected");
+    /// assert_eq!(shed.retry_after, Duration::from_secs(1));
+    /// ```
+    pub fn drain(&self) {
+        self.change(Machine::drain);
+    }
+
+    /// An instant on this limiter's own scale, for [`Arrival::deadline`].
+    #[must_use]
+    pub fn timestamp(&self, at: Instant) -> Timestamp {
+        self.shared.timestamp(at)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Machine)) {
+        self.shared.change(self.shared.now(), change);
+    }
+}
+
+/// What the layers use.
+impl Limiter {
+    /// Acquires a permit if that needs no decision: one atomic step.
+    #[inline]
+    pub(crate) fn try_acquire_undecided(&self) -> Option<Permit> {
+        let entry = self.shared.try_enter()?;
+        Some(Permit::new(Arc::clone(&self.shared), entry))
+    }
+
+    /// What the first poll of [`acquire`](Self::acquire) does, without a future where none is needed.
+    pub(crate) fn start_acquire(&self, arrival: Arrival, now: Instant) -> Acquired {
+        Acquire::start(&self.shared, arrival, now)
+    }
+
+    /// Whether the load is far above what can be served, as of the last request that found no permit:
+    /// clients retry immediately, or a crowd arrived at once. Delaying rejections slows them down.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.shared.inspect(Machine::is_flooded)
+    }
+
+    /// The limit, without the lock.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn limit(&self) -> usize {
+        self.shared.limit()
+    }
+}
+
+fn workers() -> usize {
+    let runtime = tokio::runtime::Handle::try_current();
+    let workers = runtime.map(|handle| handle.metrics().num_workers());
+    workers
+        .unwrap_or_else(|_| std::thread::available_parallelism().map_or(1, usize::from))
+        .clamp(1, 4_096)
+}

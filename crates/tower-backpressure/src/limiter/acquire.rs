@@ -1,0 +1,130 @@
+//! The future of a permit.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use backpressure_core::{Arrival, Shed, Ticket, Timestamp};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+
+use super::permit::Permit;
+use super::shared::Shared;
+use super::state::Answer;
+
+/// How often a queued request applies what time alone has changed: as often as a limit may be raised
+/// while no request completes.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
+
+pin_project! {
+    /// The future returned by [`Limiter::acquire`](crate::Limiter::acquire).
+    ///
+    /// # Cancellation
+    /// Dropping it gives up the request's position in the queue, and the permit if one was granted
+    /// in the meantime.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Acquire {
+        shared: Arc<Shared>,
+        arrival: Arrival,
+        // `None` before the first poll and after the decision.
+        queued: Option<Queued>,
+        #[pin]
+        settle: Option<Sleep>,
+    }
+
+    impl PinnedDrop for Acquire {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(queued) = this.queued {
+                this.shared.abandon(queued.ticket, this.shared.now());
+            }
+        }
+    }
+}
+
+/// A request's position in the queue.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    ticket: Ticket,
+    /// It is rejected at this moment at the latest.
+    until: Timestamp,
+}
+
+/// The immediate answer to a request.
+#[derive(Debug)]
+pub(crate) enum Acquired {
+    Permit(Permit),
+    Queued(Acquire),
+    Rejected(Shed),
+}
+
+impl Acquire {
+    pub(crate) const fn new(shared: Arc<Shared>, arrival: Arrival) -> Self {
+        Self { shared, arrival, queued: None, settle: None }
+    }
+
+    /// What the first poll does, without a future where none is needed.
+    pub(crate) fn start(shared: &Arc<Shared>, arrival: Arrival, now: Instant) -> Acquired {
+        match shared.request(arrival, shared.timestamp(now)) {
+            Answer::Run(entry) => Acquired::Permit(Permit::new(Arc::clone(shared), entry)),
+            Answer::Shed(shed) => Acquired::Rejected(shed),
+            Answer::Wait(ticket, until) => {
+                let queued = Queued { ticket, until };
+                let settle = Some(queued.sleep(shared));
+                let shared = Arc::clone(shared);
+                Acquired::Queued(Self { shared, arrival, queued: Some(queued), settle })
+            }
+        }
+    }
+}
+
+impl Queued {
+    /// Sleeps until the next time something may have changed without a completion.
+    fn sleep(self, shared: &Shared) -> Sleep {
+        tokio::time::sleep_until(self.wakes_at(shared))
+    }
+
+    fn wakes_at(self, shared: &Shared) -> Instant {
+        shared.instant(self.until.min(shared.now() + SETTLE_INTERVAL))
+    }
+}
+
+impl Future for Acquire {
+    type Output = Result<Permit, Shed>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let shared = &**this.shared;
+        let queued = match *this.queued {
+            Some(queued) => queued,
+            None => match shared.request(*this.arrival, shared.now()) {
+                Answer::Run(entry) => {
+                    return Poll::Ready(Ok(Permit::new(Arc::clone(this.shared), entry)));
+                }
+                Answer::Shed(shed) => return Poll::Ready(Err(shed)),
+                Answer::Wait(ticket, until) => {
+                    let queued = Queued { ticket, until };
+                    this.settle.set(Some(queued.sleep(shared)));
+                    *this.queued.insert(queued)
+                }
+            },
+        };
+        let decision = loop {
+            if let Some(decision) = shared.collect(queued.ticket, cx.waker()) {
+                break decision;
+            }
+            let mut settle = this.settle.as_mut().as_pin_mut().expect("set with the ticket");
+            ready!(settle.as_mut().poll(cx));
+            let now = shared.now();
+            if now >= queued.until {
+                break shared.expire(queued.ticket, now).expect("a ticket is decided once");
+            }
+            shared.settle(now);
+            settle.reset(queued.wakes_at(shared));
+        };
+        *this.queued = None;
+        Poll::Ready(decision.map(|entry| Permit::from_queue(Arc::clone(this.shared), entry)))
+    }
+}

@@ -1,0 +1,99 @@
+//! Permits in flight, and how many may be in flight without a decision, in one atomic word.
+
+use super::sync::atomic::{AtomicU64, Ordering};
+
+/// In flight (20 bits), open (20 bits) and a serial number (24 bits) in one atomic.
+///
+/// While fewer are in flight than `open`, admission is one compare-and-swap and release one
+/// subtraction. `open` is the limit while the queue is empty, and 0 as soon as a decision is needed:
+/// then every request and every release takes the lock. Because count and rule change in one step, no
+/// request is admitted past the limit and no release overlooks a queued request.
+#[derive(Debug)]
+pub(crate) struct Counter(AtomicU64);
+
+const FIELD: u64 = (1 << 20) - 1;
+const OPEN_SHIFT: u32 = 20;
+const SERIAL_SHIFT: u32 = 40;
+/// Serial numbers wrap here.
+pub(crate) const SERIALS: u32 = 1 << 24;
+const ONE: u64 = 1 | 1 << SERIAL_SHIFT;
+
+/// An admission.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Permits in flight, this one included.
+    pub(crate) in_flight: usize,
+    /// Number of the admission, modulo 2²⁴.
+    pub(crate) serial: u32,
+}
+
+impl Counter {
+    pub(crate) fn new(open: usize) -> Self {
+        Self(AtomicU64::new((open as u64 & FIELD) << OPEN_SHIFT))
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        in_flight(self.0.load(Ordering::Acquire))
+    }
+
+    /// Admissions so far, modulo 2²⁴.
+    pub(crate) fn serial(&self) -> u32 {
+        entry(self.0.load(Ordering::Relaxed)).serial
+    }
+
+    /// Admits a request if that needs no decision.
+    pub(crate) fn try_enter(&self) -> Option<Entry> {
+        let mut word = self.0.load(Ordering::Relaxed);
+        loop {
+            if in_flight(word) >= open(word) {
+                return None;
+            }
+            let entered = word.wrapping_add(ONE);
+            match self.0.compare_exchange_weak(word, entered, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return Some(entry(entered)),
+                Err(current) => word = current,
+            }
+        }
+    }
+
+    /// Admits a request that the controller has decided on.
+    pub(crate) fn enter(&self) -> Entry {
+        entry(self.0.fetch_add(ONE, Ordering::AcqRel).wrapping_add(ONE))
+    }
+
+    /// Releases a permit; true when the controller has to be told.
+    #[must_use]
+    pub(crate) fn leave(&self) -> bool {
+        open(self.0.fetch_sub(1, Ordering::AcqRel)) == 0
+    }
+
+    /// From now on every request needs a decision.
+    pub(crate) fn close(&self) {
+        self.0.fetch_and(!(FIELD << OPEN_SHIFT), Ordering::AcqRel);
+    }
+
+    /// From now on `limit` permits need no decision. Called with the lock held.
+    pub(crate) fn open(&self, limit: usize) {
+        let limit = limit as u64 & FIELD;
+        let mut word = self.0.load(Ordering::Relaxed);
+        while open(word) as u64 != limit {
+            let opened = word & !(FIELD << OPEN_SHIFT) | limit << OPEN_SHIFT;
+            match self.0.compare_exchange_weak(word, opened, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(current) => word = current,
+            }
+        }
+    }
+}
+
+const fn in_flight(word: u64) -> usize {
+    (word & FIELD) as usize
+}
+
+const fn open(word: u64) -> usize {
+    (word >> OPEN_SHIFT & FIELD) as usize
+}
+
+const fn entry(word: u64) -> Entry {
+    Entry { in_flight: in_flight(word), serial: (word >> SERIAL_SHIFT) as u32 }
+}

@@ -1,0 +1,165 @@
+//! The right to run, released on drop.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use backpressure_core::{Metering, Outcome, Sample};
+use tokio::time::Instant;
+
+use super::counter::Entry;
+use super::shared::Shared;
+use super::stopwatch::Stopwatch;
+
+mod progress;
+mod start;
+
+use self::start::Stage;
+
+/// The right to run; dropping it releases it.
+///
+/// A permit teaches its limiter what [`record`](Self::record) says: how the work ended. A permit that
+/// is dropped while measured work is under way teaches that the work was cut short; one that is
+/// dropped at any other point, or by a panic, teaches nothing.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tower_backpressure::Shed> {
+/// use tower_backpressure::{Arrival, Limiter, Outcome};
+///
+/// let limiter = Limiter::adaptive();
+/// let mut permit = limiter.acquire(Arrival::default()).await?;
+/// let sum = permit.measure(async { 1 + 1 }).await;
+/// permit.record(Outcome::Success);
+/// # assert_eq!(sum, 2);
+/// # Ok(()) }
+/// ```
+///
+/// # Cancellation
+/// Dropping it at any point releases it exactly once.
+#[must_use = "a permit that is dropped is released at once"]
+pub struct Permit {
+    shared: Arc<Shared>,
+    /// Requests in flight at admission, this one included, without those that count apart.
+    in_flight: u32,
+    /// Requests this one stands for in the measurements.
+    weight: u32,
+    /// `None`: it is not measured, or the measurement has ended.
+    stopwatch: Option<Stopwatch>,
+    stage: Stage,
+    /// The generation in which it last gave a sign of work; `None`: it counts whatever it does.
+    stamp: Option<u32>,
+}
+
+impl Permit {
+    #[inline]
+    pub(crate) fn new(shared: Arc<Shared>, entry: Entry) -> Self {
+        Self::at(Stage::Admitted, shared, entry)
+    }
+
+    /// For a request that has waited in the queue.
+    pub(crate) fn from_queue(shared: Arc<Shared>, entry: Entry) -> Self {
+        Self::at(Stage::Dequeued, shared, entry)
+    }
+
+    #[inline]
+    fn at(stage: Stage, shared: Arc<Shared>, entry: Entry) -> Self {
+        let metering = shared.metering();
+        let weight = if metering == Metering::Nothing { 0 } else { shared.weight(entry) };
+        let stopwatch = (weight > 0).then(|| Stopwatch::start(metering == Metering::RunQueue));
+        let in_flight = shared.counted(entry.in_flight) as u32;
+        let stamp = (!shared.counts_waiting()).then(|| shared.stamp());
+        Self { shared, in_flight, weight, stopwatch, stage, stamp }
+    }
+
+    /// Runs `work` and measures it.
+    pub async fn measure<F: Future>(&mut self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|cx| self.poll_measured(work.as_mut(), cx)).await
+    }
+
+    /// One poll of `work`, measured. The same work must be passed each time.
+    pub(crate) fn poll_measured<F: Future>(
+        &mut self,
+        work: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        ready!(self.poll_start(cx));
+        let Some(stopwatch) = &self.stopwatch else {
+            return work.poll(cx);
+        };
+        self.stage = Stage::Running;
+        let (polled, busy) = stopwatch.poll(work, cx);
+        self.worked(busy);
+        if polled.is_ready() {
+            self.stage = Stage::Ended;
+        }
+        polled
+    }
+
+    /// Whether [`record`](Self::record) teaches anything. At very high rates one request in k does.
+    #[inline]
+    pub(crate) const fn is_measured(&self) -> bool {
+        self.stopwatch.is_some()
+    }
+
+    /// Says how the work ended and ends the measurement. The permit is held until the drop.
+    #[inline]
+    pub fn record(&mut self, outcome: Outcome) {
+        if let Some(stopwatch) = self.stopwatch.take() {
+            self.teach(&stopwatch, outcome);
+        }
+    }
+
+    /// Nothing is measured, and the work starts without a yield.
+    pub(crate) fn skip_measurement(&mut self) {
+        (self.stopwatch, self.stage) = (None, Stage::Ended);
+    }
+
+    /// The work was cut short.
+    #[cold]
+    fn cancel(&self, stopwatch: &Stopwatch) {
+        match self.stage {
+            Stage::Running => stopwatch.stops_waiting(Instant::now()),
+            stage => match stage.yielded_at() {
+                Some(since) => stopwatch.add_run_queue(self.shared.now().since(since)),
+                None => return,
+            },
+        }
+        if !std::thread::panicking() {
+            self.teach(stopwatch, Outcome::Cancelled);
+        }
+    }
+
+    fn teach(&self, stopwatch: &Stopwatch, outcome: Outcome) {
+        let now = Instant::now();
+        let reading = stopwatch.read(now);
+        let sample = Sample {
+            latency: reading.latency,
+            run_queue: reading.run_queue,
+            busy: reading.busy,
+            in_flight: self.in_flight as usize,
+            weight: self.weight,
+            outcome,
+        };
+        self.shared.learn(&sample, self.stamp, self.shared.timestamp(now));
+    }
+}
+
+impl Drop for Permit {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(stopwatch) = self.stopwatch.take() {
+            self.cancel(&stopwatch);
+        }
+        self.remove_stamp();
+        self.shared.leave(|| self.shared.now());
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}

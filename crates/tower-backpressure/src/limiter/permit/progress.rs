@@ -1,0 +1,88 @@
+//! Signs of work: a permit stands for work, and counts apart while there is none.
+
+use std::time::Duration;
+
+use backpressure_core::{Outcome, Sample};
+use tokio::time::Instant;
+
+use super::Permit;
+use super::start::Stage;
+
+/// A poll this long is a sign of work. Shorter ones read a piece of a body and wait for the next.
+const MIN_WORK: Duration = Duration::from_millis(1);
+
+impl Permit {
+    /// Its work has just kept a worker busy for this long.
+    pub(super) fn worked(&mut self, busy: Duration) {
+        self.shared.add_busy(busy.saturating_mul(self.weight));
+        if busy >= MIN_WORK {
+            self.renew_stamp();
+        }
+    }
+
+    fn renew_stamp(&mut self) {
+        if let Some(stamp) = &mut self.stamp {
+            *stamp = self.shared.renew_stamp(*stamp, || self.shared.now());
+        }
+    }
+
+    pub(super) fn remove_stamp(&mut self) {
+        if let Some(stamp) = self.stamp.take() {
+            self.shared.remove_stamp(stamp, || self.shared.now());
+        }
+    }
+}
+
+/// A response body, which the permit follows to its end.
+impl Permit {
+    /// The response begins, and reading its body may take long, which is no work. Where waiting does
+    /// not count, the permit counts apart until its next sign of work.
+    pub(crate) fn starts_long_body(&mut self) {
+        match &mut self.stamp {
+            Some(stamp) => *stamp = self.shared.set_apart(*stamp, self.shared.now()),
+            None => self.waits_for_reader(Duration::ZERO),
+        }
+    }
+
+    /// A part of the body is handed over, which kept a worker busy for this long. If the reader does
+    /// not ask for more for a while, the permit counts apart until it does.
+    pub(crate) fn waits_for_reader(&mut self, busy: Duration) {
+        if let Stage::Producing { since } = self.stage {
+            self.stage = Stage::Ended;
+            self.teach_part(since);
+        }
+        match self.stamp {
+            None => self.stamp = Some(self.shared.stamp()),
+            Some(_) if busy >= MIN_WORK || self.shared.counts_waiting() => self.renew_stamp(),
+            Some(_) => {}
+        }
+    }
+
+    /// The reader has asked for more, and the service has none yet. Under a limit that counts waiting,
+    /// the permit counts for as long as that takes.
+    pub(crate) fn waits_for_service(&mut self) {
+        if !matches!(self.stage, Stage::Producing { .. }) {
+            self.stage = Stage::Producing { since: Instant::now() };
+        }
+        if self.shared.counts_waiting() {
+            self.remove_stamp();
+        } else {
+            self.renew_stamp();
+        }
+    }
+
+    /// A part of a body that the reader waited for is an attempt like any other: a limit that saw
+    /// heads alone would admit any number of streams.
+    fn teach_part(&self, since: Instant) {
+        let shared = &self.shared;
+        let is_silent = self.stamp.is_some_and(|stamp| shared.is_silent(stamp));
+        if is_silent || shared.counts_waiting() {
+            return;
+        }
+        let now = Instant::now();
+        let latency = now.saturating_duration_since(since);
+        let in_flight = shared.counted(shared.in_flight());
+        let sample = Sample { in_flight, ..Sample::new(latency, Outcome::Success) };
+        shared.learn(&sample, self.stamp, shared.timestamp(now));
+    }
+}

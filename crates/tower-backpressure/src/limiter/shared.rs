@@ -1,0 +1,304 @@
+//! What all handles, permits and queued requests of one limiter share: counter, lock and clock.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use backpressure_core::{Arrival, Machine, Metering, Sample, Shed, Ticket, Timestamp};
+use tokio::time::Instant;
+
+use super::activity::Activity;
+use super::counter::{Counter, Entry};
+use super::state::{Answer, State};
+use super::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use super::sync::{Mutex, MutexGuard};
+
+/// The counter serves requests while no decision is needed; everything else goes through [`State`]
+/// behind the lock. Time is an argument wherever the lock is taken, so that loom can check every
+/// interleaving without a runtime.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    counter: Counter,
+    state: Mutex<State>,
+    published: Published,
+    activity: Activity,
+    /// Nanoseconds that workers have spent on requests.
+    busy: AtomicU64,
+    /// The instant that is [`Timestamp::ZERO`].
+    epoch: Instant,
+    /// Nanoseconds from `epoch` to the last time the I/O driver is known to have been polled.
+    io_polled: AtomicU64,
+}
+
+/// What the state last said, readable without the lock.
+#[derive(Debug)]
+struct Published {
+    limit: AtomicUsize,
+    /// See [`Metering`]; its number.
+    metering: AtomicU32,
+    /// One request in this many is measured.
+    sampling: AtomicU32,
+    /// Whether admitted requests yield once before they run.
+    yields: AtomicBool,
+    /// Whether a request that waits for something counts however long it waits.
+    counts_waiting: AtomicBool,
+    /// Permits that count apart.
+    silent: AtomicUsize,
+}
+
+/// The longest wait that tokio's timers support: 30 years.
+const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+impl Shared {
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self {
+            counter: Counter::new(machine.open()),
+            published: Published::new(&machine),
+            activity: Activity::default(),
+            busy: AtomicU64::new(0),
+            state: Mutex::new(State::new(machine)),
+            epoch: Instant::now(),
+            io_polled: AtomicU64::new(0),
+        }
+    }
+
+    /// Admits a request if that needs no decision: one atomic step.
+    #[inline]
+    pub(crate) fn try_enter(&self) -> Option<Entry> {
+        self.counter.try_enter()
+    }
+
+    /// Admits a request, queues it or rejects it.
+    pub(crate) fn request(&self, arrival: Arrival, now: Timestamp) -> Answer {
+        let in_time = arrival.deadline.is_none_or(|deadline| now < deadline);
+        match in_time.then(|| self.try_enter()).flatten() {
+            Some(entry) => Answer::Run(entry),
+            None => self.with_state(now, |state, counter| state.arrive(arrival, counter, now)),
+        }
+    }
+
+    /// Admits a request or rejects it; it does not wait.
+    pub(crate) fn request_without_queue(&self, now: Timestamp) -> Result<Entry, Shed> {
+        self.with_state(now, |state, counter| state.arrive_without_queue(counter, now))
+    }
+
+    /// Releases a permit.
+    #[inline]
+    pub(crate) fn leave(&self, now: impl FnOnce() -> Timestamp) {
+        if self.counter.leave() {
+            self.settle(now());
+        }
+    }
+
+    /// Applies what time alone has changed: silent permits, queued requests that are too late.
+    #[cold]
+    pub(crate) fn settle(&self, now: Timestamp) {
+        self.with_state(now, |_, _| ());
+    }
+
+    /// Teaches the limit; `stamp` is that of the permit that was measured.
+    pub(crate) fn learn(&self, sample: &Sample, stamp: Option<u32>, now: Timestamp) {
+        self.with_state(now, |state, _| {
+            if let Some(every) = state.learn(sample, stamp, now) {
+                self.published.sampling.store(every, Ordering::Relaxed);
+            }
+            self.published.yields.store(state.machine().yields(), Ordering::Relaxed);
+        });
+    }
+
+    /// Takes the decision on a ticket, or registers a waker for it.
+    pub(crate) fn collect(&self, ticket: Ticket, waker: &Waker) -> Option<Result<Entry, Shed>> {
+        self.lock().collect(ticket, waker)
+    }
+
+    /// The longest wait of a ticket is over.
+    pub(crate) fn expire(&self, ticket: Ticket, now: Timestamp) -> Option<Result<Entry, Shed>> {
+        self.with_state(now, |state, _| state.expire(ticket, now))
+    }
+
+    /// The request that held a ticket was dropped.
+    pub(crate) fn abandon(&self, ticket: Ticket, now: Timestamp) {
+        self.with_state(now, |state, counter| {
+            if state.abandon(ticket) {
+                // The lock is held already, and the next request is admitted before it is released.
+                let _ = counter.leave();
+            }
+        });
+    }
+
+    /// Reads the controller.
+    pub(crate) fn inspect<T>(&self, read: impl FnOnce(&Machine) -> T) -> T {
+        read(self.lock().machine())
+    }
+
+    /// Changes the controller.
+    pub(crate) fn change(&self, now: Timestamp, change: impl FnOnce(&mut Machine)) {
+        self.with_state(now, |state, _| {
+            change(state.machine_mut());
+            self.published.settings(state.machine());
+        });
+    }
+
+    /// Runs `work` under the lock; then admits or rejects queued requests and wakes their tasks.
+    fn with_state<T>(&self, now: Timestamp, work: impl FnOnce(&mut State, &Counter) -> T) -> T {
+        let mut state = self.lock();
+        let busy = Duration::from_nanos(self.busy.load(Ordering::Relaxed));
+        state.begin(&self.counter, &self.activity, busy, now);
+        let answer = work(&mut state, &self.counter);
+        let wakers = state.settle(&self.counter, now);
+        self.published.silent.store(state.silent(), Ordering::Relaxed);
+        self.published.limit.store(state.machine().limit(), Ordering::Relaxed);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Only a user's `Limit` can panic under the lock. The state is consistent then, and a limiter
+        // that stays locked would be worse than a wrong limit.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// What is read without the lock.
+impl Shared {
+    #[cfg(feature = "metrics")]
+    pub(crate) fn limit(&self) -> usize {
+        self.published.limit.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn metering(&self) -> Metering {
+        match self.published.metering.load(Ordering::Relaxed) {
+            0 => Metering::Nothing,
+            1 => Metering::Latency,
+            _ => Metering::RunQueue,
+        }
+    }
+
+    pub(crate) fn yields(&self) -> bool {
+        self.published.yields.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn counts_waiting(&self) -> bool {
+        self.published.counts_waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.counter.in_flight()
+    }
+
+    /// Permits that count apart.
+    pub(crate) fn silent(&self) -> usize {
+        self.published.silent.load(Ordering::Relaxed)
+    }
+
+    /// How many of `in_flight` count towards the limit; at least one.
+    pub(crate) fn counted(&self, in_flight: usize) -> usize {
+        in_flight.saturating_sub(self.silent()).max(1)
+    }
+
+    /// How many requests the one that entered stands for in the measurements; 0: it is not measured.
+    pub(crate) fn weight(&self, entry: Entry) -> u32 {
+        let every = self.published.sampling.load(Ordering::Relaxed);
+        if entry.serial & (every - 1) == 0 { every } else { 0 }
+    }
+}
+
+/// Signs of work: see [`Ages`](backpressure_core::Ages).
+impl Shared {
+    /// A worker has spent this long on a request.
+    pub(crate) fn add_busy(&self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        self.busy.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Starts to watch a permit for signs of work; returns its stamp.
+    pub(crate) fn stamp(&self) -> u32 {
+        self.activity.enter()
+    }
+
+    /// A permit with this stamp gives a sign of work; returns its new stamp.
+    #[inline]
+    pub(crate) fn renew_stamp(&self, stamp: u32, now: impl FnOnce() -> Timestamp) -> u32 {
+        if self.activity.generation() == stamp {
+            return stamp;
+        }
+        self.with_state(now(), |state, _| {
+            state.ages().leave(stamp);
+            state.ages().generation()
+        })
+    }
+
+    /// A permit with this stamp counts apart until its next sign of work; returns its new stamp.
+    pub(crate) fn set_apart(&self, stamp: u32, now: Timestamp) -> u32 {
+        self.with_state(now, |state, _| state.ages().rest(stamp))
+    }
+
+    /// Stops watching a permit with this stamp.
+    #[inline]
+    pub(crate) fn remove_stamp(&self, stamp: u32, now: impl FnOnce() -> Timestamp) {
+        if !self.activity.leave(stamp) {
+            self.with_state(now(), |state, _| {
+                self.activity.leave_any();
+                state.ages().leave(stamp);
+            });
+        }
+    }
+
+    /// Whether a permit with this stamp counts apart.
+    pub(crate) fn is_silent(&self, stamp: u32) -> bool {
+        self.activity.generation().wrapping_sub(stamp) > 1
+    }
+}
+
+/// The clock.
+impl Shared {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.timestamp(Instant::now())
+    }
+
+    pub(crate) fn timestamp(&self, at: Instant) -> Timestamp {
+        Timestamp::ZERO + at.saturating_duration_since(self.epoch)
+    }
+
+    pub(crate) fn instant(&self, at: Timestamp) -> Instant {
+        let since = at.since(Timestamp::ZERO);
+        self.epoch.checked_add(since).unwrap_or_else(|| Instant::now() + FAR_FUTURE)
+    }
+
+    /// The I/O driver has just been polled.
+    pub(crate) fn set_io_polled(&self, now: Timestamp) {
+        self.io_polled.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// When the I/O driver was last polled, as far as is known.
+    pub(crate) fn io_polled(&self) -> Timestamp {
+        Timestamp::from_nanos(self.io_polled.load(Ordering::Relaxed))
+    }
+}
+
+impl Published {
+    fn new(machine: &Machine) -> Self {
+        let published = Self {
+            limit: AtomicUsize::new(machine.limit()),
+            metering: AtomicU32::new(0),
+            sampling: AtomicU32::new(1),
+            yields: AtomicBool::new(false),
+            counts_waiting: AtomicBool::new(false),
+            silent: AtomicUsize::new(0),
+        };
+        published.settings(machine);
+        published
+    }
+
+    /// Publishes what depends on the algorithm of the limit.
+    fn settings(&self, machine: &Machine) {
+        let metering = match machine.metering() {
+            Metering::Nothing => 0,
+            Metering::Latency => 1,
+            Metering::RunQueue => 2,
+        };
+        self.metering.store(metering, Ordering::Relaxed);
+        self.yields.store(machine.yields(), Ordering::Relaxed);
+        self.counts_waiting.store(machine.counts_waiting(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,199 @@
+//! What the lock of a limiter guards: the controller, and the queued requests with their wakers.
+
+use std::collections::HashMap;
+use std::task::Waker;
+use std::time::Duration;
+
+use backpressure_core::{Ages, Arrival, Machine, Next, Sample, Shed, Ticket, Timestamp, Verdict};
+
+use super::activity::Activity;
+use super::counter::{Counter, Entry, SERIALS};
+use super::sampler::Sampler;
+
+/// The state behind the lock.
+#[derive(Debug)]
+pub(crate) struct State {
+    machine: Machine,
+    queued: HashMap<Ticket, Waiter>,
+    sampler: Sampler,
+    ages: Ages,
+    /// Serial number of the last admission that the controller was told of.
+    reported: u32,
+}
+
+#[derive(Debug)]
+enum Waiter {
+    /// No decision yet.
+    Waiting(Option<Waker>),
+    /// Decided, not yet collected.
+    Decided(Result<Entry, Shed>),
+}
+
+/// The decision on a request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Run(Entry),
+    Wait(Ticket, Timestamp),
+    Shed(Shed),
+}
+
+/// Permits that may count apart at most; any more count towards the limit. Together with the highest
+/// limit they fit the counter's 20 bits; at about 10 kB a connection they take half a gigabyte.
+const MAX_SILENT: usize = 48_000;
+
+impl State {
+    pub(crate) fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            queued: HashMap::new(),
+            sampler: Sampler::new(),
+            ages: Ages::default(),
+            reported: 0,
+        }
+    }
+
+    pub(crate) const fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    pub(crate) const fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// Tells the controller how many requests were admitted without a decision, and how long workers
+    /// have been busy so far. Called first whenever the lock is taken.
+    pub(crate) fn begin(
+        &mut self,
+        counter: &Counter,
+        activity: &Activity,
+        busy: Duration,
+        now: Timestamp,
+    ) {
+        self.machine.worked(busy);
+        if self.ages.is_due(self.machine.silence(), now) {
+            self.ages.turn(activity.turn(), now);
+        }
+        let serial = counter.serial();
+        let admitted = serial.wrapping_sub(self.reported) % SERIALS;
+        if admitted > 0 {
+            self.machine.passed(admitted, now);
+            self.reported = serial;
+        }
+    }
+
+    /// A request that needs a decision. The counter is closed meanwhile: until it opens again it can
+    /// only fall, and a permit whose release makes it fall takes the lock next.
+    pub(crate) fn arrive(&mut self, arrival: Arrival, counter: &Counter, now: Timestamp) -> Answer {
+        counter.close();
+        match self.machine.arrive(arrival, self.counted(counter), now) {
+            Verdict::Run => Answer::Run(self.enter(counter)),
+            Verdict::Shed(shed) => Answer::Shed(shed),
+            Verdict::Wait(ticket, until) => {
+                self.queued.insert(ticket, Waiter::Waiting(None));
+                Answer::Wait(ticket, until)
+            }
+        }
+    }
+
+    /// A request that does not wait.
+    pub(crate) fn arrive_without_queue(
+        &mut self,
+        counter: &Counter,
+        now: Timestamp,
+    ) -> Result<Entry, Shed> {
+        counter.close();
+        let counted = self.counted(counter);
+        self.machine.arrive_or_leave(counted, now).map(|()| self.enter(counter))
+    }
+
+    /// Teaches the limit; returns the new sampling interval when it changed.
+    pub(crate) fn learn(
+        &mut self,
+        sample: &Sample,
+        stamp: Option<u32>,
+        now: Timestamp,
+    ) -> Option<u32> {
+        // Latencies of permits that count apart say nothing about those that count.
+        match stamp.is_some_and(|stamp| self.ages.is_silent(stamp)) {
+            true => self.machine.depart_silent(sample),
+            false => self.machine.depart(sample, now),
+        }
+        self.sampler.measured(now)
+    }
+
+    /// Admits queued requests as far as the limit goes, rejects those that waited in vain, and opens the
+    /// counter. Called last whenever the lock is taken; returns the wakers to call without it.
+    pub(crate) fn settle(&mut self, counter: &Counter, now: Timestamp) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while let Some(next) = self.machine.next(self.counted(counter), now) {
+            let (ticket, decision) = match next {
+                Next::Run(ticket) => (ticket, Ok(self.enter(counter))),
+                Next::Shed(ticket, shed) => (ticket, Err(shed)),
+            };
+            let before = self.queued.insert(ticket, Waiter::Decided(decision));
+            if let Some(Waiter::Waiting(Some(waker))) = before {
+                wakers.push(waker);
+            }
+        }
+        let open = self.machine.open();
+        counter.open(if open > 0 { open + self.silent() } else { 0 });
+        wakers
+    }
+
+    /// The ages of permits that are watched for signs of work.
+    pub(crate) fn ages(&mut self) -> &mut Ages {
+        &mut self.ages
+    }
+
+    /// Places that counter apart: silent for long, and not more than there may be.
+    pub(crate) fn silent(&self) -> usize {
+        self.ages.silent().min(MAX_SILENT)
+    }
+
+    /// Permits in flight that count towards the limit.
+    fn counted(&self, counter: &Counter) -> usize {
+        counter.in_flight().saturating_sub(self.silent())
+    }
+
+    /// Takes the decision on a ticket, or registers a waker for it.
+    pub(crate) fn collect(&mut self, ticket: Ticket, waker: &Waker) -> Option<Result<Entry, Shed>> {
+        match self.queued.get_mut(&ticket)? {
+            Waiter::Decided(decision) => {
+                let decision = *decision;
+                self.queued.remove(&ticket);
+                Some(decision)
+            }
+            Waiter::Waiting(Some(known)) if known.will_wake(waker) => None,
+            Waiter::Waiting(known) => {
+                *known = Some(waker.clone());
+                None
+            }
+        }
+    }
+
+    /// The longest wait of a ticket is over. A decision may have been made at the last moment.
+    pub(crate) fn expire(&mut self, ticket: Ticket, now: Timestamp) -> Option<Result<Entry, Shed>> {
+        match self.queued.remove(&ticket)? {
+            Waiter::Decided(decision) => Some(decision),
+            Waiter::Waiting(_) => self.machine.expire(ticket, now).map(Err),
+        }
+    }
+
+    /// Admits a request that the controller knows of.
+    fn enter(&mut self, counter: &Counter) -> Entry {
+        self.reported = self.reported.wrapping_add(1) % SERIALS;
+        counter.enter()
+    }
+
+    /// The request with this ticket was dropped; true when it had been admitted already.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) -> bool {
+        match self.queued.remove(&ticket) {
+            Some(Waiter::Decided(decision)) => decision.is_ok(),
+            Some(Waiter::Waiting(_)) => {
+                self.machine.abandon(ticket);
+                false
+            }
+            None => false,
+        }
+    }
+}

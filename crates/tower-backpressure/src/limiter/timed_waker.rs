@@ -1,0 +1,135 @@
+//! A waker that notes when it was first woken since the last poll, then wakes the task.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use tokio::time::Instant;
+
+/// The waker that a measured future sees, and the times measured so far.
+#[derive(Debug)]
+pub(super) struct TimedWaker {
+    task: AtomicWaker,
+    started: Instant,
+    /// Nanoseconds from `started` to the first wake since the last poll, plus one; 0: not woken.
+    woken: AtomicU64,
+    /// Nanoseconds. This one and the next are written by the stopwatch alone, one poll at a time.
+    run_queue: AtomicU64,
+    busy: AtomicU64,
+}
+
+/// The times of one attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub(crate) latency: Duration,
+    pub(crate) run_queue: Duration,
+    pub(crate) busy: Duration,
+}
+
+/// Wakers that each thread keeps for later requests, so that measuring allocates nothing in the long run.
+const MAX_SPARE: usize = 256;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Arc<TimedWaker>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl TimedWaker {
+    /// One of the thread's spare wakers, or a new one.
+    pub(super) fn take(started: Instant) -> Arc<Self> {
+        let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
+        if let Some(mut waker) = spare {
+            if let Some(own) = Arc::get_mut(&mut waker) {
+                own.started = started;
+                for time in [&mut own.woken, &mut own.run_queue, &mut own.busy] {
+                    *time.get_mut() = 0;
+                }
+                return waker;
+            }
+        }
+        Arc::new(Self {
+            task: AtomicWaker::new(),
+            started,
+            woken: AtomicU64::new(0),
+            run_queue: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+        })
+    }
+
+    /// Keeps this waker for another request, unless a clone of it is still in use.
+    pub(super) fn put_back(mut self: Arc<Self>) {
+        drop(self.task.take());
+        if Arc::get_mut(&mut self).is_none() {
+            return;
+        }
+        // A thread that is ending keeps none.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MAX_SPARE {
+                spare.push(self);
+            }
+        });
+    }
+
+    /// Wakes this task from now on.
+    pub(super) fn register(&self, task: &Waker) {
+        self.task.register(task);
+    }
+
+    /// When it was first woken since the last call.
+    pub(super) fn take_woken(&self) -> Option<Instant> {
+        // A read is cheaper than a swap, and the common case is that there is nothing to take.
+        if self.woken.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let nanos = self.woken.swap(0, Ordering::AcqRel).checked_sub(1)?;
+        Some(self.started + Duration::from_nanos(nanos))
+    }
+
+    pub(super) fn add_run_queue(&self, span: Duration) {
+        add(&self.run_queue, span);
+    }
+
+    pub(super) fn add_busy(&self, span: Duration) {
+        add(&self.busy, span);
+    }
+
+    pub(super) fn read(&self, now: Instant) -> Reading {
+        Reading {
+            latency: now.saturating_duration_since(self.started),
+            run_queue: Duration::from_nanos(self.run_queue.load(Ordering::Relaxed)),
+            busy: Duration::from_nanos(self.busy.load(Ordering::Relaxed)),
+        }
+    }
+
+    fn wake_task(&self) {
+        if self.woken.load(Ordering::Relaxed) == 0 {
+            let now = nanos(self.started.elapsed()).min(u64::MAX - 1) + 1;
+            // On failure another thread has woken the task just before.
+            let _ = self.woken.compare_exchange(0, now, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        self.task.wake();
+    }
+}
+
+/// Adds without a read-modify-write: there is one writer.
+fn add(time: &AtomicU64, span: Duration) {
+    let sum = time.load(Ordering::Relaxed).saturating_add(nanos(span));
+    time.store(sum, Ordering::Relaxed);
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Wake for TimedWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_task();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wake_task();
+    }
+}

@@ -1,0 +1,154 @@
+//! What operators see: metrics, and an event when shedding starts and stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use backpressure_core::Shed;
+use tokio::time::Instant;
+
+use crate::limiter::Limiter;
+
+#[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
+mod metrics;
+#[cfg_attr(not(feature = "tracing"), path = "observe/no_tracing.rs")]
+mod tracing;
+
+pub(crate) use metrics::InFlight;
+
+/// Records what one layer does. Without the features `metrics` and `tracing` it does nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Telemetry {
+    pub(crate) dry_run: bool,
+    metrics: metrics::Metrics,
+    episode: Arc<Episode>,
+}
+
+/// A request in the queue, until dropped.
+pub(crate) struct Queued {
+    since: Instant,
+    _depth: metrics::QueueDepth,
+}
+
+/// A stretch of time in which requests are shed. It begins with the first of them and ends with the
+/// first admission after [`EPISODE_GAP`] without another.
+#[derive(Debug)]
+struct Episode {
+    policy: Arc<str>,
+    /// The origin of a client's limit; `None` for a server.
+    origin: Option<Box<str>>,
+    epoch: Instant,
+    /// Nanoseconds from `epoch` to the last request that was shed; 0: no episode.
+    last_shed: AtomicU64,
+    shed: AtomicU64,
+}
+
+/// Shorter gaps would turn one overload into many events.
+const EPISODE_GAP: Duration = Duration::from_secs(1);
+
+impl Telemetry {
+    pub(crate) fn new(policy: &str) -> Self {
+        let policy: Arc<str> = policy.into();
+        let metrics = metrics::Metrics::new(&policy);
+        Self { dry_run: false, metrics, episode: Arc::new(Episode::new(policy, None)) }
+    }
+
+    /// The same policy for one origin of many. Events name the origin; metrics do not, as the number
+    /// of origins has no bound.
+    pub(crate) fn of_origin(&self, origin: &str) -> Self {
+        let episode = Episode::new(Arc::clone(&self.episode.policy), Some(origin.into()));
+        let (dry_run, metrics) = (self.dry_run, self.metrics.clone());
+        Self { dry_run, metrics, episode: Arc::new(episode) }
+    }
+
+    /// A request was admitted; it is in flight until the returned value is dropped.
+    pub(crate) fn admitted(&self, limiter: &Limiter) -> InFlight {
+        self.would_admit(limiter);
+        self.in_flight()
+    }
+
+    /// A request is in flight until the returned value is dropped, and counted elsewhere.
+    pub(crate) fn in_flight(&self) -> InFlight {
+        self.metrics.in_flight()
+    }
+
+    /// An exempt request is in flight until the returned value is dropped.
+    pub(crate) fn exempt(&self) -> InFlight {
+        self.metrics.exempt();
+        self.in_flight()
+    }
+
+    /// Counts an admission.
+    pub(crate) fn would_admit(&self, limiter: &Limiter) {
+        self.episode.admitted(limiter, self.dry_run);
+        self.set_limit(limiter);
+        self.metrics.admitted();
+    }
+
+    /// In a dry run, a request runs that would have been rejected.
+    pub(crate) fn would_reject(&self, shed: Shed, limiter: &Limiter, now: Instant) {
+        self.episode.shed(shed, limiter, now, true);
+        self.metrics.would_reject(shed.reason);
+        self.set_limit(limiter);
+    }
+
+    /// A request was rejected.
+    pub(crate) fn rejected(&self, shed: Shed, limiter: &Limiter, now: Instant) {
+        self.episode.shed(shed, limiter, now, false);
+        self.metrics.shed(shed.reason);
+        self.set_limit(limiter);
+    }
+
+    /// One gauge cannot show the limits of many origins.
+    fn set_limit(&self, limiter: &Limiter) {
+        if self.episode.origin.is_none() {
+            self.metrics.set_limit(limiter);
+        }
+    }
+
+    /// A request is in the queue until the returned value is dropped.
+    pub(crate) fn queued(&self, since: Instant) -> Queued {
+        Queued { since, _depth: self.metrics.queued() }
+    }
+
+    /// A request has left the queue, admitted or rejected.
+    pub(crate) fn dequeued(&self, queued: &Queued) {
+        self.metrics.waited(queued.since.elapsed());
+    }
+}
+
+impl Episode {
+    fn new(policy: Arc<str>, origin: Option<Box<str>>) -> Self {
+        let (last_shed, shed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { policy, origin, epoch: Instant::now(), last_shed, shed }
+    }
+
+    fn shed(&self, shed: Shed, limiter: &Limiter, now: Instant, dry_run: bool) {
+        let now = self.nanos(now);
+        self.shed.fetch_add(1, Ordering::Relaxed);
+        if self.last_shed.swap(now, Ordering::AcqRel) == 0 {
+            tracing::shedding_starts(&self.policy, self.origin.as_deref(), shed, limiter, dry_run);
+        }
+    }
+
+    fn admitted(&self, limiter: &Limiter, dry_run: bool) {
+        let last = self.last_shed.load(Ordering::Relaxed);
+        if last == 0 || self.nanos(Instant::now()).saturating_sub(last) < nanos(EPISODE_GAP) {
+            return;
+        }
+        // Of several threads, the one that resets the time reports the end.
+        let ended = self.last_shed.compare_exchange(last, 0, Ordering::AcqRel, Ordering::Relaxed);
+        if ended.is_ok() {
+            let count = self.shed.swap(0, Ordering::Relaxed);
+            tracing::shedding_stops(&self.policy, self.origin.as_deref(), count, limiter, dry_run);
+        }
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.epoch)).max(1)
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,134 @@
+//! Metrics through the `metrics` facade.
+//!
+//! | name | kind | labels |
+//! |---|---|---|
+//! | `backpressure_requests_total` | counter | `policy`, `result` = `admitted`, `shed`, `exempt` or `would_reject` (dry run), `reason` |
+//! | `backpressure_in_flight` | gauge | `policy` |
+//! | `backpressure_limit` | gauge | `policy`; not of a limit per origin |
+//! | `backpressure_queue_depth` | gauge | `policy` |
+//! | `backpressure_queue_wait_seconds` | histogram | `policy` |
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use backpressure_core::Reason;
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::limiter::Limiter;
+
+/// The handles of one policy. The first request makes them, so that a recorder that is installed
+/// after the layer was built still sees everything.
+#[derive(Clone)]
+pub(super) struct Metrics {
+    policy: Arc<str>,
+    handles: Arc<OnceLock<Handles>>,
+}
+
+struct Handles {
+    admitted: Counter,
+    shed: [Counter; Reason::ALL.len()],
+    would_reject: [Counter; Reason::ALL.len()],
+    exempt: Counter,
+    in_flight: Gauge,
+    limit: Gauge,
+    queue_depth: Gauge,
+    queue_wait: Histogram,
+}
+
+/// A request in flight, until dropped.
+pub(crate) struct InFlight(Gauge);
+
+/// A request in the queue, until dropped.
+pub(super) struct QueueDepth(Gauge);
+
+impl Metrics {
+    pub(super) fn new(policy: &Arc<str>) -> Self {
+        Self { policy: Arc::clone(policy), handles: Arc::default() }
+    }
+
+    pub(super) fn in_flight(&self) -> InFlight {
+        let in_flight = &self.handles().in_flight;
+        in_flight.increment(1.0);
+        InFlight(in_flight.clone())
+    }
+
+    pub(super) fn admitted(&self) {
+        self.handles().admitted.increment(1);
+    }
+
+    pub(super) fn exempt(&self) {
+        self.handles().exempt.increment(1);
+    }
+
+    pub(super) fn shed(&self, reason: Reason) {
+        self.handles().shed[index(reason)].increment(1);
+    }
+
+    pub(super) fn would_reject(&self, reason: Reason) {
+        self.handles().would_reject[index(reason)].increment(1);
+    }
+
+    pub(super) fn queued(&self) -> QueueDepth {
+        let depth = &self.handles().queue_depth;
+        depth.increment(1.0);
+        QueueDepth(depth.clone())
+    }
+
+    pub(super) fn waited(&self, wait: Duration) {
+        self.handles().queue_wait.record(wait.as_secs_f64());
+    }
+
+    pub(super) fn set_limit(&self, limiter: &Limiter) {
+        self.handles().limit.set(limiter.limit() as f64);
+    }
+
+    fn handles(&self) -> &Handles {
+        self.handles.get_or_init(|| Handles::new(&self.policy))
+    }
+}
+
+impl Handles {
+    fn new(policy: &str) -> Self {
+        let policy = policy.to_owned();
+        let requests = |result: &'static str, reason: &'static str| counter!("backpressure_requests_total", "policy" => policy.clone(), "result" => result, "reason" => reason);
+        Self {
+            admitted: requests("admitted", ""),
+            shed: Reason::ALL.map(|reason| requests("shed", reason.as_str())),
+            would_reject: Reason::ALL.map(|reason| requests("would_reject", reason.as_str())),
+            exempt: requests("exempt", ""),
+            in_flight: gauge!("backpressure_in_flight", "policy" => policy.clone()),
+            limit: gauge!("backpressure_limit", "policy" => policy.clone()),
+            queue_depth: gauge!("backpressure_queue_depth", "policy" => policy.clone()),
+            queue_wait: histogram!("backpressure_queue_wait_seconds", "policy" => policy),
+        }
+    }
+}
+
+fn index(reason: Reason) -> usize {
+    Reason::ALL.iter().position(|&known| known == reason).unwrap_or(0)
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl Drop for QueueDepth {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InFlight")
+    }
+}

@@ -1,0 +1,41 @@
+//! Without the feature `metrics`.
+
+use std::time::Duration;
+
+use backpressure_core::Reason;
+
+use crate::limiter::Limiter;
+
+#[derive(Clone, Debug)]
+pub(super) struct Metrics;
+
+#[derive(Debug)]
+pub(crate) struct InFlight;
+
+pub(super) struct QueueDepth;
+
+impl Metrics {
+    pub(super) const fn new(_policy: &str) -> Self {
+        Self
+    }
+
+    pub(super) const fn in_flight(&self) -> InFlight {
+        InFlight
+    }
+
+    pub(super) const fn admitted(&self) {}
+
+    pub(super) const fn exempt(&self) {}
+
+    pub(super) const fn would_reject(&self, _reason: Reason) {}
+
+    pub(super) const fn shed(&self, _reason: Reason) {}
+
+    pub(super) const fn queued(&self) -> QueueDepth {
+        QueueDepth
+    }
+
+    pub(super) const fn waited(&self, _wait: Duration) {}
+
+    pub(super) const fn set_limit(&self, _limiter: &Limiter) {}
+}

@@ -1,0 +1,106 @@
+//! The bulkhead layer: a limit of its own for a route.
+
+use backpressure_core::{OutOfRange, Outcome, QueueBounds};
+use http::{request, response};
+use http_body::Body;
+use tower_layer::Layer;
+
+use super::admission::{Admission, AdmissionLayer};
+use crate::limiter::{Limiter, Snapshot};
+
+/// Limits how many requests of a route run at once, so that one slow dependency cannot occupy the whole
+/// service. A request beyond the limit is rejected at once with a 503 and a Retry-After.
+///
+/// ```
+/// use axum::{Router, routing::{get, post}};
+/// use tower_backpressure::BulkheadLayer;
+///
+/// let app: Router = Router::new()
+///     .route("/pay", post(|| async { "paid" }).route_layer(BulkheadLayer::new("payments", 10)))
+///     .route("/search", get(|| async { "found" }));
+/// ```
+///
+/// Put it on a route inside an [`AdmissionLayer`] over all routes: a rejection by the bulkhead teaches
+/// the outer limit nothing. The outer layer removes the promise that the request was not begun, so that
+/// `RetryLayer` repeats a `GET` and no `POST`; a bulkhead alone on its route keeps the promise.
+///
+/// # Errors
+/// The service's own errors pass through. A rejection is a response, never an error.
+#[derive(Clone, Debug)]
+pub struct BulkheadLayer(AdmissionLayer);
+
+impl BulkheadLayer {
+    /// At most `limit` requests at once; `name` labels metrics and events.
+    ///
+    /// # Panics
+    /// When `limit` is not in 1..=1 000 000.
+    #[must_use]
+    pub fn new(name: &str, limit: usize) -> Self {
+        Self(AdmissionLayer::over(name, Limiter::fixed(limit, QueueBounds::NONE)))
+    }
+
+    /// [`new`](Self::new) for a number that is not known when the program is written.
+    ///
+    /// # Errors
+    /// When `limit` is not in 1..=1 000 000.
+    pub fn try_new(name: &str, limit: usize) -> Result<Self, OutOfRange> {
+        Ok(Self(AdmissionLayer::over(name, Limiter::try_fixed(limit, QueueBounds::NONE)?)))
+    }
+
+    /// Lets requests wait in a queue.
+    #[must_use]
+    pub fn queue(self, bounds: QueueBounds) -> Self {
+        Self(self.0.queue(bounds))
+    }
+
+    /// What a response teaches the limit: see [`AdmissionLayer::classify`]. The bulkhead's own limit is
+    /// constant and does not learn; one that replaces it through [`limiter`](Self::limiter) may.
+    #[must_use]
+    pub fn classify(
+        self,
+        rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.classify(rule))
+    }
+
+    /// Decides, counts and reports, but runs every request: see [`AdmissionLayer::dry_run`].
+    #[must_use]
+    pub fn dry_run(self, dry_run: bool) -> Self {
+        Self(self.0.dry_run(dry_run))
+    }
+
+    /// Requests that are never limited and hold no permit: see [`AdmissionLayer::exempt`].
+    #[must_use]
+    pub fn exempt(
+        self,
+        predicate: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.exempt(predicate))
+    }
+
+    /// Names the type of a request's body: see [`AdmissionLayer::request_body`].
+    #[must_use]
+    pub fn request_body<B: Body + Send + 'static>(self) -> Self {
+        Self(self.0.request_body::<B>())
+    }
+
+    /// The limiter inside, to observe it or to change its limit at run time.
+    #[must_use]
+    pub fn limiter(&self) -> &Limiter {
+        self.0.limiter()
+    }
+
+    /// The state at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+}
+
+impl<S> Layer<S> for BulkheadLayer {
+    type Service = Admission<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        self.0.layer(inner)
+    }
+}

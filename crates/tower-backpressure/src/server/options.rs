@@ -1,0 +1,163 @@
+//! Options of the admission layer: an operator's bounds and switches, and a user's rules.
+
+use backpressure_core::limit::MAX;
+use backpressure_core::{OutOfRange, Outcome};
+use http::{request, response};
+use http_body::Body;
+
+use super::admission::AdmissionLayer;
+use crate::admission::drain::Drains;
+
+impl AdmissionLayer {
+    /// Keeps the limit at or above this number, so that wrong measurements cannot take the service
+    /// down. It still bounds the memory in use.
+    ///
+    /// ```
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").min(4).max(2_000).initial(64);
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    /// When `min` is not in 1..=`max`.
+    #[must_use]
+    pub fn min(self, min: usize) -> Self {
+        let (_, max) = self.policy.limiter.limit_bounds();
+        check("min", min, 1, max);
+        self.policy.limiter.bound_limit(min, max);
+        self
+    }
+
+    /// Keeps the limit at or below this number: what memory or a dependency can bear.
+    ///
+    /// # Panics
+    /// When `max` is not in `min`..=1 000 000.
+    #[must_use]
+    pub fn max(self, max: usize) -> Self {
+        let (min, _) = self.policy.limiter.limit_bounds();
+        check("max", max, min, MAX);
+        self.policy.limiter.bound_limit(min, max);
+        self
+    }
+
+    /// Starts an adaptive limit from this number, for example one that an earlier run found. A limit
+    /// without a state, such as [`Fixed`](crate::Fixed), ignores it.
+    ///
+    /// # Panics
+    /// When `initial` is not in `min`..=`max`.
+    #[must_use]
+    pub fn initial(self, initial: usize) -> Self {
+        let (min, max) = self.policy.limiter.limit_bounds();
+        check("initial", initial, min, max);
+        self.policy.limiter.start_limit_at(initial);
+        self
+    }
+
+    /// Decides, counts and reports, but runs every request at once: none waits, none is rejected.
+    ///
+    /// The metrics count `result="would_reject"` with the reason, and the event that shedding starts
+    /// has the field `dry_run`. A request that would wait runs at once while its place in the queue
+    /// is kept, so that the queue fills and empties as it would. Requests that the limit would have
+    /// rejected slow down those it admits, so the figures of a service far above its capacity are an
+    /// upper bound. An adaptive limit yields before a request runs, as it does without a dry run.
+    ///
+    /// ```
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").dry_run(true);
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        let policy = self.edit();
+        policy.switches.dry_run = dry_run;
+        policy.telemetry.dry_run = dry_run;
+        self
+    }
+
+    /// Names the type of the request's body, so that bodies of rejected requests can be read; see
+    /// [uploads that are rejected](AdmissionLayer#uploads-that-are-rejected). Needed over a server
+    /// whose requests and responses have bodies of different types:
+    ///
+    /// ```
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").request_body::<axum::body::Body>();
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn request_body<B: Body + Send + 'static>(mut self) -> Self {
+        let policy = self.edit();
+        policy.drains = policy.drains.as_ref().map(Drains::with_type::<B>);
+        self
+    }
+
+    /// Requests that are never limited and never wait: health checks, metrics, a preflight.
+    ///
+    /// They hold no permit and teach the limit nothing, however long they last. They are counted: in
+    /// flight, and with `result="exempt"`. The predicate is called for each request, first of all, and
+    /// should be cheap.
+    ///
+    /// ```
+    /// use http::Method;
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("api")
+    ///     .exempt(|head| head.method == Method::OPTIONS || head.uri.path() == "/healthz");
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn exempt(
+        mut self,
+        predicate: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let policy = self.edit();
+        policy.switches = std::mem::take(&mut policy.switches).exempting(predicate);
+        self
+    }
+
+    /// Says what a response teaches the limit, where the defaults would be wrong; `None` leaves a
+    /// response to them.
+    ///
+    /// | response | default |
+    /// |---|---|
+    /// | an [`Outcome`] in its extensions | that outcome, before any rule |
+    /// | a refusal by a layer of this crate further in | [`Outcome::Ignore`] |
+    /// | 408, 429, 499, any 5xx; an error | [`Outcome::Failure`] |
+    /// | gRPC status 0, 3, 5, 6, 7, 9, 11, 12, 16 | [`Outcome::Success`] |
+    /// | any other gRPC status | [`Outcome::Failure`] |
+    /// | anything else | [`Outcome::Success`] |
+    ///
+    /// A 503 of a handler is no [`Outcome::Overload`] by default: it may come from one dead replica
+    /// of a dependency, and a lower limit would not mend that. Where a status does mean that the
+    /// service itself has too much to do, say so:
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_backpressure::{AdmissionLayer, Outcome};
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").classify(|head| {
+    ///     let overloaded = head.status == StatusCode::INSUFFICIENT_STORAGE;
+    ///     overloaded.then_some(Outcome::Overload)
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn classify(
+        mut self,
+        rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        let response = &mut self.edit().response;
+        response.classifier = response.classifier.with_rule(rule);
+        self
+    }
+}
+
+/// # Panics
+/// When `number` is not in `min..=max`.
+fn check(option: &'static str, number: usize, min: usize, max: usize) {
+    if let Err(error) = OutOfRange::check(option, number, min, max) {
+        panic!("{error}");
+    }
+}
