@@ -27,6 +27,8 @@ mod ours;
 mod protego;
 mod seda;
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 mod steps;
 mod tower;
 mod vegas;
@@ -69,6 +71,10 @@ pub(crate) trait Controller: fmt::Debug {
         false
     }
 
+    /// The task of an attempt that runs was woken, or a poll of it begins or ends, where the scenario has a visible run
+    /// queue.
+    fn task(&mut self, _id: u64, _change: TaskChange, _now: Timestamp) {}
+
     /// What happens next to those who were told to wait; `None`: nothing.
     fn next(&mut self, now: Timestamp) -> Option<Next>;
 
@@ -105,6 +111,14 @@ pub(crate) struct Visitor {
     pub(crate) user: u32,
     /// Priority and deadline.
     pub(crate) arrival: Arrival,
+}
+
+/// What the executor does with the task of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TaskChange {
+    Woken,
+    PollBegins,
+    PollEnds,
 }
 
 /// The answer to an arrival.

@@ -8,8 +8,6 @@ mod herd;
 mod law;
 mod map;
 mod parallel;
-#[cfg(test)]
-mod paused;
 mod report;
 mod run;
 mod scenario;

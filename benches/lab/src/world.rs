@@ -3,22 +3,22 @@
 //! The same seed gives the same arrivals and the same demands to every controller: whatever belongs
 //! to a request is drawn from the request's own name.
 
-pub(crate) mod agenda;
+mod agenda;
 mod alarm;
 mod arrivals;
 mod callers;
-pub(crate) mod clock;
-pub(crate) mod door;
+mod clock;
+mod door;
 pub(crate) mod journal;
-pub(crate) mod own;
+mod own;
 pub(crate) mod plan;
-pub(crate) mod retries;
-pub(crate) mod slab;
-pub(crate) mod source;
-pub(crate) mod station;
+mod retries;
+mod slab;
+mod source;
+mod station;
 #[cfg(test)]
 mod theory;
-pub(crate) mod walk;
+mod walk;
 mod work;
 
 use backpressure_core::Timestamp;
@@ -44,7 +44,7 @@ pub(crate) struct World<'p> {
     plan: &'p Plan,
     seed: u64,
     now: u64,
-    agenda: Agenda<Event>,
+    agenda: Agenda,
     attempts: Slab<Attempt>,
     requests: Slab<Request>,
     stations: Vec<Station>,
@@ -121,6 +121,7 @@ impl<'p> World<'p> {
             Event::Arrives(source) => self.arrives(source),
             Event::Sends(request) => self.sends(request),
             Event::Calls(attempt) => self.calls(attempt),
+            Event::Begins(attempt) => self.begins(attempt),
             Event::Served(station, attempt) => self.served(station, attempt),
             Event::Shared(station, estimate) => self.shared(station, estimate),
             Event::Passed(attempt) => self.advance(attempt),

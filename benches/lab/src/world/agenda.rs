@@ -14,6 +14,8 @@ pub(super) enum Event {
     Sends(Id),
     /// A service calls another one again.
     Calls(Id),
+    /// A core begins to compute for an attempt.
+    Begins(Id),
     /// A job at a fifo station is done.
     Served(u32, Id),
     /// A job at a shared station may be done; the number says of which estimate.
@@ -33,55 +35,49 @@ pub(super) enum Event {
 }
 
 #[derive(Debug)]
-struct Entry<E> {
+struct Entry {
     at: u64,
     serial: u64,
-    event: E,
+    event: Event,
 }
 
 #[derive(Debug)]
-pub(crate) struct Agenda<E> {
-    heap: BinaryHeap<Entry<E>>,
+pub(super) struct Agenda {
+    heap: BinaryHeap<Entry>,
     serial: u64,
 }
 
-impl<E> Agenda<E> {
-    pub(crate) const fn new() -> Self {
+impl Agenda {
+    pub(super) const fn new() -> Self {
         Self { heap: BinaryHeap::new(), serial: 0 }
     }
 
-    pub(crate) fn push(&mut self, at: u64, event: E) {
+    pub(super) fn push(&mut self, at: u64, event: Event) {
         self.serial += 1;
         self.heap.push(Entry { at, serial: self.serial, event });
     }
 
-    pub(crate) fn pop(&mut self) -> Option<(u64, E)> {
+    pub(super) fn pop(&mut self) -> Option<(u64, Event)> {
         self.heap.pop().map(|entry| (entry.at, entry.event))
-    }
-
-    /// When the next one happens.
-    #[cfg(test)]
-    pub(crate) fn next(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.at)
     }
 }
 
-impl<E> Ord for Entry<E> {
+impl Ord for Entry {
     /// The earliest is the greatest: the heap gives that out first.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.serial).cmp(&(self.at, self.serial))
     }
 }
 
-impl<E> Eq for Entry<E> {}
+impl Eq for Entry {}
 
-impl<E> PartialEq for Entry<E> {
+impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
         (self.at, self.serial) == (other.at, other.serial)
     }
 }
 
-impl<E> PartialOrd for Entry<E> {
+impl PartialOrd for Entry {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

@@ -1,5 +1,9 @@
 //! Work at the stations.
 
+use backpressure_core::Timestamp;
+
+use crate::controller::TaskChange;
+
 use super::World;
 use super::agenda::Event;
 use super::clock::seconds;
@@ -17,7 +21,12 @@ impl World<'_> {
         attempt.work = plan.draw.of(draw) * attempt.demand;
         match &mut self.stations[index] {
             Station::Fifo(fifo) => {
-                attempt.runnable = fifo.visible.then_some(self.now);
+                if fifo.visible {
+                    attempt.runnable = Some(self.now);
+                    let controller = &mut self.posts[attempt.post as usize].controller;
+                    let now = Timestamp::from_nanos(self.now);
+                    controller.task(attempt.visitor.id, TaskChange::Woken, now);
+                }
                 fifo.queue.push_back((id, self.now));
                 self.dispatch(index);
             }
@@ -57,8 +66,29 @@ impl World<'_> {
                 attempt.run_queue += begins - since;
                 attempt.busy += end - begins;
                 attempt.computes = Some(begins);
+                if begins > self.now {
+                    self.agenda.push(begins, Event::Begins(id));
+                } else {
+                    let controller = &mut self.posts[attempt.post as usize].controller;
+                    let now = Timestamp::from_nanos(self.now);
+                    controller.task(attempt.visitor.id, TaskChange::PollBegins, now);
+                }
             }
             self.agenda.push(end, Event::Served(index as u32, id));
+        }
+    }
+
+    /// A core begins to compute for an attempt.
+    pub(super) fn begins(&mut self, id: Id) {
+        self.task(id, TaskChange::PollBegins);
+    }
+
+    /// Tells the controller of an attempt what became of its task.
+    fn task(&mut self, id: Id, change: TaskChange) {
+        let now = self.time();
+        if let Some(attempt) = self.attempts.get(id) {
+            let controller = &mut self.posts[attempt.post as usize].controller;
+            controller.task(attempt.visitor.id, change, now);
         }
     }
 
@@ -69,8 +99,10 @@ impl World<'_> {
             fifo.count(self.now);
             fifo.running -= 1;
         }
-        if let Some(attempt) = self.attempts.get_mut(id) {
-            attempt.computes = None;
+        if let Some(attempt) = self.attempts.get_mut(id)
+            && attempt.computes.take().is_some()
+        {
+            self.task(id, TaskChange::PollEnds);
         }
         self.dispatch(index);
         self.advance(id);
