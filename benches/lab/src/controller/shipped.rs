@@ -8,6 +8,8 @@
 //! its own, which blocks until the simulated time has moved on by as much as the handler computes. Only one of all the
 //! threads runs at any time, so the result does not depend on how they are scheduled.
 
+mod handler;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
@@ -15,16 +17,15 @@ use std::future::Future;
 use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use backpressure_core::{Adaptive, Outcome, Sample, Timestamp};
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame};
+use http_body::Body;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
@@ -34,6 +35,8 @@ use tower_backpressure::{Admission, AdmissionLayer, Deadline, ResponseBody, Shed
 use crate::controller::{
     Answer, Controller, Instruments, Next, Refusal, Site, TaskChange, Visitor,
 };
+
+use handler::{Computation, Control, Handler, HandlerAnswer, Reading, Signal};
 
 /// tokio's timers fire at whole milliseconds.
 const TIMER_RESOLUTION_NANOS: u64 = 1_000_000;
@@ -166,128 +169,6 @@ impl Attempt {
 
 fn refusal(shed: Shed) -> Refusal {
     Refusal { retry_after: Some(shed.retry_after) }
-}
-
-/// What the world tells the handler of one attempt.
-#[derive(Debug, Default)]
-struct Control {
-    began: AtomicBool,
-    state: Mutex<ControlState>,
-}
-
-#[derive(Debug, Default)]
-struct ControlState {
-    waker: Option<Waker>,
-    answer: Option<HandlerAnswer>,
-    computation: Option<Computation>,
-}
-
-#[derive(Debug)]
-struct HandlerAnswer {
-    outcome: Outcome,
-    body: Reading,
-}
-
-#[derive(Debug)]
-struct Computation {
-    computes: Sender<()>,
-    resumed: Receiver<()>,
-}
-
-impl Control {
-    fn lock(&self) -> MutexGuard<'_, ControlState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        let waker = self.lock().waker.clone();
-        waker.into_iter().for_each(Waker::wake);
-    }
-}
-
-/// The task of an attempt, as its wakers know it.
-#[derive(Debug)]
-struct Signal {
-    id: u64,
-    woken: AtomicBool,
-    queue: Arc<Mutex<VecDeque<u64>>>,
-}
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        if !self.woken.swap(true, Ordering::Relaxed) {
-            self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.id);
-        }
-    }
-}
-
-/// The service under the layer.
-#[derive(Clone, Debug)]
-struct Handler;
-
-impl Service<Request<()>> for Handler {
-    type Response = Response<Reading>;
-    type Error = Infallible;
-    type Future = Handling;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<()>) -> Handling {
-        let control: Arc<Control> =
-            request.extensions_mut().remove().expect("put there when the attempt arrived");
-        control.began.store(true, Ordering::Relaxed);
-        Handling(control)
-    }
-}
-
-struct Handling(Arc<Control>);
-
-impl Future for Handling {
-    type Output = Result<Response<Reading>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.0.lock();
-        state.waker = Some(cx.waker().clone());
-        if let Some(HandlerAnswer { outcome, body }) = state.answer.take() {
-            let mut response = Response::new(body);
-            response.extensions_mut().insert(outcome);
-            return Poll::Ready(Ok(response));
-        }
-        let computation = state.computation.take();
-        drop(state);
-        if let Some(Computation { computes, resumed }) = computation {
-            computes.send(()).expect("the controller waits for it");
-            // An error: the run is over.
-            let _ = resumed.recv();
-        }
-        Poll::Pending
-    }
-}
-
-/// An empty body: `None` has ended, and the rest end when the flag is set.
-#[derive(Debug)]
-struct Reading(Option<Arc<AtomicBool>>);
-
-impl Body for Reading {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.0.as_ref().is_some_and(|has_ended| !has_ended.load(Ordering::Relaxed)) {
-            return Poll::Pending;
-        }
-        self.0 = None;
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
 }
 
 impl Shipped {
