@@ -5,10 +5,8 @@
 
 use std::process::ExitCode;
 
-use backpressure_benches::contenders::{self, BARE, Contender, TOWER, TOWER_SHED};
-use backpressure_benches::rounds::{alternate, median};
-
-const ROUNDS: usize = 301;
+use backpressure_benches::contenders::{self, TOWER, TOWER_SHED};
+use backpressure_benches::rounds::report;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -40,22 +38,4 @@ fn run_one(name: &str, count: u32, refused: bool) -> ExitCode {
     };
     contender.sessions[0](count);
     ExitCode::SUCCESS
-}
-
-fn report(title: &str, contenders: &mut [Contender], threads: usize, peer: &str) {
-    let measured = alternate(contenders, threads, ROUNDS);
-    let of = |name: &str| {
-        let at = contenders.iter().position(|it| it.name == name).expect("it takes part");
-        &measured[at]
-    };
-    // Differences within a round, then the median: what disturbs a round disturbs both.
-    let added = |rounds: &[f64]| median(rounds.iter().zip(of(BARE)).map(|(it, bare)| it - bare));
-    let theirs = added(of(peer));
-    println!("\n{title} ({ROUNDS} rounds)\n");
-    println!("| | × {peer} | added ns | ns |\n|---|---|---|---|");
-    for (contender, rounds) in contenders.iter().zip(&measured) {
-        let own = added(rounds);
-        let total = median(rounds.iter().copied());
-        println!("| {} | {:.2} | {own:.1} | {total:.1} |", contender.name, own / theirs);
-    }
 }

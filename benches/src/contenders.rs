@@ -40,11 +40,6 @@ const LIMIT: usize = 1_000;
 
 /// Who admits, with room for everybody.
 pub fn admitting() -> Vec<Contender> {
-    let vegas = tower_acc::Vegas::builder().initial_limit(100).build();
-    let vegas = tower_acc::ConcurrencyLimitLayer::new(vegas);
-    let aimd = tower_resilience_adaptive::Aimd::builder().initial_limit(100).build();
-    let aimd = aimd.expect("a valid configuration");
-    let aimd = tower_resilience_adaptive::AdaptiveLimiterLayer::new(aimd);
     vec![
         Contender::new(BARE, Served),
         Contender::new("floor", Floor::new(Served)),
@@ -55,8 +50,6 @@ pub fn admitting() -> Vec<Contender> {
         Contender::new("bulkhead", BulkheadLayer::new("bulkhead", LIMIT).layer(Served)),
         Contender::new("adaptive", AdmissionLayer::adaptive("adaptive").layer(Served)),
         metered(),
-        Contender::new("tower-acc-vegas", vegas.layer(Served)),
-        Contender::new("tower-resilience-aimd", aimd.layer(Served)),
     ]
 }
 
@@ -79,7 +72,7 @@ pub const TOWER_SHED: &str = "tower-load-shed";
 
 impl Contender {
     /// Clones of one service.
-    fn new<S, B>(name: &'static str, service: S) -> Self
+    pub fn new<S, B>(name: &'static str, service: S) -> Self
     where
         S: Service<Request<()>, Response = Response<B>> + Clone + Send + 'static,
         B: Body,

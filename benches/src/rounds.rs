@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use crate::contenders::{Contender, Session};
+use crate::contenders::{BARE, Contender, Session};
 
 /// How long one contender runs at a stretch: shorter than a time slice, so that a stretch that
 /// was interrupted is an outlier and not the rule.
@@ -14,6 +14,32 @@ const STRETCH: Duration = Duration::from_millis(2);
 /// Stack depths a contender runs at in turn. Where its frame happens to lie is worth 20 ns either
 /// way, as much as what is measured here.
 const DEPTHS: usize = 16;
+
+/// Rounds of one table.
+const ROUNDS: usize = 301;
+
+/// Measures the contenders in turns and prints a table: each beside `peer`, both as what they add to the bare
+/// service.
+///
+/// # Panics
+/// When `peer` or the bare service is not among the contenders.
+pub fn report(title: &str, contenders: &mut [Contender], threads: usize, peer: &str) {
+    let measured = alternate(contenders, threads, ROUNDS);
+    let of = |name: &str| {
+        let at = contenders.iter().position(|it| it.name == name).expect("it takes part");
+        &measured[at]
+    };
+    // Differences within a round, then the median: what disturbs a round disturbs both.
+    let added = |rounds: &[f64]| median(rounds.iter().zip(of(BARE)).map(|(it, bare)| it - bare));
+    let theirs = added(of(peer));
+    println!("\n{title} ({ROUNDS} rounds)\n");
+    println!("| | × {peer} | added ns | ns |\n|---|---|---|---|");
+    for (contender, rounds) in contenders.iter().zip(&measured) {
+        let own = added(rounds);
+        let total = median(rounds.iter().copied());
+        println!("| {} | {:.2} | {own:.1} | {total:.1} |", contender.name, own / theirs);
+    }
+}
 
 /// Nanoseconds a request for each contender and round, contenders in the order given.
 ///

@@ -35,7 +35,6 @@ pub use crate::bounds::QueueBounds;
 pub use crate::decision::{Cause, Decision};
 pub use crate::limit::{
     Limit, Metering, adaptive::Adaptive, adaptive::remote::Remote, aimd::Aimd, fixed::Fixed,
-    gradient2::Gradient2, vegas::Vegas, windowed::Windowed,
 };
 pub use crate::machine::Machine;
 pub use crate::out_of_range::OutOfRange;

@@ -11,9 +11,6 @@ pub mod aimd;
 mod bounded;
 pub(crate) mod clamped;
 pub mod fixed;
-pub mod gradient2;
-pub mod vegas;
-pub mod windowed;
 
 /// The highest limit there is: what a gate's counter can hold with room to spare.
 pub const MAX: usize = 1_000_000;

@@ -246,4 +246,37 @@ mod tests {
     fn a_backoff_that_is_no_number_is_refused() {
         let _ = Aimd::new().backoff(f64::NAN);
     }
+
+    /// Extremes and everything between, from a small generator (Knuth's MMIX constants).
+    fn arbitrary(state: &mut u64) -> Sample {
+        let mut draw = || {
+            *state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            *state >> 33
+        };
+        let latency = match draw() % 4 {
+            0 => Duration::ZERO,
+            1 => Duration::MAX,
+            _ => Duration::from_nanos(draw().wrapping_mul(draw())),
+        };
+        let outcome = [Outcome::Overload, Outcome::Ignore, Outcome::Success][draw() as usize % 3];
+        let in_flight = [0, usize::MAX, 1, 1_000, draw() as usize % 300][draw() as usize % 5];
+        let weight = [0, 1, u32::MAX][draw() as usize % 3];
+        Sample { in_flight, weight, ..Sample::new(latency, outcome) }
+    }
+
+    #[test]
+    fn no_sample_takes_it_out_of_its_bounds() {
+        let highest = || Aimd::new().min(1).max(MAX).initial(MAX);
+        for (lowest, highest, mut limit) in [(20, 200, Aimd::new()), (1, MAX, highest())] {
+            for mut state in 0..20 {
+                for _ in 0..5_000 {
+                    let sample = arbitrary(&mut state);
+                    limit.observe(&sample, Timestamp::ZERO);
+                    assert!((lowest..=highest).contains(&limit.limit()), "{sample:?}, {limit:?}");
+                }
+            }
+        }
+    }
 }

@@ -45,13 +45,9 @@ impl Bounded {
         self.value
     }
 
-    /// The nearest value within the bounds.
-    pub(super) fn clamp(&self, value: f64) -> f64 {
-        value.clamp(self.min as f64, self.max as f64)
-    }
-
+    /// Takes the nearest value within the bounds.
     pub(super) fn set(&mut self, value: f64) {
-        self.value = self.clamp(value);
+        self.value = value.clamp(self.min as f64, self.max as f64);
     }
 
     /// Rounded down.

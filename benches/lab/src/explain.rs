@@ -1,0 +1,107 @@
+//! One run of ours, told move by move: what the limit became, and the numbers that it rests on.
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use backpressure_core::{Decision, Sample, Timestamp};
+use clap::Args;
+
+use crate::controller::catalogue;
+use crate::controller::{Answer, Controller, Instruments, Next, Site, Visitor};
+use crate::scenario::library;
+use crate::score::judge;
+use crate::world::plan::Plan;
+use crate::world::simulate;
+
+/// Tell why our limit moves as it does in one scenario
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// A scenario, by name or as a file
+    scenario: String,
+    /// Seed of all that is drawn
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    seed: u64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
+    let plan = Plan::of(&library::find(&options.scenario)?);
+    let ours = catalogue::find("ours").ok_or("the catalogue is without ours")?;
+    let aloud = |site: &Site| Aloud::of((ours.make)(site), site);
+    let journal = simulate(&plan, &aloud, options.seed);
+    let score = judge(&plan, &journal);
+    say(&serde_json::to_string_pretty(&score)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever has read enough may close the pipe.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Says every move of its controller as it is made.
+#[derive(Debug)]
+struct Aloud {
+    inner: Box<dyn Controller>,
+    replica: u32,
+    told: Option<Decision>,
+}
+
+impl Aloud {
+    fn of(inner: Box<dyn Controller>, site: &Site) -> Box<dyn Controller> {
+        Box::new(Self { inner, replica: site.replica, told: None })
+    }
+
+    fn tell(&mut self) {
+        let decision = self.inner.decision();
+        if let Some(moved) = decision.filter(|moved| Some(*moved) != self.told) {
+            let seconds = moved.at.as_nanos() as f64 / 1e9;
+            say(&format!("{seconds:9.3} s  replica {}  {moved}", self.replica));
+        }
+        self.told = decision;
+    }
+}
+
+impl Controller for Aloud {
+    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+        let answer = self.inner.arrive(visitor, now);
+        self.tell();
+        answer
+    }
+
+    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+        self.inner.depart(visitor, sample, now);
+        self.tell();
+    }
+
+    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
+        let learnt = self.inner.answered(visitor, sample, now);
+        self.tell();
+        learnt
+    }
+
+    fn next(&mut self, now: Timestamp) -> Option<Next> {
+        self.inner.next(now)
+    }
+
+    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+        self.inner.abandon(visitor, now);
+    }
+
+    fn alarm(&self) -> Option<Timestamp> {
+        self.inner.alarm()
+    }
+
+    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
+        self.inner.tick(instruments, now);
+        self.tell();
+    }
+
+    fn limit(&self) -> f64 {
+        self.inner.limit()
+    }
+
+    fn queued(&self) -> usize {
+        self.inner.queued()
+    }
+}

@@ -1,0 +1,218 @@
+//! Lets a herd loose.
+
+use crate::controller::catalogue::{self, Entry};
+use crate::herd::fate::Fate;
+use crate::herd::service::{BURST, HERD, IDEAL, NEVER, scenario};
+use crate::herd::word;
+use crate::world;
+use crate::world::journal::{How, Journal};
+use crate::world::plan::Plan;
+
+/// What the server says, and what the callers make of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pairing {
+    server: Server,
+    client: Client,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    Silent,
+    OneSecond,
+    Ours,
+    Held,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    /// Backs off with full jitter, whatever it is told.
+    Jittered,
+    /// Comes back after the seconds of the header.
+    WholeSeconds,
+    /// Reads the reservation to the nanosecond.
+    Exact,
+    /// RetryLayer's waits, as often as it takes.
+    Patient,
+    /// RetryLayer: three attempts in thirty seconds.
+    RetryLayer,
+}
+
+/// All that are tried; what ships is the last.
+pub(crate) fn pairings() -> Vec<Pairing> {
+    use Client::{Exact, Jittered, Patient, RetryLayer, WholeSeconds};
+    use Server::{Held, OneSecond, Ours, Silent};
+    [
+        (OneSecond, WholeSeconds),
+        (OneSecond, Patient),
+        (OneSecond, RetryLayer),
+        (Silent, Jittered),
+        (Ours, WholeSeconds),
+        (Held, WholeSeconds),
+        (Held, RetryLayer),
+        (Ours, Exact),
+        (Ours, Patient),
+        (Ours, RetryLayer),
+    ]
+    .map(|(server, client)| Pairing { server, client })
+    .to_vec()
+}
+
+impl Server {
+    const fn says(self) -> &'static str {
+        match self {
+            Self::Silent => "nothing",
+            Self::OneSecond => "Retry-After: 1",
+            Self::Ours => "a reservation (AdmissionLayer)",
+            Self::Held => "a reservation, refusals held",
+        }
+    }
+
+    fn entry(self) -> Option<Entry> {
+        match self {
+            Self::Silent => catalogue::find("static-2c").copied(),
+            Self::OneSecond => Some(Entry {
+                name: "one-second",
+                says: "twice the knee, and Retry-After: 1",
+                make: word::one_second,
+            }),
+            Self::Ours => catalogue::find("ours").copied(),
+            Self::Held => Some(Entry {
+                name: "held",
+                says: "ours, and refusals held for the fraction of a second",
+                make: word::held,
+            }),
+        }
+    }
+}
+
+impl Client {
+    const fn says(self) -> &'static str {
+        match self {
+            Self::Jittered => "full jitter, .05 to 5 s",
+            Self::WholeSeconds => "whole seconds, to the letter",
+            Self::Exact => "to the nanosecond",
+            Self::Patient => "RetryLayer's waits, any number",
+            Self::RetryLayer => "RetryLayer, 3 attempts",
+        }
+    }
+
+    const fn retry(self) -> &'static str {
+        match self {
+            Self::Jittered => "{ jittered = { attempts = 1000, base = 0.05, cap = 5.0 } }",
+            Self::WholeSeconds => "{ obedient = { attempts = 1000, whole_seconds = true } }",
+            Self::Exact => "{ obedient = { attempts = 1000, whole_seconds = false } }",
+            Self::Patient => "{ ours = { attempts = 1000 } }",
+            Self::RetryLayer => "{ ours = { attempts = 3 } }",
+        }
+    }
+
+    const fn deadline(self) -> f64 {
+        if matches!(self, Self::RetryLayer) { 30.0 } else { NEVER }
+    }
+}
+
+/// Runs a pairing and tells what became of its herd.
+pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<Fate, String> {
+    let Pairing { server, client } = *pairing;
+    let entry = server.entry().ok_or("the controller is missing")?;
+    let plan = Plan::of(&scenario(client.retry(), client.deadline())?);
+    let herd = Herd::of(&world::simulate(&plan, &entry.make, seed));
+    Ok(Fate {
+        server: server.says(),
+        client: client.says(),
+        drain_s: herd.drained(),
+        drain_over_ideal: herd.drained() / IDEAL,
+        attempts: f64::from(herd.attempts) / f64::from(HERD),
+        first_retry: f64::from(herd.first_let_in) / f64::from(herd.first_retries.max(1)),
+        lost: 1.0 - herd.served.len() as f64 / f64::from(HERD),
+        others_refused: herd.others_refused(),
+        ours: server == Server::Ours && client == Client::RetryLayer,
+    })
+}
+
+/// What a journal says of the herd.
+#[derive(Debug, Default)]
+struct Herd {
+    attempts: u32,
+    first_retries: u32,
+    first_let_in: u32,
+    /// When each was served, in seconds since the burst, ascending.
+    served: Vec<f64>,
+    /// When everybody else who came since was answered or refused, and whether it was the latter.
+    others: Vec<(f64, bool)>,
+}
+
+impl Herd {
+    fn of(journal: &Journal) -> Self {
+        let mut herd = Self::default();
+        let mut tries = vec![0_u32; journal.asked.len()];
+        for ended in &journal.ended {
+            let request = ended.request as usize;
+            let since = ended.at as f64 * 1e-9 - BURST;
+            let let_in = ended.how == How::Answered;
+            if journal.asked[request].stream == 0 {
+                herd.others.push((since, !let_in));
+                continue;
+            }
+            tries[request] += 1;
+            herd.attempts += 1;
+            if tries[request] == 2 {
+                herd.first_retries += 1;
+                herd.first_let_in += u32::from(let_in);
+            }
+            if let_in {
+                herd.served.push(since);
+            }
+        }
+        herd
+    }
+
+    fn drained(&self) -> f64 {
+        self.served.last().copied().unwrap_or(f64::INFINITY)
+    }
+
+    /// Of the others who came before the herd was in.
+    fn others_refused(&self) -> f64 {
+        let during = 0.0..=self.drained();
+        let others = self.others.iter().filter(|(since, _)| during.contains(since));
+        let (all, refused) =
+            others.fold((0, 0), |(all, no), (_, refused)| (all + 1, no + i32::from(*refused)));
+        f64::from(refused) / f64::from(all.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::journal::{Asked, Ended};
+
+    #[test]
+    fn a_herd_is_told_from_the_others_and_a_first_retry_from_a_second() {
+        let asked =
+            |stream: u32| Asked { at: 0, alone: 0, elsewhere: 0, work: 0.0, stream, tenant: 0 };
+        let ended = |seconds: f64, request: u32, how: How| Ended {
+            at: ((BURST + seconds) * 1e9) as u64,
+            latency: 0,
+            request,
+            how,
+        };
+        let journal = Journal {
+            asked: vec![asked(0), asked(1), asked(1)],
+            ended: vec![
+                ended(0.0, 1, How::Refused),
+                ended(0.0, 2, How::Refused),
+                ended(0.5, 0, How::Refused),
+                ended(1.0, 1, How::Answered),
+                ended(1.0, 2, How::Refused),
+                ended(2.0, 2, How::Answered),
+            ],
+            ..Journal::default()
+        };
+        let herd = Herd::of(&journal);
+        assert_eq!((herd.attempts, herd.first_retries, herd.first_let_in), (5, 2, 1));
+        assert_eq!(
+            (herd.served.len(), herd.drained().round(), herd.others_refused()),
+            (2, 2.0, 1.0)
+        );
+    }
+}

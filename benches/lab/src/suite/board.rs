@@ -1,0 +1,129 @@
+//! All runs as one figure each: a controller in a scenario, at its unlucky seed.
+
+use std::collections::BTreeMap;
+
+use crate::run::{Run, Score};
+
+/// The share of seeds that may be worse than what is shown.
+pub(super) const UNLUCKY: f64 = 0.05;
+
+/// Who did what where.
+#[derive(Debug)]
+pub(super) struct Board<'a> {
+    /// In the order in which they first appear.
+    pub(super) scenarios: Vec<&'a str>,
+    pub(super) controllers: Vec<&'a str>,
+    /// How many seeds there are, at most, of one controller in one scenario.
+    pub(super) seeds: usize,
+    cells: BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Score>>>,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Figures {
+    pub(super) goodput: f64,
+    pub(super) p99: f64,
+    pub(super) false_reject: f64,
+}
+
+impl<'a> Board<'a> {
+    pub(super) fn of(runs: &'a [Run]) -> Self {
+        let mut board = Self {
+            scenarios: Vec::new(),
+            controllers: Vec::new(),
+            seeds: 0,
+            cells: BTreeMap::new(),
+        };
+        for run in runs {
+            note(&mut board.scenarios, &run.scenario);
+            note(&mut board.controllers, &run.controller);
+            let row = board.cells.entry(&run.scenario).or_default();
+            row.entry(&run.controller).or_default().push(&run.score);
+        }
+        board.seeds =
+            board.cells.values().flat_map(BTreeMap::values).map(Vec::len).max().unwrap_or(0);
+        board
+    }
+
+    /// Every seed of a controller in a scenario; none where it did not run.
+    pub(super) fn scores(&self, scenario: &str, controller: &str) -> &[&'a Score] {
+        let row = self.cells.get(scenario);
+        row.and_then(|row| row.get(controller)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn figures(&self, scenario: &str, controller: &str) -> Option<Figures> {
+        let scores = self.scores(scenario, controller);
+        (!scores.is_empty()).then(|| Figures {
+            goodput: least(scores, |score| score.goodput_over_ceiling),
+            p99: most(scores, |score| score.p99_over_uncontended),
+            false_reject: most(scores, |score| score.false_reject),
+        })
+    }
+
+    /// A controller in each scenario in which it ran.
+    pub(super) fn line(&self, controller: &str) -> Vec<(&'a str, Figures)> {
+        let cell = |&scenario: &&'a str| Some((scenario, self.figures(scenario, controller)?));
+        self.scenarios.iter().filter_map(cell).collect()
+    }
+
+    /// The scenario in which a controller fares worst.
+    pub(super) fn worst(&self, controller: &str) -> Option<(&'a str, f64)> {
+        let line = self.line(controller).into_iter();
+        let goodputs = line.map(|(scenario, figures)| (scenario, figures.goodput));
+        goodputs.min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+}
+
+fn note<'a>(names: &mut Vec<&'a str>, name: &'a str) {
+    if !names.contains(&name) {
+        names.push(name);
+    }
+}
+
+/// The 5th percentile over the seeds of what should be high.
+pub(super) fn least(scores: &[&Score], of: fn(&Score) -> f64) -> f64 {
+    at_share(scores.iter().map(|score| of(score)).collect(), UNLUCKY)
+}
+
+/// The 95th percentile over the seeds of what should be low.
+pub(super) fn most(scores: &[&Score], of: fn(&Score) -> f64) -> f64 {
+    -at_share(scores.iter().map(|score| -of(score)).collect(), UNLUCKY)
+}
+
+/// The nearest rank; 0 of nothing.
+pub(super) fn at_share(mut values: Vec<f64>, share: f64) -> f64 {
+    if values.is_empty() {
+        return 0.0;
+    }
+    values.sort_by(f64::total_cmp);
+    let rank = ((values.len() as f64 * share).ceil() as usize).clamp(1, values.len());
+    values[rank - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(scenario: &str, seed: u64, goodput: f64) -> Run {
+        let p99 = 1.0 / goodput;
+        let score =
+            Score { goodput_over_ceiling: goodput, p99_over_uncontended: p99, ..Score::default() };
+        let (scenario, controller) = (scenario.into(), "bold".into());
+        Run { scenario, controller, seed, score }
+    }
+
+    #[test]
+    fn of_forty_seeds_the_second_worst_is_told_in_goodput_and_in_p99() {
+        let runs: Vec<Run> = (1..=40).map(|seed| run("calm", seed, seed as f64)).collect();
+        let board = Board::of(&runs);
+        let figures = Figures { goodput: 2.0, p99: 0.5, false_reject: 0.0 };
+        assert_eq!(board.figures("calm", "bold"), Some(figures));
+        assert_eq!((board.seeds, board.figures("calm", "shy")), (40, None));
+    }
+
+    #[test]
+    fn a_controller_is_as_good_as_its_worst_scenario() {
+        let runs = [run("calm", 1, 0.9), run("storm", 1, 0.2), run("breeze", 1, 0.5)];
+        assert_eq!(Board::of(&runs).worst("bold"), Some(("storm", 0.2)));
+    }
+}

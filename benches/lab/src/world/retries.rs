@@ -1,0 +1,144 @@
+//! How callers try again: their budgets, and their pauses.
+
+use std::time::Duration;
+
+use tower_backpressure::client::RetryBudget;
+
+use crate::scenario::stream::{Retry, Stream};
+
+use super::clock::{fraction, mix, nanos};
+use super::own::Own;
+
+/// The retry budgets of a stream's processes, where its callers keep one.
+#[derive(Debug)]
+pub(crate) struct Fleets(Vec<RetryBudget>);
+
+impl Fleets {
+    pub(crate) fn of(stream: &Stream) -> Self {
+        let budget = || match stream.retry {
+            Retry::Budget { ratio, .. } => Some(RetryBudget::new(ratio)),
+            Retry::Ours { .. } => Some(RetryBudget::default()),
+            _ => None,
+        };
+        Self((0..stream.fleets).filter_map(|_| budget()).collect())
+    }
+
+    pub(crate) fn of_user(&self, user: u32) -> Option<&RetryBudget> {
+        let fleet = user as usize % self.0.len().max(1);
+        self.0.get(fleet)
+    }
+}
+
+// What the pause before an attempt is drawn with.
+const PAUSE: u64 = 1 << 31;
+/// The pauses of a caller who was told nothing and has no schedule of its own: up to `first`,
+/// doubled each time, at most `most`. The defaults of the client layer that ships.
+const FIRST_PAUSE: f64 = 0.05;
+const LONGEST_PAUSE: f64 = 5.0;
+/// The client layer that ships gives up when it is told to wait longer.
+const LONGEST_TOLD: f64 = 60.0;
+const SECOND: u64 = 1_000_000_000;
+
+/// How long a caller pauses after so many attempts, when it was told this; `None`: that was the last.
+pub(crate) fn pause_of(
+    own: &Own,
+    retry: Retry,
+    attempts: u32,
+    told: Option<Duration>,
+    now: u64,
+) -> Option<u64> {
+    if attempts >= retry.attempts() {
+        return None;
+    }
+    let draw = fraction(mix(own.key, PAUSE + u64::from(attempts)));
+    let pause = pause(retry, attempts, told, draw)?;
+    (now + pause < own.ends).then_some(pause)
+}
+
+/// Whether such a caller comes back when it is told to.
+pub(crate) const fn obeys(retry: Retry) -> bool {
+    matches!(retry, Retry::Obedient { .. } | Retry::Ours { .. })
+}
+
+/// The pause after so many attempts, for a caller who was told this and draws `draw` of 0..1.
+fn pause(retry: Retry, attempts: u32, told: Option<Duration>, draw: f64) -> Option<u64> {
+    let jittered = |base: f64, cap: f64| {
+        let doubled = base * 2.0_f64.powi(attempts.min(60) as i32 - 1);
+        nanos(draw * doubled.min(cap))
+    };
+    let blind = jittered(FIRST_PAUSE, LONGEST_PAUSE);
+    Some(match (retry, told) {
+        (Retry::None, _) => return None,
+        (Retry::Naive { after, .. }, _) => nanos(after),
+        (Retry::Jittered { base, cap, .. } | Retry::Budget { base, cap, .. }, _) => {
+            jittered(base, cap)
+        }
+        (Retry::Obedient { .. } | Retry::Ours { .. }, None) => blind,
+        (Retry::Obedient { whole_seconds: true, .. }, Some(told)) => whole_seconds(told),
+        (Retry::Obedient { .. }, Some(told)) => told.as_nanos() as u64,
+        // crates/tower-backpressure/src/client/retry/wait.rs: a floor, and up to a second or a tenth more.
+        (Retry::Ours { .. }, Some(told)) => {
+            let floor = whole_seconds(told);
+            if floor > nanos(LONGEST_TOLD) {
+                return None;
+            }
+            floor + (draw * SECOND.max(floor / 10) as f64) as u64
+        }
+    })
+}
+
+/// As the header says it: rounded up, at least one.
+fn whole_seconds(told: Duration) -> u64 {
+    (told.as_nanos() as u64).div_ceil(SECOND).max(1) * SECOND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOLD: Duration = Duration::from_millis(2_300);
+
+    fn obedient(whole_seconds: bool) -> Retry {
+        Retry::Obedient { attempts: 3, whole_seconds }
+    }
+
+    #[test]
+    fn who_obeys_to_the_letter_waits_exactly_what_it_was_told() {
+        assert_eq!(pause(obedient(false), 1, Some(TOLD), 0.9), Some(2_300_000_000));
+        assert_eq!(pause(obedient(true), 1, Some(TOLD), 0.9), Some(3 * SECOND));
+        let at_once = Some(Duration::from_millis(1));
+        assert_eq!(pause(obedient(true), 1, at_once, 0.9), Some(SECOND));
+    }
+
+    #[test]
+    fn the_layer_that_ships_is_never_early_and_spreads_over_a_second_or_a_tenth() {
+        let ours = Retry::Ours { attempts: 3 };
+        assert_eq!(pause(ours, 1, Some(TOLD), 0.0), Some(3 * SECOND));
+        assert_eq!(pause(ours, 1, Some(TOLD), 0.5), Some(3 * SECOND + SECOND / 2));
+        let long = Some(Duration::from_secs(40));
+        assert_eq!(pause(ours, 1, long, 0.5), Some(42 * SECOND));
+        assert_eq!(pause(ours, 1, Some(Duration::from_secs(61)), 0.5), None);
+    }
+
+    #[test]
+    fn jitter_fills_a_span_that_doubles_up_to_its_cap() {
+        let jittered = Retry::Jittered { attempts: 9, base: 0.1, cap: 0.5 };
+        let longest: Vec<_> =
+            (1..=4).map(|made| pause(jittered, made, Some(TOLD), 1.0).unwrap()).collect();
+        assert_eq!(longest, [100_000_000, 200_000_000, 400_000_000, 500_000_000]);
+        assert_eq!(pause(jittered, 1, None, 0.0), Some(0));
+    }
+
+    #[test]
+    fn who_is_told_nothing_is_not_back_at_once_for_ever() {
+        for retry in [obedient(true), Retry::Ours { attempts: 3 }] {
+            assert_eq!(pause(retry, 1, None, 1.0), Some(50_000_000));
+            assert_eq!(pause(retry, 30, None, 1.0), Some(5 * SECOND));
+        }
+        assert_eq!(pause(Retry::None, 1, Some(TOLD), 0.5), None);
+        assert_eq!(
+            pause(Retry::Naive { attempts: 3, after: 0.2 }, 2, None, 0.5),
+            Some(200_000_000)
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Work at the stations.
+
+use backpressure_core::Timestamp;
+
+use crate::controller::TaskChange;
+
+use super::World;
+use super::agenda::Event;
+use super::clock::seconds;
+use super::slab::Id;
+use super::station::{Station, done};
+use super::walk::Attempt;
+
+impl World<'_> {
+    /// An attempt comes to a station of its replica.
+    pub(super) fn visits(&mut self, id: Id, local: u32, draw: u64) {
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        let post = self.plan.posts[attempt.post as usize];
+        let index = self.plan.services[post.service as usize].station(post.replica, local);
+        let plan = &self.plan.stations[index];
+        attempt.work = plan.draw.of(draw) * attempt.demand;
+        match &mut self.stations[index] {
+            Station::Fifo(fifo) => {
+                if fifo.visible {
+                    attempt.runnable = Some(self.now);
+                    let controller = &mut self.posts[attempt.post as usize].controller;
+                    let now = Timestamp::from_nanos(self.now);
+                    controller.task(attempt.visitor.id, TaskChange::Woken, now);
+                }
+                fifo.queue.push_back((id, self.now));
+                self.dispatch(index);
+            }
+            Station::Shared(shared) => {
+                let work = attempt.work * plan.factor.at(seconds(self.now));
+                let end = shared.join(plan, id, work, self.now);
+                attempt.shared = Some((index as u32, end));
+                self.look_again(index);
+            }
+        }
+    }
+
+    pub(super) fn cores(&self, station: usize) -> u32 {
+        self.plan.stations[station].cores.at(seconds(self.now)) as u32
+    }
+
+    /// Starts whatever can start.
+    fn dispatch(&mut self, index: usize) {
+        let plan = &self.plan.stations[index];
+        let cores = self.cores(index);
+        let Station::Fifo(fifo) = &mut self.stations[index] else { return };
+        while fifo.running < cores {
+            let Some((id, since)) = fifo.queue.pop_front() else { return };
+            let Some(attempt) = self.attempts.get_mut(id) else { continue };
+            fifo.count(self.now);
+            fifo.running += 1;
+            attempt.runnable = None;
+            let debt = std::mem::take(&mut fifo.debt);
+            let work = attempt.work * plan.factor.at(seconds(self.now));
+            if plan.counts && self.now >= self.judged_from {
+                self.journal.work_done += attempt.work;
+            }
+            let Some(end) = done(plan, self.now, debt + work) else { continue };
+            if fifo.visible {
+                let begins = if debt > 0.0 { done(plan, self.now, debt) } else { None };
+                let begins = begins.unwrap_or(self.now).min(end);
+                attempt.run_queue += begins - since;
+                attempt.busy += end - begins;
+                attempt.computes = Some(begins);
+                if begins > self.now {
+                    self.agenda.push(begins, Event::Begins(id));
+                } else {
+                    let controller = &mut self.posts[attempt.post as usize].controller;
+                    let now = Timestamp::from_nanos(self.now);
+                    controller.task(attempt.visitor.id, TaskChange::PollBegins, now);
+                }
+            }
+            self.agenda.push(end, Event::Served(index as u32, id));
+        }
+    }
+
+    /// A core begins to compute for an attempt.
+    pub(super) fn begins(&mut self, id: Id) {
+        self.task(id, TaskChange::PollBegins);
+    }
+
+    /// Tells the controller of an attempt what became of its task.
+    fn task(&mut self, id: Id, change: TaskChange) {
+        let now = self.time();
+        if let Some(attempt) = self.attempts.get(id) {
+            let controller = &mut self.posts[attempt.post as usize].controller;
+            controller.task(attempt.visitor.id, change, now);
+        }
+    }
+
+    /// A core is free; its attempt, unless that was called off meanwhile, goes on.
+    pub(super) fn served(&mut self, station: u32, id: Id) {
+        let index = station as usize;
+        if let Station::Fifo(fifo) = &mut self.stations[index] {
+            fifo.count(self.now);
+            fifo.running -= 1;
+        }
+        if let Some(attempt) = self.attempts.get_mut(id)
+            && attempt.computes.take().is_some()
+        {
+            self.task(id, TaskChange::PollEnds);
+        }
+        self.dispatch(index);
+        self.advance(id);
+    }
+
+    /// Somebody at a shared station may be done.
+    pub(super) fn shared(&mut self, station: u32, estimate: u32) {
+        let index = station as usize;
+        let plan = &self.plan.stations[index];
+        let Station::Shared(shared) = &mut self.stations[index] else { return };
+        if !shared.is_due(estimate) {
+            return;
+        }
+        let mut ready = Vec::new();
+        let attempts = &self.attempts;
+        while let Some(id) = shared.pop(plan, self.now, |id| attempts.get(id).is_some()) {
+            ready.push(id);
+        }
+        for id in ready {
+            if let Some(attempt) = self.attempts.get_mut(id) {
+                attempt.shared = None;
+                if plan.counts && self.now >= self.judged_from {
+                    self.journal.work_done += attempt.work;
+                }
+            }
+            self.advance(id);
+        }
+        self.look_again(index);
+    }
+
+    fn look_again(&mut self, index: usize) {
+        let plan = &self.plan.stations[index];
+        if let Station::Shared(shared) = &mut self.stations[index]
+            && let Some((at, estimate)) = shared.look(plan, self.now)
+        {
+            self.agenda.push(at, Event::Shared(index as u32, estimate));
+        }
+    }
+
+    /// Takes what is called off from the station it shares.
+    pub(super) fn unshare(&mut self, attempt: &Attempt) {
+        let Some((station, end)) = attempt.shared else { return };
+        let index = station as usize;
+        let plan = &self.plan.stations[index];
+        if let Station::Shared(shared) = &mut self.stations[index] {
+            let left = shared.leave(plan, end, self.now) / plan.factor.at(seconds(self.now));
+            if plan.counts && self.now >= self.judged_from {
+                self.journal.work_done += (attempt.work - left).max(0.0);
+            }
+            self.look_again(index);
+        }
+    }
+
+    /// The number of cores has changed.
+    pub(super) fn recounts(&mut self, station: u32) {
+        let index = station as usize;
+        let plan = &self.plan.stations[index];
+        match &mut self.stations[index] {
+            Station::Fifo(_) => self.dispatch(index),
+            Station::Shared(shared) => {
+                shared.count(plan, self.now);
+                shared.reconsider();
+                self.look_again(index);
+            }
+        }
+    }
+}

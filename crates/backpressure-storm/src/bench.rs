@@ -1,0 +1,54 @@
+//! What every run needs: a server, a pool of connections to it, and attempts over that.
+
+use crate::client::Attempts;
+use crate::cpu::{self, Allowed};
+use crate::handler::{Handler, Work};
+use crate::measure::Log;
+use crate::pace::Pace;
+use crate::pool::Pool;
+use crate::server::Server;
+use axum::Router;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// More than ten times the capacity waits within one deadline on any machine whose handler takes 5 ms.
+const MOST_CONNECTIONS: usize = 4000;
+
+/// The bench on which services are measured.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) pace: Pace,
+    pub(crate) connections: usize,
+    pub(crate) allowed: Allowed,
+    pub(crate) work: Arc<Work>,
+}
+
+impl Bench {
+    /// Calibrates the work on the CPU the server will have, and takes the other CPU for the calling thread.
+    pub(crate) fn set_up(pace: Pace) -> Self {
+        let allowed = Allowed::read();
+        cpu::pin(cpu::Side::Server, &allowed);
+        let work = Arc::new(Work::calibrate());
+        cpu::pin(cpu::Side::Generator, &allowed);
+        Self { pace, connections: cpu::raise_open_files().min(MOST_CONNECTIONS), allowed, work }
+    }
+
+    pub(crate) fn router(&self, handler: Handler) -> Router {
+        handler.router(Arc::clone(&self.work))
+    }
+
+    pub(crate) async fn serve(&self, router: impl FnOnce() -> Router) -> io::Result<Server> {
+        Server::start(router, &self.allowed).await
+    }
+
+    pub(crate) fn attempts(&self, server: &Server, patience: Duration, log: &Arc<Log>) -> Attempts {
+        Attempts::new(Pool::new(server.address, self.connections), patience, Arc::clone(log))
+    }
+
+    /// A log that starts in a moment: what is due first can still be sent in time.
+    pub(crate) fn log() -> Arc<Log> {
+        Arc::new(Log::starting(Instant::now() + Duration::from_millis(5)))
+    }
+}

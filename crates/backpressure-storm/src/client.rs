@@ -1,0 +1,162 @@
+//! The users: what they send, and what they do when it fails.
+
+use crate::measure::{Log, What};
+use crate::pool::Pool;
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::timeout;
+use tower::util::BoxCloneService;
+use tower::{BoxError, Service, ServiceExt};
+
+/// How often a naive client sends a request before it gives up.
+pub(crate) const NAIVE_ATTEMPTS: u32 = 4;
+
+/// Attempts through a layer, reduced to the status of the answer.
+pub(crate) type Layered = BoxCloneService<Request<Full<Bytes>>, StatusCode, BoxError>;
+
+/// What a user does when an attempt fails.
+#[derive(Debug, Clone)]
+pub(crate) enum Temper {
+    /// Gives up.
+    Once(Attempts),
+    /// Tries again at once, up to [`NAIVE_ATTEMPTS`] in all.
+    Naive(Attempts),
+    /// Leaves it to the layer around the attempts.
+    Layered(Layered),
+}
+
+/// A user.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) target: Uri,
+    pub(crate) temper: Temper,
+}
+
+impl Client {
+    /// Makes one request, however many attempts that takes, and says whether it was answered.
+    pub(crate) async fn ask(self) -> bool {
+        let answered =
+            |result: Result<StatusCode, BoxError>| result.is_ok_and(|status| status.is_success());
+        match self.temper {
+            Temper::Once(attempts) => answered(attempts.once(request(&self.target)).await),
+            Temper::Naive(attempts) => {
+                for _ in 0..NAIVE_ATTEMPTS {
+                    if answered(attempts.once(request(&self.target)).await) {
+                        return true;
+                    }
+                }
+                false
+            }
+            Temper::Layered(layered) => answered(layered.oneshot(request(&self.target)).await),
+        }
+    }
+}
+
+/// The address of `path` at a server.
+pub(crate) fn target(address: SocketAddr, path: &str) -> Uri {
+    format!("http://{address}{path}").parse().expect("an address and a path make a URI")
+}
+
+fn request(target: &Uri) -> Request<Full<Bytes>> {
+    Request::get(target.clone()).body(Full::default()).expect("a URI makes a request")
+}
+
+/// A service that makes one attempt a call, with a time limit, and notes what came of it. It stands where a hyper client
+/// would: requests carry the whole URI, and layers go around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempts {
+    pool: Pool,
+    patience: Duration,
+    log: Arc<Log>,
+}
+
+impl Attempts {
+    pub(crate) fn new(pool: Pool, patience: Duration, log: Arc<Log>) -> Self {
+        Self { pool, patience, log }
+    }
+
+    async fn once(&self, request: Request<Full<Bytes>>) -> Result<StatusCode, BoxError> {
+        Ok(self.clone().oneshot(request).await?.status())
+    }
+
+    async fn attempt(
+        self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Full<Bytes>>, BoxError> {
+        let mut fate = Fate::of_sent(Arc::clone(&self.log));
+        // Only an answer or an error ends it otherwise than late: whoever drops this future has given up waiting.
+        let answer = timeout(self.patience, self.pool.send(to_origin_form(request))).await?;
+        fate.seal(match &answer {
+            Ok(response) => of_status(response.status()),
+            Err(_) => Some(What::Broken),
+        });
+        answer
+    }
+}
+
+impl Service<Request<Full<Bytes>>> for Attempts {
+    type Response = Response<Full<Bytes>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
+        Box::pin(self.clone().attempt(request))
+    }
+}
+
+fn of_status(status: StatusCode) -> Option<What> {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(What::Refused),
+        status if status.is_success() => None,
+        _ => Some(What::Broken),
+    }
+}
+
+fn to_origin_form(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    if let Some(host) =
+        request.uri().authority().and_then(|authority| authority.as_str().parse().ok())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = path.parse().expect("a path of a URI is a URI");
+    request
+}
+
+/// What became of an attempt: late, unless it is told better before it is dropped.
+#[derive(Debug)]
+struct Fate {
+    log: Arc<Log>,
+    what: Option<What>,
+}
+
+impl Fate {
+    fn of_sent(log: Arc<Log>) -> Self {
+        log.note(What::Sent);
+        Self { log, what: Some(What::Late) }
+    }
+
+    fn seal(&mut self, what: Option<What>) {
+        self.what = what;
+    }
+}
+
+impl Drop for Fate {
+    fn drop(&mut self) {
+        if let Some(what) = self.what {
+            self.log.note(what);
+        }
+    }
+}

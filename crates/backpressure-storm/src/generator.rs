@@ -1,0 +1,71 @@
+//! Makes the load: sends each request when it is due, whatever became of the others.
+
+use crate::client::Client;
+use crate::measure::{Log, What, percentile};
+use crate::pacer::Pacer;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::Instant;
+
+/// Sends the requests at their times and returns at `end`, when those still without an answer are dropped. Says how late
+/// the generator itself was: the 99th percentile over the requests.
+pub(crate) async fn pour(
+    client: &Client,
+    arrivals: &[Duration],
+    end: Duration,
+    log: &Arc<Log>,
+) -> io::Result<Duration> {
+    let mut pacer = Pacer::new()?;
+    let mut open = JoinSet::new();
+    let mut lags = Vec::with_capacity(arrivals.len());
+    for &arrival in arrivals {
+        let due = log.start + arrival;
+        if due > Instant::now() {
+            pacer.until(due).await?;
+        } else {
+            // What was sent before must get on even while the generator catches up.
+            yield_now().await;
+        }
+        lags.push(due.elapsed());
+        open.spawn(request(client.clone(), due, Arc::clone(log)));
+        while open.try_join_next().is_some() {}
+    }
+    pacer.until(log.start + end).await?;
+    lags.sort_unstable();
+    Ok(percentile(&lags, 0.99).unwrap_or_default())
+}
+
+/// Latency runs from when the request was due, so that a generator that stumbles cannot flatter the server.
+async fn request(client: Client, due: Instant, log: Arc<Log>) {
+    log.note_at(due, What::Offered);
+    if client.ask().await {
+        log.note(What::Answered(due.elapsed()));
+    }
+}
+
+/// Sends one request after the other, each a moment after the last was answered, until `end`.
+pub(crate) async fn trickle(client: &Client, end: Duration, log: &Arc<Log>) -> io::Result<()> {
+    let mut pacer = Pacer::new()?;
+    while log.start.elapsed() < end {
+        let due = Instant::now() + Duration::from_millis(2);
+        pacer.until(due).await?;
+        request(client.clone(), due, Arc::clone(log)).await;
+    }
+    Ok(())
+}
+
+/// Keeps `level` requests going, the next as soon as one has ended, until `end`.
+pub(crate) async fn saturate(client: &Client, level: usize, end: Duration, log: &Arc<Log>) {
+    let mut loops = JoinSet::new();
+    for _ in 0..level {
+        let (client, log) = (client.clone(), Arc::clone(log));
+        loops.spawn(async move {
+            while log.start.elapsed() < end {
+                request(client.clone(), Instant::now(), Arc::clone(&log)).await;
+            }
+        });
+    }
+    while loops.join_next().await.is_some() {}
+}

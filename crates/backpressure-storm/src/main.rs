@@ -1,0 +1,127 @@
+//! The storm: a real service, overloaded in earnest, behind one stack of layers after the other.
+//!
+//! Not a model: sockets, a runtime, CPU that is really burnt. What only a model can show (thousands of cells, exact
+//! seeds) is not shown here.
+
+mod arrivals;
+mod bench;
+mod calibrate;
+mod chart;
+mod client;
+mod cpu;
+mod findings;
+mod generator;
+mod handler;
+mod measure;
+mod pace;
+mod pacer;
+mod plan;
+mod pool;
+mod progress;
+mod report;
+mod score;
+mod server;
+mod stack;
+mod table;
+mod text;
+mod trial;
+
+use crate::bench::Bench;
+use crate::calibrate::calibrate;
+use crate::findings::Findings;
+use crate::handler::Handler;
+use crate::pace::Pace;
+use crate::plan::{Entry, Options};
+use crate::progress::Progress;
+use crate::stack::Stack;
+use clap::Parser;
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::ctrl_c;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// The exit code that a shell reports for a program ended by ^C.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    run(&Options::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the storm, prints its table and writes its report.
+fn run(options: &Options) -> Outcome<ExitCode> {
+    let entries = plan::entries(options)?;
+    report::prepare(&options.out)?;
+    let bench = Bench::set_up(Pace::of(options.quick));
+    let mut findings = Findings {
+        quick: options.quick,
+        seed: options.seed,
+        separate_cpus: bench.allowed.apart(),
+        pace: bench.pace,
+        calibrations: Vec::new(),
+        trials: Vec::new(),
+        interrupted: false,
+    };
+    runtime()?.block_on(until_interrupted(&bench, &entries, &mut findings))?;
+    if findings.trials.is_empty() {
+        return Err("interrupted before anything was measured".into());
+    }
+    print!("{}", table::render(&findings));
+    let page = report::write(&options.out, &findings)?;
+    println!("\n{}", page.display());
+    Ok(if findings.interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+/// The runtime of the load, on this thread. It looks at its sockets often, so that answers are not read late.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().event_interval(8).build()
+}
+
+async fn until_interrupted(
+    bench: &Bench,
+    entries: &[Entry],
+    findings: &mut Findings,
+) -> Outcome<()> {
+    let finished = tokio::select! {
+        finished = storm(bench, entries, findings) => Some(finished),
+        _ = ctrl_c() => None,
+    };
+    findings.interrupted = finished.is_none();
+    finished.unwrap_or(Ok(()))
+}
+
+async fn storm(bench: &Bench, entries: &[Entry], findings: &mut Findings) -> Outcome<()> {
+    let handlers = handlers(entries);
+    let searches = entries.iter().any(|entry| entry.stack == Stack::Tower);
+    let calibrating = calibrate::expected(bench, searches);
+    let storming: Duration = entries.iter().map(|entry| bench.pace.end(entry.scenario)).sum();
+    let mut progress = Progress::start(calibrating * handlers.len() as u32 + storming);
+    for handler in handlers {
+        progress.stage(&format!("{}: what it can do at best", handler.name()), calibrating);
+        let calibration = calibrate(bench, handler, searches, findings.seed).await?;
+        progress.say(&table::calibration(&calibration));
+        findings.calibrations.push(calibration);
+    }
+    for &entry in entries {
+        let name =
+            format!("{} {} {}", entry.handler.name(), entry.scenario.name(), entry.stack.name());
+        progress.stage(&name, bench.pace.end(entry.scenario));
+        let calibration = findings.calibrations.iter().find(|known| known.handler == entry.handler);
+        let calibration = calibration.expect("every handler was calibrated");
+        let trial = trial::run(bench, entry, calibration, findings.seed).await?;
+        progress.say(&table::line(&trial));
+        findings.trials.push(trial);
+    }
+    Ok(())
+}
+
+fn handlers(entries: &[Entry]) -> Vec<Handler> {
+    let mut handlers: Vec<Handler> = entries.iter().map(|entry| entry.handler).collect();
+    handlers.dedup();
+    handlers
+}

@@ -1,0 +1,93 @@
+//! Waits until an instant, to some tens of microseconds.
+//!
+//! Tokio's timer counts in milliseconds, which is a fifth of the shorter handler; the kernel's timer does better.
+
+use tokio::time::Instant;
+
+#[cfg(target_os = "linux")]
+pub(crate) use kernel::Pacer;
+#[cfg(not(target_os = "linux"))]
+pub(crate) use plain::Pacer;
+
+#[cfg(target_os = "linux")]
+mod kernel {
+    use super::Instant;
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::time::Duration;
+    use tokio::io::unix::AsyncFd;
+    use tokio::time::timeout_at;
+
+    /// Two ticks of tokio's timer.
+    const BEHIND: Duration = Duration::from_millis(2);
+
+    /// A timer of the kernel's, for one waiter at a time.
+    #[derive(Debug)]
+    pub(crate) struct Pacer(AsyncFd<OwnedFd>);
+
+    impl Pacer {
+        /// To be called inside the runtime that will wait.
+        pub(crate) fn new() -> io::Result<Self> {
+            let timer = timerfd_create(
+                TimerfdClockId::Monotonic,
+                TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+            )?;
+            #[expect(
+                deprecated,
+                reason = "the descriptor is owned and nobody else closes it, which is all its successor asks"
+            )]
+            let timer = AsyncFd::new(timer)?;
+            Ok(Self(timer))
+        }
+
+        pub(crate) async fn until(&mut self, at: Instant) -> io::Result<()> {
+            let wait = at.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                return Ok(());
+            }
+            let once = Itimerspec {
+                it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+                it_value: Timespec::try_from(wait).expect("waits of the storm are seconds"),
+            };
+            timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
+            // Tokio's timer stands behind the kernel's, so that no wake can be lost for good.
+            timeout_at(at + BEHIND, self.expired()).await.unwrap_or(Ok(()))
+        }
+
+        async fn expired(&self) -> io::Result<()> {
+            loop {
+                let mut ready = self.0.readable().await?;
+                // Readiness left over from the wait before ends here in "would block", and the loop waits on.
+                if let Ok(read) = ready.try_io(|timer| Ok(rustix::io::read(timer, &mut [0_u8; 8])?))
+                {
+                    return read.map(drop);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod plain {
+    use super::Instant;
+    use std::io;
+
+    /// Tokio's own timer.
+    #[derive(Debug)]
+    pub(crate) struct Pacer;
+
+    impl Pacer {
+        pub(crate) fn new() -> io::Result<Self> {
+            Ok(Self)
+        }
+
+        pub(crate) async fn until(&mut self, at: Instant) -> io::Result<()> {
+            tokio::time::sleep_until(at).await;
+            Ok(())
+        }
+    }
+}

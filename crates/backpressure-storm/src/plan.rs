@@ -1,0 +1,143 @@
+//! What is run, in which order, and for how long.
+
+use crate::handler::Handler;
+use crate::stack::Stack;
+use clap::builder::PossibleValue;
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+
+/// What a user of the brown-out asks for all the time, over capacity: busy, and far from doomed.
+pub(crate) const BASE: f64 = 0.8;
+/// How many times longer every millisecond of work takes during the brown-out.
+pub(crate) const SLOWER: u64 = 8;
+
+/// Overload a real service on loopback, with and without the layers, and show what comes of it
+#[derive(Debug, Parser)]
+#[command(name = "storm", version, after_long_help = include_str!("help.txt"))]
+pub(crate) struct Options {
+    /// Make every time five times shorter, the deadline included: a look in under a minute, and noisier
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Only these handlers
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "HANDLER")]
+    pub(crate) handler: Vec<Handler>,
+    /// Only these stacks
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STACK")]
+    pub(crate) stack: Vec<Stack>,
+    /// Only these scenarios
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SCENARIO")]
+    pub(crate) scenario: Vec<Scenario>,
+    /// Where the report goes
+    #[arg(long, default_value = "target/storm", value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Seed of the arrival times; every stack gets the same ones
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub(crate) seed: u64,
+}
+
+/// What is done to the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scenario {
+    Half,
+    One,
+    Two,
+    Five,
+    Ten,
+    BrownOut,
+}
+
+impl Scenario {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Half => "0.5x",
+            Self::One => "1x",
+            Self::Two => "2x",
+            Self::Five => "5x",
+            Self::Ten => "10x",
+            Self::BrownOut => "brown-out",
+        }
+    }
+
+    /// The load it offers, over capacity.
+    pub(crate) const fn load(self) -> f64 {
+        match self {
+            Self::Half => 0.5,
+            Self::One => 1.0,
+            Self::Two => 2.0,
+            Self::Five => 5.0,
+            Self::Ten => 10.0,
+            Self::BrownOut => BASE,
+        }
+    }
+}
+
+impl ValueEnum for Scenario {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Half, Self::One, Self::Two, Self::Five, Self::Ten, Self::BrownOut]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
+
+/// One run of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) handler: Handler,
+    pub(crate) scenario: Scenario,
+    pub(crate) stack: Stack,
+}
+
+/// The runs asked for: all stacks of a scenario one after the other, so that what drifts drifts for all of them.
+pub(crate) fn entries(options: &Options) -> Result<Vec<Entry>, String> {
+    let stacks = chosen(&options.stack);
+    let entries: Vec<Entry> = chosen(&options.handler)
+        .into_iter()
+        .flat_map(|handler| {
+            chosen(&options.scenario).into_iter().map(move |scenario| (handler, scenario))
+        })
+        .filter(|pair| *pair != (Handler::Cpu, Scenario::BrownOut))
+        .flat_map(|(handler, scenario)| {
+            stacks.iter().map(move |&stack| Entry { handler, scenario, stack })
+        })
+        .collect();
+    if entries.is_empty() {
+        return Err("nothing to run: the brown-out is for the handler mix only".into());
+    }
+    Ok(entries)
+}
+
+fn chosen<T: ValueEnum + Ord>(asked: &[T]) -> Vec<T> {
+    let mut chosen = if asked.is_empty() { T::value_variants().to_vec() } else { asked.to_vec() };
+    chosen.sort_unstable();
+    chosen.dedup();
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(handler: &[Handler], scenario: &[Scenario]) -> Options {
+        let (handler, scenario) = (handler.to_vec(), scenario.to_vec());
+        Options { quick: true, handler, stack: vec![], scenario, out: PathBuf::new(), seed: 1 }
+    }
+
+    #[test]
+    fn everything_is_run_when_nothing_is_chosen() {
+        let stacks = Stack::value_variants().len();
+        assert_eq!(entries(&options(&[], &[])).unwrap().len(), 11 * stacks);
+    }
+
+    #[test]
+    fn a_choice_made_twice_is_run_once() {
+        let twice = options(&[Handler::Mix, Handler::Mix], &[Scenario::Two]);
+        assert_eq!(entries(&twice).unwrap().len(), Stack::value_variants().len());
+    }
+
+    #[test]
+    fn a_plan_with_nothing_in_it_is_an_error() {
+        assert!(entries(&options(&[Handler::Cpu], &[Scenario::BrownOut])).is_err());
+    }
+}

@@ -1,0 +1,24 @@
+//! What is written to disk: the runs as JSON, and a page for people.
+
+mod page;
+mod pictures;
+
+use crate::findings::Findings;
+use crate::score::Run;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Makes the directory of the report, before the time is spent.
+pub(crate) fn prepare(out: &Path) -> Result<(), String> {
+    fs::create_dir_all(out).map_err(|error| format!("cannot write to {}: {error}", out.display()))
+}
+
+/// Writes the report and says where its page is.
+pub(crate) fn write(out: &Path, findings: &Findings) -> io::Result<PathBuf> {
+    let runs: Vec<&Run> = findings.trials.iter().map(|trial| &trial.run).collect();
+    fs::write(out.join("report.json"), serde_json::to_string_pretty(&runs)?)?;
+    let page = out.join("report.html");
+    fs::write(&page, page::page(findings))?;
+    Ok(page)
+}

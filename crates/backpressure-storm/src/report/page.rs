@@ -1,0 +1,223 @@
+//! The page: the pictures, what they say in words, and the figures behind them.
+
+use super::pictures::{self, Curves, class};
+use crate::calibrate::Calibration;
+use crate::chart::Chart;
+use crate::findings::Findings;
+use crate::handler::Handler;
+use crate::plan::{BASE, SLOWER, Scenario};
+use crate::stack::Stack;
+use crate::table;
+use crate::text::{escaped, milliseconds, percent};
+use crate::trial::Trial;
+
+const TEMPLATE: &str = include_str!("page.html");
+
+/// The whole page, in one piece.
+pub(super) fn page(findings: &Findings) -> String {
+    let notes: String =
+        table::notes(findings).iter().map(|note| format!("<li>{}</li>", escaped(note))).collect();
+    let handlers: String =
+        findings.calibrations.iter().map(|calibration| handler(findings, calibration)).collect();
+    TEMPLATE
+        .replace("{{headline}}", &escaped(&headline(findings)))
+        .replace("{{legend}}", &legend(findings))
+        .replace("{{brown-out}}", &brown_out(findings).unwrap_or_default())
+        .replace("{{handlers}}", &handlers)
+        .replace("{{table}}", &rows(findings))
+        .replace("{{notes}}", &notes)
+}
+
+/// The hardest load there was, in one sentence.
+fn headline(findings: &Findings) -> String {
+    let steady = findings.trials.iter().filter(|trial| trial.entry.scenario != Scenario::BrownOut);
+    let Some(hardest) = steady.max_by_key(|trial| (trial.entry.scenario, trial.entry.handler))
+    else {
+        return "A service through a brown-out".into();
+    };
+    let beside = findings.trials.iter().filter(|trial| {
+        (trial.entry.scenario, trial.entry.handler)
+            == (hardest.entry.scenario, hardest.entry.handler)
+    });
+    let shares: Vec<String> = beside
+        .map(|trial| format!("{} {}", trial.run.stack, percent(trial.run.goodput_over_ceiling)))
+        .collect();
+    let load = hardest.run.scenario.replace('x', "×");
+    format!("At {load} its capacity, of what is possible: {}", shares.join(", "))
+}
+
+fn legend(findings: &Findings) -> String {
+    let item = |stack: Stack| {
+        format!(
+            "<li class=\"{}\"><b>{}</b> {}</li>",
+            class(stack),
+            escaped(stack.name()),
+            escaped(stack.describe())
+        )
+    };
+    findings.stacks().into_iter().map(item).collect()
+}
+
+fn figure(heading: &str, chart: &Chart) -> String {
+    format!("<figure><figcaption>{}</figcaption>{}</figure>", escaped(heading), chart.svg())
+}
+
+/// The picture of pictures: who comes back from the brown-out, and who does not.
+fn brown_out(findings: &Findings) -> Option<String> {
+    let trials: Vec<&Trial> =
+        findings.trials.iter().filter(|trial| trial.entry.scenario == Scenario::BrownOut).collect();
+    let calibration = findings.calibrations.iter().find(|calibration| {
+        calibration.handler == trials.first().map_or(Handler::Mix, |trial| trial.entry.handler)
+    })?;
+    let whole = pictures::brown_out(findings, &trials, calibration)?;
+    let most = pictures::busiest(findings, &trials);
+    let each: String = trials
+        .iter()
+        .filter_map(|trial| Some(figure(&fate(trial), &pictures::attempts(findings, trial, most)?)))
+        .collect();
+    let seconds = trials.first()?.slow?.seconds();
+    Some(format!(
+        "<section><h2>{}</h2><p>For {seconds:.0} seconds every millisecond of work takes {SLOWER}. Users ask for {} of the capacity all \
+         the time, and send again at once what fails. Then the work is as quick as before.</p>{}\
+         <p class=\"key\">What became of every attempt: <span class=\"good\">answered in time</span> (in the stack's colour), \
+         <span class=\"refused\">refused</span>, <span class=\"lost\">late or lost</span>.</p><div class=\"pair\">{each}</div></section>",
+        escaped(&who_came_back(&trials)),
+        percent(BASE),
+        figure("Goodput, requests a second", &whole),
+    ))
+}
+
+fn who_came_back(trials: &[&Trial]) -> String {
+    let of = |back: bool| -> Vec<&str> {
+        trials
+            .iter()
+            .filter(|trial| trial.run.recovered_s.is_some() == back)
+            .map(|trial| trial.run.stack)
+            .collect()
+    };
+    match (of(true), of(false)) {
+        (back, lost) if lost.is_empty() => {
+            format!("The brown-out ends, and {} came back", and(&back))
+        }
+        (back, lost) if back.is_empty() => {
+            format!("The brown-out ends, and {} did not come back", and(&lost))
+        }
+        (back, lost) => {
+            format!("The brown-out ends: {} came back, {} did not", and(&back), and(&lost))
+        }
+    }
+}
+
+fn and(names: &[&str]) -> String {
+    match names {
+        [] => "nobody".into(),
+        [only] => (*only).into(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+fn fate(trial: &Trial) -> String {
+    let attempts = trial.run.attempts_per_request;
+    let back = match trial.run.recovered_s {
+        Some(0.0) => "back at once".into(),
+        Some(seconds) => format!("back after {seconds:.1} s"),
+        None => "never came back".into(),
+    };
+    format!("{}: {back}, {attempts:.1} attempts a request", trial.run.stack)
+}
+
+/// The curves of one handler.
+fn handler(findings: &Findings, calibration: &Calibration) -> String {
+    let curves = Curves { findings, calibration };
+    let (goodput, p99) = (curves.goodput(), curves.p99());
+    if goodput.lines.len() < 2 {
+        return String::new();
+    }
+    format!(
+        "<section><h2>{}</h2><p>{}</p><div class=\"pair\">{}{}</div></section>",
+        escaped(&format!("{}: {}", calibration.handler.name(), calibration.handler.describe())),
+        escaped(&remark(findings, calibration)),
+        figure("Goodput, over capacity", &goodput),
+        figure("p99 of good answers", &p99),
+    )
+}
+
+/// What is to be seen in the curves of a handler, from their own figures.
+fn remark(findings: &Findings, calibration: &Calibration) -> String {
+    let hardest = |stack: Stack| {
+        let ours = |trial: &&Trial| {
+            trial.entry.handler == calibration.handler && trial.entry.stack == stack
+        };
+        findings
+            .trials
+            .iter()
+            .filter(ours)
+            .filter(|trial| trial.run.scenario != Scenario::BrownOut.name())
+            .max_by_key(|trial| trial.entry.scenario)
+    };
+    let mut remark = match calibration.handler {
+        Handler::Cpu => "The handler never awaits: a connection runs it to the end before the next connection is read, so that a limit \
+                         that counts what is in flight never sees more than one, and the queue stands in the sockets."
+            .to_owned(),
+        Handler::Mix => "The handler waits most of the time, so that a limit can see what is in flight.".to_owned(),
+    };
+    for stack in findings.stacks().into_iter().filter(|stack| *stack != Stack::Bare) {
+        if let Some(trial) = hardest(stack) {
+            let p99 = trial.run.p99_ms.map_or_else(|| "none good".into(), milliseconds);
+            let refused = percent(
+                trial.run.shed / (trial.run.offered * trial.run.attempts_per_request).max(1.0),
+            );
+            remark += &format!(
+                " At {} {} refused {refused} of the attempts; p99 {p99}.",
+                trial.run.scenario.replace('x', "×"),
+                trial.run.stack
+            );
+        }
+    }
+    remark
+}
+
+fn rows(findings: &Findings) -> String {
+    findings.trials.iter().map(|trial| row(findings, trial)).collect()
+}
+
+fn row(findings: &Findings, trial: &Trial) -> String {
+    let run = &trial.run;
+    let before = findings.trials.iter().take_while(|other| !std::ptr::eq(*other, trial)).last();
+    let heads = before.is_none_or(|before| {
+        (before.entry.scenario, before.entry.handler) != (trial.entry.scenario, trial.entry.handler)
+    });
+    let number = |value: Option<f64>, decimals: usize| {
+        value.map_or_else(|| "–".into(), |value| format!("{value:.decimals$}"))
+    };
+    let share = run.goodput_over_ceiling.clamp(0.0, 1.0) * 100.0;
+    let cells = [
+        number(Some(run.offered), 0),
+        number(Some(run.goodput), 0),
+        format!(
+            "<i class=\"bar {}\" style=\"width:{share:.0}%\"></i><span>{}</span>",
+            class(trial.entry.stack),
+            number(Some(run.goodput_over_ceiling), 3)
+        ),
+        number(run.p50_ms, 1),
+        number(run.p99_ms, 1),
+        number(run.p99_over_uncontended, 2),
+        number(Some(run.shed), 0),
+        number(Some(run.attempts_per_request), 2),
+        escaped(&table::recovered(trial)),
+        percent(trial.generator_cpu),
+        percent(trial.server_cpu),
+    ];
+    let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
+    let (first, name) = if heads {
+        (" class=\"first\"", format!("{} {}", run.handler, run.scenario))
+    } else {
+        ("", String::new())
+    };
+    format!(
+        "<tr{first}><th>{}</th><th class=\"{}\">{}</th>{cells}</tr>\n",
+        escaped(&name),
+        class(trial.entry.stack),
+        escaped(run.stack)
+    )
+}

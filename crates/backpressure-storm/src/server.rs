@@ -1,0 +1,78 @@
+//! A service on loopback with one CPU to its name, made afresh for every run so that nothing is left over from the last.
+
+use crate::cpu::{self, Allowed, Side};
+use axum::Router;
+use axum::serve::ListenerExt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// A running service.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    runtime: Option<Runtime>,
+    stopped: mpsc::UnboundedReceiver<()>,
+}
+
+impl Server {
+    /// Serves a router from one worker thread, on a CPU of its own where there is one. The router is made in the runtime that
+    /// will run it, so that layers that count its workers count one.
+    pub(crate) async fn start(
+        router: impl FnOnce() -> Router,
+        allowed: &Allowed,
+    ) -> io::Result<Self> {
+        let (stopping, stopped) = mpsc::unbounded_channel();
+        let allowed = allowed.clone();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("server")
+            .on_thread_start(move || cpu::pin(Side::Server, &allowed))
+            .on_thread_stop(move || _ = stopping.send(()))
+            .enable_all()
+            .build()?;
+        let router = {
+            let _entered = runtime.enter();
+            router()
+        };
+        let mut server = Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            runtime: Some(runtime),
+            stopped,
+        };
+        server.address = server.listen(router).await?;
+        Ok(server)
+    }
+
+    async fn listen(&self, router: Router) -> io::Result<SocketAddr> {
+        let runtime = self.runtime.as_ref().expect("it has not been stopped");
+        let bound =
+            runtime.spawn(TcpListener::bind(self.address)).await.map_err(io::Error::other)??;
+        let address = bound.local_addr()?;
+        let listener = bound.tap_io(|stream| _ = stream.set_nodelay(true));
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Ok(address)
+    }
+
+    /// Ends the service and waits until its thread is gone, so that it takes nothing from the next one.
+    pub(crate) async fn stop(mut self) {
+        self.shut_down();
+        let _gone_or_stuck = timeout(Duration::from_secs(2), self.stopped.recv()).await;
+    }
+
+    fn shut_down(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}

@@ -1,0 +1,122 @@
+//! One run: a fresh server behind its stack, the load, and the score.
+
+use crate::arrivals::poisson;
+use crate::bench::Bench;
+use crate::calibrate::Calibration;
+use crate::client::{Client, target};
+use crate::cpu::Burnt;
+use crate::generator::pour;
+use crate::handler::Work;
+use crate::measure::{Counts, Log, Window, timeline};
+use crate::plan::{Entry, SLOWER, Scenario};
+use crate::score::{Run, recovery};
+use crate::server::Server;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+
+/// A run that was made, and what only the page shows of it.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    pub(crate) entry: Entry,
+    pub(crate) run: Run,
+    pub(crate) timeline: Vec<Counts>,
+    pub(crate) slow: Option<Window>,
+    /// Shares of one CPU.
+    pub(crate) generator_cpu: f64,
+    pub(crate) server_cpu: f64,
+    /// How late the generator itself sent what was due, 99th percentile.
+    pub(crate) lag: Duration,
+}
+
+/// How many deadlines of one attempt a user who listens has for all attempts together.
+const PATIENCE: u32 = 10;
+
+/// Makes the run; once more when the generator itself stalled in it, for then it says nothing about the server.
+pub(crate) async fn run(
+    bench: &Bench,
+    entry: Entry,
+    calibration: &Calibration,
+    seed: u64,
+) -> io::Result<Trial> {
+    let trial = make(bench, entry, calibration, seed).await?;
+    if trial.lag < bench.pace.deadline / 4 {
+        return Ok(trial);
+    }
+    make(bench, entry, calibration, seed).await
+}
+
+async fn make(
+    bench: &Bench,
+    entry: Entry,
+    calibration: &Calibration,
+    seed: u64,
+) -> io::Result<Trial> {
+    let Entry { scenario, stack, handler } = entry;
+    let (pace, end, slow) = (&bench.pace, bench.pace.end(scenario), bench.pace.slow(scenario));
+    let limit = calibration.tower_limit.unwrap_or(usize::MAX >> 4);
+    let server = bench.serve(|| stack.wrap(bench.router(handler), limit)).await?;
+    let log = Bench::log();
+    let client = client(bench, entry, &server, &log);
+    let arrivals = poisson(seed, &pace.steps(scenario, calibration.capacity));
+
+    let before = Burnt::now();
+    let slowing = slow.map(|slow| SlowDown::schedule(&bench.work, &log, slow));
+    let lag = pour(&client, &arrivals, end, &log).await?;
+    let burnt = Burnt::now().since(before);
+    let events = log.take();
+    drop((slowing, client));
+    server.stop().await;
+
+    let timeline = timeline(&events, pace.bucket, end);
+    let mut run =
+        Run::of(entry, calibration, pace.deadline, &events, pace.measured(scenario), slow);
+    run.recovered_s =
+        slow.and_then(|slow| recovery(&timeline[bucket_of(slow.to, pace.bucket)..], pace.bucket));
+    let share = |burnt: Duration| burnt.as_secs_f64() / end.as_secs_f64();
+    let (generator_cpu, server_cpu) = (share(burnt.generator), share(burnt.server));
+    Ok(Trial { entry, run, timeline, slow, generator_cpu, server_cpu, lag })
+}
+
+fn client(bench: &Bench, entry: Entry, server: &Server, log: &Arc<Log>) -> Client {
+    let deadline = bench.pace.deadline;
+    let attempts = bench.attempts(server, deadline, log);
+    let temper = match entry.scenario {
+        Scenario::BrownOut => entry.stack.impatient(attempts, deadline * PATIENCE),
+        _ => entry.stack.patient(attempts, deadline),
+    };
+    Client { target: target(server.address, "/work"), temper }
+}
+
+fn bucket_of(at: Duration, bucket: Duration) -> usize {
+    (at.as_nanos() / bucket.as_nanos()) as usize
+}
+
+/// The brown-out. The work is as quick as ever once this is dropped.
+#[derive(Debug)]
+struct SlowDown {
+    work: Arc<Work>,
+    task: JoinHandle<()>,
+}
+
+impl SlowDown {
+    fn schedule(work: &Arc<Work>, log: &Arc<Log>, slow: Window) -> Self {
+        let (start, slowed) = (log.start, Arc::clone(work));
+        let task = tokio::spawn(async move {
+            sleep_until(start + slow.from).await;
+            slowed.slow_down(SLOWER);
+            sleep_until(start + slow.to).await;
+            slowed.slow_down(1);
+        });
+        Self { work: Arc::clone(work), task }
+    }
+}
+
+impl Drop for SlowDown {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.work.slow_down(1);
+    }
+}
