@@ -23,7 +23,7 @@ async fn handle(request: Request<bool>) -> Result<Response<String>, Own> {
 }
 
 fn bounds(max_len: usize, wait: Duration) -> QueueBounds {
-    QueueBounds { max_len, max_wait: wait }
+    QueueBounds::new(max_len, wait)
 }
 
 const SOON: Duration = Duration::from_millis(10);

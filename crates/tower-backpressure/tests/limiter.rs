@@ -14,7 +14,7 @@ use tower_backpressure::{
 const WAIT: Duration = Duration::from_secs(1);
 
 fn queue(max_len: usize) -> QueueBounds {
-    QueueBounds { max_len, max_wait: WAIT }
+    QueueBounds::new(max_len, WAIT)
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,7 +226,7 @@ async fn ten_thousand_tasks_never_exceed_the_limit_and_all_places_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deadline_of_ages_and_a_wait_of_ages_are_harmless() {
-    let bounds = QueueBounds { max_len: 1, max_wait: Duration::MAX };
+    let bounds = QueueBounds::new(1, Duration::MAX);
     let limiter = Limiter::fixed(1, bounds);
     let first = limiter.try_acquire().expect("room");
     let waiter = tokio::spawn(limiter.acquire(Arrival::default()));

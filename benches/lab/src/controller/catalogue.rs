@@ -116,7 +116,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Entry> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use backpressure_core::{Outcome, Sample, Timestamp};
+    use backpressure_core::{Outcome, Timestamp};
     use fastrand::Rng;
 
     use super::*;
@@ -168,10 +168,7 @@ mod tests {
             let micros = self.rng.u64(5_000..50_000);
             let sample = match self.rng.u8(..10) {
                 0 => overload(micros, self.running.len() + 1),
-                1 => Sample {
-                    outcome: Outcome::Cancelled,
-                    ..success(micros, self.running.len() + 1)
-                },
+                1 => success(micros, self.running.len() + 1).outcome(Outcome::Cancelled),
                 _ => success(micros, self.running.len() + 1),
             };
             self.controller.depart(visitor(id), &sample, self.now);

@@ -129,7 +129,7 @@ mod tests {
     fn a_cancelled_attempt_gives_its_place_back_and_teaches_nothing() {
         let mut door = Door::of(Published(Aimd::new().min(1).initial(10)));
         assert_eq!(door.arrive(visitor(1), at(0)), Answer::Run);
-        let cancelled = Sample { outcome: Outcome::Cancelled, ..overload(1_000, 10) };
+        let cancelled = overload(1_000, 10).outcome(Outcome::Cancelled);
         door.depart(visitor(1), &cancelled, at(1));
         assert_eq!(door.limit(), 10.0);
         assert_eq!(door.arrive(visitor(2), at(0)), Answer::Run);

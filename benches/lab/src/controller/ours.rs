@@ -106,7 +106,7 @@ impl Ours {
 
     fn learn(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
         let Some(&Entry { in_flight, stamp }) = self.entries.get(&visitor.id) else { return };
-        let sample = Sample { in_flight, ..*sample };
+        let sample = sample.in_flight(in_flight);
         self.visit(now, |_, _| ());
         match self.ages.is_silent(stamp) {
             true => self.machine.depart_silent(&sample),

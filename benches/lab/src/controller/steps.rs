@@ -22,9 +22,9 @@ pub(super) fn at(millis: u64) -> Timestamp {
 }
 
 pub(super) fn success(micros: u64, in_flight: usize) -> Sample {
-    Sample { in_flight, ..Sample::new(Duration::from_micros(micros), Outcome::Success) }
+    Sample::new(Duration::from_micros(micros), Outcome::Success).in_flight(in_flight)
 }
 
 pub(super) fn overload(micros: u64, in_flight: usize) -> Sample {
-    Sample { outcome: Outcome::Overload, ..success(micros, in_flight) }
+    success(micros, in_flight).outcome(Outcome::Overload)
 }

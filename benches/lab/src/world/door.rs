@@ -52,14 +52,11 @@ impl Attempt {
         let latency = self.head.unwrap_or(now - self.admitted);
         let queued = self.run_queue + self.runnable.map_or(0, |since| now - since);
         let span = Duration::from_nanos;
-        Sample {
-            latency: span(latency),
-            run_queue: span(queued.min(latency)),
-            busy: span(self.busy.min(latency)),
-            in_flight: self.in_flight as usize,
-            weight,
-            outcome,
-        }
+        Sample::new(span(latency), outcome)
+            .run_queue(span(queued.min(latency)))
+            .busy(span(self.busy.min(latency)))
+            .in_flight(self.in_flight as usize)
+            .weight(weight)
     }
 }
 
