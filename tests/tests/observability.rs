@@ -58,7 +58,7 @@ async fn every_refusal_is_counted_with_its_reason() {
     let layer = layer.queue(QueueBounds::NONE);
     ask(Priority::Normal).await.expect("limit");
 
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         assert_eq!(
             meters.counter(&format!("backpressure_requests_total api shed {reason}")),
             1,
