@@ -1,7 +1,7 @@
-//! Nanoseconds a request: admitted on one thread and on two, and refused.
+//! Nanoseconds per request: admitted on one thread and on two, and rejected.
 //!
-//! `-- --contender fixed --count 100000` takes so many requests through one contender and is
-//! silent: for counting instructions. `--refused` picks among the refusing ones.
+//! `-- --contender fixed --count 100000` sends that many requests through one contender and prints
+//! nothing, so that a profiler can count instructions. `--rejected` selects a contender that rejects.
 
 use std::process::ExitCode;
 
@@ -22,18 +22,18 @@ fn main() -> ExitCode {
     };
     if let Some(name) = value("--contender") {
         let count = value("--count").and_then(|count| count.parse().ok()).unwrap_or(100_000);
-        return run_one(name, count, arguments.iter().any(|it| it == "--refused"));
+        return run_one(name, count, arguments.iter().any(|it| it == "--rejected"));
     }
     report("admitted, one thread", &mut contenders::admitting(), 1, TOWER);
     report("admitted, two threads through one limit", &mut contenders::admitting(), 2, TOWER);
-    report("refused, one thread", &mut contenders::refusing(), 1, TOWER_SHED);
+    report("rejected, one thread", &mut contenders::rejecting(), 1, TOWER_SHED);
     ExitCode::SUCCESS
 }
 
-fn run_one(name: &str, count: u32, refused: bool) -> ExitCode {
-    let all = if refused { contenders::refusing() } else { contenders::admitting() };
+fn run_one(name: &str, count: u32, rejected: bool) -> ExitCode {
+    let all = if rejected { contenders::rejecting() } else { contenders::admitting() };
     let Some(mut contender) = all.into_iter().find(|it| it.name == name) else {
-        eprintln!("nobody is called {name}");
+        eprintln!("no contender is named {name}");
         return ExitCode::FAILURE;
     };
     contender.sessions[0](count);

@@ -1,4 +1,4 @@
-//! Allocations a request, admitted and refused.
+//! Allocations per request, admitted and rejected.
 
 use std::alloc::System;
 
@@ -8,7 +8,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const COUNT: u32 = 100_000;
+/// Enough that the allocations of a layer's first requests are below the precision of the table.
+const REQUESTS: u32 = 100_000;
 
 fn main() {
     // `cargo test --all-targets` runs this too, without the flag.
@@ -18,17 +19,17 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let _context = runtime.enter();
     report("admitted", contenders::admitting());
-    report("refused", contenders::refusing());
+    report("rejected", contenders::rejecting());
 }
 
 fn report(title: &str, contenders: Vec<Contender>) {
-    println!("\n{title}\n\n| | allocations a request | bytes |\n|---|---|---|");
+    println!("\n{title}\n\n| | allocations per request | bytes |\n|---|---|---|");
     for mut contender in contenders {
-        contender.sessions[0](COUNT);
+        contender.sessions[0](REQUESTS);
         let region = Region::new(ALLOCATOR);
-        contender.sessions[0](COUNT);
+        contender.sessions[0](REQUESTS);
         let change = region.change();
-        let each = |count: usize| count as f64 / f64::from(COUNT);
+        let each = |count: usize| count as f64 / f64::from(REQUESTS);
         let calls = change.allocations + change.reallocations;
         let bytes = each(change.bytes_allocated);
         println!("| {} | {:.2} | {bytes:.0} |", contender.name, each(calls));

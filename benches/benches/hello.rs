@@ -1,7 +1,7 @@
-//! Requests a second of a small axum server on real sockets, bare and behind the adaptive layer.
+//! Requests per second of a small axum server on sockets, without a layer and with the adaptive layer.
 //!
-//! One worker serves both; one thread of callers keeps 32 connections busy, each with one request
-//! at a time. The two take turns, and only turns that follow each other are compared.
+//! One worker thread serves both. One client thread keeps 32 connections busy, each with one request at a
+//! time. The two servers take turns, and only adjacent turns are compared.
 
 use std::fs;
 use std::io;
@@ -21,8 +21,14 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 use tower_backpressure::AdmissionLayer;
 
+/// Enough to keep the worker busy while the client reads responses.
 const CONNECTIONS: usize = 32;
+
+/// How long one server runs before the other. Long enough for thousands of requests, short enough that other
+/// load on the machine affects both turns of a round.
 const TURN: Duration = Duration::from_millis(200);
+
+/// Rounds; the whole benchmark takes about 24 s.
 const ROUNDS: usize = 60;
 
 fn main() {
@@ -33,7 +39,7 @@ fn main() {
     let server = serve();
     let callers = runtime();
     let call = |to| callers.block_on(call(to, TURN)).expect("the server answers");
-    // A server whose limit has never been reached, and connections that were never used.
+    // Warm-up: the first requests find a new limit and unused code paths.
     call(server.bare);
     call(server.adaptive);
 
@@ -55,13 +61,13 @@ fn main() {
     report(&rounds);
 }
 
-/// One turn.
+/// The figures of one turn.
 #[derive(Clone, Copy)]
 struct Measured {
     ok: u64,
     other: u64,
     elapsed: Duration,
-    /// Time the worker was on a processor, where the system says so.
+    /// The worker's processor time; zero where the system does not report it.
     busy: Duration,
 }
 
@@ -76,18 +82,18 @@ impl Measured {
 }
 
 fn report(rounds: &[(Measured, Measured)]) {
-    let over = |of: fn(&(Measured, Measured)) -> f64| median(rounds.iter().map(of));
-    let ratio = over(|(bare, adaptive)| adaptive.rate() / bare.rate());
-    println!("\nhello, {ROUNDS} rounds of {TURN:?}: adaptive does {ratio:.3} of bare\n");
-    println!("| | requests a second | worker µs a request | not 200 |\n|---|---|---|---|");
-    let rates = [over(|it| it.0.rate()), over(|it| it.1.rate())];
-    let busy = [over(|it| it.0.busy_micros()), over(|it| it.1.busy_micros())];
+    let median_of = |of: fn(&(Measured, Measured)) -> f64| median(rounds.iter().map(of));
+    let ratio = median_of(|(bare, adaptive)| adaptive.rate() / bare.rate());
+    println!("\nhello, {ROUNDS} rounds of {TURN:?}: adaptive serves {ratio:.3} of bare\n");
+    println!("| | requests per second | worker µs per request | not 200 |\n|---|---|---|---|");
+    let rates = [median_of(|it| it.0.rate()), median_of(|it| it.1.rate())];
+    let busy = [median_of(|it| it.0.busy_micros()), median_of(|it| it.1.busy_micros())];
     let other = rounds.iter().fold([0, 0], |sum, it| [sum[0] + it.0.other, sum[1] + it.1.other]);
     for (at, name) in ["bare", "adaptive"].into_iter().enumerate() {
         println!("| {name} | {:.0} | {:.2} | {} |", rates[at], busy[at], other[at]);
     }
-    let ratio = over(|(bare, adaptive)| adaptive.busy_micros() / bare.busy_micros());
-    println!("\nworker time a request: adaptive takes {ratio:.3} of bare");
+    let ratio = median_of(|(bare, adaptive)| adaptive.busy_micros() / bare.busy_micros());
+    println!("\nworker time per request: adaptive takes {ratio:.3} of bare");
 }
 
 struct Server {
@@ -96,9 +102,9 @@ struct Server {
     worker: String,
 }
 
-/// Serves both on one thread of its own.
+/// Starts a thread that serves both.
 fn serve() -> Server {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         runtime().block_on(async move {
             let hello = || Router::new().route("/", get(|| async { "hello, world" }));
@@ -110,7 +116,7 @@ fn serve() -> Server {
                 adaptive: adaptive.local_addr().expect("bound"),
                 worker: format!("/proc/{}/schedstat", thread.display()),
             };
-            tell.send(server).expect("somebody waits for it");
+            sender.send(server).expect("the receiver waits");
             let layered = hello().layer(AdmissionLayer::adaptive("hello"));
             let (bare, layered) = tokio::join!(async { axum::serve(bare, hello()).await }, async {
                 axum::serve(adaptive, layered).await
@@ -118,11 +124,11 @@ fn serve() -> Server {
             bare.and(layered).expect("served to the end");
         });
     });
-    told.recv().expect("the server starts")
+    receiver.recv().expect("the server starts")
 }
 
 impl Server {
-    /// How long the worker has been on a processor; zero where the system does not say.
+    /// The worker's processor time so far; zero where the system does not report it.
     fn busy(&self) -> Duration {
         let stat = fs::read_to_string(&self.worker).unwrap_or_default();
         let nanos = stat.split_whitespace().next().and_then(|it| it.parse().ok());
@@ -134,8 +140,8 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// Calls for so long, on connections of its own.
-async fn call(to: SocketAddr, during: Duration) -> io::Result<Measured> {
+/// Sends requests to a server for one turn, over new connections.
+async fn call(to: SocketAddr, turn: Duration) -> io::Result<Measured> {
     let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
     let mut streams = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -143,16 +149,16 @@ async fn call(to: SocketAddr, during: Duration) -> io::Result<Measured> {
         stream.set_nodelay(true)?;
         streams.push(stream);
     }
-    let begun = Instant::now();
+    let start = Instant::now();
     let calls: Vec<_> = streams
         .into_iter()
-        .map(|stream| tokio::spawn(keep_calling(stream, begun + during, Arc::clone(&counts))))
+        .map(|stream| tokio::spawn(keep_calling(stream, start + turn, Arc::clone(&counts))))
         .collect();
     for call in calls {
         call.await??;
     }
     let [ok, other] = [&counts[0], &counts[1]].map(|it| it.load(Ordering::Relaxed));
-    Ok(Measured { ok, other, elapsed: begun.elapsed(), busy: Duration::ZERO })
+    Ok(Measured { ok, other, elapsed: start.elapsed(), busy: Duration::ZERO })
 }
 
 async fn keep_calling(
@@ -160,24 +166,24 @@ async fn keep_calling(
     until: Instant,
     counts: Arc<[AtomicU64; 2]>,
 ) -> io::Result<()> {
-    let mut answer = [0; 1024];
+    let mut response = [0; 1024];
     while Instant::now() < until {
         stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
         let mut read = 0;
-        while !is_whole(&answer[..read]) {
-            let more = stream.read(&mut answer[read..]).await?;
+        while !is_complete(&response[..read]) {
+            let more = stream.read(&mut response[read..]).await?;
             if more == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             read += more;
         }
-        let ok = answer.starts_with(b"HTTP/1.1 200 ");
+        let ok = response.starts_with(b"HTTP/1.1 200 ");
         counts[usize::from(!ok)].fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
 
-/// Whether the answer is there to the end of its body: that of the handler, or that of a refusal.
-fn is_whole(answer: &[u8]) -> bool {
-    answer.ends_with(b"hello, world") || answer.ends_with(b"}")
+/// Whether the response has arrived to the end of its body: that of the handler, or that of a rejection.
+fn is_complete(response: &[u8]) -> bool {
+    response.ends_with(b"hello, world") || response.ends_with(b"}")
 }

@@ -1,4 +1,4 @@
-//! Who is measured.
+//! The layers that are measured: ours, tower's, and lower bounds.
 
 use std::fmt;
 use std::future::ready;
@@ -16,49 +16,49 @@ use crate::drive;
 use crate::floor::{BodyFloor, Floor};
 use crate::served::Served;
 
-/// Takes so many requests through and says how long it took.
+/// Sends a number of requests through a service, and returns the time they took.
 pub type Session = Box<dyn FnMut(u32) -> Duration + Send>;
 
-/// One way to stand before a service.
+/// A layer around the measured service.
 pub struct Contender {
-    /// As it is called in tables and on the command line.
+    /// The name in tables and on the command line.
     pub name: &'static str,
-    /// One for each thread; all of them go through one limit.
+    /// One session for each thread; all of them share one limit.
     pub sessions: Vec<Session>,
 }
 
-/// The most threads a contender is measured with.
-pub const THREADS: usize = 2;
+/// The largest number of threads that a contender is measured with.
+pub const MAX_THREADS: usize = 2;
 
-/// The name of the contender that the others are subtracted from.
+/// The contender without a layer, whose time is subtracted from that of the others.
 pub const BARE: &str = "bare";
-/// The name of the contender that the bars refer to.
+/// The contender that the others are compared with when they admit.
 pub const TOWER: &str = "tower-concurrency-limit";
 
-/// Far more than are in flight.
-const LIMIT: usize = 1_000;
+/// Far more requests than are in flight, so that the limit is never reached.
+const AMPLE_LIMIT: usize = 1_000;
 
-/// Who admits, with room for everybody.
+/// Contenders that admit every request.
 pub fn admitting() -> Vec<Contender> {
     vec![
         Contender::new(BARE, Served),
         Contender::new("floor", Floor::new(Served)),
         Contender::new("floor-to-body-end", BodyFloor(Floor::new(Served))),
-        Contender::new(TOWER, ConcurrencyLimit::new(Served, LIMIT)),
-        Contender::new("tower-load-shed", load_shed(LIMIT)),
-        Contender::new("fixed", AdmissionLayer::fixed("fixed", LIMIT).layer(Served)),
-        Contender::new("bulkhead", BulkheadLayer::new("bulkhead", LIMIT).layer(Served)),
+        Contender::new(TOWER, ConcurrencyLimit::new(Served, AMPLE_LIMIT)),
+        Contender::new("tower-load-shed", load_shed(AMPLE_LIMIT)),
+        Contender::new("fixed", AdmissionLayer::fixed("fixed", AMPLE_LIMIT).layer(Served)),
+        Contender::new("bulkhead", BulkheadLayer::new("bulkhead", AMPLE_LIMIT).layer(Served)),
         Contender::new("adaptive", AdmissionLayer::adaptive("adaptive").layer(Served)),
         metered(),
     ]
 }
 
-/// Who refuses, with no room for anybody.
-pub fn refusing() -> Vec<Contender> {
+/// Contenders that reject every request.
+pub fn rejecting() -> Vec<Contender> {
     let mut tower = load_shed(1);
-    // Takes the only permit and keeps it: the clones below find none.
-    let taken = tower.poll_ready(&mut Context::from_waker(Waker::noop()));
-    assert!(taken.is_ready(), "the first one is let in");
+    // This clone takes the only permit and keeps it, so that the clones below find none.
+    let acquired = tower.poll_ready(&mut Context::from_waker(Waker::noop()));
+    assert!(acquired.is_ready(), "the first permit is free");
     vec![
         Contender::new(BARE, service_fn(|_| ready(Err::<ServedResponse, _>(())))),
         Contender::keeping(TOWER_SHED, tower.clone(), tower),
@@ -67,11 +67,11 @@ pub fn refusing() -> Vec<Contender> {
     ]
 }
 
-/// The name of tower's refusal.
+/// The contender that the others are compared with when they reject.
 pub const TOWER_SHED: &str = "tower-load-shed";
 
 impl Contender {
-    /// Clones of one service.
+    /// A contender whose sessions use clones of one service.
     pub fn new<S, B>(name: &'static str, service: S) -> Self
     where
         S: Service<Request<()>, Response = Response<B>> + Clone + Send + 'static,
@@ -80,7 +80,7 @@ impl Contender {
         Self::keeping(name, service, ())
     }
 
-    /// Clones of one service, and something that lives as long as they do.
+    /// A contender whose sessions use clones of one service and keep a value alive.
     fn keeping<S, B, K>(name: &'static str, service: S, kept: K) -> Self
     where
         S: Service<Request<()>, Response = Response<B>> + Clone + Send + 'static,
@@ -89,7 +89,7 @@ impl Contender {
     {
         let session =
             |mut service: S| -> Session { Box::new(move |count| drive::time(&mut service, count)) };
-        let mut sessions: Vec<_> = (1..THREADS).map(|_| session(service.clone())).collect();
+        let mut sessions: Vec<_> = (1..MAX_THREADS).map(|_| session(service.clone())).collect();
         let mut service = service;
         sessions.push(Box::new(move |count| {
             let _ = &kept;
@@ -116,24 +116,24 @@ fn load_shed(
 
 type ServedResponse = <Served as Service<Request<()>>>::Response;
 
-/// The adaptive layer with every request measured.
+/// The adaptive layer with every request metered.
 ///
-/// It measures its first 256 requests one by one, and fewer from then on at the rate of a
-/// benchmark. So a new layer is made as often as that, outside the time; the first requests of
-/// each still yield and are not timed either.
+/// A layer meters each of its first 256 requests, and fewer from then on at the rate of a benchmark.
+/// Therefore a new layer is made after as many, outside the measured time. The first requests of a layer
+/// yield, and are not timed either.
 fn metered() -> Contender {
-    const WARM_UP: u32 = 96;
-    const MEASURED: u32 = 256 - WARM_UP;
+    const WARM_UP_REQUESTS: u32 = 96;
+    const TIMED_REQUESTS: u32 = 256 - WARM_UP_REQUESTS;
     let session = || -> Session {
         Box::new(|count| {
             let mut spent = Duration::ZERO;
             let mut left = count;
             while left > 0 {
                 let mut service = AdmissionLayer::adaptive("metered").layer(Served);
-                drive::time(&mut service, WARM_UP);
-                let now = left.min(MEASURED);
-                spent += drive::time(&mut service, now);
-                left -= now;
+                drive::time(&mut service, WARM_UP_REQUESTS);
+                let timed = left.min(TIMED_REQUESTS);
+                spent += drive::time(&mut service, timed);
+                left -= timed;
             }
             spent
         })
@@ -141,9 +141,9 @@ fn metered() -> Contender {
     Contender { name: "adaptive-all-metered", sessions: vec![session(), session()] }
 }
 
-/// A layer with every place taken and no queue.
+/// A layer without a queue whose permits are all in use.
 fn full(name: &'static str, layer: AdmissionLayer) -> Contender {
     let layer = layer.queue(QueueBounds::NONE);
-    let taken: Vec<_> = std::iter::from_fn(|| layer.limiter().try_acquire().ok()).collect();
-    Contender::keeping(name, layer.layer(Served), taken)
+    let permits: Vec<_> = std::iter::from_fn(|| layer.limiter().try_acquire().ok()).collect();
+    Contender::keeping(name, layer.layer(Served), permits)
 }

@@ -1,4 +1,4 @@
-//! One request from its making to the end of its response.
+//! Drives a request from its construction to the end of its response.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -11,8 +11,8 @@ use http_body::Body;
 use tokio::time::Instant;
 use tower::Service;
 
-/// Takes one request through a service as a server would: readiness, the call, the future, and the
-/// body frame by frame.
+/// Sends one request through a service as a server would: readiness, the call, the future, and the body
+/// frame by frame.
 pub fn once<S, B>(service: &mut S)
 where
     S: Service<Request<()>, Response = Response<B>>,
@@ -21,12 +21,12 @@ where
     let cx = &mut Context::from_waker(Waker::noop());
     while service.poll_ready(cx).is_pending() {}
     let mut future = pin!(service.call(Request::new(())));
-    let answer = loop {
-        if let Poll::Ready(answer) = future.as_mut().poll(cx) {
-            break answer;
+    let result = loop {
+        if let Poll::Ready(result) = future.as_mut().poll(cx) {
+            break result;
         }
     };
-    if let Ok(response) = black_box(answer) {
+    if let Ok(response) = black_box(result) {
         let mut body = pin!(response.into_body());
         while !body.is_end_stream() {
             let frame = body.as_mut().poll_frame(cx);
@@ -37,15 +37,15 @@ where
     }
 }
 
-/// How long `count` requests take, one after the other.
+/// The time that `count` requests take, one after the other.
 pub fn time<S, B>(service: &mut S, count: u32) -> Duration
 where
     S: Service<Request<()>, Response = Response<B>>,
     B: Body,
 {
-    let begun = Instant::now();
+    let start = Instant::now();
     for _ in 0..count {
         once(service);
     }
-    begun.elapsed()
+    start.elapsed()
 }

@@ -1,4 +1,4 @@
-//! The least that an admission with a measurement can do: count in, read the clock, count out.
+//! Lower bounds of the cost of admission: two atomic operations and one reading of the clock.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -12,14 +12,14 @@ use http_body::{Body, Frame};
 use tokio::time::Instant;
 use tower::Service;
 
-/// Counts those in flight and reads the clock once; limits nothing.
+/// Counts requests in flight and reads the clock once; limits nothing.
 #[derive(Clone, Debug)]
 pub struct Floor<S> {
     inner: S,
     in_flight: Arc<AtomicUsize>,
 }
 
-/// The same without the clock, but counting to the end of the body, as our layers do.
+/// Counts requests in flight until the end of the body, as our layers do, and reads no clock.
 #[derive(Clone, Debug)]
 pub struct BodyFloor<S>(pub Floor<S>);
 
@@ -37,7 +37,7 @@ pub struct CountedBody<B> {
     counted: Option<Counted>,
 }
 
-/// Counts out.
+/// One request in flight, until dropped.
 #[derive(Debug)]
 struct Counted(Arc<AtomicUsize>);
 
@@ -111,7 +111,7 @@ pub struct FloorFuture<F> {
 }
 
 impl<S> Floor<S> {
-    /// Around a service.
+    /// Wraps a service.
     pub fn new(inner: S) -> Self {
         Self { inner, in_flight: Arc::default() }
     }

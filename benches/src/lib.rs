@@ -1,7 +1,7 @@
-//! What the layers cost, beside nothing at all and beside others.
+//! The cost of the layers, compared with no layer and with the layers of others.
 //!
-//! The measurements are the bench targets; here is what they have in common. All of them compare
-//! within one process and in turns, so that whatever else the machine does falls on everybody.
+//! The measurements are the bench targets; this library has the parts that they share. Each compares its
+//! contenders in one process and in turns, so that other load on the machine affects all of them.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! The service that the contenders stand before.
+//! The service inside the measured layers.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tower::Service;
 
-/// Answers at once.
+/// Responds at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Served;
 
@@ -23,8 +23,8 @@ impl Service<Request<()>> for Served {
         Poll::Ready(Ok(()))
     }
 
-    // A real service is behind a box or too large to be inlined: without this, layers that move
-    // the request around would have that optimised away.
+    // A real service is boxed or too large to be inlined. Inlined here, the compiler would remove the moves
+    // of the request through the layers.
     #[inline(never)]
     fn call(&mut self, request: Request<()>) -> Self::Future {
         black_box(request);

@@ -1,4 +1,4 @@
-//! Admitting a request allocates nothing.
+//! Checks that admitting a request allocates nothing.
 
 use std::alloc::System;
 use std::convert::Infallible;
@@ -19,73 +19,76 @@ use tower_backpressure::{AdmissionLayer, OriginLimitLayer};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const WARM_UP: usize = 2_000;
+/// More than the requests that make buffers of a layer grow to their final size.
+const WARM_UP_REQUESTS: usize = 2_000;
+
+/// Enough to notice an allocation in one of some thousand requests.
 const REQUESTS: usize = 10_000;
 
-/// Awaits so often before it answers.
+/// A service that awaits this many times before it responds.
 #[derive(Clone, Debug)]
 struct Awaiting(u32);
 
-/// Keeps a waker while it waits, as a timer or a socket would, and wakes itself through it.
-struct Answer {
+/// Keeps a waker while it waits, as a timer or a socket does, and wakes itself through it.
+struct AwaitingFuture {
     awaits: u32,
-    kept: Option<Waker>,
+    waker: Option<Waker>,
 }
 
 impl Service<Request<()>> for Awaiting {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = AwaitingFuture;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _request: Request<()>) -> Answer {
-        Answer { awaits: self.0, kept: None }
+    fn call(&mut self, _request: Request<()>) -> AwaitingFuture {
+        AwaitingFuture { awaits: self.0, waker: None }
     }
 }
 
-impl Future for Answer {
+impl Future for AwaitingFuture {
     type Output = Result<Response<Full<Bytes>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.awaits == 0 {
-            self.kept = None;
+            self.waker = None;
             return Poll::Ready(Ok(Response::new(Full::default())));
         }
         self.awaits -= 1;
-        self.kept.insert(cx.waker().clone()).wake_by_ref();
+        self.waker.insert(cx.waker().clone()).wake_by_ref();
         Poll::Pending
     }
 }
 
-/// Allocations of `REQUESTS` requests after the warm-up; the least of several tries, since the
-/// counter also sees the other threads of the test harness.
+/// Allocations of `REQUESTS` requests after the warm-up. The least of three measurements counts, since the
+/// counter also sees the threads of the test harness.
 fn allocations<S, B>(mut service: S) -> usize
 where
     S: Service<Request<()>, Response = Response<B>>,
     B: http_body::Body,
 {
-    (0..WARM_UP).for_each(|_| once(&mut service));
-    let attempt = |_| {
+    (0..WARM_UP_REQUESTS).for_each(|_| once(&mut service));
+    let measure = |_| {
         let region = Region::new(ALLOCATOR);
         (0..REQUESTS).for_each(|_| once(&mut service));
         let change = region.change();
         change.allocations + change.reallocations
     };
-    (0..3).map(attempt).min().expect("three tries")
+    (0..3).map(measure).min().expect("three measurements")
 }
 
-/// The counter sees all threads: one test at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Runs one test at a time, since the counter sees all threads.
+fn exclusive() -> MutexGuard<'static, ()> {
+    static EXCLUSIVE: Mutex<()> = Mutex::new(());
+    EXCLUSIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
 fn admission_allocates_nothing() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let _context = runtime.enter();
@@ -102,14 +105,14 @@ fn admission_allocates_nothing() {
     }
 }
 
-/// Sends everything to one place.
+/// Gives every request one URI.
 #[derive(Clone, Debug)]
-struct To<S> {
+struct WithUri<S> {
     uri: Uri,
     inner: S,
 }
 
-impl<S: Service<Request<()>>> Service<Request<()>> for To<S> {
+impl<S: Service<Request<()>>> Service<Request<()>> for WithUri<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -126,14 +129,14 @@ impl<S: Service<Request<()>>> Service<Request<()>> for To<S> {
 
 #[test]
 fn a_known_origin_allocates_nothing() {
-    let _alone = alone();
+    let _exclusive = exclusive();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let _context = runtime.enter();
     let uri = Uri::from_static("http://search.internal:3000/");
     let limits = OriginLimitLayer::new("search");
-    assert_eq!(allocations(To { uri: uri.clone(), inner: Served }), 0, "the service itself");
-    assert_eq!(allocations(To { uri: uri.clone(), inner: limits.layer(Served) }), 0);
+    assert_eq!(allocations(WithUri { uri: uri.clone(), inner: Served }), 0, "the service itself");
+    assert_eq!(allocations(WithUri { uri: uri.clone(), inner: limits.layer(Served) }), 0);
     let awaiting = limits.layer(Awaiting(2));
-    assert_eq!(allocations(To { uri, inner: awaiting }), 0, "two awaits");
+    assert_eq!(allocations(WithUri { uri, inner: awaiting }), 0, "two awaits");
 }

@@ -1,8 +1,8 @@
-//! A limit that nobody set: it finds out how much this machine can do, and the rest is told when to
-//! come back.
+//! A server with an adaptive limit: it finds how many requests this machine can serve at once, and rejects
+//! the others with a `Retry-After`.
 //!
-//! `/` computes for some milliseconds and never awaits, so one request a core is all that is of
-//! use. Once a second the program prints what the layer knows.
+//! `/` computes for some milliseconds and never awaits, so that more than one request per core at once is
+//! of no use. Once a second the program prints the state of the limiter.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tower_backpressure::AdmissionLayer;
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let admission = AdmissionLayer::adaptive("api"); // nothing to tune
+    let admission = AdmissionLayer::adaptive("api"); // needs no configuration
     tokio::spawn(watch(admission.clone()));
     let app = Router::new().route("/", get(compute)).layer(admission);
 
@@ -27,14 +27,14 @@ async fn compute() -> String {
     format!("{sum}\n")
 }
 
-/// A clone of the layer is a handle on the same limit.
+/// A clone of the layer shares its limiter.
 async fn watch(admission: AdmissionLayer) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let now = admission.snapshot();
-        let state = if now.overloaded { "overloaded" } else { "at ease" };
+        let state = if now.overloaded { "overloaded" } else { "not overloaded" };
         println!(
-            "limit {}, in flight {}, waiting {}, {state}",
+            "limit {}, in flight {}, queued {}, {state}",
             now.limit, now.in_flight, now.queued
         );
     }
@@ -42,8 +42,8 @@ async fn watch(admission: AdmissionLayer) {
 
 // cargo run --release -p backpressure-examples --example adaptive
 //
-// Sixty-four clients at a time: how many were served (200) and how many refused (503). Then a
-// refusal to look at, from the midst of such a storm.
+// The first command sends 6400 requests, 64 at a time, and counts the responses: 200 is served, 503 is
+// rejected. The second one prints a rejection from such a storm.
 //
 // storm() { seq 6400 | xargs -P 64 -n 100 sh -c 'for n; do curl -s -o /dev/null -w "%{http_code}\n" localhost:3000; done' sh; }
 // storm | sort | uniq -c

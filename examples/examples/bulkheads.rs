@@ -1,7 +1,7 @@
-//! Two routes with a compartment each: however many wait for the slow one, the other has its places.
+//! Two routes with a bulkhead each: requests for the slow route cannot occupy the whole service.
 //!
-//! `/slow` depends on something that takes two seconds. Its compartment holds four requests; the
-//! fifth is refused at once, while `/fast` never notices.
+//! `/slow` depends on a service that takes two seconds. Its bulkhead admits four requests at once and
+//! rejects a fifth at once. `/fast` has permits of its own.
 
 use std::time::Duration;
 
@@ -22,17 +22,17 @@ async fn main() -> std::io::Result<()> {
 
 async fn slow() -> &'static str {
     tokio::time::sleep(Duration::from_secs(2)).await;
-    "at last\n"
+    "slow\n"
 }
 
 async fn fast() -> &'static str {
-    "here you are\n"
+    "fast\n"
 }
 
 // cargo run -p backpressure-examples --example bulkheads
 //
-// Six at once for the slow route: four are served after two seconds, two are refused at once. The
-// fast one answers meanwhile.
+// Six requests at once for the slow route: four are served after two seconds, two are rejected at once.
+// Meanwhile the fast route responds.
 //
 // for n in $(seq 6); do curl -s -o /dev/null -w "slow %{http_code} after %{time_total} s\n" localhost:3000/slow & done
 // sleep 0.5; curl -s localhost:3000/fast; wait

@@ -1,8 +1,8 @@
-//! A client that listens: reqwest behind `RetryLayer`.
+//! A client that obeys `Retry-After`: `RetryLayer` over reqwest.
 //!
-//! Starts a service of its own that can do ten requests at once, and sends it a hundred in the same
-//! moment. The service turns most of them away and says when to come back; the clients come back
-//! then, each at a time of its own, and are served.
+//! The program starts a service that runs ten requests at once, and sends it a hundred at the same time.
+//! The service rejects most of them with a `Retry-After`. The client sends each again when it was told
+//! to, with jitter, and all are served.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,29 +19,30 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 async fn main() -> Result<(), Error> {
     let address = serve().await?;
     let client = ServiceBuilder::new()
-        // A budget for a crowd that all comes at once; the default is a tenth, and ten.
+        // All requests start at once and most need a retry. The default budget allows ten retries, and one
+        // more for every ten requests.
         .layer(RetryLayer::new().max_attempts(10).budget(RetryBudget::new(1.0).reserve(500)))
         .service(Client::builder().retry(reqwest::retry::never()).build()?);
 
-    let begun = Instant::now();
-    let users: Vec<_> = (0..100)
+    let start = Instant::now();
+    let requests: Vec<_> = (0..100)
         .map(|_| {
             let (client, url) = (client.clone(), format!("http://{address}/").parse());
             tokio::spawn(async move {
                 let response = client.oneshot(Request::new(Method::GET, url?)).await?;
                 let attempts = Attempts::of(response.extensions()).0;
-                Ok::<_, Error>((response.status(), attempts, begun.elapsed()))
+                Ok::<_, Error>((response.status(), attempts, start.elapsed()))
             })
         })
         .collect();
-    for (user, answer) in users.into_iter().enumerate() {
-        let (status, attempts, after) = answer.await??;
-        println!("user {user:>2}: {status} after {attempts} attempts, {after:.1?}");
+    for (number, request) in requests.into_iter().enumerate() {
+        let (status, attempts, after) = request.await??;
+        println!("request {number:>2}: {status} after {attempts} attempts, {after:.1?}");
     }
     Ok(())
 }
 
-/// A service on a port of its own: a tenth of a second a request, ten at once.
+/// Starts a service that takes 100 ms for a request and runs ten at once; returns its address.
 async fn serve() -> std::io::Result<SocketAddr> {
     let work = || async { tokio::time::sleep(Duration::from_millis(100)).await };
     let app = Router::new().route("/", get(work)).layer(BulkheadLayer::new("work", 10));

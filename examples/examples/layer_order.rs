@@ -1,4 +1,4 @@
-//! Where the layers stand beside those of tower-http.
+//! The order of the layers of this crate and of tower-http.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use tower_http::cors::{Any, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
 
-/// Server errors that are not refusals. A refusal is what the limit is for: at ten times the load, nine
-/// of ten answers are, and each would be an event at level ERROR.
+/// Classifies server errors as failures, except rejections. Rejections are intended: at ten times the
+/// capacity, nine of ten responses are rejections, and each would be an event at level `ERROR`.
 #[derive(Clone, Copy)]
 struct Failures;
 
@@ -45,19 +45,19 @@ async fn main() -> std::io::Result<()> {
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET])
-        // A script may read Retry-After only if it is told that it may.
+        // A browser lets a script read Retry-After only if the server exposes it.
         .expose_headers([header::RETRY_AFTER]);
     let timeout = Duration::from_secs(10);
 
-    // The last layer is the outermost one.
+    // In axum the layer that is added last is the outermost one.
     let app = Router::new()
         .route("/", get(|| async { "hello" }))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
-        // Inside the limit, so that a request that panics has ended in an answer.
+        // Inside the limit, so that the limit sees a response of a handler that panics.
         .layer(CatchPanicLayer::new())
         .layer(AdmissionLayer::adaptive("api"))
-        // Outside the limit: a preflight is answered here and costs nothing, and a refusal carries
-        // the headers without which a browser calls it a network error.
+        // Outside the limit. A preflight gets its response here and needs no permit. A rejection gets the
+        // headers without which a browser reports a network error.
         .layer(cors)
         .layer(TraceLayer::new(SharedClassifier::new(Failures)));
 
@@ -68,6 +68,6 @@ async fn main() -> std::io::Result<()> {
 
 // cargo run -p backpressure-examples --example layer_order
 //
-// A preflight is answered by the CORS layer, however full the service is.
+// The CORS layer responds to a preflight, even under overload.
 //
 // curl -i -X OPTIONS -H 'origin: https://there' -H 'access-control-request-method: GET' localhost:3000

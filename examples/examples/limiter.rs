@@ -1,7 +1,7 @@
-//! The same door without HTTP: a hundred jobs, of which ten run at a time and the others wait, for
-//! half a second at most.
+//! A limiter without HTTP: of a hundred jobs, ten run at once and the others wait in the queue, for half a
+//! second at most.
 //!
-//! A job that is turned away is told when to come back, and does.
+//! A rejected job gets a time at which to come back, and tries again then.
 
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ async fn main() {
     for number in 0..100 {
         let limiter = limiter.clone();
         jobs.spawn(async move {
-            let mut visits = 1;
+            let mut attempts = 1;
             while let Err(Shed { reason, retry_after, .. }) = run(&limiter).await {
-                println!("job {number} turned away ({reason}), back in {retry_after:.1?}");
+                println!("job {number} rejected ({reason}), tries again in {retry_after:.1?}");
                 sleep(retry_after).await;
-                visits += 1;
+                attempts += 1;
             }
-            visits
+            attempts
         });
     }
-    let visits = jobs.join_all().await;
-    println!("{} jobs done in {} visits", visits.len(), visits.iter().sum::<u32>());
+    let attempts = jobs.join_all().await;
+    println!("{} jobs done in {} attempts", attempts.len(), attempts.iter().sum::<u32>());
 }
 
 async fn run(limiter: &Limiter) -> Result<(), Shed> {
-    let mut permit = limiter.acquire(Arrival::default()).await?; // waits, or is turned away
+    let mut permit = limiter.acquire(Arrival::default()).await?; // waits in the queue, or is rejected
     permit.measure(sleep(Duration::from_millis(100))).await; // the job
-    permit.record(Outcome::Success); // what a limit that learns would learn from
-    Ok(()) // the permit is dropped here: the next one enters
+    permit.record(Outcome::Success); // an adaptive limit learns from this
+    Ok(()) // dropping the permit admits the next job
 }
 
 // cargo run -p backpressure-examples --example limiter

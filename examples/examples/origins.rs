@@ -1,9 +1,8 @@
-//! A client that sends no server more than it can use: `OriginLimitLayer`, over reqwest.
+//! A client that sends a server no more requests at once than it can use: `OriginLimitLayer` over reqwest.
 //!
-//! Starts a service of its own that does eight things at once and does not say so, and calls it from
-//! two hundred tasks. Once a second the program prints what the layer knows: the limit it has found,
-//! why, and where the others wait. Left to itself, a client would have all two hundred wait at the
-//! service.
+//! The program starts a service that runs eight requests at once, and calls it from two hundred tasks.
+//! Once a second it prints the state of the limiter: requests in flight and in the queue, and the last
+//! change of the limit. Without the layer, all two hundred requests would wait at the service.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,9 +20,10 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 async fn main() -> Result<(), Error> {
     let address = serve().await?;
     let url: Url = format!("http://{address}/").parse()?;
-    let limits = OriginLimitLayer::new("work"); // nothing to tune
+    let limits = OriginLimitLayer::new("work"); // needs no configuration
     let client = ServiceBuilder::new()
-        // A budget for callers who never give up; the default is a tenth, and ten.
+        // These callers never give up. The default budget allows ten retries, and one more for every ten
+        // requests.
         .layer(RetryLayer::new().max_attempts(10).budget(RetryBudget::new(1.0).reserve(1_000)))
         .layer(limits.clone())
         .service(Client::builder().retry(reqwest::retry::never()).build()?);
@@ -34,10 +34,10 @@ async fn main() -> Result<(), Error> {
             loop {
                 let request = Request::new(Method::GET, url.clone());
                 match client.clone().oneshot(request).await {
-                    Ok(answer) if answer.status().is_success() => {
-                        let _ = answer.text().await; // its place is held until here
+                    Ok(response) if response.status().is_success() => {
+                        let _ = response.text().await; // releases the permit
                     }
-                    // Who is refused in the end has been refused without delay.
+                    // A rejection arrives at once; without a pause this loop would spin.
                     _ => tokio::time::sleep(Duration::from_secs(1)).await,
                 }
             }
@@ -47,21 +47,22 @@ async fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// A clone of the layer is a handle on the same limits.
+/// A clone of the layer shares its limiters.
 async fn watch(limits: &OriginLimitLayer, origin: &Uri) {
     for second in 1..=10 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let Some(limiter) = limits.limiter(origin) else { continue };
         let now = limiter.snapshot();
-        let why = limiter.decision().map_or("none yet".to_owned(), |last| last.to_string());
+        let change = limiter.decision().map_or("none yet".to_owned(), |last| last.to_string());
         println!(
-            "{second:>2} s: {} in flight, {} waiting here; last move: {why}",
+            "{second:>2} s: {} in flight, {} queued in the client; last change: {change}",
             now.in_flight, now.queued
         );
     }
 }
 
-/// A service on a port of its own: a fiftieth of a second a request, eight at once, the others wait.
+/// Starts a service that takes 20 ms for a request and runs eight at once, while the others wait; returns
+/// its address.
 async fn serve() -> std::io::Result<SocketAddr> {
     let slots = Arc::new(Semaphore::new(8));
     let work = move || {

@@ -1,7 +1,7 @@
-//! Who matters more runs first: a middleware of your own says how much a request matters, and the
-//! queue of the layer inside it goes by that.
+//! Requests with a higher priority run first: a middleware sets the priority of each request, and the queue
+//! of the admission layer inside it honours it.
 //!
-//! The limit is 1 and a request takes a second, so that the order can be watched.
+//! The limit is 1 and a request takes a second, so that the order can be seen.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn main() -> std::io::Result<()> {
     axum::serve(listener, app).await
 }
 
-/// Believes the header. Between strangers, take it from who they are.
+/// Takes the priority from a header. Where callers are not trusted, derive it from their identity instead.
 async fn prioritise(mut request: Request, next: Next) -> Response {
     let priority = match request.headers().get("x-priority").map(|value| value.as_bytes()) {
         Some(b"high") => Priority::Critical,
@@ -43,6 +43,7 @@ async fn work(Extension(priority): Extension<Priority>) -> String {
 
 // cargo run -p backpressure-examples --example priority
 //
-// Four with low priority, then two with high: the first runs already, then both high ones overtake.
+// Four requests with low priority, then two with high: the first is running already, then both high ones
+// run before the other low ones.
 //
 // for p in low low low low high high; do curl -s -H "x-priority: $p" localhost:3000 & sleep 0.05; done; wait

@@ -1,1 +1,1 @@
-//! Runnable examples: one idea a file.
+//! Runnable examples, in `examples/examples`: one idea in each file.

@@ -1,7 +1,7 @@
-//! `cargo +nightly fuzz run retry_after -- -dict=fuzz/retry_after.dict`
+//! Fuzzes the parser of Retry-After: `cargo +nightly fuzz run retry_after -- -dict=fuzz/retry_after.dict`
 //!
-//! The first eight bytes are the local clock, then one header value a line: `Date`, and as many
-//! `Retry-After` as there are.
+//! The first eight bytes of the input are the local clock in seconds. Each line after them is a header
+//! value: the first is `Date`, and all others are `Retry-After`.
 
 #![no_main]
 
@@ -21,12 +21,12 @@ fuzz_target!(|input: (u64, &[u8])| {
     for value in values.filter_map(|value| HeaderValue::from_bytes(value).ok()) {
         headers.append(RETRY_AFTER, value);
     }
-    // A quarter of all clocks lie beyond what the system can represent.
+    // A clock that no `SystemTime` can represent.
     let Some(now) = UNIX_EPOCH.checked_add(Duration::from_secs(clock)) else {
         return;
     };
-    if let Some(told) = RetryAfter::from_headers(&headers, now) {
-        assert!(told.delay() <= RetryAfter::MAX);
-        assert!(!told.is_capped() || told.delay() == RetryAfter::MAX);
+    if let Some(field) = RetryAfter::from_headers(&headers, now) {
+        assert!(field.delay() <= RetryAfter::MAX);
+        assert!(!field.is_capped() || field.delay() == RetryAfter::MAX);
     }
 });

@@ -1,11 +1,12 @@
-//! The client's half of the loop: hear what a server says about its load, and act on it.
+//! Layers for HTTP clients: retries within a budget, and a concurrency limit for each origin.
 //!
-//! [`RetryLayer`] comes back when it was asked to, within a [`RetryBudget`]. [`OriginLimitLayer`], inside
-//! it, has no more in flight to a server than the server can use. The budget and
-//! [`RetryAfter`](crate::RetryAfter) are of use alone, to a client with a loop of its own.
+//! [`RetryLayer`] repeats a request when the server says so, within a [`RetryBudget`] and a deadline.
+//! [`OriginLimitLayer`], inside it, keeps no more requests in flight to a server than the server can
+//! use. [`RetryBudget`] and [`RetryAfter`](crate::RetryAfter) also work alone, in a client with a retry
+//! loop of its own.
 //!
-//! With `reqwest`, switch off what it retries by itself, or every attempt counted here is up to
-//! three on the wire:
+//! With `reqwest`, switch off the client's own retries. Otherwise each attempt counted here may be up to
+//! three attempts on the wire:
 //!
 //! ```
 //! # #[cfg(feature = "reqwest")] {

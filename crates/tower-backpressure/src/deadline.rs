@@ -1,11 +1,11 @@
-//! Until when somebody waits for the answer.
+//! The deadline of a request.
 
 use tokio::time::Instant;
 
-/// The instant after which the answer is worthless.
+/// The instant after which the caller has no use for the response.
 ///
-/// Put it into a request's extensions: a request that cannot be answered before it is turned away
-/// at once instead of waiting in vain, and [`RetryLayer`](crate::RetryLayer) does not sleep past it.
+/// Put it into a request's extensions. The admission layers reject a request at once that cannot be
+/// served before its deadline, and [`RetryLayer`](crate::RetryLayer) does not wait past it.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a limiter learns of work that is cut short.
+//! What a limit learns from work that is cancelled.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use tower_backpressure::{
     Arrival, Limit, Limiter, Metering, Outcome, Permit, QueueBounds, Sample, Timestamp,
 };
 
-/// Keeps what it is told.
+/// Records the samples that it observes.
 #[derive(Clone, Debug, Default)]
 struct Recorder(Arc<Mutex<Vec<Sample>>>);
 
@@ -28,58 +28,58 @@ impl Limit for Recorder {
 }
 
 impl Recorder {
-    fn heard(&self) -> Vec<(Outcome, Duration)> {
+    fn recorded(&self) -> Vec<(Outcome, Duration)> {
         let samples = self.0.lock().expect("not poisoned");
         samples.iter().map(|sample| (sample.outcome, sample.latency)).collect()
     }
 }
 
-async fn enter(recorder: &Recorder) -> (Limiter, Permit) {
+async fn acquire(recorder: &Recorder) -> (Limiter, Permit) {
     let limiter = Limiter::new(recorder.clone(), QueueBounds::NONE);
-    let permit = limiter.acquire(Arrival::default()).await.expect("room");
+    let permit = limiter.acquire(Arrival::default()).await.expect("a free permit");
     (limiter, permit)
 }
 
-const PATIENCE: Duration = Duration::from_millis(30);
+const WORK: Duration = Duration::from_millis(30);
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_who_leaves_tells_how_long_it_took_at_least() {
+async fn work_that_is_cancelled_is_a_sample_with_the_time_it_took_so_far() {
     let recorder = Recorder::default();
-    let (limiter, mut permit) = enter(&recorder).await;
-    let left = timeout(PATIENCE, async move { permit.measure(pending::<()>()).await }).await;
-    assert!(left.is_err());
-    assert_eq!(recorder.heard(), [(Outcome::Cancelled, PATIENCE)]);
+    let (limiter, mut permit) = acquire(&recorder).await;
+    let cancelled = timeout(WORK, async move { permit.measure(pending::<()>()).await }).await;
+    assert!(cancelled.is_err());
+    assert_eq!(recorder.recorded(), [(Outcome::Cancelled, WORK)]);
     assert_eq!(limiter.snapshot().in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_has_not_begun_or_has_ended_tells_nothing() {
+async fn a_permit_dropped_before_or_after_its_work_is_no_sample() {
     let recorder = Recorder::default();
-    let (_limiter, permit) = enter(&recorder).await;
-    sleep(PATIENCE).await;
+    let (_limiter, permit) = acquire(&recorder).await;
+    sleep(WORK).await;
     drop(permit);
-    let (_limiter, mut permit) = enter(&recorder).await;
-    permit.measure(sleep(PATIENCE)).await;
+    let (_limiter, mut permit) = acquire(&recorder).await;
+    permit.measure(sleep(WORK)).await;
     drop(permit);
-    assert_eq!(recorder.heard(), []);
+    assert_eq!(recorder.recorded(), []);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recorded_outcome_is_taught_once() {
+async fn a_recorded_outcome_is_observed_once() {
     let recorder = Recorder::default();
-    let (_limiter, mut permit) = enter(&recorder).await;
-    permit.measure(sleep(PATIENCE)).await;
+    let (_limiter, mut permit) = acquire(&recorder).await;
+    permit.measure(sleep(WORK)).await;
     permit.record(Outcome::Success);
     drop(permit);
-    assert_eq!(recorder.heard(), [(Outcome::Success, PATIENCE)]);
+    assert_eq!(recorder.recorded(), [(Outcome::Success, WORK)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_not_taught_as_a_cancellation() {
+async fn a_panic_is_not_observed_as_a_cancellation() {
     let recorder = Recorder::default();
-    let (limiter, mut permit) = enter(&recorder).await;
+    let (limiter, mut permit) = acquire(&recorder).await;
     let work = async move { permit.measure(async { panic!("a bug in the handler") }).await };
     assert!(tokio::spawn(work).await.is_err());
-    assert_eq!(recorder.heard(), []);
+    assert_eq!(recorder.recorded(), []);
     assert_eq!(limiter.snapshot().in_flight, 0);
 }

@@ -1,12 +1,12 @@
-//! How often a request was sent.
+//! The number of attempts that a response took.
 
 use http::Extensions;
 
-/// How many attempts it took to get a response, the first included.
+/// The number of attempts that a response took, the first included.
 ///
-/// A [`RetryLayer`](crate::client::RetryLayer) leaves it in the extensions of a response that took
-/// more than one. One attempt is the common case and leaves nothing, as that would cost three
-/// allocations; [`of`](Self::of) knows.
+/// A [`RetryLayer`](crate::client::RetryLayer) puts it into the extensions of a response that took more
+/// than one. A response to the first attempt gets no extension, as that would cost three allocations;
+/// [`of`](Self::of) returns one for it.
 ///
 /// ```
 /// use tower_backpressure::Attempts;
@@ -20,7 +20,7 @@ use http::Extensions;
 pub struct Attempts(pub u32);
 
 impl Attempts {
-    /// What the extensions of a response tell; one where they tell nothing.
+    /// Reads the number from the extensions of a response; one where there is none.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get().copied().unwrap_or(Self(1))

@@ -1,4 +1,4 @@
-//! How many retries a process may afford.
+//! The retry budget: bounds retries to a share of the requests.
 
 use std::sync::Arc;
 
@@ -6,31 +6,31 @@ use self::bucket::Bucket;
 
 mod bucket;
 
-/// The share of traffic that may be retries, kept by everybody who shares it.
+/// Bounds retries to a share of the requests of all callers that use it.
 ///
-/// A limit on attempts bounds one request; when every request fails, three attempts each still
-/// triple the load of a service that is down because of load. The budget bounds the whole: each
-/// first attempt deposits `ratio` of a token, each retry withdraws one, and with nothing to
-/// withdraw the answer at hand is the answer.
+/// A maximum of attempts bounds one request only. When every request fails, three attempts each triple
+/// the load of a service that is down because of load. The budget bounds the sum: each first attempt
+/// deposits `ratio` of a token, and each retry withdraws one token. When no token is left, the caller
+/// gets the response at hand.
 ///
-/// However many callers there are, over any sequence of attempts since the budget was made
+/// For any number of callers, over any sequence of attempts since the budget was made:
 ///
 /// > retries ≤ `reserve` + `ratio` × first attempts
 ///
-/// A retry that brings back a [ticket](crate::RETURN_TICKET) is not charged: the server has set a place
-/// aside for it, so such retries come no faster than it can serve them.
+/// A retry that brings back a [ticket](crate::RETURN_TICKET) is not charged. The server has scheduled it,
+/// so such retries arrive no faster than the server can serve them.
 ///
-/// Clones share one balance. A budget is per process: a fleet of `n` amplifies by the same ratio,
-/// and its reserves add up to `n` × `reserve`. Give each origin its own, or one that fails spends
-/// what the others would need.
+/// Clones share one balance. A budget belongs to one process: `n` processes add the same share of load,
+/// and their reserves add up to `n` × `reserve`. Give each origin a budget of its own; otherwise one
+/// failing origin spends the retries of the others.
 ///
 /// | option | default | why |
 /// |---|---|---|
-/// | `ratio` | 0.1 | a tenth more load is what an overloaded service can bear (Google's SRE book, chapter 21) |
-/// | `reserve` | 10 retries | a few failures at the start or in a trickle of traffic; small, as it is what a fleet adds at once |
+/// | `ratio` | 0.1 | an overloaded service can bear a tenth more load (Google's SRE book, chapter 21) |
+/// | `reserve` | 10 retries | covers a few failures at the start or at low traffic; small, since all processes of a fleet may spend theirs at once |
 ///
-/// No clock is involved: a client that sends nothing earns nothing, and one that has been idle
-/// holds its reserve and no more.
+/// No clock is involved. A client that sends nothing earns nothing, and an idle client keeps its reserve
+/// and no more.
 ///
 /// ```
 /// use tower_backpressure::RetryBudget;
@@ -50,7 +50,7 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// Retries may be `ratio` of the first attempts, exactly: 0.1 is one retry in ten requests.
+    /// A budget of `ratio` retries for each first attempt, exactly: 0.1 is one retry in ten requests.
     ///
     /// # Panics
     /// When `ratio` is not in 0.0..=1.0.
@@ -60,8 +60,9 @@ impl RetryBudget {
         Self::with(ratio, DEFAULT_RESERVE)
     }
 
-    /// How many retries there are to begin with, and the most that can be saved up (at least two,
-    /// or fractions would be lost). The budget starts anew: make this choice before sharing it.
+    /// The number of retries at the start, which is also the largest balance. The largest balance is at
+    /// least two, as fractions would be lost otherwise. The result is a new budget: set the reserve before
+    /// cloning.
     ///
     /// # Panics
     /// When `reserve` is not in 0..=1 000 000.
@@ -71,19 +72,21 @@ impl RetryBudget {
         Self::with(self.ratio, reserve)
     }
 
-    /// Counts a first attempt, at the moment it is sent.
+    /// Counts a first attempt. Call it when the attempt is sent.
     pub fn deposit(&self) {
         self.bucket.deposit();
     }
 
-    /// Takes one retry out, if there is one. Withdraw before the wait: charged after it, a crowd
-    /// of waiters would find out together that there is only one token left.
+    /// Withdraws one retry; `None` when the balance is less than one.
+    ///
+    /// Withdraw before the wait, not after it. Otherwise many requests wait for the last token, and all but
+    /// one of them in vain.
     #[must_use]
     pub fn withdraw(&self) -> Option<Withdrawal> {
         self.bucket.withdraw().then(|| Withdrawal { unspent: Some(Arc::clone(&self.bucket)) })
     }
 
-    /// How many retries could be withdrawn now, fractions included.
+    /// The number of retries that could be withdrawn now, fractions included.
     #[must_use]
     pub fn balance(&self) -> f64 {
         self.bucket.balance()
@@ -95,13 +98,13 @@ impl RetryBudget {
 }
 
 impl Default for RetryBudget {
-    /// One retry in ten requests and a reserve of ten.
+    /// One retry in ten requests, and a reserve of ten.
     fn default() -> Self {
         Self::with(DEFAULT_RATIO, DEFAULT_RESERVE)
     }
 }
 
-/// One retry, paid for. Dropped unspent, it is paid back, once.
+/// One retry, charged to a [`RetryBudget`]. Dropping it without [`spend`](Self::spend) refunds the charge.
 ///
 /// ```
 /// use tower_backpressure::RetryBudget;
@@ -113,13 +116,13 @@ impl Default for RetryBudget {
 /// assert_eq!(budget.balance(), 9.0);
 /// ```
 #[derive(Debug)]
-#[must_use = "a withdrawal that is dropped is paid back"]
+#[must_use = "dropping a withdrawal refunds it"]
 pub struct Withdrawal {
     unspent: Option<Arc<Bucket>>,
 }
 
 impl Withdrawal {
-    /// Keeps the charge: the retry is being sent.
+    /// Keeps the charge. Call it when the retry is sent.
     pub fn spend(mut self) {
         self.unspent = None;
     }
@@ -133,10 +136,15 @@ impl Drop for Withdrawal {
     }
 }
 
+/// Retries for each first attempt. A tenth more load is bearable under overload: Google's SRE book,
+/// chapter 21.
 const DEFAULT_RATIO: f64 = 0.1;
+
+/// Retries at the start. Fewer would fail the first requests after a start; more would be added at once
+/// by every process of a fleet.
 const DEFAULT_RESERVE: u32 = 10;
 
-/// Enough for anybody, and far from the end of the bucket's integers.
+/// Retries; more than one process can use, and far below the overflow of the bucket's counter.
 const MAX_RESERVE: u32 = 1_000_000;
 
 #[cfg(test)]
@@ -170,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserve_is_spent_once_and_saved_up_no_higher() {
+    fn a_reserve_is_spent_once_and_the_balance_never_exceeds_it() {
         let budget = RetryBudget::new(1.0).reserve(5);
         assert_eq!(spend_all(&budget), 5);
         for _ in 0..1_000 {
@@ -180,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refund_never_lifts_the_balance_over_the_reserve() {
+    fn a_refund_never_raises_the_balance_above_the_reserve() {
         let budget = RetryBudget::new(1.0).reserve(5);
         let withdrawal = budget.withdraw();
         budget.deposit();
@@ -215,7 +223,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "ratio must be in 0.0..=1.0")]
-    fn a_ratio_that_is_no_number_is_refused() {
+    fn a_ratio_that_is_not_a_number_panics() {
         let _ = RetryBudget::new(f64::NAN);
     }
 
@@ -228,20 +236,20 @@ mod tests {
         ) {
             let budget = RetryBudget::new(ratio).reserve(reserve);
             let (mut requests, mut retries) = (0.0, 0.0);
-            let mut asleep = Vec::new();
+            let mut waiting = Vec::new();
             for step in steps {
                 match step {
                     0 => { budget.deposit(); requests += 1.0; }
-                    1 => asleep.extend(budget.withdraw()),
-                    2 => drop(asleep.pop()),
-                    _ => if let Some(withdrawal) = asleep.pop() {
+                    1 => waiting.extend(budget.withdraw()),
+                    2 => drop(waiting.pop()),
+                    _ => if let Some(withdrawal) = waiting.pop() {
                         withdrawal.spend();
                         retries += 1.0;
                     }
                 }
                 // A deposit is rounded to a billionth.
                 let allowed = f64::from(reserve) + (ratio + 1e-9) * requests;
-                prop_assert!(retries + asleep.len() as f64 <= allowed + 1e-9);
+                prop_assert!(retries + waiting.len() as f64 <= allowed + 1e-9);
                 prop_assert!(budget.balance() <= f64::from(reserve.max(2)));
             }
         }

@@ -1,30 +1,30 @@
-//! Which answers are worth asking again for.
+//! Decides which responses are retried.
 
 use http::header::{HeaderMap, HeaderName};
 use http::method::Method;
 use http::status::StatusCode;
 
-use crate::client::not_begun::not_begun;
+use crate::client::not_begun::says_not_begun;
 
-/// draft-ietf-httpapi-idempotency-key-header: the server recognises a request it has seen.
+/// A server recognises a request that it has seen by this key: draft-ietf-httpapi-idempotency-key-header.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Whether carrying the request out twice does no more than once (RFC 9110 §9.2.2).
+/// Whether a request that is carried out twice has the effect of one (RFC 9110, section 9.2.2).
 pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
     method.is_idempotent() || headers.contains_key(IDEMPOTENCY_KEY)
 }
 
-/// Whether the same request may get a better answer, and sending it again does no harm.
+/// Whether a repetition of the request may succeed, and does no harm if the first attempt did.
 ///
-/// `safe`: carrying it out twice does no more than once. `trusted`: a server's word that it was not
-/// begun is taken for proof.
+/// `trusts_not_begun`: a server's statement that it did not begin the request is taken as proof.
 pub(crate) fn is_retryable(
     status: StatusCode,
     headers: &HeaderMap,
-    safe: bool,
-    trusted: bool,
+    idempotent: bool,
+    trusts_not_begun: bool,
 ) -> bool {
-    (safe || trusted) && not_begun(status, headers) || safe && is_transient(status)
+    let not_begun = (idempotent || trusts_not_begun) && says_not_begun(status, headers);
+    not_begun || idempotent && is_transient(status)
 }
 
 fn is_transient(status: StatusCode) -> bool {
@@ -42,32 +42,32 @@ mod tests {
     use super::*;
     use crate::headers::shed_reason::SHED_REASON;
 
-    fn retried(status: u16, headers: &HeaderMap, idempotent: bool) -> bool {
+    fn is_retried(status: u16, headers: &HeaderMap, idempotent: bool) -> bool {
         is_retryable(StatusCode::from_u16(status).unwrap(), headers, idempotent, true)
     }
 
     #[test]
-    fn what_may_have_been_begun_is_retried_only_if_idempotent() {
+    fn a_request_that_may_have_been_begun_is_retried_only_if_idempotent() {
         let none = HeaderMap::new();
         for status in [408, 502, 503, 504] {
-            assert!(retried(status, &none, true), "{status}");
-            assert!(!retried(status, &none, false), "{status}");
+            assert!(is_retried(status, &none, true), "{status}");
+            assert!(!is_retried(status, &none, false), "{status}");
         }
     }
 
     #[test]
-    fn what_was_not_begun_is_retried_whatever_the_method() {
+    fn a_request_that_was_not_begun_is_retried_with_any_method() {
         let none = HeaderMap::new();
         for status in [421, 425, 429] {
-            assert!(retried(status, &none, false), "{status}");
+            assert!(is_retried(status, &none, false), "{status}");
         }
         let marked = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
-        assert!(retried(503, &marked, false));
-        assert!(!retried(502, &marked, false));
+        assert!(is_retried(503, &marked, false));
+        assert!(!is_retried(502, &marked, false));
     }
 
     #[test]
-    fn a_client_that_does_not_trust_the_word_retries_only_what_is_idempotent() {
+    fn a_client_that_does_not_trust_the_server_retries_only_idempotent_requests() {
         let marked = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
         for status in [421, 425, 429, 503] {
             let status = StatusCode::from_u16(status).unwrap();
@@ -77,15 +77,15 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_are_final() {
+    fn no_other_response_is_retried() {
         let marked = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
         for status in [200, 204, 304, 400, 403, 404, 409, 413, 422, 500, 501, 505] {
-            assert!(!retried(status, &marked, true), "{status}");
+            assert!(!is_retried(status, &marked, true), "{status}");
         }
     }
 
     #[test]
-    fn a_key_makes_a_post_idempotent() {
+    fn an_idempotency_key_makes_a_post_idempotent() {
         let mut headers = HeaderMap::new();
         assert!(!is_idempotent(&Method::POST, &headers));
         assert!(!is_idempotent(&Method::PATCH, &headers));

@@ -66,10 +66,10 @@ pub use self::reqwest::ReqwestFuture;
 /// ```
 /// use tower_backpressure::Shed;
 ///
-/// fn never_left<B>(response: &http::Response<B>) -> bool {
+/// fn was_not_sent<B>(response: &http::Response<B>) -> bool {
 ///     response.extensions().get::<Shed>().is_some()
 /// }
-/// # assert!(!never_left(&http::Response::new(())));
+/// # assert!(!was_not_sent(&http::Response::new(())));
 /// ```
 ///
 /// A [`Priority`](crate::Priority) and a [`Deadline`](crate::Deadline) in the extensions of a request
@@ -79,9 +79,9 @@ pub use self::reqwest::ReqwestFuture;
 ///
 /// [`Remote`] learns from the time to the head of a response, by experiment, and from pushback: a 429
 /// or 503, or `RESOURCE_EXHAUSTED` or `UNAVAILABLE` in gRPC. Where more than a tenth of the responses
-/// are pushback, the limit falls as far as that makes them fewer. An error, a time-out (408, 504,
+/// are pushback, the limit falls as far as that reduces their share. An error, a time-out (408, 504,
 /// `DEADLINE_EXCEEDED`) or any other failure says nothing about capacity, as it may have come fast. An
-/// [`Outcome`] in the extensions of a response goes before its status, and
+/// [`Outcome`] in the extensions of a response takes precedence over its status, and
 /// [`classify`](Self::classify) takes a rule of your own.
 ///
 /// # Origins
@@ -90,8 +90,8 @@ pub use self::reqwest::ReqwestFuture;
 /// ignored. Requests without either share one limiter: the client below sends all of them to the same
 /// place, as nothing in them tells it otherwise.
 ///
-/// An idle origin is forgotten when 1024 others were used since, and starts anew when it returns. One
-/// with requests in the queue or in flight is never forgotten.
+/// An idle origin is forgotten when 1024 others have been used since; when it is used again, its limit
+/// starts anew. An origin with requests in the queue or in flight is never forgotten.
 ///
 /// # Options
 ///
@@ -100,16 +100,16 @@ pub use self::reqwest::ReqwestFuture;
 /// | [`queue`](Self::queue) | 1024 requests, 1 s, for each origin | absorbs a burst; it shortens itself under overload |
 /// | [`classify`](Self::classify) | by status | see above |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be held back |
-/// | [`exempt`](Self::exempt) | no request | probes |
-/// | [`scope`](Self::scope) | [`PermitScope::Body`] | a server is not done with a request before its body is |
+/// | [`exempt`](Self::exempt) | no request | health probes must reach a busy server |
+/// | [`scope`](Self::scope) | [`PermitScope::Body`] | the server works on a response until the end of its body |
 ///
-/// All state lives in the layer: its services, their clones and its own clones share the limiters. An
-/// option starts with new limiters: set options before cloning.
+/// All state lives in the layer: its services, their clones and its own clones share the limiters. Setting
+/// an option makes new limiters: set options before cloning.
 ///
 /// # Metrics and events
 ///
-/// Those of `AdmissionLayer`, summed over all origins, without `backpressure_limit`, of which each
-/// origin has one; [`limiter`](Self::limiter) tells. Events name the origin.
+/// Those of `AdmissionLayer`, summed over all origins. `backpressure_limit` is absent, as each origin has a
+/// limit of its own; [`limiter`](Self::limiter) returns it. Events name the origin.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ pub type OriginLimit<S> = Limited<S, Arc<Origins>>;
 #[derive(Debug)]
 pub struct Origins {
     settings: Settings,
-    known: Mutex<OriginMap>,
+    origin_map: Mutex<OriginMap>,
 }
 
 /// What the policy of a new origin is made from.
@@ -178,10 +178,10 @@ impl OriginLimitLayer {
     /// use http::StatusCode;
     /// use tower_backpressure::{Outcome, OriginLimitLayer};
     ///
-    /// // GitHub answers 403 to clients that ask too often.
+    /// // GitHub responds with 403 to clients that send too many requests.
     /// let limits = OriginLimitLayer::new("github").classify(|head| {
-    ///     let refused = head.status == StatusCode::FORBIDDEN;
-    ///     (refused && head.headers.contains_key("retry-after")).then_some(Outcome::Overload)
+    ///     let forbidden = head.status == StatusCode::FORBIDDEN;
+    ///     (forbidden && head.headers.contains_key("retry-after")).then_some(Outcome::Overload)
     /// });
     /// # let _ = limits;
     /// ```
@@ -227,12 +227,12 @@ impl OriginLimitLayer {
     /// ```
     #[must_use]
     pub fn limiter(&self, origin: &Uri) -> Option<Limiter> {
-        let mut known = self.origins.known();
-        known.get(OriginKey::of_uri(origin)).map(|policy| policy.limiter.clone())
+        let mut origins = self.origins.lock_map();
+        origins.get(OriginKey::of_uri(origin)).map(|policy| policy.limiter.clone())
     }
 
     fn of(settings: Settings) -> Self {
-        Self { origins: Arc::new(Origins { settings, known: Mutex::default() }) }
+        Self { origins: Arc::new(Origins { settings, origin_map: Mutex::default() }) }
     }
 }
 
@@ -255,11 +255,11 @@ impl SelectPolicy for Arc<Origins> {
 impl Origins {
     /// The policy of an origin. An origin is not forgotten while its policy is in use.
     fn policy(&self, origin: OriginKey<'_>) -> Arc<Policy> {
-        self.known().get_or_insert(origin, |name| self.settings.policy(name))
+        self.lock_map().get_or_insert(origin, |name| self.settings.policy(name))
     }
 
-    fn known(&self) -> MutexGuard<'_, OriginMap> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_map(&self) -> MutexGuard<'_, OriginMap> {
+        self.origin_map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the retry layer has to know of requests and responses.
+//! What the retry layer needs from the types of requests and responses.
 
 use http::header::HeaderMap;
 use http::method::Method;
@@ -11,30 +11,30 @@ use crate::deadline::Deadline;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 
-/// A request of which a second copy can be sent.
+/// A request that can be copied, so that it can be sent again.
 ///
 /// Sealed; implemented for [`http::Request`] with a body that is `Clone` (such as
 /// `http_body_util::Full`) and, with feature `reqwest`, for `reqwest::Request`.
 pub trait Replay: Sized + sealed::Sealed {
-    /// The method: it decides what may be sent twice.
+    /// The method, which decides whether the request is idempotent.
     fn method(&self) -> &Method;
 
     /// The header fields.
     fn headers(&self) -> &HeaderMap;
 
-    /// The header fields, to add the ticket of a refusal.
+    /// The header fields, to which a retry adds the ticket of a rejection.
     fn headers_mut(&mut self) -> &mut HeaderMap;
 
-    /// A copy, or `None` when there is but one body: a stream is sent once.
+    /// A copy of the request; `None` when its body cannot be copied, such as a stream.
     fn replay(&self) -> Option<Self>;
 
-    /// When the answer will be worthless, if the request says so.
+    /// The deadline that the request carries, if there is one.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 }
 
-/// A response of which the head can be read.
+/// A response whose head can be read.
 ///
 /// Sealed; implemented for [`http::Response`] and, with feature `reqwest`, for `reqwest::Response`.
 pub trait ResponseHead: sealed::Sealed {
@@ -44,7 +44,7 @@ pub trait ResponseHead: sealed::Sealed {
     /// The header fields.
     fn headers(&self) -> &HeaderMap;
 
-    /// Where [`Attempts`](crate::client::Attempts) are left.
+    /// The extensions, into which the layer puts [`Attempts`](crate::client::Attempts).
     fn extensions_mut(&mut self) -> &mut Extensions;
 }
 

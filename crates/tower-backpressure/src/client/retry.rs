@@ -1,4 +1,4 @@
-//! Asking again: when the server says, no more than the budget allows, never in vain.
+//! The retry layer: repeats requests when the server says so, within a budget and a deadline.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,12 +21,11 @@ mod future;
 mod policy;
 mod wait;
 
-/// Sends a refused or failed request again: not before the server's `Retry-After`, spread out,
-/// within a budget and a deadline.
+/// Repeats a rejected or failed request: not before the server's `Retry-After`, with jitter, within a
+/// budget and a deadline.
 ///
-/// Goes over any `Service` of [`http::Request`]s with a clonable body, such as hyper-util's client,
-/// and with feature `reqwest` over `reqwest::Client`. Put layers that limit or time single attempts
-/// below it, or they measure its pauses.
+/// The layer goes over any `Service` of [`http::Request`]s with a clonable body, such as hyper-util's
+/// client, and with feature `reqwest` over `reqwest::Client`.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -42,86 +41,103 @@ mod wait;
 /// # let _ = client;
 /// ```
 ///
-/// # What is retried
+/// # Position in the stack
 ///
-/// | outcome | GET, HEAD, PUT, DELETE, … or with `Idempotency-Key` | POST, PATCH, … |
+/// Outermost in a client. A layer that limits, measures or times single attempts goes inside; outside, it
+/// would count the waits between attempts as well. The deadline does not interrupt an attempt in flight;
+/// a timeout layer inside does.
+///
+/// # Which responses are retried
+///
+/// | outcome of an attempt | GET, HEAD, PUT, DELETE, … or with `Idempotency-Key` | POST, PATCH, … |
 /// |---|---|---|
-/// | 429, 421, 425; 503 with `x-shed-reason` | yes | yes: it was never begun |
-/// | 408, 502, 503, 504 | yes | no: it may have been carried out |
-/// | an error of the inner service | yes | no |
+/// | 429, 421, 425; 503 with `x-shed-reason` | yes | yes: the request was not begun |
+/// | 408, 502, 503, 504 | yes | no: the request may have been carried out |
+/// | an error of the service inside | yes | no |
 /// | any other response | no | no |
 ///
-/// The first line holds for `POST` only while [`trust_not_begun`](Self::trust_not_begun) is true. A
-/// body that cannot be copied is sent once.
+/// The first row holds for `POST` only while [`trust_not_begun`](Self::trust_not_begun) is true. A request
+/// whose body cannot be copied is sent once. The head of a response decides; failures in the body or in
+/// trailers are not retried.
 ///
-/// RFC 9110 §9.2.2 would have no failed retry retried; here it may be, as the attempts of one
-/// request and the retries of all of them are bounded.
+/// RFC 9110, section 9.2.2, says that a client should not retry a failed automatic retry. This layer
+/// may, because the attempts of one request and the retries of all requests are bounded.
 ///
-/// # How long it waits
+/// # How long a retry waits
 ///
-/// With `Retry-After`: that long and up to a second more, or up to a tenth more where that is
-/// longer. The header counts in whole seconds, so the extra second is what keeps those apart who
-/// were given the same number; it never makes anybody early. Without one, or when it has passed:
-/// a random span up to `backoff`, which doubles with every attempt.
+/// With `Retry-After`: that long, and a random span of up to one second more, or up to a tenth more where
+/// that is longer. The header counts in whole seconds, so the extra second spreads clients that were told
+/// the same number. It never makes a retry early. Without the header, or when its time has passed: a
+/// random span up to `backoff`, which doubles with each attempt.
 ///
-/// A refusal of [`AdmissionLayer`](crate::AdmissionLayer) carries a ticket, [`RETURN_TICKET`](crate::RETURN_TICKET). The retry
-/// brings it back and goes before new requests there.
+/// A rejection by [`AdmissionLayer`](crate::AdmissionLayer) carries a ticket,
+/// [`RETURN_TICKET`](crate::RETURN_TICKET). The retry brings it back, and the server admits it before new
+/// requests.
 ///
-/// # When it gives up
+/// # When a request is not retried any more
 ///
-/// At the last attempt, when the budget is spent, when the wait would outlast the deadline, or when
-/// the server asks for more than `max_retry_after` (coming back earlier would be refused again, and
-/// deserve it). It then hands over what it has, at once: the server's own response, untouched, or
-/// the inner service's own error. [`Attempts::of`](crate::client::Attempts::of) a response's
-/// extensions tells how many attempts were made.
+/// - The last attempt has been made.
+/// - The budget is spent.
+/// - The wait would end after the deadline.
+/// - The server asks for more than `max_retry_after`. An earlier retry would be rejected again.
+///
+/// The last response or error is then returned at once and unchanged.
+/// [`Attempts::of`](crate::client::Attempts::of) the response's extensions tells how many attempts were
+/// made.
+///
+/// A response that is going to be retried is dropped before the wait, so that permits inside are
+/// released. Over HTTP/1 that closes a connection whose response body was not read.
 ///
 /// # Options
 ///
 /// | option | default | why |
 /// |---|---|---|
-/// | [`max_attempts`](Self::max_attempts) | 3 in all | a third attempt mends most of what can be mended; a fourth is mostly load |
-/// | [`budget`](Self::budget) | 10 %, reserve 10 | see [`RetryBudget`]; a retry with a ticket is free: the server plans for it, and hands out no more than it can serve |
-/// | [`deadline`](Self::deadline) | 30 s | about when callers and proxies in front give up; a batch has more time and should say so |
-/// | [`max_retry_after`](Self::max_retry_after) | 60 s | the cap most clients agree on; it matters where the deadline is longer |
-/// | [`backoff`](Self::backoff) | 50 ms up to 5 s | past a lost connection or a restarted worker, yet not felt by a person |
-/// | [`trust_not_begun`](Self::trust_not_begun) | true | false where a proxy resends what was begun |
-/// | [`seed`](Self::seed) | random | |
+/// | [`max_attempts`](Self::max_attempts) | 3, the first included | a third attempt repairs most failures that a repetition can repair; a fourth is mostly load |
+/// | [`budget`](Self::budget) | 10 % of the requests, reserve 10 | see [`RetryBudget`]; a retry with a ticket is free, as the server issues no more tickets than it can serve |
+/// | [`deadline`](Self::deadline) | 30 s | about when callers and proxies give up; a batch job has more time and should say so |
+/// | [`max_retry_after`](Self::max_retry_after) | 60 s | the cap of most clients; it has an effect only under a longer deadline |
+/// | [`backoff`](Self::backoff) | 50 ms, doubling up to 5 s | longer than a lost connection or a worker's restart takes, and too short for a person to notice |
+/// | [`trust_not_begun`](Self::trust_not_begun) | true | false behind a proxy that resends requests which a server has begun |
+/// | [`seed`](Self::seed) | random | clients must not draw the same jitter |
 ///
-/// State lives in the layer: all services it makes, and all their clones, share one budget.
+/// State lives in the layer: all services it makes, and all their clones, share one budget. Clones of the
+/// layer do too, unless one is given a budget of its own.
 ///
 /// # Metrics and events
 ///
-/// With feature `metrics`: the counter `backpressure_retries_total{policy, outcome}`, where outcome
-/// is `retried` for each retry sent, and otherwise why a failure was handed over: `attempts`,
-/// `not_replayable`, `retry_after`, `deadline`, `budget`. The histogram
-/// `backpressure_retry_wait_seconds{policy, source}`, where source is `retry_after` or `backoff`.
-/// With feature `tracing`: an event at debug level for each of them, with
-/// `http.request.resend_count`.
+/// With feature `metrics`:
+///
+/// | name | kind | labels |
+/// |---|---|---|
+/// | `backpressure_retries_total` | counter | `policy`; `outcome` = `retried` for each retry sent, or why a failure was returned: `attempts`, `not_replayable`, `retry_after`, `deadline`, `budget` |
+/// | `backpressure_retry_wait_seconds` | histogram | `policy`; `source` = `retry_after` or `backoff` |
+///
+/// With feature `tracing`: an event at debug level for each retry and for each failure that is returned
+/// instead. The event of a retry has the field `http.request.resend_count`.
+///
+/// # Errors
+///
+/// The service's own errors pass through after the last attempt. The layer adds none.
 ///
 /// # Cancellation
 ///
-/// The future may be dropped at any time. A retry that was paid for and not yet sent is paid back.
-///
-/// # Limits
-///
-/// An attempt in flight is not cut off by the deadline; put a timeout below for that. A response
-/// that is not handed over is dropped before the wait, so that permits below come free; an HTTP/1
-/// connection whose response has an unread body is closed thereby. A response is judged by its
-/// head: failures in the body or in trailers are not retried.
+/// The future may be dropped at any time. A retry that was charged to the budget and not yet sent is
+/// refunded.
 #[derive(Clone, Debug)]
 pub struct RetryLayer {
     policy: Arc<Policy>,
 }
 
 impl RetryLayer {
-    /// Retries under the name `default`.
+    /// A retry layer named `default`.
     #[must_use]
     pub fn new() -> Self {
         Self::named("default")
     }
 
-    /// Retries under a name of its own, by which metrics and events tell it from others. Name the
-    /// origin or the purpose; a name made from requests would be a label without bound.
+    /// A retry layer whose metrics and events carry this name.
+    ///
+    /// Name the origin or the purpose. A name made from requests would be a metric label without bound.
     #[must_use]
     pub fn named(name: impl Into<Cow<'static, str>>) -> Self {
         Self { policy: Arc::new(Policy::new(name.into())) }
@@ -133,7 +149,7 @@ impl RetryLayer {
         self.policy.telemetry.policy()
     }
 
-    /// How often one request is sent at most, the first attempt included; 1 never retries.
+    /// How many times one request is sent at most, the first attempt included; 1 never retries.
     ///
     /// # Panics
     /// When `max_attempts` is not in 1..=10.
@@ -147,16 +163,17 @@ impl RetryLayer {
         self
     }
 
-    /// Whether a server's word that a request was not begun (429, 421, 425, or 503 with
-    /// `x-shed-reason`) is taken for proof, so that a `POST` is sent again. True by default.
+    /// Whether a server's statement that a request was not begun is taken as proof, so that a `POST` is
+    /// sent again. The statement is a 429, 421 or 425, or a 503 with `x-shed-reason`. True by default.
     ///
-    /// The word is true of the server that gives it. It is no proof where a proxy in between sends a
-    /// request to a second server after the first one has begun it and failed: then the first did
-    /// the work, the second says that it was not begun, and a retry does it again. Proxies do not
-    /// resend a `POST` by default; some can be told to (haproxy's `retry-on all-retryable-errors`,
-    /// nginx' `proxy_next_upstream non_idempotent`). In front of those say false, or send an
-    /// `Idempotency-Key`. It is also no proof where a handler that has done work passes on such an
-    /// answer of another service, unless a layer of this crate around the handler takes it off.
+    /// The statement is true of the server that makes it. It is no proof behind a proxy that resends a
+    /// request after one server has begun it and failed: the second server may say "not begun" about a
+    /// request that the first one has carried out, and a retry repeats the work. Proxies do not resend a
+    /// `POST` by default; haproxy's `retry-on all-retryable-errors` and nginx' `proxy_next_upstream
+    /// non_idempotent` make them do so. Behind such a proxy choose false, or send an `Idempotency-Key`.
+    ///
+    /// It is also no proof where a handler that has done work passes on such a response of another
+    /// service. A layer of this crate around that handler removes the statement.
     ///
     /// ```
     /// use tower_backpressure::RetryLayer;
@@ -170,17 +187,16 @@ impl RetryLayer {
         self
     }
 
-    /// What all retries of this layer are paid from. Layers over the same origin may be given
-    /// clones of one budget.
+    /// The budget that all retries of this layer are charged to. Layers over one origin may share clones
+    /// of one budget.
     #[must_use]
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.edit().budget = budget;
         self
     }
 
-    /// How long a request may take from `call` on for a retry to be worthwhile. A
-    /// [`Deadline`](crate::Deadline) in the request's extensions counts where it is
-    /// earlier.
+    /// The time from `call` after which no retry is sent. A [`Deadline`](crate::Deadline) in the request's
+    /// extensions counts instead where it is earlier.
     ///
     /// # Panics
     /// When `deadline` is zero.
@@ -191,7 +207,7 @@ impl RetryLayer {
         self
     }
 
-    /// The longest `Retry-After` that is waited for. At more, the response is handed over.
+    /// The longest `Retry-After` that a retry waits for. A response that asks for more is returned.
     ///
     /// # Panics
     /// When `max_retry_after` is more than [`RetryAfter::MAX`], ten minutes.
@@ -205,22 +221,22 @@ impl RetryLayer {
         self
     }
 
-    /// The bounds of the wait where the server names none: a random span up to `first` after the
-    /// first attempt, twice that after the second and so on, never more than `most`.
+    /// The bounds of the wait where the server names none: a random span up to `first` after the first
+    /// attempt, up to twice that after the second and so on, never more than `max`.
     ///
     /// # Panics
-    /// When `first` is zero or longer than `most`, or `most` is more than ten minutes.
+    /// When `first` is zero or longer than `max`, or `max` is more than ten minutes.
     #[must_use]
-    pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
+    pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
         assert!(
-            !first.is_zero() && first <= most && most <= RetryAfter::MAX,
-            "backoff must be in 1ns..=most and most in first..=600s, was {first:?} and {most:?}"
+            !first.is_zero() && first <= max && max <= RetryAfter::MAX,
+            "backoff must have first in 1ns..=max and max in first..=600s, was {first:?} and {max:?}"
         );
-        self.edit().backoff = wait::Backoff { first, most };
+        self.edit().backoff = wait::Backoff { first, max };
         self
     }
 
-    /// Makes the waits repeatable: the same seed and the same failures, the same waits.
+    /// Makes the waits repeatable: the same seed and the same failures give the same waits.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.edit().jitter = Jitter::new(Rng::with_seed(seed));
@@ -246,7 +262,7 @@ impl<S> Layer<S> for RetryLayer {
     }
 }
 
-/// A service that asks again: made by [`RetryLayer`].
+/// The service of [`RetryLayer`].
 #[derive(Clone, Debug)]
 pub struct Retry<S> {
     inner: S,
@@ -254,17 +270,17 @@ pub struct Retry<S> {
 }
 
 impl<S> Retry<S> {
-    /// The service below.
-    pub fn get_ref(&self) -> &S {
+    /// The service inside.
+    pub const fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The service below.
-    pub fn get_mut(&mut self) -> &mut S {
+    /// The service inside, to change.
+    pub const fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The service below, without retries.
+    /// The service inside, without retries.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -280,8 +296,8 @@ where
     type Error = S::Error;
     type Future = ResponseFuture<S, Req>;
 
-    /// Always ready: each attempt waits for the inner service within the future, on a clone that
-    /// belongs to it. Readiness reserved here could be left behind on an idle clone.
+    /// Always ready: each attempt awaits the readiness of its own clone of the service inside.
+    /// Readiness reserved here could be left unused on an idle clone.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
@@ -291,4 +307,7 @@ where
     }
 }
 
+/// Bounds the load of one request where a budget does not, as at a ratio of 1.0. More attempts would
+/// hardly fit the default deadline of 30 s: nine waits of the default backoff are 16 s at most, and each
+/// further one adds up to 5 s.
 const MAX_ATTEMPTS: u32 = 10;

@@ -1,4 +1,4 @@
-//! Parses the Retry-After field. Which value a server sends, and how a client waits, is decided elsewhere.
+//! Parses the Retry-After field. Other modules decide which value a server sends and how a client waits.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,12 +6,12 @@ use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 
 mod date;
 
-/// When a response said to come back: its `Retry-After`, made safe to add to a clock.
+/// The `Retry-After` of a response as a bounded delay, for a client with a retry loop of its own.
 ///
-/// Both forms of RFC 9110 §10.2.3 are understood: seconds, and a date in any of the three formats
-/// of §5.6.7. A date is counted from the response's own `Date` where there is one, which cancels
-/// the difference between the two clocks. Of several values the longest counts. A value that is
-/// neither form says nothing, and the caller falls back on its own backoff.
+/// Both forms of RFC 9110, section 10.2.3, are accepted: a number of seconds, and a date in any of the
+/// three formats of section 5.6.7. A date is counted from the response's own `Date` where there is one,
+/// so that a difference between the two clocks does not matter. Of several values the longest counts. A
+/// value in neither form is ignored.
 ///
 /// ```
 /// use http::HeaderMap;
@@ -20,13 +20,13 @@ mod date;
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.insert("retry-after", "120".parse()?);
-/// let told = RetryAfter::from_headers(&headers, SystemTime::now()).expect("two minutes");
-/// assert_eq!(told.delay(), Duration::from_secs(120));
+/// let retry_after = RetryAfter::from_headers(&headers, SystemTime::now()).expect("a valid value");
+/// assert_eq!(retry_after.delay(), Duration::from_secs(120));
 ///
 /// headers.insert("retry-after", "99999999999999999999".parse()?);
-/// let told = RetryAfter::from_headers(&headers, SystemTime::now()).expect("the cap");
-/// assert_eq!(told.delay(), RetryAfter::MAX);
-/// assert!(told.is_capped());
+/// let retry_after = RetryAfter::from_headers(&headers, SystemTime::now()).expect("a valid value");
+/// assert_eq!(retry_after.delay(), RetryAfter::MAX);
+/// assert!(retry_after.is_capped());
 /// # Ok::<(), http::header::InvalidHeaderValue>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,18 +36,18 @@ pub struct RetryAfter {
 }
 
 impl RetryAfter {
-    /// The longest delay ever reported: ten minutes. Whoever asks for more is not describing an
-    /// overload, and a process that believed him would sleep for years.
+    /// The longest delay that is returned: ten minutes. A longer one does not describe an overload, and a
+    /// client that obeyed an absurd one would sleep for years.
     pub const MAX: Duration = Duration::from_secs(600);
 
-    /// Both forms of the header count in whole seconds: those who were told the same number may
-    /// have been meant to come back up to this much apart.
+    /// Both forms of the field count in whole seconds. Clients that got the same value may have been
+    /// expected up to this much apart.
     pub(crate) const RESOLUTION: Duration = Duration::from_secs(1);
 
-    /// What `headers` say, seen at `now`; `None` where they say nothing that can be understood.
+    /// Parses the field in the headers of a response; `None` where there is no valid value.
     ///
-    /// `now` is used for a date in a response without a `Date` of its own, and to complete a
-    /// two-digit year.
+    /// `now` is the time at which the response arrived. It is used for a date in a response without a
+    /// `Date` field, and to complete a two-digit year.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
         let mut values = headers.get_all(RETRY_AFTER).iter().peekable();
@@ -56,14 +56,14 @@ impl RetryAfter {
         values.filter_map(|value| parse(value, sent)).max()
     }
 
-    /// How long to stay away, counted from the response's arrival: zero when the moment has
-    /// passed, at most [`MAX`](Self::MAX).
+    /// The time to wait from the arrival of the response: zero for a date in the past, at most
+    /// [`MAX`](Self::MAX).
     #[must_use]
     pub const fn delay(self) -> Duration {
         self.delay
     }
 
-    /// Whether more was asked for than [`delay`](Self::delay) tells.
+    /// Whether the server asked for more than [`delay`](Self::delay) returns.
     #[must_use]
     pub const fn is_capped(self) -> bool {
         self.capped
@@ -91,19 +91,19 @@ fn text(value: &HeaderValue) -> Option<&str> {
     Some(value.to_str().ok()?.trim_matches([' ', '\t']))
 }
 
-/// `1*DIGIT` and nothing else; what does not fit is still a very long time, not an absent one.
+/// `1*DIGIT` and nothing else. A number that does not fit is a very long delay and not an absent one.
 fn seconds(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-fn until(moment: SystemTime, sent: SystemTime) -> Duration {
-    moment.duration_since(sent).unwrap_or_default()
+fn until(time: SystemTime, sent: SystemTime) -> Duration {
+    time.duration_since(sent).unwrap_or_default()
 }
 
-/// Seconds since 1970, zero before.
-fn epoch_seconds(moment: SystemTime) -> u64 {
-    until(moment, UNIX_EPOCH).as_secs()
+/// Seconds since 1970; zero for a time before.
+fn epoch_seconds(time: SystemTime) -> u64 {
+    until(time, UNIX_EPOCH).as_secs()
 }
 
 #[cfg(test)]

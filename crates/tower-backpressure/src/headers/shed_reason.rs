@@ -1,4 +1,4 @@
-//! The header that says a request was rejected before it began.
+//! The header that says that a request was rejected before it was begun.
 
 use backpressure_core::{Reason, Shed};
 use http::{Extensions, HeaderName};
@@ -9,10 +9,10 @@ use http::{Extensions, HeaderName};
 /// A layer that has admitted a request removes it from the response.
 pub const SHED_REASON: HeaderName = HeaderName::from_static("x-shed-reason");
 
-/// The same as a static, for look-ups.
+/// [`SHED_REASON`] as a static, which look-ups borrow.
 pub(crate) static SHED_REASON_FIELD: HeaderName = SHED_REASON;
 
-/// A layer of this crate in this process rejected the request, or one that a handler made.
+/// A layer of this crate in this process rejected the request, or a request that the handler made.
 ///
 /// It is for logs and metrics around the layers, which should not take a rejection for a failure. It
 /// does not say that the request was not begun; [`SHED_REASON`] does.

@@ -1,4 +1,4 @@
-//! What retries cost, and who pays when they are not sent.
+//! Charges to the retry budget, and refunds for retries that are not sent.
 
 use std::convert::Infallible;
 
@@ -8,14 +8,14 @@ use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::{Attempts, RetryBudget, RetryLayer};
 
-use crate::near_end::{Arrivals, SECOND, answer, get, ok, server};
+use crate::memory_server::{Arrivals, SECOND, get, ok, response, server};
 
 #[tokio::test(start_paused = true)]
-async fn without_budget_there_is_no_retry() {
+async fn a_spent_budget_prevents_a_retry() {
     let arrivals = Arrivals::default();
     let budget = RetryBudget::new(0.0).reserve(1);
     let layer = RetryLayer::new().budget(budget);
-    let service = layer.layer(server(&arrivals, &[answer(503, &[])]));
+    let service = layer.layer(server(&arrivals, &[response(503, &[])]));
     let first = service.clone().oneshot(get()).await.unwrap();
     let second = layer.layer(service.into_inner()).oneshot(get()).await.unwrap();
     assert_eq!(Attempts::of(first.extensions()), Attempts(2));
@@ -23,10 +23,10 @@ async fn without_budget_there_is_no_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn giving_up_during_the_wait_pays_the_retry_back_once() {
+async fn a_request_that_is_dropped_during_the_wait_is_refunded_once() {
     let arrivals = Arrivals::default();
     let budget = RetryBudget::new(0.0).reserve(10);
-    let busy = answer(503, &[("retry-after", "10")]);
+    let busy = response(503, &[("retry-after", "10")]);
     let layer = RetryLayer::new().budget(budget.clone());
     let mut service = layer.layer(server(&arrivals, &[busy, ok()]));
 
@@ -44,17 +44,17 @@ async fn giving_up_during_the_wait_pays_the_retry_back_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_that_was_sent_stays_charged_though_it_is_cancelled() {
+async fn a_retry_that_is_cancelled_after_it_was_sent_is_not_refunded() {
     let budget = RetryBudget::new(0.0).reserve(10);
     let arrivals = Arrivals::default();
-    let noted = arrivals.clone();
+    let recorder = arrivals.clone();
     let stuck = service_fn(move |_: Request<()>| {
-        let first = noted.note() == 1;
+        let first = recorder.record() == 1;
         async move {
             if !first {
                 std::future::pending::<()>().await;
             }
-            Ok::<_, Infallible>(answer(503, &[("retry-after", "1")]))
+            Ok::<_, Infallible>(response(503, &[("retry-after", "1")]))
         }
     });
     let service = RetryLayer::new().budget(budget.clone()).layer(stuck);
@@ -64,31 +64,31 @@ async fn a_retry_that_was_sent_stays_charged_though_it_is_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_thousand_callers_of_a_dead_server_amplify_no_more_than_the_budget() {
+async fn a_thousand_callers_of_a_failed_server_send_no_more_retries_than_the_budget_allows() {
     let arrivals = Arrivals::default();
     let budget = RetryBudget::new(0.1).reserve(10);
     let layer = RetryLayer::new().budget(budget);
-    let service = layer.layer(server(&arrivals, &[answer(503, &[])]));
+    let service = layer.layer(server(&arrivals, &[response(503, &[])]));
     let callers: Vec<_> =
         (0..1_000).map(|_| tokio::spawn(service.clone().oneshot(get()))).collect();
     for caller in callers {
         assert_eq!(caller.await.unwrap().unwrap().status(), 503);
     }
     assert!(arrivals.count() <= 1_000 + 100 + 10, "{}", arrivals.count());
-    assert!(arrivals.count() >= 1_000 + 100, "a budget is there to be used");
+    assert!(arrivals.count() >= 1_000 + 100, "the budget must also be usable");
 }
 
 #[tokio::test(start_paused = true)]
-async fn giving_up_before_the_inner_service_is_ready_pays_the_retry_back() {
+async fn a_request_that_is_dropped_before_the_service_inside_is_ready_is_refunded() {
     let arrivals = Arrivals::default();
     let budget = RetryBudget::new(0.0).reserve(10);
-    let busy = answer(503, &[("retry-after", "2")]);
+    let busy = response(503, &[("retry-after", "2")]);
     let limited = ConcurrencyLimit::new(server(&arrivals, &[busy, ok()]), 1);
     let layer = RetryLayer::new().budget(budget.clone());
     let waiting = timeout(10 * SECOND, layer.layer(limited.clone()).oneshot(get()));
     let occupying = async {
         sleep(SECOND).await;
-        // Ready and never called: the only permit is taken.
+        // A service that is ready and never called holds the only permit.
         let mut limited = limited;
         limited.ready().await.unwrap();
         sleep(20 * SECOND).await;

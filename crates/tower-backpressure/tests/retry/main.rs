@@ -1,16 +1,16 @@
-//! What the retry layer promises.
+//! The promises of the retry layer.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are outside what clippy takes for tests")]
 
-mod any_server;
 mod budget;
-mod contract;
-mod far_end;
+mod memory_server;
 #[cfg(feature = "metrics")]
 mod metrics;
-mod near_end;
 mod over_hyper;
 #[cfg(feature = "reqwest")]
 mod over_reqwest;
-mod what;
-mod when;
+mod random_responses;
+mod retryable;
+mod service_contract;
+mod socket_server;
+mod waits;

@@ -1,4 +1,4 @@
-//! What is counted, under which names.
+//! The metrics of retries, by name and label.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,44 +13,47 @@ use metrics::{
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{RetryBudget, RetryLayer};
 
-/// How often each metric was touched, by name and label values.
+/// The number of updates of each metric, by name and label values.
 #[derive(Clone, Debug, Default)]
 struct Tally(Arc<Mutex<BTreeMap<String, u64>>>);
 
-struct Line {
+struct Series {
     tally: Tally,
-    of: String,
+    key: String,
 }
 
 impl Tally {
-    fn line(&self, key: &Key) -> Arc<Line> {
+    fn series(&self, key: &Key) -> Arc<Series> {
         let labels: Vec<_> = key.labels().map(|label| label.value()).collect();
-        Arc::new(Line { tally: self.clone(), of: format!("{} {}", key.name(), labels.join(" ")) })
+        Arc::new(Series {
+            tally: self.clone(),
+            key: format!("{} {}", key.name(), labels.join(" ")),
+        })
     }
 
-    fn of(&self, line: &str) -> u64 {
-        self.0.lock().unwrap().get(line).copied().unwrap_or(0)
+    fn count(&self, series: &str) -> u64 {
+        self.0.lock().unwrap().get(series).copied().unwrap_or(0)
     }
 }
 
-impl Line {
+impl Series {
     fn add(&self, count: u64) {
         let mut tally = self.tally.0.lock().unwrap();
-        *tally.entry(self.of.clone()).or_default() += count;
+        *tally.entry(self.key.clone()).or_default() += count;
     }
 }
 
-impl CounterFn for Line {
+impl CounterFn for Series {
     fn increment(&self, value: u64) {
         self.add(value);
     }
 
     fn absolute(&self, _value: u64) {
-        unreachable!("counters here only count up");
+        unreachable!("the layer increments its counters");
     }
 }
 
-impl HistogramFn for Line {
+impl HistogramFn for Series {
     fn record(&self, _value: f64) {
         self.add(1);
     }
@@ -64,7 +67,7 @@ impl Recorder for Tally {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.line(key))
+        Counter::from_arc(self.series(key))
     }
 
     fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
@@ -72,34 +75,34 @@ impl Recorder for Tally {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.line(key))
+        Histogram::from_arc(self.series(key))
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_and_their_ends_are_counted_by_policy() {
+async fn retries_and_failures_are_counted_by_policy_and_outcome() {
     let tally = Tally::default();
     let _guard = metrics::set_default_local_recorder(&tally);
     let layer = RetryLayer::named("payments").budget(RetryBudget::new(0.0).reserve(3));
-    let busy = |retry_after: &'static str| {
+    let rejecting = |retry_after: &'static str| {
         layer.layer(service_fn(move |_: Request<()>| {
-            let busy = Response::builder().status(503);
-            let busy = busy.header("retry-after", retry_after).body(());
-            ready(Ok::<_, Infallible>(busy.unwrap()))
+            let rejection = Response::builder().status(503);
+            let rejection = rejection.header("retry-after", retry_after).body(());
+            ready(Ok::<_, Infallible>(rejection.unwrap()))
         }))
     };
     for retry_after in ["1", "soon", "61", "59"] {
-        busy(retry_after).oneshot(Request::new(())).await.unwrap();
+        rejecting(retry_after).oneshot(Request::new(())).await.unwrap();
     }
 
-    let retries = |outcome| tally.of(&format!("backpressure_retries_total payments {outcome}"));
+    let retries = |outcome| tally.count(&format!("backpressure_retries_total payments {outcome}"));
     assert_eq!(retries("retried"), 3);
     assert_eq!(retries("attempts"), 1);
     assert_eq!(retries("budget"), 1);
     assert_eq!(retries("retry_after"), 1);
     assert_eq!(retries("deadline"), 1);
     assert_eq!(retries("not_replayable"), 0);
-    let waits = |source| tally.of(&format!("backpressure_retry_wait_seconds payments {source}"));
+    let waits = |source| tally.count(&format!("backpressure_retry_wait_seconds payments {source}"));
     assert_eq!(waits("retry_after"), 2);
     assert_eq!(waits("backoff"), 1);
 }

@@ -1,4 +1,4 @@
-//! Over reqwest and real connections.
+//! The layer over reqwest and sockets.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use reqwest::{Body, Client, Method, Request};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_backpressure::{Attempts, Retry, RetryLayer};
 
-use crate::far_end::FarEnd;
+use crate::socket_server::SocketServer;
 
 fn client() -> Retry<Client> {
     let reqwest = Client::builder().retry(reqwest::retry::never()).build();
@@ -20,33 +20,33 @@ fn request(method: Method, url: &str, body: impl Into<Body>) -> Request {
 }
 
 #[tokio::test]
-async fn a_refused_get_is_served_no_earlier_than_told() {
-    let (far_end, url) = FarEnd::refusing(&[(429, &[("retry-after", "1")])]).await;
+async fn a_rejected_get_is_sent_again_no_earlier_than_its_retry_after() {
+    let (server, url) = SocketServer::rejecting(&[(429, &[("retry-after", "1")])]).await;
     let get = request(Method::GET, &url, "");
     let response = client().oneshot(get).await.unwrap();
     assert_eq!(Attempts::of(response.extensions()), Attempts(2));
     assert_eq!(response.text().await.unwrap(), "served");
-    assert!(far_end.gaps()[0] >= Duration::from_secs(1));
+    assert!(server.gaps()[0] >= Duration::from_secs(1));
 }
 
 #[tokio::test]
-async fn a_post_is_sent_again_whole_if_it_was_not_begun() {
+async fn a_post_that_was_not_begun_is_sent_again_with_its_whole_body() {
     let shed = (503, &[("x-shed-reason", "limit")] as &[_]);
-    let (far_end, url) = FarEnd::refusing(&[shed]).await;
+    let (server, url) = SocketServer::rejecting(&[shed]).await;
     let post = request(Method::POST, &url, "an order");
     let response = client().oneshot(post).await.unwrap();
     assert_eq!(response.status(), 200);
-    assert_eq!(far_end.bodies(), ["an order"; 2]);
+    assert_eq!(server.bodies(), ["an order"; 2]);
 }
 
 #[tokio::test]
 async fn a_body_that_cannot_be_copied_is_sent_once() {
-    let (far_end, url) = FarEnd::refusing(&[(503, &[])]).await;
+    let (server, url) = SocketServer::rejecting(&[(503, &[])]).await;
     let stream = Body::wrap(http_body_util::Full::<bytes::Bytes>::from("a stream"));
     let put = request(Method::PUT, &url, stream);
-    assert!(put.try_clone().is_none(), "or the test proves nothing");
+    assert!(put.try_clone().is_none(), "the test needs a body without a copy");
     let response = client().oneshot(put).await.unwrap();
     assert_eq!(response.status(), 503);
-    assert_eq!(response.text().await.unwrap(), "refused");
-    assert_eq!(far_end.bodies(), ["a stream"]);
+    assert_eq!(response.text().await.unwrap(), "rejected");
+    assert_eq!(server.bodies(), ["a stream"]);
 }

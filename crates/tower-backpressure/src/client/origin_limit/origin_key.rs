@@ -10,8 +10,8 @@ pub(super) struct OriginKey<'a> {
     authority: &'a str,
 }
 
-/// The longest host and port: RFC 1035, section 2.3.4, limits names to 255 octets.
-const MAX_LENGTH: usize = 255 + ":65535".len();
+/// Bytes of the longest host and port: RFC 1035, section 2.3.4, limits names to 255 octets.
+const MAX_HOST_AND_PORT_BYTES: usize = 255 + ":65535".len();
 
 impl<'a> OriginKey<'a> {
     pub(super) const fn new(scheme: &'a str, authority: &'a str) -> Self {
@@ -38,7 +38,7 @@ impl<'a> OriginKey<'a> {
     pub(super) fn write_to(self, name: &mut String) {
         name.clear();
         let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
-        if host.is_empty() || host.len() > MAX_LENGTH {
+        if host.is_empty() || host.len() > MAX_HOST_AND_PORT_BYTES {
             return;
         }
         name.push_str(self.scheme);
@@ -64,15 +64,15 @@ mod tests {
     use super::*;
 
     fn written(scheme: &str, authority: &str) -> String {
-        let mut name = "what was there".to_owned();
+        let mut name = "an earlier name".to_owned();
         OriginKey::new(scheme, authority).write_to(&mut name);
         name
     }
 
     #[test]
-    fn one_origin_has_one_name() {
+    fn all_spellings_of_an_origin_have_one_name() {
         let same =
-            ["example.org", "EXAMPLE.org", "example.org:80", "example.org:", "me:it@example.org"];
+            ["example.org", "EXAMPLE.org", "example.org:80", "example.org:", "me:pw@example.org"];
         for authority in same {
             assert_eq!(written("http", authority), "http://example.org", "{authority}");
         }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn another_scheme_host_or_port_is_another_origin() {
+    fn origins_differ_by_scheme_host_and_port() {
         let names = [
             written("http", "example.org"),
             written("https", "example.org"),

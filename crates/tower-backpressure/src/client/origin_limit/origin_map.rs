@@ -1,4 +1,4 @@
-//! The origins that were used lately, each with its policy.
+//! The recently used origins, each with its policy.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,26 +6,26 @@ use std::sync::Arc;
 use super::origin_key::OriginKey;
 use crate::admission::Policy;
 
-/// A policy for each origin that was used lately.
+/// A policy for each recently used origin.
 #[derive(Debug, Default)]
 pub(super) struct OriginMap {
     policies: HashMap<Box<str>, Entry>,
     /// The most recently used name, cached so that a repeated look-up allocates nothing.
     name: String,
-    /// Look-ups so far.
-    turn: u64,
+    /// The number of look-ups so far.
+    lookups: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
     policy: Arc<Policy>,
-    /// The turn of its last use.
-    used: u64,
+    /// The number of its last look-up.
+    last_used: u64,
 }
 
-/// Idle origins that are remembered: far more than a service depends on, and at about 2 KiB each
-/// small beside their connections. A crawler forgets origins, which then start anew.
-pub(super) const MAX_IDLE: usize = 1_024;
+/// More would take more than 2 MiB, at about 2 KiB each. Fewer would make a service with many dependencies
+/// lose limits that it has learned. A crawler visits more origins; those it returns to start anew.
+pub(super) const MAX_IDLE_ORIGINS: usize = 1_024;
 
 impl OriginMap {
     /// The policy of this origin; a new one if there is none.
@@ -34,15 +34,15 @@ impl OriginMap {
         origin: OriginKey<'_>,
         make: impl FnOnce(&str) -> Policy,
     ) -> Arc<Policy> {
-        self.turn += 1;
+        self.lookups += 1;
         origin.write_to(&mut self.name);
         if let Some(entry) = self.policies.get_mut(self.name.as_str()) {
-            entry.used = self.turn;
+            entry.last_used = self.lookups;
             return Arc::clone(&entry.policy);
         }
-        while self.policies.len() >= MAX_IDLE && self.forget() {}
+        while self.policies.len() >= MAX_IDLE_ORIGINS && self.forget_idle() {}
         let policy = Arc::new(make(&self.name));
-        let entry = Entry { policy: Arc::clone(&policy), used: self.turn };
+        let entry = Entry { policy: Arc::clone(&policy), last_used: self.lookups };
         self.policies.insert(self.name.as_str().into(), entry);
         policy
     }
@@ -55,9 +55,9 @@ impl OriginMap {
 
     /// Forgets the least recently used idle origin; false if none is idle.
     ///
-    /// Origins in use stay, however many they are: their permits would be lost, and each belongs to a
-    /// request that takes far more memory than its policy.
-    fn forget(&mut self) -> bool {
+    /// Origins in use stay, whatever their number. Forgetting one would lose its permits, and each belongs to
+    /// a request that takes far more memory than the policy.
+    fn forget_idle(&mut self) -> bool {
         let idle = self.policies.iter_mut().filter_map(|(name, entry)| entry.idle_since(name));
         let Some((_, oldest)) = idle.min() else { return false };
         let oldest = oldest.to_owned();
@@ -66,10 +66,10 @@ impl OriginMap {
 }
 
 impl Entry {
-    /// The turn of its last use, if no request of it is being admitted, in the queue or in flight.
+    /// The number of the last look-up, unless a request is being admitted, in the queue or in flight.
     fn idle_since<'a>(&mut self, name: &'a str) -> Option<(u64, &'a str)> {
         // A request that is being admitted or in the queue has a reference to the policy.
         let policy = Arc::get_mut(&mut self.policy)?;
-        (policy.limiter.snapshot().in_flight == 0).then_some((self.used, name))
+        (policy.limiter.snapshot().in_flight == 0).then_some((self.last_used, name))
     }
 }

@@ -28,7 +28,7 @@ pin_project! {
     {
         #[pin]
         future: ResponseFuture<HttpTypes<S>, reqwest::Request>,
-        // For rejections made here, which no response of reqwest's names it for.
+        // The URL of a rejection made here, which has no response of reqwest's to take it from.
         url: Url,
     }
 }
@@ -49,7 +49,7 @@ where
     type Error = S::Error;
     type Future = ReqwestFuture<S>;
 
-    /// Always ready, as over any other client.
+    /// Always ready, as over other clients.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
@@ -60,7 +60,7 @@ where
         let mut client = HttpTypes(self.inner.clone());
         let mut request = envelope(request);
         if policy.switches.exempts_some() {
-            address(&mut request, &url);
+            fill_head(&mut request, &url);
         }
         ReqwestFuture { future: ResponseFuture::new(&mut client, request, &policy), url }
     }
@@ -90,8 +90,8 @@ where
     type Output = Result<Response<Body>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(self.project().future.poll(cx));
-        Poll::Ready(answer.map(|response| {
+        let result = ready!(self.project().future.poll(cx));
+        Poll::Ready(result.map(|response| {
             let url = response.url().clone();
             with_url(response.into(), url)
         }))
@@ -106,16 +106,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.future.poll(cx));
-        Poll::Ready(answer.map(|response| {
-            let refused = response.extensions().get::<Shed>().is_some();
-            let response = if refused { with_url(response, this.url.clone()) } else { response };
+        let result = ready!(this.future.poll(cx));
+        Poll::Ready(result.map(|response| {
+            let rejected = response.extensions().get::<Shed>().is_some();
+            let response = if rejected { with_url(response, this.url.clone()) } else { response };
             response.map(Body::wrap).into()
         }))
     }
 }
 
-/// A request whose head has what the policy reads, and whose body is the whole request.
+/// A request of http's type whose body is the whole request of reqwest's. Its head has the method, which
+/// the policy reads of every request.
 fn envelope(request: reqwest::Request) -> Request<reqwest::Request> {
     let method = request.method().clone();
     let mut envelope = Request::new(request);
@@ -123,16 +124,17 @@ fn envelope(request: reqwest::Request) -> Request<reqwest::Request> {
     envelope
 }
 
-/// Adds the rest of the head, for an exempt predicate. A URL that is no valid URI is left out.
-fn address(envelope: &mut Request<reqwest::Request>, url: &Url) {
+/// Adds the rest of the head, for an exempt predicate. A URL that is no valid URI becomes `/`.
+fn fill_head(envelope: &mut Request<reqwest::Request>, url: &Url) {
     *envelope.uri_mut() = url.as_str().parse().unwrap_or_default();
     *envelope.headers_mut() = envelope.body().headers().clone();
 }
 
-/// reqwest takes the URL of a response that it did not make from the extensions.
+/// Adds the URL to the extensions, where reqwest looks for it in a response that it did not make.
 fn with_url<B>(mut response: Response<B>, url: Url) -> Response<B> {
-    let named = Response::builder().url(url).body(()).expect("a URL is all there is to it");
-    response.extensions_mut().extend(named.into_parts().0.extensions);
+    let with_url =
+        Response::builder().url(url).body(()).expect("a response with only a URL is valid");
+    response.extensions_mut().extend(with_url.into_parts().0.extensions);
     response
 }
 

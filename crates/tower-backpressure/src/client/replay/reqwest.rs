@@ -1,4 +1,4 @@
-//! The same of reqwest's own types.
+//! The traits of the retry layer for reqwest's types.
 
 use http::Extensions;
 use http::header::HeaderMap;

@@ -1,4 +1,4 @@
-//! One request on its way through its attempts.
+//! The future of one request: its attempts and the waits between them.
 
 use std::fmt;
 use std::future::Future;
@@ -18,7 +18,8 @@ use crate::client::classify::is_idempotent;
 use crate::client::replay::{Replay, ResponseHead};
 
 pin_project! {
-    /// The future of [`Retry`](crate::client::Retry): attempts and the pauses between them.
+    /// The future of [`Retry`](crate::client::Retry): attempts and the waits between them.
+    #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, Req>
     where
         S: Service<Req>,
@@ -26,9 +27,10 @@ pin_project! {
         policy: Arc<Policy>,
         progress: Progress,
         inner: S,
-        // What the next attempt sends. While one is in flight: the copy for the one after.
+        // What the next attempt sends; during an attempt, the copy for a retry.
         request: Option<Req>,
-        // What pays for the next attempt; the first one is free, and so is one with a ticket.
+        // Pays for the next attempt. `None` for the first attempt and for a retry with a ticket, which
+        // are free.
         withdrawal: Option<Withdrawal>,
         #[pin]
         step: Step<S::Future>,
@@ -40,7 +42,7 @@ pin_project! {
     enum Step<F> {
         Ready,
         Attempt { #[pin] future: F },
-        Pause { #[pin] sleep: Sleep },
+        Wait { #[pin] sleep: Sleep },
     }
 }
 
@@ -50,12 +52,12 @@ where
     Req: Replay,
 {
     pub(super) fn new(policy: Arc<Policy>, inner: S, request: Req) -> Self {
-        let own = Instant::now().checked_add(policy.deadline);
+        let from_layer = Instant::now().checked_add(policy.deadline);
         let progress = Progress {
             attempts: 0,
             idempotent: is_idempotent(request.method(), request.headers()),
             replayable: false,
-            ends: own.into_iter().chain(request.deadline()).min(),
+            deadline: from_layer.into_iter().chain(request.deadline()).min(),
         };
         Self {
             policy,
@@ -79,20 +81,20 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match self.as_mut().project().step.project() {
-                // Ready -> Attempt, once the inner service takes one.
+                // Ready -> Attempt, once the service inside is ready.
                 StepProjection::Ready => {
                     ready!(self.as_mut().project().inner.poll_ready(cx))?;
-                    self.as_mut().send();
+                    self.as_mut().send_attempt();
                 }
-                // Attempt -> Pause, or the end.
+                // Attempt -> Wait, or the end.
                 StepProjection::Attempt { future } => {
                     let outcome = ready!(future.poll(cx));
-                    if let Some(outcome) = self.as_mut().judge(outcome) {
-                        return Poll::Ready(outcome);
+                    if let Some(last) = self.as_mut().finish_attempt(outcome) {
+                        return Poll::Ready(last);
                     }
                 }
-                // Pause -> Ready, never early.
-                StepProjection::Pause { sleep } => {
+                // Wait -> Ready, never early.
+                StepProjection::Wait { sleep } => {
                     ready!(sleep.poll(cx));
                     self.as_mut().project().step.set(Step::Ready);
                 }
@@ -107,7 +109,7 @@ where
     S::Response: ResponseHead,
     Req: Replay,
 {
-    fn send(self: Pin<&mut Self>) {
+    fn send_attempt(self: Pin<&mut Self>) {
         let mut this = self.project();
         let request = this.request.take().expect("not polled after completion");
         this.progress.attempts += 1;
@@ -126,14 +128,15 @@ where
         this.step.set(Step::Attempt { future });
     }
 
-    /// The outcome, if it is final. Otherwise it is dropped along with the attempt, before the
-    /// pause: it may hold a permit that somebody else can use meanwhile.
-    fn judge(
+    /// Returns the outcome of an attempt if it is the last. Otherwise the outcome is dropped with the
+    /// attempt, before the wait: it may hold a permit that another request can use meanwhile.
+    fn finish_attempt(
         self: Pin<&mut Self>,
         mut outcome: Result<S::Response, S::Error>,
     ) -> Option<Result<S::Response, S::Error>> {
         let mut this = self.project();
-        let Some(Grant { at, withdrawal, ticket }) = this.policy.next(this.progress, &outcome)
+        let Some(Grant { at, withdrawal, ticket }) =
+            this.policy.grant_retry(this.progress, &outcome)
         else {
             *this.request = None;
             if let (Ok(response), 2..) = (&mut outcome, this.progress.attempts) {
@@ -148,7 +151,7 @@ where
             request.headers_mut().insert(RETURN_TICKET, ticket);
         }
         let sleep = sleep_until(at);
-        this.step.set(Step::Pause { sleep });
+        this.step.set(Step::Wait { sleep });
         None
     }
 }

@@ -1,4 +1,4 @@
-//! Whether there is a next attempt, and when.
+//! Decides whether a request is sent again, and when.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::wait::{Backoff, Wait};
+use super::wait::{Backoff, TooLong, Wait};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::budget::{RetryBudget, Withdrawal};
 use crate::client::classify::is_retryable;
@@ -14,7 +14,7 @@ use crate::client::jitter::Jitter;
 use crate::client::replay::ResponseHead;
 use crate::client::telemetry::{GiveUp, RetryTelemetry, Source};
 
-/// Everything the services of one layer share. Cloned only while options are chosen.
+/// What the services of one layer share. It is cloned only while options are set.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     pub(super) max_attempts: u32,
@@ -27,24 +27,24 @@ pub(super) struct Policy {
     pub(super) telemetry: RetryTelemetry,
 }
 
-/// How far a request has come.
+/// The state of one request between its attempts.
 #[derive(Debug)]
 pub(super) struct Progress {
-    /// How often it was sent.
+    /// Attempts made so far.
     pub(super) attempts: u32,
-    /// Whether it may be sent twice although the first may have been carried out.
+    /// Whether the request may be sent again although an earlier attempt may have been carried out.
     pub(super) idempotent: bool,
-    /// Whether there is a copy to send.
+    /// Whether there is a copy of the request to send.
     pub(super) replayable: bool,
-    /// When an answer is worth nothing any more; `None` is never.
-    pub(super) ends: Option<Instant>,
+    /// The instant after which no retry is sent; `None` is never.
+    pub(super) deadline: Option<Instant>,
 }
 
-/// A retry that was granted, and paid for or promised a place.
+/// Permission for one retry, which the budget or a ticket pays for.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) at: Instant,
-    /// `None` where a ticket stands for it.
+    /// The charge to the budget; `None` where a ticket pays.
     pub(super) withdrawal: Option<Withdrawal>,
     pub(super) ticket: Option<HeaderValue>,
 }
@@ -52,10 +52,10 @@ pub(super) struct Grant {
 impl Policy {
     pub(super) fn new(name: Cow<'static, str>) -> Self {
         Self {
-            max_attempts: 3,
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
             trusts_not_begun: true,
-            deadline: Duration::from_secs(30),
-            max_retry_after: Duration::from_secs(60),
+            deadline: DEFAULT_DEADLINE,
+            max_retry_after: DEFAULT_MAX_RETRY_AFTER,
             backoff: Backoff::default(),
             budget: RetryBudget::default(),
             jitter: Jitter::new(fastrand::Rng::new()),
@@ -63,8 +63,8 @@ impl Policy {
         }
     }
 
-    /// Judges the outcome of an attempt; `None` hands it over.
-    pub(super) fn next<Res: ResponseHead, E>(
+    /// Grants a retry after this outcome; `None` where the outcome is returned to the caller.
+    pub(super) fn grant_retry<Res: ResponseHead, E>(
         &self,
         progress: &Progress,
         outcome: &Result<Res, E>,
@@ -79,7 +79,7 @@ impl Policy {
         if !retryable {
             return None;
         }
-        match self.grant(progress, outcome.as_ref().ok()) {
+        match self.check(progress, outcome.as_ref().ok()) {
             Ok((wait, grant)) => {
                 self.telemetry.retrying(progress.attempts, wait.span, wait.source);
                 Some(grant)
@@ -91,8 +91,9 @@ impl Policy {
         }
     }
 
-    /// The budget comes last: nothing is charged for a retry that something else forbids.
-    fn grant<Res: ResponseHead>(
+    /// Checks the bounds of a retryable request. The budget comes last, so that it is not charged for a
+    /// retry that another bound forbids.
+    fn check<Res: ResponseHead>(
         &self,
         progress: &Progress,
         response: Option<&Res>,
@@ -105,14 +106,15 @@ impl Policy {
         }
         let wait = self.wait(progress.attempts, response)?;
         let at = Instant::now() + wait.span;
-        if progress.ends.is_some_and(|ends| at >= ends) {
+        if progress.deadline.is_some_and(|deadline| at >= deadline) {
             return Err(GiveUp::Deadline);
         }
         let ticket = match (response, wait.source) {
             (Some(response), Source::RetryAfter) => response.headers().get(RETURN_TICKET).cloned(),
             _ => None,
         };
-        // The server has planned for this retry and bounds how many there are. See `RETURN_TICKET`.
+        // The server bounds how many tickets it issues and has scheduled this retry: see
+        // `RETURN_TICKET`.
         let withdrawal = match ticket {
             Some(_) => None,
             None => Some(self.budget.withdraw().ok_or(GiveUp::Budget)?),
@@ -125,11 +127,22 @@ impl Policy {
         attempts: u32,
         response: Option<&Res>,
     ) -> Result<Wait, GiveUp> {
-        let told = match response {
-            Some(response) => Wait::told(response.headers(), self.max_retry_after, &self.jitter)
-                .map_err(|_too_long| GiveUp::RetryAfter)?,
+        let by_server = match response {
+            Some(response) => {
+                Wait::from_headers(response.headers(), self.max_retry_after, &self.jitter)
+                    .map_err(|TooLong| GiveUp::RetryAfter)?
+            }
             None => None,
         };
-        Ok(told.unwrap_or_else(|| self.backoff.after(attempts, &self.jitter)))
+        Ok(by_server.unwrap_or_else(|| self.backoff.after(attempts, &self.jitter)))
     }
 }
+
+/// A third attempt repairs most failures that a repetition can repair; a fourth is mostly load.
+const DEFAULT_MAX_ATTEMPTS: u32 = 3;
+
+/// About when callers and proxies in front of a client give up.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The cap that most clients use. A caller would rather have the response than wait for longer.
+const DEFAULT_MAX_RETRY_AFTER: Duration = Duration::from_secs(60);

@@ -1,19 +1,24 @@
-//! HTTP-date, with what `httpdate` leaves out: leap seconds and the fifty-year rule.
+//! HTTP-date: `httpdate`, and the leap seconds and two-digit years that it does not parse.
 
 use std::time::{Duration, SystemTime};
 
 use super::epoch_seconds;
 
-/// The mean Gregorian year.
-const YEAR: u64 = 31_556_952;
+/// The mean Gregorian year: 365.2425 days.
+const SECONDS_PER_YEAR: u64 = 31_556_952;
+
+/// RFC 9110, section 5.6.7: a year that seems to be further ahead lies in the past.
+const MAX_YEARS_AHEAD: u64 = 50;
 
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// The moment `text` names, in any of the three formats of RFC 9110 §5.6.7.
+/// Parses a date in any of the three formats of RFC 9110, section 5.6.7.
 pub(super) fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {
     match without_leap_second(text) {
-        Some(before) => parse_regular(&before, now)?.checked_add(Duration::from_secs(1)),
+        Some(one_second_earlier) => {
+            parse_regular(&one_second_earlier, now)?.checked_add(Duration::from_secs(1))
+        }
         None => parse_regular(text, now),
     }
 }
@@ -25,7 +30,7 @@ fn parse_regular(text: &str, now: SystemTime) -> Option<SystemTime> {
     }
 }
 
-/// The same date one second earlier, when its second is 60.
+/// A date one second earlier, if its second is 60.
 fn without_leap_second(text: &str) -> Option<String> {
     let (minutes, rest) = text.rsplit_once(':')?;
     let zone = rest.strip_prefix("60")?;
@@ -43,28 +48,28 @@ struct TwoDigitYear<'a> {
 impl<'a> TwoDigitYear<'a> {
     fn split(text: &'a str) -> Option<Self> {
         let (weekday, date) = text.split_once(", ")?;
-        let known = WEEKDAYS.contains(&weekday);
+        let is_weekday = WEEKDAYS.contains(&weekday);
         let (day, rest) = date.split_once('-')?;
         let (month, rest) = rest.split_once('-')?;
         let (year, time) = rest.split_at_checked(2)?;
-        let digits = year.bytes().all(|byte| byte.is_ascii_digit());
-        (known && digits).then_some(Self { day, month, year: year.parse().ok()?, time })
+        let is_number = year.bytes().all(|byte| byte.is_ascii_digit());
+        (is_weekday && is_number).then_some(Self { day, month, year: year.parse().ok()?, time })
     }
 
-    /// RFC 9110 §5.6.7: a year that seems more than fifty years ahead is the latest past one with
-    /// the same two digits.
+    /// RFC 9110, section 5.6.7: a date that seems more than fifty years ahead is in the latest past year
+    /// with the same two digits.
     fn resolve(&self, now: SystemTime) -> Option<SystemTime> {
         let now = epoch_seconds(now);
-        let horizon = now.saturating_add(50 * YEAR);
-        let century = (1970 + now / YEAR) / 100 * 100;
+        let horizon = now.saturating_add(MAX_YEARS_AHEAD * SECONDS_PER_YEAR);
+        let century = (1970 + now / SECONDS_PER_YEAR) / 100 * 100;
         [century + 100, century, century - 100]
             .into_iter()
             .filter_map(|century| self.in_year(century + self.year))
-            .find(|moment| epoch_seconds(*moment) <= horizon)
+            .find(|time| epoch_seconds(*time) <= horizon)
     }
 
-    /// The weekday was right for the century the sender meant, which need not be the one the rule
-    /// picks; `httpdate` insists on one that fits, so it is given each.
+    /// The date in this year. The weekday fits the century that the sender meant, which may differ from the
+    /// one that the rule selects. `httpdate` requires a weekday that fits, so each is tried.
     fn in_year(&self, year: u64) -> Option<SystemTime> {
         let Self { day, month, time, .. } = self;
         WEEKDAYS.iter().find_map(|weekday| {

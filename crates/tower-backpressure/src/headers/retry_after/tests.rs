@@ -21,71 +21,71 @@ fn headers(values: &[&str]) -> HeaderMap {
     headers
 }
 
-fn told(value: &str) -> Option<RetryAfter> {
+fn parsed(value: &str) -> Option<RetryAfter> {
     RetryAfter::from_headers(&headers(&[value]), at(NOW))
 }
 
-fn seconds_told(value: &str) -> Option<u64> {
-    told(value).map(|told| told.delay().as_secs())
+fn parsed_seconds(value: &str) -> Option<u64> {
+    parsed(value).map(|field| field.delay().as_secs())
 }
 
-/// What the date says, seen ten seconds before `moment`.
-fn names(value: &str, moment: u64) -> bool {
-    let told = RetryAfter::from_headers(&headers(&[value]), at(moment - 10));
-    told == Some(RetryAfter::new(Duration::from_secs(10)))
-}
-
-#[test]
-fn seconds_are_digits() {
-    assert_eq!(seconds_told("120"), Some(120));
-    assert_eq!(seconds_told("0"), Some(0));
-    assert_eq!(seconds_told("007"), Some(7));
-    assert_eq!(seconds_told(" 120\t"), Some(120));
+/// Whether the date is `time`, read ten seconds before.
+fn is_date_at(value: &str, time: u64) -> bool {
+    let field = RetryAfter::from_headers(&headers(&[value]), at(time - 10));
+    field == Some(RetryAfter::new(Duration::from_secs(10)))
 }
 
 #[test]
-fn what_is_not_the_grammar_says_nothing() {
+fn a_number_of_seconds_consists_of_digits() {
+    assert_eq!(parsed_seconds("120"), Some(120));
+    assert_eq!(parsed_seconds("0"), Some(0));
+    assert_eq!(parsed_seconds("007"), Some(7));
+    assert_eq!(parsed_seconds(" 120\t"), Some(120));
+}
+
+#[test]
+fn a_value_outside_the_grammar_is_ignored() {
     let wrong =
         ["+5", "-1", "1.5", "1e3", "0x10", "", " ", "120, 30", "١٢", "1m0s", "soon", "1 2", "NaN"];
     for value in wrong {
-        assert_eq!(told(value), None, "{value:?}");
+        assert_eq!(parsed(value), None, "{value:?}");
     }
 }
 
 #[test]
-fn an_absurd_number_is_a_long_time_and_not_an_absent_one() {
+fn a_number_that_is_too_large_is_capped_and_not_ignored() {
     for value in
         ["601", "9223372037", "18446744073709551615", "99999999999999999999", &"9".repeat(4_000)]
     {
-        let told = told(value).unwrap();
-        assert_eq!(told.delay(), RetryAfter::MAX, "{value}");
-        assert!(told.is_capped(), "{value}");
+        let field = parsed(value).unwrap();
+        assert_eq!(field.delay(), RetryAfter::MAX, "{value}");
+        assert!(field.is_capped(), "{value}");
     }
-    assert!(!told("600").unwrap().is_capped());
+    assert!(!parsed("600").unwrap().is_capped());
 }
 
 #[test]
-fn the_three_date_formats_name_the_same_moment() {
+fn the_three_date_formats_have_the_same_meaning() {
     for value in [
         "Sun, 06 Nov 1994 08:49:37 GMT",
         "Sunday, 06-Nov-94 08:49:37 GMT",
         "Sun Nov  6 08:49:37 1994",
     ] {
-        assert!(names(value, 784_111_777), "{value}");
+        assert!(is_date_at(value, 784_111_777), "{value}");
     }
 }
 
 #[test]
-fn a_leap_second_is_the_one_after_59() {
+fn a_leap_second_is_parsed_as_the_second_after_59() {
     for value in [
         "Sat, 31 Dec 2016 23:59:60 GMT",
         "Saturday, 31-Dec-16 23:59:60 GMT",
         "Sat Dec 31 23:59:60 2016",
     ] {
-        assert!(names(value, 1_483_228_800), "{value}");
+        assert!(is_date_at(value, 1_483_228_800), "{value}");
     }
-    assert_eq!(told("Sat, 31 Dec 2016 23:60:10 GMT"), None);
-    assert_eq!(told("Sat, 31 Dec 2016 23:59:61 GMT"), None);
+    assert_eq!(parsed("Sat, 31 Dec 2016 23:60:10 GMT"), None);
+    assert_eq!(parsed("Sat, 31 Dec 2016 23:59:61 GMT"), None);
 }
 
 #[test]
@@ -97,11 +97,11 @@ fn a_two_digit_year_is_at_most_fifty_years_ahead() {
     assert_eq!(year("Tuesday, 01-Jan-75 00:00:00 GMT"), y2075);
     assert_eq!(year("Thursday, 01-Jan-76 00:00:00 GMT"), y2076);
     assert_eq!(year("Saturday, 01-Jan-77 00:00:00 GMT"), y1977);
-    assert!(told("Wednesday, 01-Jan-75 00:00:00 GMT").unwrap().is_capped());
+    assert!(parsed("Wednesday, 01-Jan-75 00:00:00 GMT").unwrap().is_capped());
 }
 
 #[test]
-fn a_two_digit_year_may_lie_in_the_next_century() {
+fn a_two_digit_year_may_be_in_the_next_century() {
     let y2090 = at(3_786_912_000);
     let y2105 = 4_260_211_200;
     let parsed = date::parse("Thursday, 01-Jan-05 00:00:00 GMT", y2090).unwrap();
@@ -109,7 +109,7 @@ fn a_two_digit_year_may_lie_in_the_next_century() {
 }
 
 #[test]
-fn near_dates_are_not_dates() {
+fn a_malformed_date_is_ignored() {
     for value in [
         "Mon, 06 Nov 1994 08:49:37 GMT",
         "sun, 06 nov 1994 08:49:37 gmt",
@@ -119,36 +119,36 @@ fn near_dates_are_not_dates() {
         "Sunday, 31-Feb-94 08:49:37 GMT",
         "Sunday, 06-Nov-+4 08:49:37 GMT",
     ] {
-        assert_eq!(told(value), None, "{value}");
+        assert_eq!(parsed(value), None, "{value}");
     }
 }
 
 #[test]
-fn a_date_that_has_passed_is_zero() {
-    assert_eq!(seconds_told("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
+fn a_date_in_the_past_is_a_delay_of_zero() {
+    assert_eq!(parsed_seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(0));
 }
 
 #[test]
-fn of_several_values_the_longest_valid_one_counts() {
+fn the_longest_of_several_valid_values_counts() {
     let several = headers(&["3", "soon", "7", "-9"]);
-    let told = RetryAfter::from_headers(&several, at(NOW)).unwrap();
-    assert_eq!(told.delay(), Duration::from_secs(7));
+    let field = RetryAfter::from_headers(&several, at(NOW)).unwrap();
+    assert_eq!(field.delay(), Duration::from_secs(7));
 }
 
 #[test]
-fn the_servers_own_clock_is_preferred() {
+fn a_date_is_counted_from_the_date_field_if_that_is_valid() {
     let mut headers = headers(&["Sun, 06 Nov 1994 08:49:37 GMT"]);
     headers.insert(DATE, "Sun, 06 Nov 1994 08:49:30 GMT".parse().unwrap());
-    let told = RetryAfter::from_headers(&headers, at(NOW)).unwrap();
-    assert_eq!(told.delay(), Duration::from_secs(7));
+    let field = RetryAfter::from_headers(&headers, at(NOW)).unwrap();
+    assert_eq!(field.delay(), Duration::from_secs(7));
 
     headers.insert(DATE, "yesterday".parse().unwrap());
-    let told = RetryAfter::from_headers(&headers, at(784_111_775)).unwrap();
-    assert_eq!(told.delay(), Duration::from_secs(2));
+    let field = RetryAfter::from_headers(&headers, at(784_111_775)).unwrap();
+    assert_eq!(field.delay(), Duration::from_secs(2));
 }
 
 #[test]
-fn a_clock_before_1970_or_at_the_end_of_time_is_no_reason_to_panic() {
+fn a_clock_before_1970_or_in_the_far_future_does_not_panic() {
     let before = UNIX_EPOCH - Duration::from_secs(1);
     let late = at(i64::MAX as u64);
     for now in [before, late] {
@@ -172,32 +172,32 @@ proptest! {
         if let Ok(date) = HeaderValue::from_bytes(&date) {
             headers.insert(DATE, date);
         }
-        if let Some(told) = RetryAfter::from_headers(&headers, at(now)) {
-            prop_assert!(told.delay() <= RetryAfter::MAX);
+        if let Some(field) = RetryAfter::from_headers(&headers, at(now)) {
+            prop_assert!(field.delay() <= RetryAfter::MAX);
         }
     }
 
     #[test]
-    fn near_misses_of_a_date_never_panic(
+    fn no_malformed_date_panics(
         value in "(Sun|Mon|Friday|Sunday)(,)? ?[0-9]{0,3}[- ][A-Z][a-z]{2}[- ][0-9]{0,5} [0-9]{2}:[0-9]{2}:[0-9]{2}( GMT)?",
         now in 0_u64..=1 << 40,
     ) {
-        if let Some(told) = RetryAfter::from_headers(&headers(&[&value]), at(now)) {
-            prop_assert!(told.delay() <= RetryAfter::MAX);
+        if let Some(field) = RetryAfter::from_headers(&headers(&[&value]), at(now)) {
+            prop_assert!(field.delay() <= RetryAfter::MAX);
         }
     }
 
     #[test]
-    fn digits_come_back_as_they_went(seconds in any::<u64>(), zeros in 0_usize..5) {
-        let told = told(&format!("{}{seconds}", "0".repeat(zeros))).unwrap();
-        prop_assert_eq!(told.delay(), Duration::from_secs(seconds).min(RetryAfter::MAX));
-        prop_assert_eq!(told.is_capped(), seconds > 600);
+    fn a_number_of_seconds_is_parsed_exactly(seconds in any::<u64>(), zeros in 0_usize..5) {
+        let field = parsed(&format!("{}{seconds}", "0".repeat(zeros))).unwrap();
+        prop_assert_eq!(field.delay(), Duration::from_secs(seconds).min(RetryAfter::MAX));
+        prop_assert_eq!(field.is_capped(), seconds > 600);
     }
 
     #[test]
-    fn a_date_comes_back_as_it_went(moment in 0_u64..253_402_300_000, wait in 0_u64..=600) {
-        let date = httpdate::fmt_http_date(at(moment + wait));
-        let told = RetryAfter::from_headers(&headers(&[&date]), at(moment)).unwrap();
-        prop_assert_eq!(told.delay(), Duration::from_secs(wait));
+    fn a_formatted_date_is_parsed_exactly(sent in 0_u64..253_402_300_000, wait in 0_u64..=600) {
+        let date = httpdate::fmt_http_date(at(sent + wait));
+        let field = RetryAfter::from_headers(&headers(&[&date]), at(sent)).unwrap();
+        prop_assert_eq!(field.delay(), Duration::from_secs(wait));
     }
 }

@@ -1,4 +1,4 @@
-//! A server in memory, for the paused clock.
+//! A server in memory, for tests on the paused clock.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -13,12 +13,13 @@ use tower_backpressure::RetryBudget;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// When each attempt arrived.
+/// The instant at which each attempt arrived.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Arrivals(Arc<Mutex<Vec<Instant>>>);
 
 impl Arrivals {
-    pub(crate) fn note(&self) -> usize {
+    /// Records an attempt, and returns how many there are.
+    pub(crate) fn record(&self) -> usize {
         let mut arrivals = self.0.lock().unwrap();
         arrivals.push(Instant::now());
         arrivals.len()
@@ -28,29 +29,30 @@ impl Arrivals {
         self.0.lock().unwrap().len()
     }
 
+    /// The time between each attempt and the next.
     pub(crate) fn gaps(&self) -> Vec<Duration> {
         let arrivals = self.0.lock().unwrap();
         arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 }
 
-pub(crate) type Answers = Ready<Result<Response<&'static str>, Infallible>>;
+pub(crate) type ResponseFuture = Ready<Result<Response<&'static str>, Infallible>>;
 
-/// A server that gives these answers in turn, the last one for ever.
+/// A server that returns these responses in turn, and the last one from then on.
 pub(crate) fn server(
     arrivals: &Arrivals,
-    answers: &[Response<&'static str>],
-) -> ServiceFn<impl FnMut(Request<()>) -> Answers + Clone + Send + use<>> {
+    responses: &[Response<&'static str>],
+) -> ServiceFn<impl FnMut(Request<()>) -> ResponseFuture + Clone + Send + use<>> {
     let arrivals = arrivals.clone();
-    let answers: Arc<[_]> = answers.into();
+    let responses: Arc<[_]> = responses.into();
     service_fn(move |_request| {
-        let turn = arrivals.note().min(answers.len());
-        ready(Ok(answers[turn - 1].clone()))
+        let count = arrivals.record().min(responses.len());
+        ready(Ok(responses[count - 1].clone()))
     })
 }
 
-pub(crate) fn answer(status: u16, headers: &[(&'static str, &str)]) -> Response<&'static str> {
-    let mut response = Response::new("the server's own words");
+pub(crate) fn response(status: u16, headers: &[(&'static str, &str)]) -> Response<&'static str> {
+    let mut response = Response::new("the server's own body");
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     for (name, value) in headers {
         response.headers_mut().append(*name, value.parse().unwrap());
@@ -59,7 +61,7 @@ pub(crate) fn answer(status: u16, headers: &[(&'static str, &str)]) -> Response<
 }
 
 pub(crate) fn ok() -> Response<&'static str> {
-    answer(200, &[])
+    response(200, &[])
 }
 
 pub(crate) fn request(method: Method) -> Request<()> {
@@ -70,7 +72,7 @@ pub(crate) fn get() -> Request<()> {
     request(Method::GET)
 }
 
-/// Enough for tests that are not about the budget.
-pub(crate) fn rich() -> RetryBudget {
+/// A budget that no test spends.
+pub(crate) fn ample_budget() -> RetryBudget {
     RetryBudget::new(1.0).reserve(1_000)
 }

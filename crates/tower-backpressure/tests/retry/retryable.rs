@@ -1,4 +1,4 @@
-//! What is sent again, and what is handed over.
+//! Which responses and errors are retried.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -8,10 +8,10 @@ use http::{Method, Request, Response};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{Attempts, RetryLayer};
 
-use crate::near_end::{Arrivals, answer, get, ok, request, server};
+use crate::memory_server::{Arrivals, get, ok, request, response, server};
 
-/// How often such a request is sent when the first answer is this one.
-async fn sent(request: Request<()>, first: Response<&'static str>) -> usize {
+/// The number of attempts of a request whose first response is `first`.
+async fn attempts(request: Request<()>, first: Response<&'static str>) -> usize {
     let arrivals = Arrivals::default();
     let service = RetryLayer::new().layer(server(&arrivals, &[first, ok()]));
     service.oneshot(request).await.unwrap();
@@ -19,29 +19,29 @@ async fn sent(request: Request<()>, first: Response<&'static str>) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_against_a_plain_503_is_sent_once() {
-    assert_eq!(sent(request(Method::POST), answer(503, &[])).await, 1);
-    assert_eq!(sent(request(Method::PATCH), answer(502, &[])).await, 1);
+async fn a_post_that_gets_a_503_without_a_mark_is_sent_once() {
+    assert_eq!(attempts(request(Method::POST), response(503, &[])).await, 1);
+    assert_eq!(attempts(request(Method::PATCH), response(502, &[])).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_post_that_was_not_begun_is_sent_again() {
-    let shed = answer(503, &[("x-shed-reason", "limit"), ("retry-after", "1")]);
-    assert_eq!(sent(request(Method::POST), shed).await, 2);
+    let shed = response(503, &[("x-shed-reason", "limit"), ("retry-after", "1")]);
+    assert_eq!(attempts(request(Method::POST), shed).await, 2);
     for status in [421, 425, 429] {
-        assert_eq!(sent(request(Method::POST), answer(status, &[])).await, 2);
+        assert_eq!(attempts(request(Method::POST), response(status, &[])).await, 2);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_trust_the_word_sends_a_post_once_and_a_get_again() {
+async fn a_client_that_does_not_trust_the_server_sends_a_post_once_and_retries_a_get() {
     let marked = [("x-shed-reason", "limit"), ("retry-after", "1")];
     for status in [421, 425, 429, 503] {
         for (method, attempts) in [(Method::POST, 1), (Method::GET, 2)] {
             let arrivals = Arrivals::default();
-            let answers = [answer(status, &marked), ok()];
+            let responses = [response(status, &marked), ok()];
             let layer = RetryLayer::new().trust_not_begun(false);
-            layer.layer(server(&arrivals, &answers)).oneshot(request(method)).await.unwrap();
+            layer.layer(server(&arrivals, &responses)).oneshot(request(method)).await.unwrap();
             assert_eq!(arrivals.count(), attempts, "{status}");
         }
     }
@@ -52,40 +52,40 @@ async fn a_post_with_an_idempotency_key_is_sent_again() {
     let mut post = request(Method::POST);
     let key = "\"8e03978e\"".parse().unwrap();
     post.headers_mut().insert("idempotency-key", key);
-    assert_eq!(sent(post, answer(503, &[])).await, 2);
+    assert_eq!(attempts(post, response(503, &[])).await, 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_get_is_sent_again_after_whatever_passes() {
+async fn a_get_is_sent_again_after_a_transient_failure_only() {
     for status in [408, 429, 502, 503, 504] {
-        assert_eq!(sent(get(), answer(status, &[])).await, 2, "{status}");
+        assert_eq!(attempts(get(), response(status, &[])).await, 2, "{status}");
     }
     for status in [200, 404, 500, 501] {
-        assert_eq!(sent(get(), answer(status, &[])).await, 1, "{status}");
+        assert_eq!(attempts(get(), response(status, &[])).await, 1, "{status}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_answer_is_the_servers_own() {
+async fn the_last_response_is_returned_unchanged() {
     let arrivals = Arrivals::default();
-    let busy = answer(503, &[("retry-after", "1"), ("x-queue", "91")]);
+    let busy = response(503, &[("retry-after", "1"), ("x-queue", "91")]);
     let service = RetryLayer::new().layer(server(&arrivals, &[busy]));
     let response = service.oneshot(get()).await.unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["retry-after"], "1");
     assert_eq!(response.headers()["x-queue"], "91");
     assert_eq!(Attempts::of(response.extensions()), Attempts(3));
-    assert_eq!(*response.body(), "the server's own words");
+    assert_eq!(*response.body(), "the server's own body");
     assert_eq!(arrivals.count(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_are_retried_for_idempotent_requests_only() {
+async fn an_error_is_retried_for_idempotent_requests_only() {
     for (method, attempts) in [(Method::GET, 3), (Method::PUT, 3), (Method::POST, 1)] {
         let arrivals = Arrivals::default();
-        let noted = arrivals.clone();
+        let recorder = arrivals.clone();
         let broken = service_fn(move |_: Request<()>| {
-            noted.note();
+            recorder.record();
             ready(Err::<Response<()>, _>("connection reset"))
         });
         let outcome = RetryLayer::new().layer(broken).oneshot(request(method)).await;
@@ -95,19 +95,19 @@ async fn errors_are_retried_for_idempotent_requests_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_attempt_is_sent_without_a_copy() {
+async fn a_request_with_one_attempt_is_not_copied() {
     #[derive(Debug)]
     struct Once;
 
     impl Clone for Once {
         fn clone(&self) -> Self {
-            panic!("a copy nobody will send");
+            panic!("a copy that is never sent");
         }
     }
 
     let layer = RetryLayer::new().max_attempts(1);
     let service =
-        layer.layer(service_fn(|_: Request<Once>| ready(Ok::<_, Infallible>(answer(503, &[])))));
+        layer.layer(service_fn(|_: Request<Once>| ready(Ok::<_, Infallible>(response(503, &[])))));
     let response = service.oneshot(Request::new(Once)).await.unwrap();
     assert_eq!(Attempts::of(response.extensions()), Attempts(1));
 }
@@ -115,11 +115,11 @@ async fn one_attempt_is_sent_without_a_copy() {
 #[tokio::test(start_paused = true)]
 async fn every_attempt_carries_the_same_request() {
     let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&seen);
+    let recorder = Arc::clone(&seen);
     let echo = service_fn(move |request: Request<&'static str>| {
         let (parts, body) = request.into_parts();
-        noted.lock().unwrap().push((parts.method, parts.uri, parts.headers, body));
-        ready(Ok::<_, Infallible>(answer(503, &[])))
+        recorder.lock().unwrap().push((parts.method, parts.uri, parts.headers, body));
+        ready(Ok::<_, Infallible>(response(503, &[])))
     });
     let put = Request::put("/a?b=c").header("x-id", "1").body("body").unwrap();
     RetryLayer::new().layer(echo).oneshot(put).await.unwrap();

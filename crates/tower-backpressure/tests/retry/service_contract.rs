@@ -1,4 +1,4 @@
-//! What tower asks of a service, and what may be asked of this one.
+//! The contract of tower's `Service`, and the checks of the options.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -15,12 +15,12 @@ use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_backpressure::{Retry, RetryBudget, RetryLayer};
 
-use crate::near_end::{Arrivals, SECOND, answer, get, ok, server};
+use crate::memory_server::{Arrivals, SECOND, get, ok, response, server};
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_held_while_waiting() {
+async fn a_request_that_waits_holds_no_permit_of_the_service_inside() {
     let arrivals = Arrivals::default();
-    let busy = answer(503, &[("retry-after", "5")]);
+    let busy = response(503, &[("retry-after", "5")]);
     let inner = ConcurrencyLimit::new(server(&arrivals, &[busy, ok()]), 1);
     let service = RetryLayer::new().layer(inner);
     let start = Instant::now();
@@ -32,23 +32,23 @@ async fn nothing_is_held_while_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_dropped_before_the_wait() {
-    let held = Arc::new(());
-    let lent = Arc::clone(&held);
-    let refusing = service_fn(move |_: Request<()>| {
-        let body = Arc::clone(&lent);
-        ready(Ok::<_, Infallible>(answer(503, &[("retry-after", "5")]).map(|_| body)))
+async fn a_response_that_is_retried_is_dropped_before_the_wait() {
+    let body = Arc::new(());
+    let server_body = Arc::clone(&body);
+    let rejecting = service_fn(move |_: Request<()>| {
+        let body = Arc::clone(&server_body);
+        ready(Ok::<_, Infallible>(response(503, &[("retry-after", "5")]).map(|_| body)))
     });
-    let service = RetryLayer::new().layer(refusing);
+    let service = RetryLayer::new().layer(rejecting);
     let waiting = tokio::spawn(service.oneshot(get()));
     sleep(SECOND).await;
-    assert_eq!(Arc::strong_count(&held), 2, "the server's own and mine");
+    assert_eq!(Arc::strong_count(&body), 2, "only the server and the test hold it");
     waiting.abort();
 }
 
 #[tokio::test(start_paused = true)]
 #[should_panic(expected = "not polled after completion")]
-async fn a_finished_future_sends_nothing_more() {
+async fn a_future_that_is_polled_after_completion_panics_and_sends_nothing() {
     let arrivals = Arrivals::default();
     let mut service = RetryLayer::new().layer(server(&arrivals, &[ok()]));
     let mut future = Box::pin(service.call(get()));
@@ -58,7 +58,7 @@ async fn a_finished_future_sends_nothing_more() {
 
 #[tokio::test(start_paused = true)]
 async fn readiness_is_awaited_within_the_future_before_every_attempt() {
-    /// Panics when called without having been asked, as the contract of `Service` allows.
+    /// Panics when it is called before it is ready, as the contract of `Service` allows.
     #[derive(Debug, Default)]
     struct Strict {
         ready: bool,
@@ -85,7 +85,7 @@ async fn readiness_is_awaited_within_the_future_before_every_attempt() {
         fn call(&mut self, _request: Request<()>) -> Self::Future {
             assert!(mem::take(&mut self.ready), "called before ready");
             self.calls.fetch_add(1, SeqCst);
-            ready(Ok(answer(503, &[]).map(drop)))
+            ready(Ok(response(503, &[]).map(drop)))
         }
     }
 
@@ -97,25 +97,25 @@ async fn readiness_is_awaited_within_the_future_before_every_attempt() {
 }
 
 #[test]
-fn wrong_options_are_refused_when_they_are_chosen() {
-    fn refused<T>(choose: impl FnOnce() -> T + UnwindSafe) -> bool {
-        catch_unwind(choose).is_err()
+fn an_invalid_option_panics_when_it_is_set() {
+    fn panics<T>(set: impl FnOnce() -> T + UnwindSafe) -> bool {
+        catch_unwind(set).is_err()
     }
-    assert!(refused(|| RetryLayer::new().max_attempts(0)));
-    assert!(refused(|| RetryLayer::new().max_attempts(11)));
-    assert!(refused(|| RetryLayer::new().deadline(Duration::ZERO)));
-    assert!(refused(|| RetryLayer::new().max_retry_after(601 * SECOND)));
-    assert!(refused(|| RetryLayer::new().backoff(Duration::ZERO, SECOND)));
-    assert!(refused(|| RetryLayer::new().backoff(2 * SECOND, SECOND)));
-    assert!(refused(|| RetryLayer::new().backoff(SECOND, 601 * SECOND)));
-    assert!(refused(|| RetryBudget::new(1.1)));
-    assert!(refused(|| RetryBudget::new(-0.1)));
-    assert!(refused(|| RetryBudget::new(0.1).reserve(1_000_001)));
+    assert!(panics(|| RetryLayer::new().max_attempts(0)));
+    assert!(panics(|| RetryLayer::new().max_attempts(11)));
+    assert!(panics(|| RetryLayer::new().deadline(Duration::ZERO)));
+    assert!(panics(|| RetryLayer::new().max_retry_after(601 * SECOND)));
+    assert!(panics(|| RetryLayer::new().backoff(Duration::ZERO, SECOND)));
+    assert!(panics(|| RetryLayer::new().backoff(2 * SECOND, SECOND)));
+    assert!(panics(|| RetryLayer::new().backoff(SECOND, 601 * SECOND)));
+    assert!(panics(|| RetryBudget::new(1.1)));
+    assert!(panics(|| RetryBudget::new(-0.1)));
+    assert!(panics(|| RetryBudget::new(0.1).reserve(1_000_001)));
 }
 
 #[test]
-fn a_service_builder_makes_it_send_and_clone() {
-    fn fits<S>(_: &S)
+fn a_service_made_by_a_service_builder_is_send_and_clone() {
+    fn assert_send_and_clone<S>(_: &S)
     where
         S: Service<Request<()>, Future: Future + Send> + Clone + Send + Sync + 'static,
     {
@@ -123,5 +123,5 @@ fn a_service_builder_makes_it_send_and_clone() {
     let service: Retry<_> = ServiceBuilder::new()
         .layer(RetryLayer::named("payments-api"))
         .service(service_fn(|_: Request<()>| ready(Ok::<_, Infallible>(ok()))));
-    fits(&service);
+    assert_send_and_clone(&service);
 }

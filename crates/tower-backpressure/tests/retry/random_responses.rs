@@ -1,4 +1,4 @@
-//! Whatever the server says, in whatever order.
+//! Any sequence of responses: the retries obey them and stay within their bounds.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -13,13 +13,13 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{Attempts, RetryBudget, RetryLayer};
 
 #[derive(Clone, Debug)]
-struct Said {
+struct Scripted {
     status: u16,
     retry_after: Option<u64>,
     marked: bool,
 }
 
-impl Said {
+impl Scripted {
     fn response(&self) -> Response<()> {
         let mut response = Response::builder().status(self.status);
         if let Some(seconds) = self.retry_after {
@@ -31,36 +31,36 @@ impl Said {
         response.body(()).unwrap()
     }
 
-    fn proves_not_begun(&self) -> bool {
+    fn says_not_begun(&self) -> bool {
         matches!(self.status, 421 | 425 | 429) || self.status == 503 && self.marked
     }
 }
 
-fn said() -> impl Strategy<Value = Said> {
+fn scripted() -> impl Strategy<Value = Scripted> {
     let status = prop::sample::select(&[200, 408, 425, 429, 500, 502, 503, 503, 503, 504][..]);
     let retry_after = prop::option::of(prop_oneof![0_u64..5, 0_u64..90, any::<u64>()]);
-    (status, retry_after, any::<bool>()).prop_map(|(status, retry_after, marked)| Said {
+    (status, retry_after, any::<bool>()).prop_map(|(status, retry_after, marked)| Scripted {
         status,
         retry_after,
         marked,
     })
 }
 
-/// When each attempt was made, when it all ended and with what.
+/// The time of each attempt, the time at which the response was returned, and the response.
 fn run(
     layer: &RetryLayer,
     method: Method,
-    script: &[Said],
+    script: &[Scripted],
 ) -> (Vec<Duration>, Duration, Response<()>) {
     let clock =
         runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     clock.block_on(async {
         let start = Instant::now();
         let sent = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&sent);
+        let recorder = Arc::clone(&sent);
         let script = script.to_vec();
         let service = layer.layer(service_fn(move |_: Request<()>| {
-            let mut sent = noted.lock().unwrap();
+            let mut sent = recorder.lock().unwrap();
             sent.push(start.elapsed());
             ready(Ok::<_, Infallible>(script[sent.len() - 1].response()))
         }));
@@ -73,8 +73,8 @@ fn run(
 
 proptest! {
     #[test]
-    fn it_is_obeyed_and_bounded(
-        script in prop::collection::vec(said(), 10),
+    fn retries_obey_every_response_and_stay_within_their_bounds(
+        script in prop::collection::vec(scripted(), 10),
         max_attempts in 1_u32..=10,
         deadline in 1_u64..200,
         reserve in 0_u32..6,
@@ -96,17 +96,17 @@ proptest! {
         prop_assert_eq!(budget.balance(), f64::from(reserve) - retries as f64);
         // Tokio's timer counts in milliseconds and rounds up.
         prop_assert!(*sent.last().unwrap() <= deadline + Duration::from_millis(1));
-        prop_assert_eq!(&ended, sent.last().unwrap(), "what is handed over is not held back");
+        prop_assert_eq!(&ended, sent.last().unwrap(), "the last response is returned without delay");
         let status = StatusCode::from_u16(script[retries].status).unwrap();
         prop_assert_eq!(last.status(), status);
         prop_assert_eq!(Attempts::of(last.extensions()), Attempts(sent.len() as u32));
 
-        for (said, pair) in script.iter().zip(sent.windows(2)) {
-            let told = Duration::from_secs(said.retry_after.unwrap_or(0));
-            prop_assert!(pair[1] - pair[0] >= told, "{said:?} was disobeyed");
-            prop_assert!(told <= Duration::from_secs(60));
-            prop_assert!(!post || said.proves_not_begun(), "{said:?} may have been begun");
-            prop_assert!(!matches!(said.status, 200 | 500));
+        for (scripted, pair) in script.iter().zip(sent.windows(2)) {
+            let delay = Duration::from_secs(scripted.retry_after.unwrap_or(0));
+            prop_assert!(pair[1] - pair[0] >= delay, "{scripted:?} was not obeyed");
+            prop_assert!(delay <= Duration::from_secs(60));
+            prop_assert!(!post || scripted.says_not_begun(), "{scripted:?} may have been begun");
+            prop_assert!(!matches!(scripted.status, 200 | 500));
         }
     }
 }
