@@ -6,31 +6,31 @@ use std::time::Duration;
 use backpressure_core::{Arrival, Decision, Sample, Timestamp};
 
 mod aimd;
-mod arc;
 mod breakwater;
 pub(crate) mod catalogue;
 mod cinnamon;
 mod codel;
-mod crates;
 mod dagor;
-mod dice;
-mod door;
 mod envoy;
 mod executor;
 mod failsafe;
 mod fixed;
+#[cfg(test)]
+mod fixtures;
 mod go_zero;
 mod gradient2;
-mod measured;
+mod limiter;
 mod open;
 mod ours;
 mod protego;
+mod rng;
+mod sample_window;
 mod seda;
 #[cfg(test)]
 mod shipped;
-#[cfg(test)]
-mod steps;
 mod tower;
+mod tower_crates;
+mod vector;
 mod vegas;
 
 /// What a controller may be told of the server it stands at.
@@ -58,16 +58,16 @@ pub(crate) type Make<'m> = dyn Fn(&Site) -> Box<dyn Controller> + 'm;
 /// one that ran, and [`next`](Self::next) until it is silent after each call.
 pub(crate) trait Controller: fmt::Debug {
     /// An attempt is at the door.
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer;
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer;
 
     /// An attempt that ran has ended: answered, failed or cancelled ([`Sample::outcome`]).
     ///
     /// Whose head was told by [`answered`](Self::answered) has weight 0.
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp);
+    fn depart(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp);
 
     /// The head of an answer is out, its body is still to be read. Whoever learns from that says so
     /// by true, and is not told again: the departure weighs nothing then.
-    fn answered(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) -> bool {
+    fn answered(&mut self, _visitor: AttemptInfo, _sample: &Sample, _now: Timestamp) -> bool {
         false
     }
 
@@ -79,10 +79,10 @@ pub(crate) trait Controller: fmt::Debug {
     fn next(&mut self, now: Timestamp) -> Option<Next>;
 
     /// Somebody who was told to wait has gone.
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp);
+    fn abandon(&mut self, visitor: AttemptInfo, now: Timestamp);
 
     /// When [`tick`](Self::tick) wants to be called next; `None`: never.
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         None
     }
 
@@ -103,7 +103,7 @@ pub(crate) trait Controller: fmt::Debug {
 
 /// An attempt, as a server sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Visitor {
+pub(crate) struct AttemptInfo {
     /// Names the attempt; never used twice.
     pub(crate) id: u64,
     pub(crate) tenant: u32,

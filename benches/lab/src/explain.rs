@@ -8,7 +8,7 @@ use backpressure_core::{Decision, Sample, Timestamp};
 use clap::Args;
 
 use crate::controller::catalogue;
-use crate::controller::{Answer, Controller, Instruments, Next, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Site};
 use crate::scenario::library;
 use crate::score::judge;
 use crate::world::plan::Plan;
@@ -63,18 +63,18 @@ impl Aloud {
 }
 
 impl Controller for Aloud {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         let answer = self.inner.arrive(visitor, now);
         self.tell();
         answer
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         self.inner.depart(visitor, sample, now);
         self.tell();
     }
 
-    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
+    fn answered(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
         let learnt = self.inner.answered(visitor, sample, now);
         self.tell();
         learnt
@@ -84,12 +84,12 @@ impl Controller for Aloud {
         self.inner.next(now)
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, now: Timestamp) {
         self.inner.abandon(visitor, now);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
-        self.inner.alarm()
+    fn next_tick(&self) -> Option<Timestamp> {
+        self.inner.next_tick()
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {

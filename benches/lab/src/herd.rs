@@ -1,15 +1,15 @@
 //! The herd: ten thousand refused at once, and how they get in.
 
-mod fate;
-mod service;
+mod outcome;
+mod scenario;
+mod servers;
 mod table;
 mod trial;
-mod word;
 
 use crate::parallel;
 use crate::report::Report;
 use clap::Args;
-use fate::Fate;
+use outcome::HerdOutcome;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -24,8 +24,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(Options { report }: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    let fates =
+    let outcomes =
         parallel::each("herd", &trial::pairings(), |pairing| trial::trial(pairing, report.seed));
-    let fates: Vec<Fate> = fates.into_iter().collect::<Result<_, String>>()?;
-    report.show(&table::render(&fates), &fates)
+    let outcomes: Vec<HerdOutcome> = outcomes.into_iter().collect::<Result<_, String>>()?;
+    report.show(&table::render(&outcomes), &outcomes)
 }

@@ -3,23 +3,23 @@
 #[cfg(test)]
 mod boundary;
 mod grid;
-mod heat;
+mod heat_map;
 mod page;
-mod service;
+mod result;
+mod scenario;
 mod table;
 mod trial;
-mod verdict;
 
 use crate::parallel;
 use crate::report::Report;
 use clap::Args;
 use grid::Grid;
-use service::Setting;
+use result::Cell;
+use scenario::Setting;
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use verdict::Cell;
 
 /// Try what a service does not come back from, without and with the layers
 ///

@@ -96,10 +96,11 @@ fn p99_over_uncontended(plan: &Plan, journal: &Journal) -> f64 {
     let waited =
         journal.ended.iter().filter(|ended| matches!(ended.how, How::Answered | How::Left));
     let waited = waited.filter(|ended| is_judged(plan, ended.at)).map(|ended| ended.latency);
-    let alone = journal.asked.iter().filter(|asked| is_judged(plan, asked.at) && asked.work > 0.0);
-    let alone = percentile(alone.map(|asked| asked.alone).collect(), 0.99);
+    let uncontended =
+        journal.asked.iter().filter(|asked| is_judged(plan, asked.at) && asked.work > 0.0);
+    let uncontended = percentile(uncontended.map(|asked| asked.uncontended).collect(), 0.99);
     let waited = percentile(waited.collect(), 0.99);
-    if alone > 0 { waited as f64 / alone as f64 } else { 0.0 }
+    if uncontended > 0 { waited as f64 / uncontended as f64 } else { 0.0 }
 }
 
 /// The smallest value that this share of all does not exceed; 0 of nothing.
@@ -216,7 +217,7 @@ mod tests {
         let plan = plan("", "[[stream]]\nload = 0.01\npatience = 1", 20);
         let asked = |second: u64| Asked {
             at: second * 1_000_000_000,
-            alone: 10_000_000,
+            uncontended: 10_000_000,
             elsewhere: 0,
             work: 0.01,
             stream: 0,

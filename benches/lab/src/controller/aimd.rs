@@ -6,17 +6,17 @@
 
 use backpressure_core::Aimd;
 
-use crate::controller::door::{Door, Published};
+use crate::controller::limiter::{Limiter, Published};
 use crate::controller::{Controller, Site};
 
 pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Published(Aimd::new()))
+    Limiter::of(Published(Aimd::new()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, overload, success, visitor};
+    use crate::controller::fixtures::{SITE, at, overload, success, visitor};
 
     /// AIMDLimitTest.java: increaseOnSuccess 20 → 21, decreaseOnDrops 30 → 27.
     #[test]
@@ -25,7 +25,7 @@ mod tests {
         door.arrive(visitor(1), at(0));
         door.depart(visitor(1), &success(1_000, 10), at(1));
         assert_eq!(door.limit(), 21.0);
-        let mut door = Door::of(Published(Aimd::new().initial(30)));
+        let mut door = Limiter::of(Published(Aimd::new().initial(30)));
         door.arrive(visitor(1), at(0));
         door.depart(visitor(1), &overload(0, 0), at(1));
         assert_eq!(door.limit(), 27.0);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::{Controller, Instruments, Site};
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Credits {
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
     let round_trip = Duration::from_secs_f64(ROUND_TRIPS_A_MEAN * site.mean);
-    Door::of(Credits {
+    Limiter::of(Credits {
         total: site.cores,
         carry: 0.0,
         least: site.cores,
@@ -53,7 +53,7 @@ impl Credits {
     }
 }
 
-impl Tuner for Credits {
+impl LimitAlgorithm for Credits {
     fn limit(&self) -> usize {
         self.total as usize
     }
@@ -62,13 +62,13 @@ impl Tuner for Credits {
         in_flight < self.limit() && self.delay < 2 * self.target
     }
 
-    fn left(&mut self, _sample: &Sample, _in_flight: usize, _now: Timestamp) {}
+    fn completed(&mut self, _sample: &Sample, _in_flight: usize, _now: Timestamp) {}
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.next_update)
     }
 
-    fn rang(&mut self, instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
         self.update(instruments.run_queue);
         self.next_update = now + self.round_trip;
     }

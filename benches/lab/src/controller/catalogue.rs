@@ -1,8 +1,8 @@
 //! The controllers there are, by name.
 
 use crate::controller::{
-    Controller, Site, aimd, arc, breakwater, cinnamon, codel, crates, dagor, envoy, failsafe,
-    fixed, go_zero, gradient2, open, ours, protego, seda, tower, vegas,
+    Controller, Site, aimd, breakwater, cinnamon, codel, dagor, envoy, failsafe, fixed, go_zero,
+    gradient2, open, ours, protego, seda, tower, tower_crates, vector, vegas,
 };
 
 /// One controller.
@@ -61,7 +61,7 @@ pub(crate) const ALL: &[Entry] = &[
         says: "Uber's Cinnamon: that limit behind a priority queue and a rejector",
         make: cinnamon::make,
     },
-    Entry { name: "vector-arc", says: "Vector's adaptive request concurrency", make: arc::make },
+    Entry { name: "vector-arc", says: "Vector's adaptive request concurrency", make: vector::make },
     Entry { name: "go-zero", says: "go-zero's shedder by CPU", make: go_zero::make },
     Entry { name: "codel", says: "folly's CoDel before knee threads", make: codel::make },
     Entry {
@@ -83,27 +83,27 @@ pub(crate) const ALL: &[Entry] = &[
     Entry {
         name: "tower-acc-vegas",
         says: "tower-acc Vegas under LoadShed",
-        make: crates::acc_vegas,
+        make: tower_crates::acc_vegas,
     },
     Entry {
         name: "tower-acc-gradient2",
         says: "tower-acc Gradient2 under LoadShed",
-        make: crates::acc_gradient2,
+        make: tower_crates::acc_gradient2,
     },
     Entry {
         name: "resilience-aimd",
         says: "tower-resilience AIMD under LoadShed",
-        make: crates::resilience_aimd,
+        make: tower_crates::resilience_aimd,
     },
     Entry {
         name: "resilience-vegas",
         says: "tower-resilience Vegas under LoadShed",
-        make: crates::resilience_vegas,
+        make: tower_crates::resilience_vegas,
     },
     Entry {
         name: "resilience-gradient2",
         says: "tower-resilience Gradient2 under LoadShed",
-        make: crates::resilience_gradient2,
+        make: tower_crates::resilience_gradient2,
     },
 ];
 
@@ -120,7 +120,7 @@ mod tests {
     use fastrand::Rng;
 
     use super::*;
-    use crate::controller::steps::{SITE, at, overload, success, visitor};
+    use crate::controller::fixtures::{SITE, at, overload, success, visitor};
     use crate::controller::{Answer, Instruments, Next};
 
     /// A server that takes a random time for everybody, at twice what it could do, and forgets
@@ -185,7 +185,7 @@ mod tests {
 
         fn settle(&mut self) {
             let instruments = Instruments { cores: 8.0, ..Instruments::default() };
-            while self.controller.alarm().is_some_and(|due| due <= self.now) {
+            while self.controller.next_tick().is_some_and(|due| due <= self.now) {
                 self.controller.tick(&instruments, self.now);
             }
             while let Some(next) = self.controller.next(self.now) {

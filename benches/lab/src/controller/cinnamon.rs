@@ -14,13 +14,13 @@ use std::time::Duration;
 use backpressure_core::{Priority, Sample, Timestamp};
 
 use crate::controller::cinnamon::rejector::Rejector;
-use crate::controller::door::{Tuner, teaches};
 use crate::controller::failsafe::Adaptive;
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::controller::limiter::{LimitAlgorithm, teaches};
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site};
 
 #[derive(Debug)]
 struct Cinnamon {
-    tuner: Adaptive,
+    algorithm: Adaptive,
     rejector: Rejector,
     in_flight: usize,
     /// The best level first, and within it whoever came first.
@@ -42,7 +42,7 @@ struct Waiting {
 
 pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
     Box::new(Cinnamon {
-        tuner: Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW),
+        algorithm: Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW),
         rejector: Rejector::default(),
         in_flight: 0,
         queue: BTreeMap::new(),
@@ -54,7 +54,7 @@ pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
 }
 
 /// 0 is the best of 768.
-fn level(visitor: &Visitor) -> u32 {
+fn level(visitor: &AttemptInfo) -> u32 {
     let tier = match visitor.arrival.priority {
         Priority::Critical => 1,
         Priority::Deferrable => 4,
@@ -64,7 +64,7 @@ fn level(visitor: &Visitor) -> u32 {
     tier * COHORTS + (visitor.user.wrapping_mul(0x9e37_79b9) >> 16) % COHORTS
 }
 
-fn patience(visitor: &Visitor, now: Timestamp) -> Timestamp {
+fn patience(visitor: &AttemptInfo, now: Timestamp) -> Timestamp {
     now + visitor.arrival.deadline.map_or(LONGEST_WAIT, |deadline| deadline.since(now) / 3)
 }
 
@@ -84,14 +84,14 @@ impl Cinnamon {
 }
 
 impl Controller for Cinnamon {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         let level = level(&visitor);
-        let full = self.queue.len() >= QUEUE_FACTOR * self.tuner.limit();
+        let full = self.queue.len() >= QUEUE_FACTOR * self.algorithm.limit();
         if !self.rejector.admits(level) || full {
             return Answer::Shed(Refusal::default());
         }
         self.rejector.came_in();
-        if self.queue.is_empty() && self.in_flight < self.tuner.limit() {
+        if self.queue.is_empty() && self.in_flight < self.algorithm.limit() {
             self.in_flight += 1;
             self.rejector.went_on();
             return Answer::Run;
@@ -100,9 +100,9 @@ impl Controller for Cinnamon {
         Answer::Wait
     }
 
-    fn depart(&mut self, _visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, _visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         if teaches(sample) {
-            self.tuner.left(sample, self.in_flight, now);
+            self.algorithm.completed(sample, self.in_flight, now);
         }
         self.in_flight -= 1;
     }
@@ -111,7 +111,7 @@ impl Controller for Cinnamon {
         if let Some(id) = self.late.pop() {
             return Some(Next::Shed(id, Refusal::default()));
         }
-        if self.in_flight >= self.tuner.limit() {
+        if self.in_flight >= self.algorithm.limit() {
             return None;
         }
         let (_, waiting) = self.queue.pop_first()?;
@@ -121,17 +121,17 @@ impl Controller for Cinnamon {
         Some(Next::Run(waiting.id))
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, _now: Timestamp) {
         self.leave(visitor.id);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.next_tick)
     }
 
     fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
         self.next_tick = now + rejector::INTERVAL;
-        self.rejector.calibrate(self.tuner.limit().saturating_sub(self.in_flight));
+        self.rejector.calibrate(self.algorithm.limit().saturating_sub(self.in_flight));
         let late = self.queue.values().filter(|waiting| waiting.until <= now);
         self.late = late.map(|waiting| waiting.id).collect();
         for n in 0..self.late.len() {
@@ -140,7 +140,7 @@ impl Controller for Cinnamon {
     }
 
     fn limit(&self) -> f64 {
-        self.tuner.limit() as f64
+        self.algorithm.limit() as f64
     }
 
     fn queued(&self) -> usize {
@@ -157,7 +157,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, success, visitor, visitor_of};
+    use crate::controller::fixtures::{SITE, at, success, visitor, visitor_of};
 
     #[test]
     fn the_best_level_is_the_first_to_run_whoever_came_before() {

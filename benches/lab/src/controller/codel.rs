@@ -10,7 +10,7 @@ use std::time::Duration;
 use backpressure_core::{Sample, Timestamp};
 
 use crate::controller::executor::Executor;
-use crate::controller::{Answer, Controller, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site};
 
 #[derive(Debug)]
 struct Pool {
@@ -59,7 +59,7 @@ impl Codel {
 }
 
 impl Controller for Pool {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         if !self.executor.enter(visitor, now) {
             return Answer::Wait;
         }
@@ -67,7 +67,7 @@ impl Controller for Pool {
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) {
+    fn depart(&mut self, _visitor: AttemptInfo, _sample: &Sample, _now: Timestamp) {
         self.executor.release();
     }
 
@@ -80,7 +80,7 @@ impl Controller for Pool {
         Some(Next::Run(called.visitor.id))
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, _now: Timestamp) {
         self.executor.forget(visitor.id);
     }
 
@@ -100,7 +100,7 @@ const TARGET: Duration = Duration::from_millis(5);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, success, visitor};
+    use crate::controller::fixtures::{SITE, at, success, visitor};
 
     fn drops(codel: &mut Codel, delay_ms: u64, now_ms: u64) -> bool {
         codel.drops(Duration::from_millis(delay_ms), at(now_ms))

@@ -14,7 +14,7 @@ use backpressure_core::{Sample, Timestamp};
 
 use crate::controller::dagor::level::Levels;
 use crate::controller::executor::Executor;
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site};
 
 #[derive(Debug)]
 struct Dagor {
@@ -60,7 +60,7 @@ impl Dagor {
 }
 
 impl Controller for Dagor {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         let admitted = self.levels.admit(level::of(&visitor, now));
         let answer = if !admitted {
             Answer::Shed(Refusal::default())
@@ -76,7 +76,7 @@ impl Controller for Dagor {
         answer
     }
 
-    fn depart(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) {
+    fn depart(&mut self, _visitor: AttemptInfo, _sample: &Sample, _now: Timestamp) {
         self.executor.release();
     }
 
@@ -87,11 +87,11 @@ impl Controller for Dagor {
         Some(Next::Run(called.visitor.id))
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, _now: Timestamp) {
         self.executor.forget(visitor.id);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.window_ends)
     }
 
@@ -117,7 +117,7 @@ const OVERLOAD: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, success, visitor};
+    use crate::controller::fixtures::{SITE, at, success, visitor};
 
     #[test]
     fn an_average_wait_above_twenty_milliseconds_lowers_the_level_and_below_it_not() {
@@ -147,6 +147,6 @@ mod tests {
         dagor.depart(visitor(0), &success(100_000, 1), at(100));
         assert!(dagor.next(at(100)).is_some());
         dagor.arrive(visitor(1_999), at(100));
-        assert_eq!(dagor.alarm(), Some(at(1_100)));
+        assert_eq!(dagor.next_tick(), Some(at(1_100)));
     }
 }

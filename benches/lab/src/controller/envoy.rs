@@ -10,9 +10,9 @@ use std::time::Duration;
 use backpressure_core::{Sample, Timestamp};
 use fastrand::Rng;
 
-use crate::controller::door::{Door, Tuner};
-use crate::controller::measured::Measured;
-use crate::controller::{Controller, Instruments, Site, dice};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
+use crate::controller::sample_window::SampleWindow;
+use crate::controller::{Controller, Instruments, Site, rng};
 
 #[derive(Debug)]
 struct Gradient {
@@ -26,7 +26,7 @@ struct Gradient {
     /// Samples of requests sent before it do not count.
     epoch: Timestamp,
     /// Microseconds.
-    samples: Measured,
+    samples: SampleWindow,
     min_rtt: u64,
     at_minimum: u32,
     next_probe: Option<Timestamp>,
@@ -35,7 +35,7 @@ struct Gradient {
 }
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
-    Door::of(Gradient::new(MIN_CONCURRENCY, REQUEST_COUNT, BUFFER, dice::of(site)))
+    Limiter::of(Gradient::new(MIN_CONCURRENCY, REQUEST_COUNT, BUFFER, rng::for_site(site)))
 }
 
 impl Gradient {
@@ -47,7 +47,7 @@ impl Gradient {
             request_count,
             deferred: None,
             epoch: Timestamp::ZERO,
-            samples: Measured::default(),
+            samples: SampleWindow::default(),
             min_rtt: 0,
             at_minimum: 0,
             next_probe: None,
@@ -110,12 +110,12 @@ impl Gradient {
     }
 }
 
-impl Tuner for Gradient {
+impl LimitAlgorithm for Gradient {
     fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    fn left(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
         if now.since(Timestamp::ZERO) < sample.latency || now - sample.latency < self.epoch {
             return;
         }
@@ -125,11 +125,11 @@ impl Tuner for Gradient {
         }
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         [self.next_probe, self.next_sample].into_iter().flatten().min()
     }
 
-    fn rang(&mut self, _instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
         if self.next_sample.is_some_and(|due| due <= now) {
             self.next_sample = None;
             if self.deferred.is_none() {
@@ -157,23 +157,23 @@ const MIN_RTT_INTERVAL: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, success};
+    use crate::controller::fixtures::{SITE, at, success};
 
     fn gradient(min: u32, request_count: usize, buffer: f64) -> Gradient {
-        Gradient::new(min, request_count, buffer, dice::of(&SITE))
+        Gradient::new(min, request_count, buffer, rng::for_site(&SITE))
     }
 
     /// `count` responses of `millis` at `now`.
     fn sample(gradient: &mut Gradient, count: usize, millis: u64, now: u64) {
         for _ in 0..count {
-            gradient.left(&success(millis * 1_000, 1), 1, at(now));
+            gradient.completed(&success(millis * 1_000, 1), 1, at(now));
         }
     }
 
     /// Rings whatever is due by `now`.
     fn ring(gradient: &mut Gradient, now: u64) -> usize {
-        while let Some(due) = gradient.alarm().filter(|&due| due <= at(now)) {
-            gradient.rang(&Instruments::default(), due);
+        while let Some(due) = gradient.next_tick().filter(|&due| due <= at(now)) {
+            gradient.tick(&Instruments::default(), due);
         }
         gradient.limit()
     }

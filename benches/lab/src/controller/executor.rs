@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use backpressure_core::Timestamp;
 
-use crate::controller::Visitor;
+use crate::controller::AttemptInfo;
 
 /// Who waits, and how many threads work.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Executor {
 /// Somebody in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
-    pub(super) visitor: Visitor,
+    pub(super) visitor: AttemptInfo,
     pub(super) since: Timestamp,
 }
 
@@ -33,7 +33,7 @@ impl Executor {
     }
 
     /// Takes a thread if one is free and nobody was there before.
-    pub(super) fn enter(&mut self, visitor: Visitor, now: Timestamp) -> bool {
+    pub(super) fn enter(&mut self, visitor: AttemptInfo, now: Timestamp) -> bool {
         let at_once = self.queue.is_empty() && self.working < self.threads;
         if at_once {
             self.working += 1;
@@ -80,7 +80,7 @@ impl Executor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{at, visitor};
+    use crate::controller::fixtures::{at, visitor};
 
     #[test]
     fn the_first_to_wait_is_the_first_to_be_called_and_nobody_overtakes_him() {

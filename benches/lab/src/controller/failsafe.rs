@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use backpressure_core::{Outcome, Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
 use crate::controller::failsafe::trend::{Correlation, Ewma, Median};
-use crate::controller::measured::Measured;
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
+use crate::controller::sample_window::SampleWindow;
 use crate::controller::{Controller, Site};
 
 /// Compares latency now with latency before, and both with what they do to throughput.
@@ -21,7 +21,7 @@ use crate::controller::{Controller, Site};
 pub(super) struct Adaptive {
     limit: f64,
     /// Nanoseconds.
-    recent: Measured,
+    recent: SampleWindow,
     most_in_flight: usize,
     min_samples: usize,
     shortest: Duration,
@@ -43,7 +43,7 @@ struct Signals {
 }
 
 pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW))
+    Limiter::of(Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW))
 }
 
 impl Adaptive {
@@ -51,7 +51,7 @@ impl Adaptive {
     pub(super) fn new(min_samples: usize, shortest: Duration) -> Self {
         Self {
             limit: INITIAL,
-            recent: Measured::default(),
+            recent: SampleWindow::default(),
             most_in_flight: 0,
             min_samples,
             shortest,
@@ -106,12 +106,12 @@ fn direction(queue: f64, unit: f64, signals: Signals) -> f64 {
     }
 }
 
-impl Tuner for Adaptive {
+impl LimitAlgorithm for Adaptive {
     fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    fn left(&mut self, sample: &Sample, in_flight: usize, now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, in_flight: usize, now: Timestamp) {
         if sample.outcome == Outcome::Success {
             self.recent.add(sample.latency.as_nanos() as u64);
             self.most_in_flight = self.most_in_flight.max(sample.in_flight);
@@ -139,7 +139,7 @@ const BETA: f64 = 6.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{at, success};
+    use crate::controller::fixtures::{at, success};
 
     /// As createLimiter of adaptivelimiter_test.go: one sample a window, a baseline of 1 s. Windows
     /// are longer than 1 s here, so the samples are 10 s apart instead of two.
@@ -154,7 +154,7 @@ mod tests {
     fn record(limiter: &mut Adaptive, latencies_ms: &[u64], in_flight: usize) -> Vec<usize> {
         let step = |(n, ms): (usize, &u64)| {
             let now = at(10_000 * (n as u64 + 1));
-            limiter.left(&success(ms * 1_000, in_flight), 1, now);
+            limiter.completed(&success(ms * 1_000, in_flight), 1, now);
             limiter.limit()
         };
         latencies_ms.iter().enumerate().map(step).collect()
@@ -186,7 +186,7 @@ mod tests {
         let mut limiter = Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW);
         let mut limit = |now: u64, count: usize| {
             for _ in 0..count {
-                limiter.left(&success(10_000, 20), 1, at(now));
+                limiter.completed(&success(10_000, 20), 1, at(now));
             }
             limiter.limit()
         };

@@ -2,7 +2,7 @@
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::{Answer, Controller, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site};
 
 /// At most `limit` at once; whoever comes above it is refused at once.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ fn fixed(limit: f64) -> Box<dyn Controller> {
 }
 
 impl Controller for Fixed {
-    fn arrive(&mut self, _visitor: Visitor, _now: Timestamp) -> Answer {
+    fn arrive(&mut self, _visitor: AttemptInfo, _now: Timestamp) -> Answer {
         if self.in_flight >= self.limit {
             return Answer::Shed(Refusal::default());
         }
@@ -34,7 +34,7 @@ impl Controller for Fixed {
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) {
+    fn depart(&mut self, _visitor: AttemptInfo, _sample: &Sample, _now: Timestamp) {
         self.in_flight -= 1;
     }
 
@@ -42,7 +42,7 @@ impl Controller for Fixed {
         None
     }
 
-    fn abandon(&mut self, _visitor: Visitor, _now: Timestamp) {}
+    fn abandon(&mut self, _visitor: AttemptInfo, _now: Timestamp) {}
 
     fn limit(&self) -> f64 {
         self.limit as f64

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use backpressure_core::{Outcome, Sample, Timestamp};
 
-use crate::controller::door::teaches;
 use crate::controller::go_zero::rolling::Rolling;
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::controller::limiter::teaches;
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site};
 
 #[derive(Debug, Default)]
 struct Shedder {
@@ -75,7 +75,7 @@ impl Shedder {
 }
 
 impl Controller for Shedder {
-    fn arrive(&mut self, _visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, _visitor: AttemptInfo, now: Timestamp) -> Answer {
         if self.drops(now) {
             self.dropped_recently = true;
             return Answer::Shed(Refusal::default());
@@ -84,7 +84,7 @@ impl Controller for Shedder {
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, _visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         self.flying -= 1;
         self.average_flying =
             self.average_flying * FLYING_BETA + f64::from(self.flying) * (1.0 - FLYING_BETA);
@@ -97,9 +97,9 @@ impl Controller for Shedder {
         None
     }
 
-    fn abandon(&mut self, _visitor: Visitor, _now: Timestamp) {}
+    fn abandon(&mut self, _visitor: AttemptInfo, _now: Timestamp) {}
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.cpu.looked + CPU_REFRESH)
     }
 
@@ -129,7 +129,7 @@ const LEAST_FACTOR: f64 = 0.1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::at;
+    use crate::controller::fixtures::at;
 
     /// Ten buckets as in adaptiveshedder_test.go: 100, 200, … passes, and 1..=10, 11..=20, … ms.
     fn measured() -> Shedder {

@@ -2,7 +2,7 @@
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::{Answer, Controller, Next, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Site};
 
 #[derive(Debug)]
 struct Open;
@@ -12,17 +12,17 @@ pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
 }
 
 impl Controller for Open {
-    fn arrive(&mut self, _visitor: Visitor, _now: Timestamp) -> Answer {
+    fn arrive(&mut self, _visitor: AttemptInfo, _now: Timestamp) -> Answer {
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) {}
+    fn depart(&mut self, _visitor: AttemptInfo, _sample: &Sample, _now: Timestamp) {}
 
     fn next(&mut self, _now: Timestamp) -> Option<Next> {
         None
     }
 
-    fn abandon(&mut self, _visitor: Visitor, _now: Timestamp) {}
+    fn abandon(&mut self, _visitor: AttemptInfo, _now: Timestamp) {}
 
     fn limit(&self) -> f64 {
         f64::INFINITY

@@ -8,7 +8,7 @@ use backpressure_core::{
     Verdict,
 };
 
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site};
 
 #[derive(Debug)]
 struct Ours {
@@ -104,7 +104,7 @@ impl Ours {
         self.settle(now);
     }
 
-    fn learn(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn learn(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         let Some(&Entry { in_flight, stamp }) = self.entries.get(&visitor.id) else { return };
         let sample = Sample { in_flight, ..*sample };
         self.visit(now, |_, _| ());
@@ -173,7 +173,7 @@ impl Ours {
 }
 
 impl Controller for Ours {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         if self.in_flight < self.open {
             self.enter(visitor.id);
             self.passed += 1;
@@ -197,7 +197,7 @@ impl Controller for Ours {
     }
 
     /// As a permit does it: what was measured is told while the place is still taken.
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         if sample.weight > 0 {
             self.learn(visitor, sample, now);
         }
@@ -205,7 +205,7 @@ impl Controller for Ours {
     }
 
     /// What follows the head is the body, and the reader's affair.
-    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
+    fn answered(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
         self.learn(visitor, sample, now);
         self.visit(now, |_, _| ());
         if let Some(entry) = self.entries.get_mut(&visitor.id) {
@@ -219,7 +219,7 @@ impl Controller for Ours {
         self.decided.pop_front()
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, now: Timestamp) {
         if let Some(&ticket) = self.tickets.get(&visitor.id) {
             self.forget(ticket);
             self.visit(now, |machine, _| machine.abandon(ticket));
@@ -232,7 +232,7 @@ impl Controller for Ours {
         }
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         self.looks.first().map(|&(look, _)| look)
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::{Controller, Instruments, Site};
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Counts {
 }
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
-    Door::of(Slope::new(site.cores.round() as usize, P99_MEANS * site.mean))
+    Limiter::of(Slope::new(site.cores.round() as usize, P99_MEANS * site.mean))
 }
 
 impl Slope {
@@ -77,7 +77,7 @@ impl Slope {
     }
 }
 
-impl Tuner for Slope {
+impl LimitAlgorithm for Slope {
     fn limit(&self) -> usize {
         self.limit
     }
@@ -86,20 +86,20 @@ impl Tuner for Slope {
         in_flight < self.limit && self.delay <= self.budget
     }
 
-    fn entered(&mut self, in_flight: usize) {
+    fn admitted(&mut self, in_flight: usize) {
         self.counts.entered += 1;
         self.all_used |= in_flight >= self.limit;
     }
 
-    fn left(&mut self, _sample: &Sample, _in_flight: usize, _now: Timestamp) {
+    fn completed(&mut self, _sample: &Sample, _in_flight: usize, _now: Timestamp) {
         self.counts.left += 1;
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.next_tick)
     }
 
-    fn rang(&mut self, instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
         self.delay = instruments.run_queue;
         self.ticks = (self.ticks + 1) % (2 * TICKS_A_P99);
         if self.ticks == 0 {
@@ -150,14 +150,14 @@ mod tests {
         let ring = |times: u32, slope: &mut Slope| {
             for _ in 0..times {
                 let due = slope.next_tick;
-                slope.rang(&Instruments::default(), due);
+                slope.tick(&Instruments::default(), due);
             }
             (slope.limit, slope.counts.entered)
         };
-        slope.entered(1);
+        slope.admitted(1);
         assert_eq!(ring(19, &mut slope), (80, 1));
         assert_eq!(ring(1, &mut slope), (80, 0));
-        slope.entered(1);
+        slope.admitted(1);
         assert_eq!(ring(20, &mut slope), (79, 1));
         assert_eq!(slope.next_tick, Timestamp::ZERO + Duration::from_micros(102_500));
     }

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::door::teaches;
 use crate::controller::executor::Executor;
-use crate::controller::measured::Measured;
-use crate::controller::{Answer, Controller, Next, Refusal, Site, Visitor};
+use crate::controller::limiter::teaches;
+use crate::controller::sample_window::SampleWindow;
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site};
 
 #[derive(Debug)]
 struct Stage {
@@ -39,7 +39,7 @@ struct Rate {
     target: f64,
     ninetieth: f64,
     /// Nanoseconds in the stage, its queue included.
-    times: Measured,
+    times: SampleWindow,
     updated: Timestamp,
 }
 
@@ -63,7 +63,7 @@ impl Rate {
             adjust_up: ADJUST_UP_CAPACITIES * capacity,
             target,
             ninetieth: 0.0,
-            times: Measured::default(),
+            times: SampleWindow::default(),
             updated: Timestamp::ZERO,
         }
     }
@@ -102,7 +102,7 @@ impl Stage {
 }
 
 impl Controller for Stage {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         if !self.take_token(now) {
             return Answer::Shed(Refusal::default());
         }
@@ -110,7 +110,7 @@ impl Controller for Stage {
         if self.executor.enter(visitor, now) { Answer::Run } else { Answer::Wait }
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         self.executor.release();
         let entered = self.entered.remove(&visitor.id);
         if let Some(entered) = entered.filter(|_| teaches(sample)) {
@@ -124,7 +124,7 @@ impl Controller for Stage {
         Some(Next::Run(called.visitor.id))
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, _now: Timestamp) {
         self.entered.remove(&visitor.id);
         self.executor.forget(visitor.id);
     }
@@ -154,7 +154,7 @@ const DEPTH: f64 = 10.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, visitor};
+    use crate::controller::fixtures::{SITE, at, visitor};
 
     /// The steps that the published constants mean: ÷ 1.3 above the target, nothing down to half of
     /// it, and at an error of −0.9 eight tenths of a tenth of the capacity more.

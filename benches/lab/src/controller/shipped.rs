@@ -33,7 +33,7 @@ use tower::{Layer, Service};
 use tower_backpressure::{Admission, AdmissionLayer, Deadline, ResponseBody, Shed};
 
 use crate::controller::{
-    Answer, Controller, Instruments, Next, Refusal, Site, TaskChange, Visitor,
+    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, TaskChange,
 };
 
 use handler::{Computation, Control, Handler, HandlerAnswer, Reading, Signal};
@@ -191,7 +191,7 @@ impl Shipped {
 }
 
 impl Controller for Shipped {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         let handle = self.runtime.handle().clone();
         let _context = handle.enter();
         self.set_clock(now);
@@ -219,7 +219,7 @@ impl Controller for Shipped {
         answer
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         let handle = self.runtime.handle().clone();
         let _context = handle.enter();
         self.set_clock(now);
@@ -237,7 +237,7 @@ impl Controller for Shipped {
         attempt.respond(answer).expect("the handler answers when it is told to");
     }
 
-    fn answered(&mut self, visitor: Visitor, _sample: &Sample, now: Timestamp) -> bool {
+    fn answered(&mut self, visitor: AttemptInfo, _sample: &Sample, now: Timestamp) -> bool {
         let handle = self.runtime.handle().clone();
         let _context = handle.enter();
         self.set_clock(now);
@@ -289,14 +289,14 @@ impl Controller for Shipped {
         }
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, now: Timestamp) {
         let handle = self.runtime.handle().clone();
         let _context = handle.enter();
         self.set_clock(now);
         self.attempts.remove(&visitor.id);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         self.timers_at
     }
 

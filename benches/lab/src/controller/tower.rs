@@ -7,9 +7,9 @@
 
 use backpressure_core::{Fixed, Sample, Timestamp};
 
-use crate::controller::door::{Door, Published};
 use crate::controller::executor::Executor;
-use crate::controller::{Answer, Controller, Next, Site, Visitor};
+use crate::controller::limiter::{Limiter, Published};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Site};
 
 #[derive(Debug)]
 struct ConcurrencyLimit(Executor);
@@ -19,15 +19,15 @@ pub(super) fn waiting(site: &Site) -> Box<dyn Controller> {
 }
 
 pub(super) fn shedding(site: &Site) -> Box<dyn Controller> {
-    Door::of(Published(Fixed::new((site.knee.round() as usize).max(1))))
+    Limiter::of(Published(Fixed::new((site.knee.round() as usize).max(1))))
 }
 
 impl Controller for ConcurrencyLimit {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         if self.0.enter(visitor, now) { Answer::Run } else { Answer::Wait }
     }
 
-    fn depart(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) {
+    fn depart(&mut self, _visitor: AttemptInfo, _sample: &Sample, _now: Timestamp) {
         self.0.release();
     }
 
@@ -37,7 +37,7 @@ impl Controller for ConcurrencyLimit {
         Some(Next::Run(called.visitor.id))
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, _now: Timestamp) {
         self.0.forget(visitor.id);
     }
 
@@ -53,7 +53,7 @@ impl Controller for ConcurrencyLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, success, visitor};
+    use crate::controller::fixtures::{SITE, at, success, visitor};
 
     /// tower/tests/limit/concurrency.rs, basic_service_limit_functionality_with_poll_ready: at a
     /// limit of 2 the third is not ready until one of the two is answered.

@@ -1,9 +1,9 @@
 //! Lets a herd loose.
 
 use crate::controller::catalogue::{self, Entry};
-use crate::herd::fate::Fate;
-use crate::herd::service::{BURST, HERD, IDEAL, NEVER, scenario};
-use crate::herd::word;
+use crate::herd::outcome::HerdOutcome;
+use crate::herd::scenario::{BURST, HERD, IDEAL, NEVER, scenario};
+use crate::herd::servers;
 use crate::world;
 use crate::world::journal::{How, Journal};
 use crate::world::plan::Plan;
@@ -73,13 +73,13 @@ impl Server {
             Self::OneSecond => Some(Entry {
                 name: "one-second",
                 says: "twice the knee, and Retry-After: 1",
-                make: word::one_second,
+                make: servers::one_second,
             }),
             Self::Ours => catalogue::find("ours").copied(),
             Self::Held => Some(Entry {
                 name: "held",
                 says: "ours, and refusals held for the fraction of a second",
-                make: word::held,
+                make: servers::held,
             }),
         }
     }
@@ -112,12 +112,12 @@ impl Client {
 }
 
 /// Runs a pairing and tells what became of its herd.
-pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<Fate, String> {
+pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<HerdOutcome, String> {
     let Pairing { server, client } = *pairing;
     let entry = server.entry().ok_or("the controller is missing")?;
     let plan = Plan::of(&scenario(client.retry(), client.deadline())?);
     let herd = Herd::of(&world::simulate(&plan, &entry.make, seed));
-    Ok(Fate {
+    Ok(HerdOutcome {
         server: server.says(),
         client: client.says(),
         drain_s: herd.drained(),
@@ -188,8 +188,14 @@ mod tests {
 
     #[test]
     fn a_herd_is_told_from_the_others_and_a_first_retry_from_a_second() {
-        let asked =
-            |stream: u32| Asked { at: 0, alone: 0, elsewhere: 0, work: 0.0, stream, tenant: 0 };
+        let asked = |stream: u32| Asked {
+            at: 0,
+            uncontended: 0,
+            elsewhere: 0,
+            work: 0.0,
+            stream,
+            tenant: 0,
+        };
         let ended = |seconds: f64, request: u32, how: How| Ended {
             at: ((BURST + seconds) * 1e9) as u64,
             latency: 0,

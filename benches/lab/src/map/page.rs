@@ -1,9 +1,9 @@
 //! The map as a page: a heat map for every kind of client at every load, with and without layers.
 
 use crate::map::grid::{Grid, Layers, Policy};
-use crate::map::heat::{Heat, Tile};
-use crate::map::service::Setting;
-use crate::map::verdict::{Cell, Tally, tallies};
+use crate::map::heat_map::{HeatMap, Tile};
+use crate::map::result::{Cell, Tally, tallies};
+use crate::map::scenario::Setting;
 use crate::text::{escaped, seconds};
 
 const TEMPLATE: &str = include_str!("page.html");
@@ -117,7 +117,7 @@ fn block(grid: &Grid, policy: Policy, cells: &[&Cell]) -> String {
 
 fn figure(grid: &Grid, policy: Policy, load: f64, cells: &[&Cell]) -> String {
     let cells = cells.iter().filter(|cell| cell.place.policy == policy && cell.place.load == load);
-    let heat = Heat {
+    let heat = HeatMap {
         title: format!("Recovery after a trigger at load {load}, {}", policy.says()),
         columns: grid.seconds.iter().map(|length| format!("{length}")).collect(),
         rows: grid.triggers.iter().map(ToString::to_string).collect(),
@@ -132,13 +132,13 @@ fn tile(cell: &Cell) -> Tile {
         None => SHADES[SHADES.len() - 1].1,
         Some(took) => SHADES.iter().find(|(most, _)| took <= *most).map_or(LOST, |shade| shade.1),
     };
-    let fate = match cell.recovery_s {
+    let outcome = match cell.recovery_s {
         Some(took) => format!("back after {}", seconds(took)),
         None => "not back".into(),
     };
     let (trigger, length) = (cell.place.trigger, seconds(cell.place.trigger_s));
     let text = format!(
-        "{trigger} for {length}: {fate}; goodput {:.2}, {:.1} attempts a request",
+        "{trigger} for {length}: {outcome}; goodput {:.2}, {:.1} attempts a request",
         cell.goodput, cell.attempts
     );
     Tile { class, text }

@@ -1,7 +1,7 @@
 //! The map in a few lines.
 
 use crate::map::grid::Policy;
-use crate::map::verdict::{Cell, Tally, tallies};
+use crate::map::result::{Cell, Tally, tallies};
 use crate::text::seconds;
 use std::fmt::Write;
 

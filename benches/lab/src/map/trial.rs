@@ -2,8 +2,8 @@
 
 use crate::controller::catalogue;
 use crate::map::grid::Place;
-use crate::map::service::{RESPITE, Setting, WARM_UP, WATCHED, scenario};
-use crate::map::verdict::Cell;
+use crate::map::result::Cell;
+use crate::map::scenario::{RESPITE, Setting, WARM_UP, WATCHED, scenario};
 use crate::world;
 use crate::world::journal::{How, Journal};
 use crate::world::plan::Plan;

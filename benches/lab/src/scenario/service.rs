@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::course::Course;
-use crate::law::Law;
+use crate::distribution::Distribution;
+use crate::piecewise::Piecewise;
 
 /// A service behind a door of its own; each replica has a controller.
 #[derive(Clone, Debug, Deserialize)]
@@ -44,7 +44,7 @@ pub(crate) enum Stage {
         /// Whether it is this process: its run queue is seen, else only latency is.
         #[serde(default)]
         visible: bool,
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
         #[serde(default)]
@@ -54,7 +54,7 @@ pub(crate) enum Stage {
     /// A pool with so many slots behind an await.
     Slots {
         slots: u32,
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
         #[serde(default)]
@@ -64,7 +64,7 @@ pub(crate) enum Stage {
     /// Cores that everybody shares equally.
     Ps {
         cores: u32,
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
         #[serde(default)]
@@ -75,7 +75,7 @@ pub(crate) enum Stage {
     Usl {
         sigma: f64,
         kappa: f64,
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
         #[serde(default)]
@@ -83,7 +83,7 @@ pub(crate) enum Stage {
     },
     /// Time passes; nobody is in anybody's way.
     Delay {
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
     },
@@ -107,7 +107,7 @@ pub(crate) enum Stage {
         changes: Vec<Change>,
     },
     /// The head of the answer is out, its body is read slowly. Nothing but other bodies follows.
-    Body { time: Law },
+    Body { time: Distribution },
 }
 
 /// What a request is told that fails.
@@ -177,7 +177,7 @@ impl Stage {
         matches!(self, Self::Fifo { .. } | Self::Slots { .. } | Self::Ps { .. } | Self::Usl { .. })
     }
 
-    pub(crate) fn time(&self) -> Option<Law> {
+    pub(crate) fn time(&self) -> Option<Distribution> {
         match *self {
             Self::Fifo { time, .. }
             | Self::Slots { time, .. }
@@ -205,7 +205,7 @@ impl Stage {
 
 impl Varying<'_> {
     /// How fast `replica` works over time.
-    pub(crate) fn speed(self, replica: u32, seconds: f64) -> Course {
+    pub(crate) fn speed(self, replica: u32, seconds: f64) -> Piecewise {
         let steady = self.course(replica, 1.0, |change| change.speed);
         let stalls = self.stalls.iter().map(|stall| stall.course(seconds));
         let moving = stalls.fold(steady, |speed, stall| speed.times(&stall));
@@ -216,45 +216,45 @@ impl Varying<'_> {
     }
 
     /// How long everything takes, over time.
-    pub(crate) fn factor(self, replica: u32) -> Course {
+    pub(crate) fn factor(self, replica: u32) -> Piecewise {
         self.course(replica, 1.0, |change| change.time)
     }
 
     /// Cores or slots over time.
-    pub(crate) fn cores(self, replica: u32, initial: u32) -> Course {
+    pub(crate) fn cores(self, replica: u32, initial: u32) -> Piecewise {
         self.course(replica, f64::from(initial), |change| change.cores.map(f64::from))
     }
 
     /// The share that fails over time.
-    pub(crate) fn share(self, initial: f64) -> Course {
+    pub(crate) fn share(self, initial: f64) -> Piecewise {
         self.course(0, initial, |change| change.share)
     }
 
-    fn course(self, replica: u32, initial: f64, of: impl Fn(&Change) -> Option<f64>) -> Course {
+    fn course(self, replica: u32, initial: f64, of: impl Fn(&Change) -> Option<f64>) -> Piecewise {
         let here = |change: &&Change| change.replica.is_none_or(|only| only == replica);
         let steps = self.changes.iter().filter(here);
         let steps: Vec<_> = steps.filter_map(|change| Some((change.at, of(change)?))).collect();
-        Course::steps(initial, &steps)
+        Piecewise::steps(initial, &steps)
     }
 }
 
 impl Stall {
-    fn course(self, seconds: f64) -> Course {
+    fn course(self, seconds: f64) -> Piecewise {
         let starts = std::iter::successors(Some(self.at), |at| Some(at + self.every?));
         let starts = starts.take_while(|at| *at < seconds);
         let steps: Vec<_> = starts.flat_map(|at| [(at, 0.0), (at + self.span, 1.0)]).collect();
-        Course::steps(1.0, &steps)
+        Piecewise::steps(1.0, &steps)
     }
 }
 
 impl Wave {
-    fn course(self, seconds: f64) -> Course {
+    fn course(self, seconds: f64) -> Piecewise {
         let step = self.period / f64::from(WAVE_STEPS);
         let count = (seconds / step).ceil() as u32;
         let steps: Vec<_> = (1..=count)
             .map(|n| (f64::from(n) * step, 1.0 + self.depth * sine(n % WAVE_STEPS)))
             .collect();
-        Course::steps(1.0, &steps)
+        Piecewise::steps(1.0, &steps)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::law::Law;
+use crate::distribution::Distribution;
 
 /// The bits of all stages that a service may have.
 pub(crate) const ALL_STAGES: u64 = u64::MAX;
@@ -106,7 +106,7 @@ pub(crate) struct Burst {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Closed {
     pub(crate) clients: u32,
-    pub(crate) think: Law,
+    pub(crate) think: Distribution,
 }
 
 /// See [`backpressure_core::Priority`].

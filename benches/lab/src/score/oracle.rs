@@ -5,7 +5,7 @@
 //! the capacity it does `g* = min(N, (1 − N·r)/(1 − r))` of it, r being the cost of a refusal over
 //! the work of a request.
 
-use crate::course::Course;
+use crate::piecewise::Piecewise;
 use crate::scenario::stream::Stream;
 use crate::world::journal::Asked;
 use crate::world::plan::Plan;
@@ -19,7 +19,7 @@ const NANO: f64 = 1e-9;
 #[derive(Debug)]
 pub(super) struct Oracle<'p> {
     plan: &'p Plan,
-    capacity: &'p Course,
+    capacity: &'p Piecewise,
     at: f64,
     /// Mean latency of a request that meets nobody.
     residence: f64,
@@ -33,7 +33,7 @@ pub(super) struct Oracle<'p> {
 
 impl<'p> Oracle<'p> {
     pub(super) fn new(plan: &'p Plan) -> Self {
-        let spans: Vec<f64> = plan.streams.iter().map(|plan| worth(&plan.stream)).collect();
+        let spans: Vec<f64> = plan.streams.iter().map(|plan| useful_span(&plan.stream)).collect();
         let shorter = |span: &f64| spans.iter().filter(|other| *other < span).count();
         Self {
             plan,
@@ -66,9 +66,9 @@ impl<'p> Oracle<'p> {
         // Blind to the size of what can be done at all: refusing the long ones first would be
         // cheaper, and nobody at a door can.
         let endless = stream.patience.is_none() && stream.deadline.is_none();
-        let possible = endless || asked.alone as f64 * NANO <= worth(stream);
+        let possible = endless || asked.uncontended as f64 * NANO <= useful_span(stream);
         let spent = if endless { 0.0 } else { at - asked.at as f64 * NANO };
-        let wait = (worth(stream) - spent).max(0.0);
+        let wait = (useful_span(stream) - spent).max(0.0);
         let latest = at + (wait - self.residence).max(0.5 * wait);
         let ahead: f64 = self.lines[..=rank].iter().sum();
         if possible && self.debt + ahead <= self.can_do(at, latest) {
@@ -109,7 +109,7 @@ impl<'p> Oracle<'p> {
 }
 
 /// How long a request is worth something, its retries included, in seconds.
-fn worth(stream: &Stream) -> f64 {
+fn useful_span(stream: &Stream) -> f64 {
     let attempts = f64::from(stream.retry.attempts());
     let patience = stream.patience.unwrap_or(ENDLESS);
     match stream.deadline {

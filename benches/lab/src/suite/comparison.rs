@@ -6,7 +6,7 @@ mod tables;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::board::Board;
+use super::scoreboard::Scoreboard;
 
 /// A document with a place for every table: `<!-- begin NAME -->` to `<!-- end NAME -->`.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Document {
     text: String,
 }
 
-type Part = fn(&Board<'_>) -> String;
+type Part = fn(&Scoreboard<'_>) -> String;
 
 const PARTS: [(&str, Part); 4] = [
     ("extent", tables::extent),
@@ -40,16 +40,16 @@ impl Document {
 
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn write(self, board: &Board<'_>) -> Result<(), String> {
-        let text = filled(self.text, board)?;
+    pub(super) fn write(self, scoreboard: &Scoreboard<'_>) -> Result<(), String> {
+        let text = filled(self.text, scoreboard)?;
         fs::write(&self.path, text).map_err(|error| format!("{}: {error}", self.path.display()))
     }
 }
 
-fn filled(mut text: String, board: &Board<'_>) -> Result<String, String> {
+fn filled(mut text: String, scoreboard: &Scoreboard<'_>) -> Result<String, String> {
     for (name, part) in PARTS {
         let place = place(&text, name)?;
-        text.replace_range(place, &format!("\n\n{}\n", part(board).trim_end()));
+        text.replace_range(place, &format!("\n\n{}\n", part(scoreboard).trim_end()));
     }
     Ok(text)
 }
@@ -76,11 +76,11 @@ mod tests {
         let score = Score { goodput_over_ceiling: 0.5, ..Score::default() };
         let (scenario, controller) = ("calm".into(), "ours".into());
         let runs = [Run { scenario, controller, seed: 1, score }];
-        let board = Board::of(&runs);
-        let once = filled(FRAME.into(), &board).unwrap();
+        let scoreboard = Scoreboard::of(&runs);
+        let once = filled(FRAME.into(), &scoreboard).unwrap();
         assert!(once.starts_with("# Frame\n") && once.ends_with("\nthe end\n"), "{once}");
         assert!(once.contains("\nby hand\n") && !once.contains("old"), "{once}");
-        assert_eq!(filled(once.clone(), &board).unwrap(), once);
+        assert_eq!(filled(once.clone(), &scoreboard).unwrap(), once);
     }
 
     #[test]

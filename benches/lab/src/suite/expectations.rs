@@ -38,7 +38,7 @@ fn outside(run: &Run, expected: &Expected) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::bench::smoke;
+    use crate::suite::runner::smoke;
 
     #[test]
     fn what_the_smoke_scenarios_expect_is_so() {

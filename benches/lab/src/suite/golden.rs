@@ -31,7 +31,7 @@ fn lines(runs: &[Run]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::bench::smoke;
+    use crate::suite::runner::smoke;
 
     /// The same bytes in debug and in release: `lab suite --smoke` is the latter.
     /// After a change that is meant, `LAB_BLESS=1 cargo test --manifest-path benches/lab/Cargo.toml --target-dir target golden` writes the

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::controller::catalogue::{self, Entry};
 use crate::scenario::{Scenario, library};
 
-use super::harm;
+use super::no_harm;
 
 /// Run every controller in every scenario, in virtual time, and judge them
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ pub(crate) struct Options {
 impl Options {
     pub(super) fn controllers(&self) -> Result<Vec<&'static Entry>, String> {
         if self.no_harm {
-            return Ok(harm::COMPARED.iter().filter_map(|name| catalogue::find(name)).collect());
+            return Ok(no_harm::COMPARED.iter().filter_map(|name| catalogue::find(name)).collect());
         }
         if self.controller.is_empty() {
             return Ok(catalogue::ALL.iter().collect());

@@ -24,7 +24,7 @@ pub(crate) struct Journal {
 pub(crate) struct Asked {
     pub(crate) at: u64,
     /// How long it would take alone in the system, in nanoseconds.
-    pub(crate) alone: u64,
+    pub(crate) uncontended: u64,
     /// How much of that it would not spend at the bottleneck.
     pub(crate) elsewhere: u64,
     /// Work at the bottleneck in seconds; nothing when it is bound to fail.

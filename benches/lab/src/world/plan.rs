@@ -1,14 +1,14 @@
 //! A scenario made ready to run: every stage of every replica, what the whole can do, and when.
 
-mod alone;
 mod capacity;
 mod steps;
+mod uncontended;
 
 use backpressure_core::Outcome;
 
 use crate::controller::Site;
-use crate::course::Course;
-use crate::law::Draw;
+use crate::distribution::Sampler;
+use crate::piecewise::Piecewise;
 use crate::scenario::Scenario;
 use crate::scenario::service::Balance;
 use crate::scenario::stream::{Amount, Stream};
@@ -21,15 +21,15 @@ pub(crate) struct Plan {
     pub(crate) warmup: f64,
     pub(crate) services: Vec<ServicePlan>,
     pub(crate) stations: Vec<StationPlan>,
-    pub(crate) posts: Vec<PostPlan>,
+    pub(crate) servers: Vec<ServerPlan>,
     pub(crate) streams: Vec<StreamPlan>,
     /// Work a second that the bottleneck can do. Work is counted in seconds of the bottleneck's
     /// time as the scenario has it at the start.
-    pub(crate) capacity: Course,
+    pub(crate) capacity: Piecewise,
     /// Requests a second that it can do.
-    pub(crate) requests: Course,
+    pub(crate) requests: Piecewise,
     /// Requests in flight at capacity when nobody waits.
-    pub(crate) knee: Course,
+    pub(crate) knee: Piecewise,
     /// Work that a refusal costs at the bottleneck.
     pub(crate) refusal: f64,
     /// The last moment at which something steps.
@@ -42,7 +42,7 @@ pub(crate) struct ServicePlan {
     pub(crate) balance: Balance,
     pub(crate) rounds: u16,
     pub(crate) refusal: f64,
-    pub(crate) first_post: u32,
+    pub(crate) first_server: u32,
     pub(crate) first_station: u32,
     pub(crate) stations: u32,
     pub(crate) steps: Vec<Step>,
@@ -58,8 +58,8 @@ pub(crate) enum Step {
     /// A station, counted within the replica.
     Visit(u32),
     Delay {
-        draw: Draw,
-        factors: Vec<Course>,
+        draw: Sampler,
+        factors: Vec<Piecewise>,
     },
     Call {
         service: u32,
@@ -67,11 +67,11 @@ pub(crate) enum Step {
         after: f64,
     },
     Fail {
-        share: Course,
+        share: Piecewise,
         outcome: Outcome,
     },
     Body {
-        draw: Draw,
+        draw: Sampler,
     },
 }
 
@@ -85,10 +85,10 @@ impl Step {
 #[derive(Debug)]
 pub(crate) struct StationPlan {
     pub(crate) sharing: Sharing,
-    pub(crate) cores: Course,
-    pub(crate) speed: Course,
-    pub(crate) factor: Course,
-    pub(crate) draw: Draw,
+    pub(crate) cores: Piecewise,
+    pub(crate) speed: Piecewise,
+    pub(crate) factor: Piecewise,
+    pub(crate) draw: Sampler,
     /// Whether work is counted here: it is the bottleneck.
     pub(crate) counts: bool,
 }
@@ -102,7 +102,7 @@ pub(crate) enum Sharing {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PostPlan {
+pub(crate) struct ServerPlan {
     pub(crate) service: u32,
     pub(crate) replica: u32,
     /// What its controller may be told; the seed is filled in by the world.
@@ -113,7 +113,7 @@ pub(crate) struct PostPlan {
 pub(crate) struct StreamPlan {
     pub(crate) stream: Stream,
     /// Requests a second, where arrivals do not wait for answers.
-    pub(crate) rate: Course,
+    pub(crate) rate: Piecewise,
     /// The stages of the entry service that its requests pass, one bit each.
     pub(crate) passes: u64,
 }
@@ -129,7 +129,7 @@ impl Plan {
         Self {
             seconds: scenario.seconds,
             warmup: scenario.warmup,
-            posts: capacity.posts(&services, &stations),
+            servers: capacity.servers(&services, &stations),
             streams: scenario.streams.iter().map(|stream| StreamPlan::of(stream, rate)).collect(),
             capacity: capacity.work(),
             requests: capacity.requests.clone(),
@@ -200,18 +200,22 @@ impl StreamPlan {
         let rate = match (&stream.load, &stream.rate) {
             (Some(load), _) => course(load, capacity / stream.demand, stream.ramp),
             (_, Some(rate)) => course(rate, 1.0, stream.ramp),
-            _ => Course::constant(0.0),
+            _ => Piecewise::constant(0.0),
         };
         Self { stream: stream.clone(), rate, passes: stream.passes() }
     }
 }
 
-fn course(amount: &Amount, unit: f64, ramp: bool) -> Course {
+fn course(amount: &Amount, unit: f64, ramp: bool) -> Piecewise {
     match amount {
-        Amount::Constant(value) => Course::constant(value * unit),
+        Amount::Constant(value) => Piecewise::constant(value * unit),
         Amount::Points(points) => {
             let points: Vec<_> = points.iter().map(|&(at, value)| (at, value * unit)).collect();
-            if ramp { Course::ramps(&points) } else { Course::steps(points[0].1, &points[1..]) }
+            if ramp {
+                Piecewise::ramps(&points)
+            } else {
+                Piecewise::steps(points[0].1, &points[1..])
+            }
         }
     }
 }
@@ -243,7 +247,7 @@ fn last_step(
     });
     let courses =
         stations.iter().flat_map(|station| [&station.cores, &station.speed, &station.factor]);
-    let steps = courses.chain(delays).flat_map(Course::moments);
+    let steps = courses.chain(delays).flat_map(Piecewise::moments);
     loads.chain(steps).filter(|at| *at < scenario.seconds).max_by(f64::total_cmp)
 }
 
@@ -269,7 +273,7 @@ mod tests {
         assert_close(plan.knee.at(0.0), 40.0);
         assert_close(plan.knee.at(30.0), 4.0 + 360.0);
         assert_close(plan.capacity.at(50.0), 4.0);
-        let Site { knee, cores, mean, .. } = plan.posts[0].site;
+        let Site { knee, cores, mean, .. } = plan.servers[0].site;
         assert_close(knee, 40.0);
         assert_close(cores, 4.0);
         assert_close(mean, 0.1);
@@ -287,7 +291,7 @@ mod tests {
         assert_close(plan.requests.at(0.0), 200.0);
         assert_close(plan.capacity.at(0.0), 2.0);
         assert!(plan.stations[1].counts && !plan.stations[0].counts);
-        assert_close(plan.posts[1].site.knee, 2.0);
+        assert_close(plan.servers[1].site.knee, 2.0);
     }
 
     #[test]
@@ -296,7 +300,7 @@ mod tests {
         let plan =
             plan(&format!("[[service]]\nname = 'api'\nreplicas = 4\n[[service.stage]]\n{stage}"));
         assert_close(plan.requests.at(0.0), 350.0);
-        let knee = |replica: usize| plan.posts[replica].site.knee;
+        let knee = |replica: usize| plan.servers[replica].site.knee;
         assert_close(knee(0), 2.0 * knee(1));
     }
 

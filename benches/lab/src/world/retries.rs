@@ -7,7 +7,7 @@ use tower_backpressure::client::RetryBudget;
 use crate::scenario::stream::{Retry, Stream};
 
 use super::clock::{fraction, mix, nanos};
-use super::own::Own;
+use super::source::RequestSpec;
 
 /// The retry budgets of a stream's processes, where its callers keep one.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// How long a caller pauses after so many attempts, when it was told this; `None`: that was the last.
 pub(crate) fn pause_of(
-    own: &Own,
+    spec: &RequestSpec,
     retry: Retry,
     attempts: u32,
     told: Option<Duration>,
@@ -50,9 +50,9 @@ pub(crate) fn pause_of(
     if attempts >= retry.attempts() {
         return None;
     }
-    let draw = fraction(mix(own.key, PAUSE + u64::from(attempts)));
+    let draw = fraction(mix(spec.key, PAUSE + u64::from(attempts)));
     let pause = pause(retry, attempts, told, draw)?;
-    (now + pause < own.ends).then_some(pause)
+    (now + pause < spec.ends).then_some(pause)
 }
 
 /// Whether such a caller comes back when it is told to.

@@ -2,15 +2,26 @@
 
 use fastrand::Rng;
 
-use crate::course::Course;
-use crate::law::unit;
+use crate::distribution::unit;
+use crate::piecewise::Piecewise;
 use crate::scenario::stream::{Closed, Process, Stream, Tenants};
 
 use super::clock::{fraction, mix, nanos, seconds};
 use super::journal::Asked;
-use super::own::Own;
 use super::plan::{Plan, StreamPlan};
 use super::retries::Fleets;
+
+/// What belongs to a request, independent of the controller that it meets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestSpec {
+    pub(super) stream: u32,
+    /// Every random number of the request is made of this.
+    pub(super) key: u64,
+    pub(super) tenant: u32,
+    pub(super) user: u32,
+    /// Deadline in nanoseconds: an answer after it is worth nothing.
+    pub(super) ends: u64,
+}
 
 #[derive(Debug)]
 pub(crate) struct Source {
@@ -21,7 +32,7 @@ pub(crate) struct Source {
     key: u64,
     /// Requests so far.
     count: u64,
-    rate: Course,
+    rate: Piecewise,
     /// The last arrival, in seconds.
     last: f64,
     pub(crate) fleets: Fleets,
@@ -70,18 +81,18 @@ impl Source {
     }
 
     /// A new request, with everything that is its own.
-    pub(crate) fn asks(&mut self, plan: &Plan, now: u64) -> (Asked, Own) {
+    pub(crate) fn asks(&mut self, plan: &Plan, now: u64) -> (Asked, RequestSpec) {
         let stream = &plan.streams[self.index as usize].stream;
         self.count += 1;
         let key = mix(self.key, self.count);
         let tenant = tenant(stream.tenants, fraction(mix(key, TENANT)));
-        let alone = plan.alone(self.index, key, seconds(now));
-        let elsewhere = nanos(alone.elsewhere);
-        let (alone, work) = (nanos(alone.latency), alone.work);
-        let asked = Asked { at: now, alone, elsewhere, work, stream: self.index, tenant };
+        let uncontended = plan.uncontended(self.index, key, seconds(now));
+        let elsewhere = nanos(uncontended.elsewhere);
+        let (uncontended, work) = (nanos(uncontended.latency), uncontended.work);
+        let asked = Asked { at: now, uncontended, elsewhere, work, stream: self.index, tenant };
         let ends = stream.deadline.map_or(u64::MAX, |deadline| now + nanos(deadline));
         let user = user(stream, tenant, mix(key, USER), now);
-        (asked, Own { stream: self.index, key, tenant, user, ends })
+        (asked, RequestSpec { stream: self.index, key, tenant, user, ends })
     }
 }
 
@@ -95,7 +106,7 @@ fn pause(closed: Closed, draw: u64) -> u64 {
 }
 
 /// The rate with the jumps of its process.
-fn modulated(rate: &Course, process: Process, seconds: f64, rng: &mut Rng) -> Course {
+fn modulated(rate: &Piecewise, process: Process, seconds: f64, rng: &mut Rng) -> Piecewise {
     match process {
         Process::Poisson | Process::Even => rate.clone(),
         Process::Mmpp { low, high, low_for, high_for } => {
@@ -107,14 +118,14 @@ fn modulated(rate: &Course, process: Process, seconds: f64, rng: &mut Rng) -> Co
                 steps.push((at, low));
                 at += low_for * unit(rng);
             }
-            rate.times(&Course::steps(low, &steps))
+            rate.times(&Piecewise::steps(low, &steps))
         }
         Process::Square { period, low, high } => {
             let halves = (2.0 * seconds / period).ceil() as u32;
             let value = |n: u32| if n.is_multiple_of(2) { high } else { low };
             let steps: Vec<_> =
                 (1..halves).map(|n| (f64::from(n) * 0.5 * period, value(n))).collect();
-            rate.times(&Course::steps(high, &steps))
+            rate.times(&Piecewise::steps(high, &steps))
         }
     }
 }

@@ -148,7 +148,7 @@ impl Shared {
     }
 
     /// Forgets when it was going to look: something changed.
-    pub(crate) const fn reconsider(&mut self) {
+    pub(crate) const fn forget_estimate(&mut self) {
         self.due = None;
     }
 

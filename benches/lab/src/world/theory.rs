@@ -5,7 +5,7 @@ use std::cell::Cell;
 use backpressure_core::{Sample, Timestamp};
 
 use crate::controller::catalogue::find;
-use crate::controller::{Answer, Controller, Next, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Site};
 use crate::scenario::Scenario;
 
 use super::clock::nanos;
@@ -130,12 +130,12 @@ impl Counting {
 }
 
 impl Controller for Counting {
-    fn arrive(&mut self, _visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, _visitor: AttemptInfo, now: Timestamp) -> Answer {
         Self::count(1, now);
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: Visitor, _sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, _visitor: AttemptInfo, _sample: &Sample, now: Timestamp) {
         Self::count(-1, now);
     }
 
@@ -143,7 +143,7 @@ impl Controller for Counting {
         None
     }
 
-    fn abandon(&mut self, _visitor: Visitor, _now: Timestamp) {}
+    fn abandon(&mut self, _visitor: AttemptInfo, _now: Timestamp) {}
 
     fn limit(&self) -> f64 {
         f64::INFINITY
@@ -170,7 +170,7 @@ fn littles_law_holds_to_the_nanosecond() {
         );
         COUNTED.set((0, 0, 0));
         let mut world = World::new(&plan, &make, 3);
-        world.play(u64::MAX);
+        world.run_until(u64::MAX);
         let waited: u64 = world.journal.ended.iter().map(|ended| ended.latency).sum();
         let (left, _, integral) = COUNTED.get();
         assert_eq!((left, integral), (0, waited), "{stage}");
@@ -244,12 +244,12 @@ fn every_attempt_that_enters_leaves_exactly_once() {
     let plan = plan_of(ALL_AT_ONCE, 12);
     for controller in ["none", "static-c", "ours"] {
         let mut world = World::new(&plan, &find(controller).unwrap().make, 5);
-        world.play(u64::MAX);
+        world.run_until(u64::MAX);
         let journal = &world.journal;
         assert!(journal.entered > 5_000, "{controller}: {}", journal.entered);
         assert_eq!(journal.entered, journal.left, "{controller}");
         assert_eq!((world.attempts.len(), world.requests.len()), (0, 0), "{controller}");
-        assert!(world.posts.iter().all(|post| post.in_flight == 0), "{controller}");
+        assert!(world.servers.iter().all(|server| server.in_flight == 0), "{controller}");
     }
 }
 

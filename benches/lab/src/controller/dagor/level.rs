@@ -2,7 +2,7 @@
 
 use backpressure_core::{Priority, Timestamp};
 
-use crate::controller::Visitor;
+use crate::controller::AttemptInfo;
 
 /// Who arrived and who was admitted in this window, and who is admitted.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Levels {
 }
 
 /// Four business priorities of 128 user levels; 0 is the best. Users change places every hour.
-pub(super) fn of(visitor: &Visitor, now: Timestamp) -> usize {
+pub(super) fn of(visitor: &AttemptInfo, now: Timestamp) -> usize {
     let business = match visitor.arrival.priority {
         Priority::Critical => 0,
         Priority::Deferrable => 2,
@@ -87,7 +87,7 @@ const BETA: f64 = 0.01;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{at, visitor, visitor_of};
+    use crate::controller::fixtures::{at, visitor, visitor_of};
 
     /// §4.2.3 of the paper: a window that admitted 1000 of 2000 admits 950 of the next when it was
     /// overloaded, else 1020.

@@ -57,7 +57,7 @@ pub(super) const SCALE: f64 = 0.01;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::at;
+    use crate::controller::fixtures::at;
 
     #[test]
     fn buckets_are_forgotten_after_five_seconds() {

@@ -1,6 +1,6 @@
 //! The tables: every controller over all scenarios, and every scenario with the best of it.
 
-use crate::suite::board::{Board, Figures, at_share};
+use crate::suite::scoreboard::{Figures, Scoreboard, at_share};
 
 /// Ours, and the baseline it is held against.
 pub(super) const OURS: &str = "ours";
@@ -23,12 +23,12 @@ const TOLD: [&str; 9] = [
 const PASSED: f64 = 0.95;
 
 /// How much was run.
-pub(super) fn extent(board: &Board<'_>) -> String {
+pub(super) fn extent(scoreboard: &Scoreboard<'_>) -> String {
     format!(
         "{} controllers, {} scenarios, {} each.",
-        board.controllers.len(),
-        board.scenarios.len(),
-        if board.seeds == 1 { "1 seed".into() } else { format!("{} seeds", board.seeds) },
+        scoreboard.controllers.len(),
+        scoreboard.scenarios.len(),
+        if scoreboard.seeds == 1 { "1 seed".into() } else { format!("{} seeds", scoreboard.seeds) },
     )
 }
 
@@ -44,9 +44,9 @@ struct Line<'a> {
 }
 
 /// A row for every controller, the best first.
-pub(super) fn controllers(board: &Board<'_>) -> String {
-    let known = board.controllers.iter();
-    let mut lines: Vec<Line<'_>> = known.filter_map(|name| line(board, name)).collect();
+pub(super) fn controllers(scoreboard: &Scoreboard<'_>) -> String {
+    let known = scoreboard.controllers.iter();
+    let mut lines: Vec<Line<'_>> = known.filter_map(|name| line(scoreboard, name)).collect();
     lines.sort_by(|a, b| {
         b.score
             .total_cmp(&a.score)
@@ -60,9 +60,9 @@ pub(super) fn controllers(board: &Board<'_>) -> String {
     ) + &rows.collect::<String>()
 }
 
-fn line<'a>(board: &Board<'a>, controller: &'a str) -> Option<Line<'a>> {
-    let cells = board.line(controller);
-    let (worst, score) = board.worst(controller)?;
+fn line<'a>(scoreboard: &Scoreboard<'a>, controller: &'a str) -> Option<Line<'a>> {
+    let cells = scoreboard.line(controller);
+    let (worst, score) = scoreboard.worst(controller)?;
     let late = cells.iter().max_by(|a, b| a.1.p99.total_cmp(&b.1.p99))?;
     let over = |of: fn(&Figures) -> f64| cells.iter().map(|(_, figures)| of(figures)).collect();
     Some(Line {
@@ -91,11 +91,11 @@ fn row(place: usize, line: &Line<'_>) -> String {
 }
 
 /// A row for every scenario.
-pub(super) fn scenarios(board: &Board<'_>) -> String {
-    let rows = board.scenarios.iter().filter_map(|scenario| {
-        let ours = board.figures(scenario, OURS)?;
-        let baseline = board.figures(scenario, BASELINE);
-        let (best, others) = match best_other(board, scenario) {
+pub(super) fn scenarios(scoreboard: &Scoreboard<'_>) -> String {
+    let rows = scoreboard.scenarios.iter().filter_map(|scenario| {
+        let ours = scoreboard.figures(scenario, OURS)?;
+        let baseline = scoreboard.figures(scenario, BASELINE);
+        let (best, others) = match best_other(scoreboard, scenario) {
             Some((best, figures)) => (name(best), Some(figures)),
             None => ("–".into(), None),
         };
@@ -114,9 +114,12 @@ pub(super) fn scenarios(board: &Board<'_>) -> String {
 }
 
 /// Who has the most goodput besides ours and the baseline; among equals, to three digits, whose p99 is the least.
-pub(super) fn best_other<'a>(board: &Board<'a>, scenario: &str) -> Option<(&'a str, Figures)> {
-    let others = board.controllers.iter().filter(|name| **name != OURS && **name != BASELINE);
-    let cells = others.filter_map(|name| Some((*name, board.figures(scenario, name)?)));
+pub(super) fn best_other<'a>(
+    scoreboard: &Scoreboard<'a>,
+    scenario: &str,
+) -> Option<(&'a str, Figures)> {
+    let others = scoreboard.controllers.iter().filter(|name| **name != OURS && **name != BASELINE);
+    let cells = others.filter_map(|name| Some((*name, scoreboard.figures(scenario, name)?)));
     cells.max_by(|a, b| {
         let digits = |figures: &Figures| (figures.goodput * 1e3).round();
         digits(&a.1).total_cmp(&digits(&b.1)).then(b.1.p99.total_cmp(&a.1.p99))

@@ -2,11 +2,11 @@
 //! capacity. The clairvoyant's knowledge.
 
 use crate::controller::Site;
-use crate::course::Course;
+use crate::piecewise::Piecewise;
 use crate::scenario::Scenario;
 use crate::scenario::service::Stage;
 
-use super::{PostPlan, ServicePlan, Sharing, StationPlan, Step};
+use super::{ServerPlan, ServicePlan, Sharing, StationPlan, Step};
 
 /// Cores that a controller is told of where the service shows none.
 const UNKNOWN_CORES: f64 = 2.0;
@@ -14,7 +14,7 @@ const UNKNOWN_CORES: f64 = 2.0;
 #[derive(Debug)]
 pub(super) struct Capacity {
     /// Requests a second that the whole can do.
-    pub(super) requests: Course,
+    pub(super) requests: Piecewise,
     /// Every stage that is a station.
     loads: Vec<Load>,
     /// Which of them is the bottleneck.
@@ -34,7 +34,7 @@ struct Load {
     /// Seconds of work a request brings, on average.
     work: f64,
     /// Requests a second it can do.
-    requests: Course,
+    requests: Piecewise,
 }
 
 impl Capacity {
@@ -54,15 +54,15 @@ impl Capacity {
             .into_iter()
             .map(|(service, local, work)| {
                 let all = replicas(&services[service], local, stations);
-                let requests = Course::combined(&courses(&all), |at| {
+                let requests = Piecewise::combined(&courses(&all), |at| {
                     all.iter().map(|s| s.work(at)).sum::<f64>() / work
                 });
                 Load { service, local, work, requests }
             })
             .collect();
-        let every: Vec<&Course> = loads.iter().map(|load| &load.requests).collect();
-        let least = |at| every.iter().map(|course| course.at(at)).fold(f64::INFINITY, f64::min);
-        let requests = Course::combined(&every, least);
+        let every: Vec<&Piecewise> = loads.iter().map(|load| &load.requests).collect();
+        let least = |at| every.iter().map(|curve| curve.at(at)).fold(f64::INFINITY, f64::min);
+        let requests = Piecewise::combined(&every, least);
         let total = |load: &Load| load.requests.integral(scenario.seconds);
         let least = (0..loads.len()).min_by(|&a, &b| total(&loads[a]).total_cmp(&total(&loads[b])));
         Self { requests, least, loads, visits, passes, spans }
@@ -75,9 +75,9 @@ impl Capacity {
         (0..service.replicas).map(|replica| service.station(replica, load.local)).collect()
     }
 
-    pub(super) fn work(&self) -> Course {
+    pub(super) fn work(&self) -> Piecewise {
         let work = self.least.map_or(1.0, |least| self.loads[least].work);
-        Course::combined(&[&self.requests], |at| self.requests.at(at) * work)
+        Piecewise::combined(&[&self.requests], |at| self.requests.at(at) * work)
     }
 
     /// What a refusal takes from the bottleneck: nothing unless the door's core is the bottleneck.
@@ -91,16 +91,16 @@ impl Capacity {
     }
 
     /// Requests in flight at capacity with nobody waiting, over time.
-    pub(super) fn knee(&self, services: &[ServicePlan], stations: &[StationPlan]) -> Course {
+    pub(super) fn knee(&self, services: &[ServicePlan], stations: &[StationPlan]) -> Piecewise {
         let delays =
             services.iter().flat_map(|service| &service.steps).flat_map(|step| match step {
                 Step::Delay { factors, .. } => &factors[..],
                 _ => &[],
             });
         let all: Vec<&StationPlan> = stations.iter().collect();
-        let courses: Vec<&Course> =
+        let courses: Vec<&Piecewise> =
             courses(&all).into_iter().chain(delays).chain([&self.requests]).collect();
-        Course::combined(&courses, |at| {
+        Piecewise::combined(&courses, |at| {
             self.requests.at(at) * self.latency(0, services, stations, at, true)
         })
     }
@@ -143,13 +143,13 @@ impl Capacity {
         service > 0 || ServicePlan::passes(self.passes, step)
     }
 
-    pub(super) fn posts(
+    pub(super) fn servers(
         &self,
         services: &[ServicePlan],
         stations: &[StationPlan],
-    ) -> Vec<PostPlan> {
+    ) -> Vec<ServerPlan> {
         let every = services.iter().enumerate();
-        let posts = every.flat_map(|(index, service)| {
+        let servers = every.flat_map(|(index, service)| {
             let latency = |held| self.latency(index, services, stations, 0.0, held);
             let knee = self.requests.at(0.0) * self.visits[index] * latency(true);
             let mean = latency(false);
@@ -161,10 +161,10 @@ impl Capacity {
                     seed: 0,
                     replica,
                 };
-                PostPlan { service: index as u32, replica, site }
+                ServerPlan { service: index as u32, replica, site }
             })
         });
-        posts.collect()
+        servers.collect()
     }
 
     /// Which part of the service's work a replica could do at the start.
@@ -224,7 +224,7 @@ fn replicas<'a>(
     (0..service.replicas).map(|replica| &stations[service.station(replica, local)]).collect()
 }
 
-fn courses<'a>(stations: &[&'a StationPlan]) -> Vec<&'a Course> {
+fn courses<'a>(stations: &[&'a StationPlan]) -> Vec<&'a Piecewise> {
     stations.iter().flat_map(|station| [&station.cores, &station.speed, &station.factor]).collect()
 }
 

@@ -19,7 +19,7 @@ const CONTROLLERS: [&str; 3] = ["none", "static-2c", "ours"];
 const SEEDS: u64 = 1;
 
 #[derive(Debug)]
-pub(super) struct Bench {
+pub(super) struct Runner {
     pub(super) scenarios: Vec<Scenario>,
     controllers: Vec<&'static Entry>,
     seeds: u64,
@@ -32,7 +32,7 @@ pub(super) struct Spent {
     pub(super) time: Duration,
 }
 
-impl Bench {
+impl Runner {
     pub(super) fn set_up(options: &Options) -> Result<Self, String> {
         if options.smoke {
             return Self::smoke();
@@ -94,7 +94,7 @@ pub(super) fn smoke() -> &'static (Vec<Scenario>, Vec<Run>) {
 
     static SMOKE: OnceLock<(Vec<Scenario>, Vec<Run>)> = OnceLock::new();
     SMOKE.get_or_init(|| {
-        let bench = Bench::smoke().expect("they are sound");
+        let bench = Runner::smoke().expect("they are sound");
         let runs = bench.run().0;
         (bench.scenarios, runs)
     })

@@ -1,6 +1,8 @@
 //! Servers that say something of their own to those they refuse, or say it in their own time.
 
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor, catalogue};
+use crate::controller::{
+    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, catalogue,
+};
 use backpressure_core::{Sample, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,14 +22,14 @@ pub(super) fn one_second(site: &Site) -> Box<dyn Controller> {
 }
 
 impl Controller for Saying {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         match self.inner.arrive(visitor, now) {
             Answer::Shed(_) => Answer::Shed(self.refusal),
             other => other,
         }
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         self.inner.depart(visitor, sample, now);
     }
 
@@ -38,12 +40,12 @@ impl Controller for Saying {
         })
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, now: Timestamp) {
         self.inner.abandon(visitor, now);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
-        self.inner.alarm()
+    fn next_tick(&self) -> Option<Timestamp> {
+        self.inner.next_tick()
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
@@ -68,7 +70,7 @@ struct Holding {
 }
 
 /// As many as the herd has.
-const MOST: usize = super::service::HERD as usize;
+const MOST: usize = super::scenario::HERD as usize;
 
 pub(super) fn held(site: &Site) -> Box<dyn Controller> {
     let ours = catalogue::find("ours").expect("ours is listed");
@@ -89,18 +91,18 @@ impl Holding {
 }
 
 impl Controller for Holding {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
         match self.inner.arrive(visitor, now) {
             Answer::Shed(refusal) => self.hold(visitor.id, refusal, now),
             other => other,
         }
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         self.inner.depart(visitor, sample, now);
     }
 
-    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
+    fn answered(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
         self.inner.answered(visitor, sample, now)
     }
 
@@ -113,7 +115,7 @@ impl Controller for Holding {
         self.inner.next(now)
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+    fn abandon(&mut self, visitor: AttemptInfo, now: Timestamp) {
         let held = self.held.len();
         self.held.retain(|&(_, id), _| id != visitor.id);
         if self.held.len() == held {
@@ -121,9 +123,9 @@ impl Controller for Holding {
         }
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         let first = self.held.first_key_value().map(|(&(until, _), _)| until);
-        first.into_iter().chain(self.inner.alarm()).min()
+        first.into_iter().chain(self.inner.next_tick()).min()
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {

@@ -9,7 +9,7 @@ pub(super) const UNLUCKY: f64 = 0.05;
 
 /// Who did what where.
 #[derive(Debug)]
-pub(super) struct Board<'a> {
+pub(super) struct Scoreboard<'a> {
     /// In the order in which they first appear.
     pub(super) scenarios: Vec<&'a str>,
     pub(super) controllers: Vec<&'a str>,
@@ -26,23 +26,23 @@ pub(super) struct Figures {
     pub(super) false_reject: f64,
 }
 
-impl<'a> Board<'a> {
+impl<'a> Scoreboard<'a> {
     pub(super) fn of(runs: &'a [Run]) -> Self {
-        let mut board = Self {
+        let mut scoreboard = Self {
             scenarios: Vec::new(),
             controllers: Vec::new(),
             seeds: 0,
             cells: BTreeMap::new(),
         };
         for run in runs {
-            note(&mut board.scenarios, &run.scenario);
-            note(&mut board.controllers, &run.controller);
-            let row = board.cells.entry(&run.scenario).or_default();
+            note(&mut scoreboard.scenarios, &run.scenario);
+            note(&mut scoreboard.controllers, &run.controller);
+            let row = scoreboard.cells.entry(&run.scenario).or_default();
             row.entry(&run.controller).or_default().push(&run.score);
         }
-        board.seeds =
-            board.cells.values().flat_map(BTreeMap::values).map(Vec::len).max().unwrap_or(0);
-        board
+        scoreboard.seeds =
+            scoreboard.cells.values().flat_map(BTreeMap::values).map(Vec::len).max().unwrap_or(0);
+        scoreboard
     }
 
     /// Every seed of a controller in a scenario; none where it did not run.
@@ -115,15 +115,15 @@ mod tests {
     #[test]
     fn of_forty_seeds_the_second_worst_is_told_in_goodput_and_in_p99() {
         let runs: Vec<Run> = (1..=40).map(|seed| run("calm", seed, seed as f64)).collect();
-        let board = Board::of(&runs);
+        let scoreboard = Scoreboard::of(&runs);
         let figures = Figures { goodput: 2.0, p99: 0.5, false_reject: 0.0 };
-        assert_eq!(board.figures("calm", "bold"), Some(figures));
-        assert_eq!((board.seeds, board.figures("calm", "shy")), (40, None));
+        assert_eq!(scoreboard.figures("calm", "bold"), Some(figures));
+        assert_eq!((scoreboard.seeds, scoreboard.figures("calm", "shy")), (40, None));
     }
 
     #[test]
     fn a_controller_is_as_good_as_its_worst_scenario() {
         let runs = [run("calm", 1, 0.9), run("storm", 1, 0.2), run("breeze", 1, 0.5)];
-        assert_eq!(Board::of(&runs).worst("bold"), Some(("storm", 0.2)));
+        assert_eq!(Scoreboard::of(&runs).worst("bold"), Some(("storm", 0.2)));
     }
 }

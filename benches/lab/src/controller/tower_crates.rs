@@ -12,7 +12,7 @@ use backpressure_core::{Outcome, Sample, Timestamp};
 use tower_acc::Algorithm;
 use tower_resilience_adaptive::{ConcurrencyAlgorithm, Gradient2};
 
-use crate::controller::door::{Door, Tuner};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::{Controller, Site};
 
 #[derive(Debug)]
@@ -21,35 +21,35 @@ struct Acc<A>(A);
 struct Resilience<A>(A);
 
 pub(super) fn acc_vegas(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Acc(tower_acc::Vegas::default()))
+    Limiter::of(Acc(tower_acc::Vegas::default()))
 }
 
 pub(super) fn acc_gradient2(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Acc(tower_acc::Gradient2::default()))
+    Limiter::of(Acc(tower_acc::Gradient2::default()))
 }
 
 pub(super) fn resilience_vegas(_site: &Site) -> Box<dyn Controller> {
     let vegas = tower_resilience_adaptive::Vegas::builder().build();
-    Door::of(Resilience(vegas.expect("its defaults are valid")))
+    Limiter::of(Resilience(vegas.expect("its defaults are valid")))
 }
 
 pub(super) fn resilience_gradient2(_site: &Site) -> Box<dyn Controller> {
     let gradient2 = Gradient2::builder().build();
-    Door::of(Resilience(gradient2.expect("its defaults are valid")))
+    Limiter::of(Resilience(gradient2.expect("its defaults are valid")))
 }
 
 pub(super) fn resilience_aimd(_site: &Site) -> Box<dyn Controller> {
     let aimd = tower_resilience_adaptive::Aimd::builder().build();
-    Door::of(Resilience(aimd.expect("its defaults are valid")))
+    Limiter::of(Resilience(aimd.expect("its defaults are valid")))
 }
 
-impl<A: Algorithm + fmt::Debug> Tuner for Acc<A> {
+impl<A: Algorithm + fmt::Debug> LimitAlgorithm for Acc<A> {
     fn limit(&self) -> usize {
         self.0.max_concurrency()
     }
 
     /// It is told how many are in flight when a request ends, not when it began.
-    fn left(&mut self, sample: &Sample, in_flight: usize, _now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, in_flight: usize, _now: Timestamp) {
         let failed = sample.outcome == Outcome::Overload;
         self.0.update(sample.latency, in_flight, failed, false);
     }
@@ -61,12 +61,12 @@ impl<A: ConcurrencyAlgorithm> fmt::Debug for Resilience<A> {
     }
 }
 
-impl<A: ConcurrencyAlgorithm> Tuner for Resilience<A> {
+impl<A: ConcurrencyAlgorithm> LimitAlgorithm for Resilience<A> {
     fn limit(&self) -> usize {
         self.0.limit()
     }
 
-    fn left(&mut self, sample: &Sample, in_flight: usize, _now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, in_flight: usize, _now: Timestamp) {
         if sample.outcome == Outcome::Overload {
             self.0.record_failure();
         } else {
@@ -78,7 +78,7 @@ impl<A: ConcurrencyAlgorithm> Tuner for Resilience<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, overload, success, visitor};
+    use crate::controller::fixtures::{SITE, at, overload, success, visitor};
 
     /// Their documented starts and steps: 20 and + 6 log L; 20; 10; 20; 10 and halved by a failure.
     #[test]

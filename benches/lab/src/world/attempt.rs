@@ -2,12 +2,12 @@
 
 use backpressure_core::Outcome;
 
-use crate::controller::Visitor;
+use crate::controller::AttemptInfo;
 use crate::scenario::stream::ALL_STAGES;
 
 use super::World;
-use super::agenda::Event;
 use super::clock::{fraction, mix, nanos, seconds, step_key};
+use super::event_queue::Event;
 use super::journal::How;
 use super::plan::{ServicePlan, Step};
 use super::slab::Id;
@@ -15,7 +15,7 @@ use super::slab::Id;
 /// One attempt at one service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
-    pub(super) visitor: Visitor,
+    pub(super) visitor: AttemptInfo,
     /// Whose it is, as long as somebody waits for it.
     pub(super) request: Id,
     /// The attempt at the calling service, and the one at the service that is being called.
@@ -28,7 +28,7 @@ pub(super) struct Attempt {
     /// The stages that it passes, one bit each.
     pub(super) stages: u64,
     pub(super) service: u32,
-    pub(super) post: u32,
+    pub(super) server: u32,
     pub(super) round: u16,
     pub(super) step: u16,
     /// How often the present call was tried.
@@ -65,7 +65,7 @@ pub(super) enum State {
 }
 
 impl Attempt {
-    pub(super) const fn new(visitor: Visitor, service: u32) -> Self {
+    pub(super) const fn new(visitor: AttemptInfo, service: u32) -> Self {
         Self {
             visitor,
             request: Id::NONE,
@@ -75,7 +75,7 @@ impl Attempt {
             demand: 1.0,
             stages: ALL_STAGES,
             service,
-            post: 0,
+            server: 0,
             round: 0,
             step: 0,
             tries: 0,
@@ -128,9 +128,9 @@ impl World<'_> {
             match step {
                 Step::Visit(local) => return self.visits(id, *local, draw),
                 Step::Delay { draw: law, factors } => {
-                    let replica = plan.posts[attempt.post as usize].replica;
+                    let replica = plan.servers[attempt.server as usize].replica;
                     let span = law.of(draw) * factors[replica as usize].at(seconds(self.now));
-                    return self.agenda.push(self.now + nanos(span), Event::Passed(id));
+                    return self.events.push(self.now + nanos(span), Event::Passed(id));
                 }
                 Step::Call { .. } => {
                     attempt.tries = 0;
@@ -155,20 +155,20 @@ impl World<'_> {
         attempt.head = Some(self.now - attempt.admitted);
         let told =
             std::mem::replace(attempt, Attempt { request: Id::NONE, parent: Id::NONE, ..*attempt });
-        self.agenda.push(self.now + span, Event::Read(id));
+        self.events.push(self.now + span, Event::Read(id));
         self.answered(id);
-        self.tells(&told, Outcome::Success);
+        self.report(&told, Outcome::Success);
     }
 
     /// The attempt is over.
     fn ends(&mut self, id: Id, outcome: Outcome) {
         let Some(attempt) = self.attempts.remove(id) else { return };
-        self.gives_back(&attempt, outcome, 1);
-        self.tells(&attempt, outcome);
+        self.release(&attempt, outcome, 1);
+        self.report(&attempt, outcome);
     }
 
     /// Whoever waits for the attempt learns how it ended.
-    fn tells(&mut self, attempt: &Attempt, outcome: Outcome) {
+    fn report(&mut self, attempt: &Attempt, outcome: Outcome) {
         if self.attempts.get(attempt.parent).is_some() {
             return self.returns(attempt.parent, outcome);
         }
@@ -177,7 +177,7 @@ impl World<'_> {
             Outcome::Overload => How::Overloaded,
             _ => How::Failed,
         };
-        self.hears(attempt.request, how, None);
+        self.attempt_ended(attempt.request, how, None);
     }
 
     /// Calls the service of the present step.
@@ -196,7 +196,7 @@ impl World<'_> {
         if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.child = child;
         }
-        self.knocks(child, draw);
+        self.arrives_at_server(child, draw);
     }
 
     /// The service that was called has answered, or has refused.
@@ -211,7 +211,7 @@ impl World<'_> {
         match outcome {
             Outcome::Success => self.advance(id),
             Outcome::Overload if attempt.tries < *attempts => {
-                self.agenda.push(self.now + nanos(*after), Event::Calls(id));
+                self.events.push(self.now + nanos(*after), Event::Calls(id));
             }
             _ => self.ends(id, outcome),
         }

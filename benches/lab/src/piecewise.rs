@@ -2,7 +2,7 @@
 
 /// A non-negative piecewise linear function of time in seconds; the last piece goes on for ever.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Course {
+pub(crate) struct Piecewise {
     knots: Vec<Knot>,
 }
 
@@ -16,32 +16,32 @@ struct Knot {
     sum: f64,
 }
 
-impl Course {
+impl Piecewise {
     pub(crate) fn constant(value: f64) -> Self {
         Self::steps(value, &[])
     }
 
     /// `initial` from the start, and each value from its moment on. Moments ascend.
     pub(crate) fn steps(initial: f64, steps: &[(f64, f64)]) -> Self {
-        let mut course = Self { knots: Vec::new() };
-        course.push(0.0, initial, 0.0);
+        let mut curve = Self { knots: Vec::new() };
+        curve.push(0.0, initial, 0.0);
         for &(at, value) in steps {
-            course.push(at, value, 0.0);
+            curve.push(at, value, 0.0);
         }
-        course
+        curve
     }
 
     /// Straight lines from point to point. Moments ascend; before the first and after the last
     /// it is level.
     pub(crate) fn ramps(points: &[(f64, f64)]) -> Self {
         let first = points.first().map_or(0.0, |&(_, value)| value);
-        let mut course = Self { knots: Vec::new() };
-        course.push(0.0, first, 0.0);
+        let mut curve = Self { knots: Vec::new() };
+        curve.push(0.0, first, 0.0);
         for (n, &(at, value)) in points.iter().enumerate() {
             let slope = points.get(n + 1).map_or(0.0, |&(next, to)| (to - value) / (next - at));
-            course.push(at, value, slope);
+            curve.push(at, value, slope);
         }
-        course
+        curve
     }
 
     fn push(&mut self, at: f64, value: f64, slope: f64) {
@@ -108,7 +108,7 @@ impl Course {
 
     /// Steps through what `combine` makes of all of them wherever one changes.
     pub(crate) fn combined(all: &[&Self], combine: impl Fn(f64) -> f64) -> Self {
-        let mut moments: Vec<f64> = all.iter().flat_map(|course| course.moments()).collect();
+        let mut moments: Vec<f64> = all.iter().flat_map(|curve| curve.moments()).collect();
         moments.sort_by(f64::total_cmp);
         moments.dedup();
         let steps: Vec<(f64, f64)> = moments.iter().map(|&at| (at, combine(at))).collect();
@@ -138,17 +138,17 @@ mod tests {
 
     #[test]
     fn reaching_undoes_the_integral() {
-        let courses = [
-            Course::constant(2.0),
-            Course::steps(1.0, &[(2.0, 0.0), (4.0, 3.0), (4.5, 0.5)]),
-            Course::ramps(&[(1.0, 0.0), (3.0, 8.0), (6.0, 1.0)]),
+        let curves = [
+            Piecewise::constant(2.0),
+            Piecewise::steps(1.0, &[(2.0, 0.0), (4.0, 3.0), (4.5, 0.5)]),
+            Piecewise::ramps(&[(1.0, 0.0), (3.0, 8.0), (6.0, 1.0)]),
         ];
-        for course in courses {
+        for curve in curves {
             for start in [0.0, 0.5, 1.0, 2.5, 4.2, 7.0] {
                 for amount in [0.001, 0.3, 1.0, 5.0, 20.0] {
-                    let end = course.reach(start, amount).unwrap();
-                    let walked = course.integral(end) - course.integral(start);
-                    assert!((walked - amount).abs() < 1e-9, "{course:?}: {start} + {amount}");
+                    let end = curve.reach(start, amount).unwrap();
+                    let walked = curve.integral(end) - curve.integral(start);
+                    assert!((walked - amount).abs() < 1e-9, "{curve:?}: {start} + {amount}");
                 }
             }
         }
@@ -156,22 +156,22 @@ mod tests {
 
     #[test]
     fn what_stands_still_for_ever_is_never_reached() {
-        let course = Course::steps(1.0, &[(2.0, 0.0)]);
-        assert_eq!(course.reach(1.5, 1.0), None);
-        assert_eq!(course.reach(1.5, 0.5), Some(2.0));
+        let curve = Piecewise::steps(1.0, &[(2.0, 0.0)]);
+        assert_eq!(curve.reach(1.5, 1.0), None);
+        assert_eq!(curve.reach(1.5, 0.5), Some(2.0));
     }
 
     #[test]
     fn a_step_holds_from_its_moment_on() {
-        let course = Course::steps(1.0, &[(2.0, 5.0)]);
-        assert_eq!((course.at(1.999), course.at(2.0)), (1.0, 5.0));
-        assert_eq!(course.integral(3.0), 7.0);
+        let curve = Piecewise::steps(1.0, &[(2.0, 5.0)]);
+        assert_eq!((curve.at(1.999), curve.at(2.0)), (1.0, 5.0));
+        assert_eq!(curve.integral(3.0), 7.0);
     }
 
     #[test]
     fn a_product_is_the_product() {
-        let ramp = Course::ramps(&[(0.0, 0.0), (10.0, 10.0)]);
-        let square = Course::steps(1.0, &[(2.0, 0.0), (4.0, 2.0)]);
+        let ramp = Piecewise::ramps(&[(0.0, 0.0), (10.0, 10.0)]);
+        let square = Piecewise::steps(1.0, &[(2.0, 0.0), (4.0, 2.0)]);
         let product = ramp.times(&square);
         for time in [0.5, 1.9, 2.0, 3.0, 4.0, 9.0] {
             assert!((product.at(time) - ramp.at(time) * square.at(time)).abs() < 1e-12, "{time}");

@@ -4,7 +4,7 @@
 
 /// Values in any unit. Beyond [`CAP`] it only counts: the quantiles are then those of the first.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Measured {
+pub(super) struct SampleWindow {
     values: Vec<u64>,
     count: usize,
 }
@@ -12,7 +12,7 @@ pub(super) struct Measured {
 /// A second of a hundred thousand requests; nothing simulated here comes near it.
 const CAP: usize = 100_000;
 
-impl Measured {
+impl SampleWindow {
     pub(super) fn add(&mut self, value: u64) {
         self.count += 1;
         if self.values.len() < CAP {
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_exact_and_an_empty_window_has_none() {
-        let mut window = Measured::default();
+        let mut window = SampleWindow::default();
         assert_eq!(window.quantile(0.5), None);
         for value in [5, 1, 4, 2, 3] {
             window.add(value);

@@ -5,7 +5,7 @@ use fastrand::Rng;
 use crate::controller::Site;
 
 /// A replica's own generator, so that no two of a service draw alike.
-pub(super) fn of(site: &Site) -> Rng {
+pub(super) fn for_site(site: &Site) -> Rng {
     let mut seeds = Rng::with_seed(site.seed);
     Rng::with_seed(seeds.u64(..) ^ u64::from(site.replica).wrapping_mul(ODD))
 }
@@ -16,11 +16,11 @@ const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::SITE;
+    use crate::controller::fixtures::SITE;
 
     #[test]
     fn a_site_draws_the_same_again_and_another_replica_something_else() {
-        assert_eq!(of(&SITE).u64(..), of(&SITE).u64(..));
-        assert_ne!(of(&SITE).u64(..), of(&Site { replica: 1, ..SITE }).u64(..));
+        assert_eq!(for_site(&SITE).u64(..), for_site(&SITE).u64(..));
+        assert_ne!(for_site(&SITE).u64(..), for_site(&Site { replica: 1, ..SITE }).u64(..));
     }
 }

@@ -8,10 +8,10 @@ use std::fmt;
 
 use backpressure_core::{Limit, Sample, Timestamp};
 
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal};
 
 /// Sets the limit of a door.
-pub(super) trait Tuner: fmt::Debug {
+pub(super) trait LimitAlgorithm: fmt::Debug {
     /// How many may be in flight.
     fn limit(&self) -> usize;
 
@@ -21,45 +21,45 @@ pub(super) trait Tuner: fmt::Debug {
     }
 
     /// Somebody came in; `in_flight` counts him.
-    fn entered(&mut self, _in_flight: usize) {}
+    fn admitted(&mut self, _in_flight: usize) {}
 
     /// Somebody who was not cancelled goes; `in_flight` still counts him.
-    fn left(&mut self, sample: &Sample, in_flight: usize, now: Timestamp);
+    fn completed(&mut self, sample: &Sample, in_flight: usize, now: Timestamp);
 
     /// When it wants to be rung; `None`: never.
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         None
     }
 
-    fn rang(&mut self, _instruments: &Instruments, _now: Timestamp) {}
+    fn tick(&mut self, _instruments: &Instruments, _now: Timestamp) {}
 }
 
 /// The door, in front of one server.
 #[derive(Debug)]
-pub(super) struct Door<T> {
-    tuner: T,
+pub(super) struct Limiter<T> {
+    algorithm: T,
     in_flight: usize,
 }
 
-impl<T: Tuner + 'static> Door<T> {
-    pub(super) fn of(tuner: T) -> Box<dyn Controller> {
-        Box::new(Self { tuner, in_flight: 0 })
+impl<T: LimitAlgorithm + 'static> Limiter<T> {
+    pub(super) fn of(algorithm: T) -> Box<dyn Controller> {
+        Box::new(Self { algorithm, in_flight: 0 })
     }
 }
 
-impl<T: Tuner> Controller for Door<T> {
-    fn arrive(&mut self, _visitor: Visitor, _now: Timestamp) -> Answer {
-        if !self.tuner.admits(self.in_flight) {
+impl<T: LimitAlgorithm> Controller for Limiter<T> {
+    fn arrive(&mut self, _visitor: AttemptInfo, _now: Timestamp) -> Answer {
+        if !self.algorithm.admits(self.in_flight) {
             return Answer::Shed(Refusal::default());
         }
         self.in_flight += 1;
-        self.tuner.entered(self.in_flight);
+        self.algorithm.admitted(self.in_flight);
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, _visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
         if teaches(sample) {
-            self.tuner.left(sample, self.in_flight, now);
+            self.algorithm.completed(sample, self.in_flight, now);
         }
         self.in_flight -= 1;
     }
@@ -68,18 +68,18 @@ impl<T: Tuner> Controller for Door<T> {
         None
     }
 
-    fn abandon(&mut self, _visitor: Visitor, _now: Timestamp) {}
+    fn abandon(&mut self, _visitor: AttemptInfo, _now: Timestamp) {}
 
-    fn alarm(&self) -> Option<Timestamp> {
-        self.tuner.alarm()
+    fn next_tick(&self) -> Option<Timestamp> {
+        self.algorithm.next_tick()
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
-        self.tuner.rang(instruments, now);
+        self.algorithm.tick(instruments, now);
     }
 
     fn limit(&self) -> f64 {
-        self.tuner.limit() as f64
+        self.algorithm.limit() as f64
     }
 
     fn queued(&self) -> usize {
@@ -97,12 +97,12 @@ pub(super) fn teaches(sample: &Sample) -> bool {
 #[derive(Debug)]
 pub(super) struct Published<L>(pub(super) L);
 
-impl<L: Limit> Tuner for Published<L> {
+impl<L: Limit> LimitAlgorithm for Published<L> {
     fn limit(&self) -> usize {
         self.0.limit()
     }
 
-    fn left(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
         self.0.observe(sample, now);
     }
 }
@@ -112,11 +112,11 @@ mod tests {
     use backpressure_core::{Aimd, Fixed, Outcome};
 
     use super::*;
-    use crate::controller::steps::{at, overload, success, visitor};
+    use crate::controller::fixtures::{at, overload, success, visitor};
 
     #[test]
     fn as_many_as_the_limit_are_let_in_and_one_more_for_each_that_leaves() {
-        let mut door = Door::of(Published(Fixed::new(2)));
+        let mut door = Limiter::of(Published(Fixed::new(2)));
         let mut arrive = |id| door.arrive(visitor(id), at(0));
         let shed = Answer::Shed(Refusal { retry_after: None });
         assert_eq!([arrive(1), arrive(2), arrive(3)], [Answer::Run, Answer::Run, shed]);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_cancelled_attempt_gives_its_place_back_and_teaches_nothing() {
-        let mut door = Door::of(Published(Aimd::new().min(1).initial(10)));
+        let mut door = Limiter::of(Published(Aimd::new().min(1).initial(10)));
         assert_eq!(door.arrive(visitor(1), at(0)), Answer::Run);
         let cancelled = Sample { outcome: Outcome::Cancelled, ..overload(1_000, 10) };
         door.depart(visitor(1), &cancelled, at(1));

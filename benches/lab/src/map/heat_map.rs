@@ -11,7 +11,7 @@ const GAP: f64 = 1.0;
 
 /// A heat map. Its colours are CSS classes, as a chart's.
 #[derive(Debug)]
-pub(crate) struct Heat {
+pub(crate) struct HeatMap {
     /// What it shows, for who cannot see it.
     pub(crate) title: String,
     /// From left to right.
@@ -29,7 +29,7 @@ pub(crate) struct Tile {
     pub(crate) text: String,
 }
 
-impl Heat {
+impl HeatMap {
     pub(crate) fn svg(&self) -> String {
         let floor = self.rows.len() as f64 * TILE.1;
         let width = LEFT + self.columns.len() as f64 * TILE.0;
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn every_tile_is_drawn_and_says_what_it_is() {
         let tile = |text: &str| Tile { class: "r0", text: text.into() };
-        let heat = Heat {
+        let heat = HeatMap {
             title: "t".into(),
             columns: vec!["a".into(), "b".into()],
             rows: vec!["<".into()],

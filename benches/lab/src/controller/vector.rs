@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use backpressure_core::{Outcome, Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::{Controller, Site};
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Mean {
 }
 
 pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Adaptive::new())
+    Limiter::of(Adaptive::new())
 }
 
 impl Adaptive {
@@ -101,16 +101,16 @@ impl Mean {
     }
 }
 
-impl Tuner for Adaptive {
+impl LimitAlgorithm for Adaptive {
     fn limit(&self) -> usize {
         self.limit
     }
 
-    fn entered(&mut self, in_flight: usize) {
+    fn admitted(&mut self, in_flight: usize) {
         self.reached_limit |= in_flight >= self.limit;
     }
 
-    fn left(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
         if sample.outcome == Outcome::Success {
             self.current.add(sample.latency.as_secs_f64());
         } else {
@@ -137,7 +137,7 @@ const RTT_DEVIATION_SCALE: f64 = 2.5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{at, overload, success};
+    use crate::controller::fixtures::{at, overload, success};
 
     /// stats.rs: ewma_variance_update_works (2, 2, 1, 2 at α = 0.5) and mean_update_works (0, 2, 4).
     #[test]
@@ -159,8 +159,8 @@ mod tests {
 
     /// A round trip of 10 ms at each whole ten milliseconds, with the limit reached.
     fn round_trip(arc: &mut Adaptive, millis: u64, sample: &Sample) -> usize {
-        arc.entered(arc.limit);
-        arc.left(sample, 1, at(millis));
+        arc.admitted(arc.limit);
+        arc.completed(sample, 1, at(millis));
         arc.limit
     }
 
@@ -180,7 +180,7 @@ mod tests {
         round_trip(&mut arc, 0, &success(10_000, 1));
         assert_eq!(round_trip(&mut arc, 9, &success(10_000, 1)), 1);
         arc.reached_limit = false;
-        arc.left(&success(10_000, 1), 1, at(10));
+        arc.completed(&success(10_000, 1), 1, at(10));
         assert_eq!(arc.limit, 1);
     }
 }

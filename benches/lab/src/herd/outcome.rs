@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// One server's word, one kind of caller, and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Fate {
+pub(crate) struct HerdOutcome {
     pub(crate) server: &'static str,
     pub(crate) client: &'static str,
     /// Seconds until all that did not give up were served.
