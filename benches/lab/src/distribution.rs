@@ -1,4 +1,4 @@
-//! How long something takes: distributions, by their mean in seconds.
+//! Distributions of durations, by their mean in seconds.
 
 mod ieee;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use ieee::{exp, ln};
 
-/// A distribution of spans of time, in seconds.
+/// A distribution of durations in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Distribution {
@@ -21,7 +21,7 @@ pub(crate) enum Distribution {
         mean: f64,
         cv: f64,
     },
-    /// Bounded: the longest is `ratio` times the shortest, the tail falls with `alpha`.
+    /// Bounded: the longest is `ratio` times the shortest, and the tail falls with `alpha`.
     Pareto {
         mean: f64,
         alpha: f64,
@@ -46,7 +46,7 @@ impl Distribution {
         }
     }
 
-    /// What is wrong with it, if anything is.
+    /// What is wrong with its parameters; `None` if they are valid.
     pub(crate) fn fault(self) -> Option<&'static str> {
         let sound = match self {
             Self::Fixed(mean) | Self::Exp(mean) => is_span(mean),
@@ -65,7 +65,7 @@ impl Distribution {
         (!sound).then_some("spans must be above 0 and at most 1e6 s, in order, and shares in 0..=1")
     }
 
-    /// Ready to be drawn from.
+    /// Prepares it for sampling.
     pub(crate) fn prepare(self) -> Sampler {
         match self {
             Self::Fixed(span) => Sampler::Fixed(span),
@@ -92,7 +92,7 @@ fn is_span(value: f64) -> bool {
     value > 0.0 && value <= 1e6
 }
 
-/// A distribution with everything computed that does not depend on the draw.
+/// A distribution with everything computed that does not depend on the random number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sampler {
     Fixed(f64),
@@ -104,7 +104,7 @@ pub(crate) enum Sampler {
 }
 
 impl Sampler {
-    /// The span that belongs to `seed`: the same whoever asks, and when.
+    /// The duration that belongs to `seed`: the same at every call.
     pub(crate) fn of(self, seed: u64) -> f64 {
         if let Self::Fixed(span) = self {
             return span;
@@ -159,7 +159,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_law_has_the_mean_it_says() {
+    fn every_distribution_has_its_mean() {
         for law in ALL {
             let draw = law.prepare();
             let count = 400_000_u64;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cv_of_a_lognormal_is_what_it_says() {
+    fn a_lognormal_has_its_coefficient_of_variation() {
         let draw = Distribution::Lognormal { mean: 1.0, cv: 2.0 }.prepare();
         let draws: Vec<f64> = (0..400_000_u64).map(|n| draw.of(n << 7)).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;

@@ -1,4 +1,4 @@
-//! One run of ours, told move by move: what the limit became, and the numbers that it rests on.
+//! One run of ours, change by change: the new limit, its cause, and the figures that it rests on.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -14,12 +14,12 @@ use crate::score::judge;
 use crate::world::plan::Plan;
 use crate::world::simulate;
 
-/// Tell why our limit moves as it does in one scenario
+/// Explain each change of our limit in one scenario
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// A scenario, by name or as a file
     scenario: String,
-    /// Seed of all that is drawn
+    /// Seed of every random number
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seed: u64,
 }
@@ -34,12 +34,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whoever has read enough may close the pipe.
+/// The reader may close the pipe early.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Says every move of its controller as it is made.
+/// Prints every change of the limit as it is made.
 #[derive(Debug)]
 struct Aloud {
     inner: Box<dyn Controller>,
@@ -63,19 +63,19 @@ impl Aloud {
 }
 
 impl Controller for Aloud {
-    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
-        let answer = self.inner.arrive(visitor, now);
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
+        let answer = self.inner.arrive(attempt, now);
         self.tell();
         answer
     }
 
-    fn depart(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
-        self.inner.depart(visitor, sample, now);
+    fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
+        self.inner.depart(attempt, sample, now);
         self.tell();
     }
 
-    fn answered(&mut self, visitor: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
-        let learnt = self.inner.answered(visitor, sample, now);
+    fn answered(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
+        let learnt = self.inner.answered(attempt, sample, now);
         self.tell();
         learnt
     }
@@ -84,8 +84,8 @@ impl Controller for Aloud {
         self.inner.next(now)
     }
 
-    fn abandon(&mut self, visitor: AttemptInfo, now: Timestamp) {
-        self.inner.abandon(visitor, now);
+    fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp) {
+        self.inner.abandon(attempt, now);
     }
 
     fn next_tick(&self) -> Option<Timestamp> {

@@ -1,4 +1,4 @@
-//! The herd: ten thousand refused at once, and how they get in.
+//! The herd: ten thousand requests rejected at once, and when each kind of client is served.
 
 mod outcome;
 mod scenario;
@@ -13,10 +13,10 @@ use outcome::HerdOutcome;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// Let ten thousand be refused at once, and see how they come back
+/// Reject ten thousand requests at once, and see when their clients are served
 ///
-/// A simulated service with half its capacity spare turns away a crowd. What it tells them, and whether they listen,
-/// decides how long it takes until all are served.
+/// A simulated service with half its capacity spare rejects a crowd. What it tells the clients, and whether
+/// they obey, decides how long it takes until all are served.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]

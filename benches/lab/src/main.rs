@@ -1,4 +1,4 @@
-//! The lab: where what the layers promise is put to the proof.
+//! The lab: simulates overloaded services, and compares admission controllers in front of them.
 
 mod controller;
 mod distribution;

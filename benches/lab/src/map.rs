@@ -1,4 +1,4 @@
-//! The metastability map: which triggers a service does not come back from, without and with the layers.
+//! The metastability map: triggers that a service does not recover from, without and with the layers.
 
 #[cfg(test)]
 mod boundary;
@@ -21,10 +21,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Try what a service does not come back from, without and with the layers
+/// Find triggers that a service does not recover from, without and with the layers
 ///
-/// A simulated service is made slower, or asked for more, for a while. Which triggers leave it down when they are over
-/// depends on what the clients do and on which of the layers there are.
+/// A simulated service is made slower, or gets more requests, for a while. Which triggers leave it down
+/// afterwards depends on the retries of its clients and on the layers in use.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// A coarser map, in seconds

@@ -1,6 +1,6 @@
-//! How something goes over time: piecewise linear, with its integral and the way back from it.
+//! Piecewise linear functions of time, with their integral and its inverse.
 
-/// A non-negative piecewise linear function of time in seconds; the last piece goes on for ever.
+/// A non-negative piecewise linear function of time in seconds; the last piece has no end.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Piecewise {
     knots: Vec<Knot>,
@@ -10,9 +10,9 @@ pub(crate) struct Piecewise {
 struct Knot {
     at: f64,
     value: f64,
-    /// Change a second until the next knot.
+    /// Change per second until the next knot.
     slope: f64,
-    /// The integral up to here.
+    /// The integral from the start to here.
     sum: f64,
 }
 
@@ -31,8 +31,8 @@ impl Piecewise {
         curve
     }
 
-    /// Straight lines from point to point. Moments ascend; before the first and after the last
-    /// it is level.
+    /// Straight lines between the points. Moments ascend; before the first point and after the last the value
+    /// is constant.
     pub(crate) fn ramps(points: &[(f64, f64)]) -> Self {
         let first = points.first().map_or(0.0, |&(_, value)| value);
         let mut curve = Self { knots: Vec::new() };
@@ -52,7 +52,7 @@ impl Piecewise {
         self.knots.push(Knot { at, value, slope, sum });
     }
 
-    /// The moments at which it may change.
+    /// The moments at which the value or the slope may change.
     pub(crate) fn moments(&self) -> impl Iterator<Item = f64> {
         self.knots.iter().skip(1).map(|knot| knot.at)
     }
@@ -62,7 +62,7 @@ impl Piecewise {
         (knot.value + knot.slope * (time - knot.at)).max(0.0)
     }
 
-    /// From the start to `time`.
+    /// The integral from the start to `time`.
     pub(crate) fn integral(&self, time: f64) -> f64 {
         let knot = self.knots[self.index(time)];
         let span = time - knot.at;
@@ -92,7 +92,7 @@ impl Piecewise {
         None
     }
 
-    /// Both multiplied; `other` consists of steps.
+    /// The product of both; `other` consists of steps.
     pub(crate) fn times(&self, other: &Self) -> Self {
         let mut moments: Vec<f64> = self.moments().chain(other.moments()).collect();
         moments.sort_by(f64::total_cmp);
@@ -106,7 +106,7 @@ impl Piecewise {
         product
     }
 
-    /// Steps through what `combine` makes of all of them wherever one changes.
+    /// Steps through `combine` of a moment, at every moment at which one of the functions changes.
     pub(crate) fn combined(all: &[&Self], combine: impl Fn(f64) -> f64) -> Self {
         let mut moments: Vec<f64> = all.iter().flat_map(|curve| curve.moments()).collect();
         moments.sort_by(f64::total_cmp);
@@ -123,7 +123,7 @@ impl Piecewise {
     }
 }
 
-/// The span after which the integral of `value + slope · x` is `amount`.
+/// The time after which the integral of `value + slope · x` is `amount`.
 fn solve(value: f64, slope: f64, amount: f64) -> Option<f64> {
     if amount <= 0.0 {
         return Some(0.0);
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reaching_undoes_the_integral() {
+    fn reach_is_the_inverse_of_the_integral() {
         let curves = [
             Piecewise::constant(2.0),
             Piecewise::steps(1.0, &[(2.0, 0.0), (4.0, 3.0), (4.5, 0.5)]),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_still_for_ever_is_never_reached() {
+    fn what_stays_at_zero_never_reaches_more() {
         let curve = Piecewise::steps(1.0, &[(2.0, 0.0)]);
         assert_eq!(curve.reach(1.5, 1.0), None);
         assert_eq!(curve.reach(1.5, 0.5), Some(2.0));

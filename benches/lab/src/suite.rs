@@ -20,7 +20,7 @@ use runner::Runner;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Runs what was asked for and shows what came of it.
+/// Runs the suite and prints its tables.
 pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     if options.list {
         print!("{}", options::list()?);
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether all is as it was.
+/// Whether all figures are the golden ones and within their expected ranges.
 fn smoke(surprises: &[String], runs: &[Run]) -> ExitCode {
     let differences = golden::differences(runs);
     for difference in &differences {

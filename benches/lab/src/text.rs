@@ -1,6 +1,6 @@
-//! Text for a page: escaped, and numbers as people read them.
+//! Text for pages and tables: escaped markup, and durations in a suitable unit.
 
-/// Text that stays text inside an element or a quoted attribute.
+/// Text for an element or a quoted attribute.
 pub(crate) fn escaped(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, letter| {
         match letter {
@@ -15,7 +15,7 @@ pub(crate) fn escaped(text: &str) -> String {
     })
 }
 
-/// A span of time in its own unit, without a fraction where it has none.
+/// A duration in its own unit, without a fraction if it has none.
 pub(crate) fn seconds(seconds: f64) -> String {
     let (value, unit) = match seconds {
         0.0 => (0.0, "s"),
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_told_in_the_unit_that_suits_them() {
+    fn durations_are_shown_in_a_suitable_unit() {
         assert_eq!(
             [0.0, 0.00025, 0.05, 2.5, 100.0].map(seconds),
             ["0 s", "250 µs", "50 ms", "2.5 s", "100 s"]

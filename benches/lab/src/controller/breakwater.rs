@@ -1,10 +1,10 @@
-//! Breakwater's credits as the limit of one server, without the clients they were made for.
+//! Breakwater's credits as the limit of one server, without the clients that hold credits.
 //!
-//! Source: Cho et al., OSDI 2020; shenango/caladan at e3e92a9, `breakwater/src/bw_server.c` and
-//! `bw_config.h` for 100 µs of service (d_t 500 µs, drops from twice that, round trips of 10 µs, AI
-//! 0.001 with the evaluation's 1000 clients, MD 0.02). Spans are scaled by the site's mean over
-//! 100 µs. The delay is the run queue's. Left out: what needs clients that hold credits (demand,
-//! overcommitment, waiting for credit instead of being refused).
+//! Source: Cho et al., OSDI 2020; shenango/caladan at e3e92a9, `breakwater/src/bw_server.c` and `bw_config.h`
+//! for 100 µs of service (d_t 500 µs, drops from twice that, round trips of 10 µs, AI 0.001 with the
+//! evaluation's 1000 clients, MD 0.02). Spans are scaled by the site's mean over 100 µs. The delay is that of
+//! the run queue. Left out: what needs clients that hold credits (demand, overcommitment, waiting for credit
+//! instead of being rejected).
 
 use std::time::Duration;
 
@@ -105,8 +105,8 @@ mod tests {
         credits.limit()
     }
 
-    /// The paper's equations 1 and 2 at d_t = 80 µs: A · n more below it; 2 % less at twice the
-    /// target, half at the most; never below the cores.
+    /// Equations 1 and 2 of the paper at d_t = 80 µs: A · n more below it; 2 % less at twice the target, at
+    /// most half, and never below the cores.
     #[test]
     fn the_published_update_of_the_credits_is_reproduced() {
         assert_eq!((after(1_000.0, 79), after(1_000.0, 160)), (1_001, 980));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_refused_from_twice_the_target() {
+    fn every_request_is_rejected_from_twice_the_target() {
         let mut credits = credits(1_000.0);
         credits.update(Duration::from_micros(159));
         assert!(credits.admits(0));

@@ -1,10 +1,10 @@
-//! Uber's Cinnamon: a rejector by priority, a priority queue, and the tuned limit behind it.
+//! Uber's Cinnamon: a rejector by priority, a priority queue, and an adaptive limit behind it.
 //!
-//! Source: the three Uber Engineering posts of November and December 2023 (six tiers of 128
-//! cohorts, p90 of 2 s and 250 samples, the rejector's target and gains); the tuner is failsafe-go's,
-//! which is modelled on it. Not published, so chosen here: the queue holds three times the limit
-//! (failsafe-go's `BuildPrioritized`) and a wait lasts a third of the time to the deadline, or half
-//! a second (the defaults of jfrz38/rate-limit-pid-controller). Left out: priorities by caller.
+//! Source: the three Uber Engineering posts of November and December 2023 (six tiers of 128 cohorts, p90 of 2 s
+//! and 250 samples, the rejector's target and gains); the limit is failsafe-go's, which is modelled on it. Not
+//! published, so chosen here: the queue holds three times the limit (failsafe-go's `BuildPrioritized`), and a
+//! wait lasts a third of the time to the deadline, or half a second (the defaults of
+//! jfrz38/rate-limit-pid-controller). Left out: priorities by caller.
 
 mod rejector;
 
@@ -23,7 +23,7 @@ struct Cinnamon {
     algorithm: Adaptive,
     rejector: Rejector,
     in_flight: usize,
-    /// The best level first, and within it whoever came first.
+    /// The best level first, and within a level in the order of arrival.
     queue: BTreeMap<Place, Waiting>,
     places: BTreeMap<u64, Place>,
     late: Vec<u64>,
@@ -31,7 +31,7 @@ struct Cinnamon {
     next_tick: Timestamp,
 }
 
-/// Level, and a number that counts arrivals.
+/// Level, and the number of the arrival.
 type Place = (u32, u64);
 
 #[derive(Clone, Copy, Debug)]
@@ -54,18 +54,18 @@ pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
 }
 
 /// 0 is the best of 768.
-fn level(visitor: &AttemptInfo) -> u32 {
-    let tier = match visitor.arrival.priority {
+fn level(attempt: &AttemptInfo) -> u32 {
+    let tier = match attempt.arrival.priority {
         Priority::Critical => 1,
         Priority::Deferrable => 4,
         Priority::Sheddable => 5,
         _ => 3,
     };
-    tier * COHORTS + (visitor.user.wrapping_mul(0x9e37_79b9) >> 16) % COHORTS
+    tier * COHORTS + (attempt.user.wrapping_mul(0x9e37_79b9) >> 16) % COHORTS
 }
 
-fn patience(visitor: &AttemptInfo, now: Timestamp) -> Timestamp {
-    now + visitor.arrival.deadline.map_or(LONGEST_WAIT, |deadline| deadline.since(now) / 3)
+fn patience(attempt: &AttemptInfo, now: Timestamp) -> Timestamp {
+    now + attempt.arrival.deadline.map_or(LONGEST_WAIT, |deadline| deadline.since(now) / 3)
 }
 
 impl Cinnamon {
@@ -84,8 +84,8 @@ impl Cinnamon {
 }
 
 impl Controller for Cinnamon {
-    fn arrive(&mut self, visitor: AttemptInfo, now: Timestamp) -> Answer {
-        let level = level(&visitor);
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
+        let level = level(&attempt);
         let full = self.queue.len() >= QUEUE_FACTOR * self.algorithm.limit();
         if !self.rejector.admits(level) || full {
             return Answer::Shed(Refusal::default());
@@ -96,11 +96,11 @@ impl Controller for Cinnamon {
             self.rejector.went_on();
             return Answer::Run;
         }
-        self.wait(level, Waiting { id: visitor.id, until: patience(&visitor, now) });
+        self.wait(level, Waiting { id: attempt.id, until: patience(&attempt, now) });
         Answer::Wait
     }
 
-    fn depart(&mut self, _visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, _attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
         if teaches(sample) {
             self.algorithm.completed(sample, self.in_flight, now);
         }
@@ -121,8 +121,8 @@ impl Controller for Cinnamon {
         Some(Next::Run(waiting.id))
     }
 
-    fn abandon(&mut self, visitor: AttemptInfo, _now: Timestamp) {
-        self.leave(visitor.id);
+    fn abandon(&mut self, attempt: AttemptInfo, _now: Timestamp) {
+        self.leave(attempt.id);
     }
 
     fn next_tick(&self) -> Option<Timestamp> {
@@ -157,26 +157,26 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::fixtures::{SITE, at, success, visitor, visitor_of};
+    use crate::controller::fixtures::{SITE, at, attempt, attempt_of, success};
 
     #[test]
-    fn the_best_level_is_the_first_to_run_whoever_came_before() {
+    fn the_best_level_runs_first_whatever_the_order_of_arrival() {
         let mut cinnamon = make(&SITE);
         for id in 0..20 {
-            assert_eq!(cinnamon.arrive(visitor(id), at(0)), Answer::Run);
+            assert_eq!(cinnamon.arrive(attempt(id), at(0)), Answer::Run);
         }
         let later = [Priority::Sheddable, Priority::Critical, Priority::Normal];
         for (id, priority) in (20..).zip(later) {
-            assert_eq!(cinnamon.arrive(visitor_of(id, priority), at(0)), Answer::Wait);
+            assert_eq!(cinnamon.arrive(attempt_of(id, priority), at(0)), Answer::Wait);
         }
-        cinnamon.depart(visitor(0), &success(1_000, 20), at(1));
+        cinnamon.depart(attempt(0), &success(1_000, 20), at(1));
         assert_eq!((cinnamon.next(at(1)), cinnamon.next(at(1))), (Some(Next::Run(21)), None));
     }
 
     #[test]
-    fn three_times_the_limit_wait_and_half_a_second_at_the_longest() {
+    fn three_times_the_limit_can_wait_for_half_a_second_at_most() {
         let mut cinnamon = make(&SITE);
-        let answers: Vec<_> = (0..81).map(|id| cinnamon.arrive(visitor(id), at(0))).collect();
+        let answers: Vec<_> = (0..81).map(|id| cinnamon.arrive(attempt(id), at(0))).collect();
         assert_eq!((answers[79], answers[80]), (Answer::Wait, Answer::Shed(Refusal::default())));
         cinnamon.tick(&Instruments::default(), at(499));
         assert_eq!((cinnamon.queued(), cinnamon.next(at(499))), (60, None));

@@ -163,13 +163,13 @@ const MIN_LATENCY: Duration = Duration::from_micros(100);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::fixtures::{SITE, at, success, visitor};
+    use crate::controller::fixtures::{SITE, at, attempt, success};
 
-    fn limits(mut door: Box<dyn Controller>, every: u64, count: u64) -> Vec<f64> {
+    fn limits(mut controller: Box<dyn Controller>, every: u64, count: u64) -> Vec<f64> {
         let step = |n| {
-            door.arrive(visitor(n), at(n * every));
-            door.depart(visitor(n), &success(10_000, 20), at(n * every));
-            door.limit()
+            controller.arrive(attempt(n), at(n * every));
+            controller.depart(attempt(n), &success(10_000, 20), at(n * every));
+            controller.limit()
         };
         (0..count).map(step).collect()
     }

@@ -1,8 +1,8 @@
-//! A door without a waiting room: as many as the limit says, the rest are refused at once.
+//! A limiter without a queue: as many requests as the limit run, and the rest is rejected at once.
 //!
-//! Netflix's SimpleLimiter, Envoy's filter, failsafe-go's limiter and tower's `LoadShed` over any
-//! of them stand like this. What is left out: waiting of any kind, and the race between threads
-//! that lets some of the originals pass their limit by a few.
+//! Netflix's SimpleLimiter, Envoy's filter, failsafe-go's limiter and tower's `LoadShed` over any of them
+//! work like this. Left out: waiting of any kind, and the race between threads that lets some of the originals
+//! pass their limit by a few.
 
 use std::fmt;
 
@@ -10,23 +10,23 @@ use backpressure_core::{Limit, Sample, Timestamp};
 
 use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal};
 
-/// Sets the limit of a door.
+/// Sets the limit.
 pub(super) trait LimitAlgorithm: fmt::Debug {
-    /// How many may be in flight.
+    /// How many requests may be in flight.
     fn limit(&self) -> usize;
 
-    /// Whether another may come in while `in_flight` are.
+    /// Whether another request may start while `in_flight` are in flight.
     fn admits(&self, in_flight: usize) -> bool {
         in_flight < self.limit()
     }
 
-    /// Somebody came in; `in_flight` counts him.
+    /// A request was admitted; `in_flight` includes it.
     fn admitted(&mut self, _in_flight: usize) {}
 
-    /// Somebody who was not cancelled goes; `in_flight` still counts him.
+    /// A request that was not cancelled has ended; `in_flight` still includes it.
     fn completed(&mut self, sample: &Sample, in_flight: usize, now: Timestamp);
 
-    /// When it wants to be rung; `None`: never.
+    /// When [`tick`](Self::tick) is to be called next; `None`: never.
     fn next_tick(&self) -> Option<Timestamp> {
         None
     }
@@ -34,7 +34,7 @@ pub(super) trait LimitAlgorithm: fmt::Debug {
     fn tick(&mut self, _instruments: &Instruments, _now: Timestamp) {}
 }
 
-/// The door, in front of one server.
+/// The limiter of one server.
 #[derive(Debug)]
 pub(super) struct Limiter<T> {
     algorithm: T,
@@ -48,7 +48,7 @@ impl<T: LimitAlgorithm + 'static> Limiter<T> {
 }
 
 impl<T: LimitAlgorithm> Controller for Limiter<T> {
-    fn arrive(&mut self, _visitor: AttemptInfo, _now: Timestamp) -> Answer {
+    fn arrive(&mut self, _attempt: AttemptInfo, _now: Timestamp) -> Answer {
         if !self.algorithm.admits(self.in_flight) {
             return Answer::Shed(Refusal::default());
         }
@@ -57,7 +57,7 @@ impl<T: LimitAlgorithm> Controller for Limiter<T> {
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: AttemptInfo, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, _attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
         if teaches(sample) {
             self.algorithm.completed(sample, self.in_flight, now);
         }
@@ -68,7 +68,7 @@ impl<T: LimitAlgorithm> Controller for Limiter<T> {
         None
     }
 
-    fn abandon(&mut self, _visitor: AttemptInfo, _now: Timestamp) {}
+    fn abandon(&mut self, _attempt: AttemptInfo, _now: Timestamp) {}
 
     fn next_tick(&self) -> Option<Timestamp> {
         self.algorithm.next_tick()
@@ -87,13 +87,13 @@ impl<T: LimitAlgorithm> Controller for Limiter<T> {
     }
 }
 
-/// Whether anything was measured: a cancelled attempt is ignored by every original, too
-/// (`onIgnore`, `cancelLatencySample`, `Drop`).
+/// Whether the sample measured anything. Every original ignores a cancelled attempt (`onIgnore`,
+/// `cancelLatencySample`, `Drop`).
 pub(super) fn teaches(sample: &Sample) -> bool {
     sample.weight > 0 && sample.outcome.tells_latency()
 }
 
-/// A limit of the core, where that is the published one to the bit.
+/// A limit of the core that is the published one to the bit.
 #[derive(Debug)]
 pub(super) struct Published<L>(pub(super) L);
 
@@ -112,28 +112,28 @@ mod tests {
     use backpressure_core::{Aimd, Fixed, Outcome};
 
     use super::*;
-    use crate::controller::fixtures::{at, overload, success, visitor};
+    use crate::controller::fixtures::{at, attempt, overload, success};
 
     #[test]
-    fn as_many_as_the_limit_are_let_in_and_one_more_for_each_that_leaves() {
-        let mut door = Limiter::of(Published(Fixed::new(2)));
-        let mut arrive = |id| door.arrive(visitor(id), at(0));
+    fn as_many_as_the_limit_run_and_one_more_for_each_that_ends() {
+        let mut limiter = Limiter::of(Published(Fixed::new(2)));
+        let mut arrive = |id| limiter.arrive(attempt(id), at(0));
         let shed = Answer::Shed(Refusal { retry_after: None });
         assert_eq!([arrive(1), arrive(2), arrive(3)], [Answer::Run, Answer::Run, shed]);
-        door.depart(visitor(1), &success(1_000, 2), at(1));
-        assert_eq!(door.arrive(visitor(4), at(1)), Answer::Run);
-        assert_eq!((door.limit(), door.queued(), door.next(at(1))), (2.0, 0, None));
+        limiter.depart(attempt(1), &success(1_000, 2), at(1));
+        assert_eq!(limiter.arrive(attempt(4), at(1)), Answer::Run);
+        assert_eq!((limiter.limit(), limiter.queued(), limiter.next(at(1))), (2.0, 0, None));
     }
 
     #[test]
-    fn a_cancelled_attempt_gives_its_place_back_and_teaches_nothing() {
-        let mut door = Limiter::of(Published(Aimd::new().min(1).initial(10)));
-        assert_eq!(door.arrive(visitor(1), at(0)), Answer::Run);
+    fn a_cancelled_attempt_frees_its_place_and_is_no_sample() {
+        let mut limiter = Limiter::of(Published(Aimd::new().min(1).initial(10)));
+        assert_eq!(limiter.arrive(attempt(1), at(0)), Answer::Run);
         let cancelled = Sample { outcome: Outcome::Cancelled, ..overload(1_000, 10) };
-        door.depart(visitor(1), &cancelled, at(1));
-        assert_eq!(door.limit(), 10.0);
-        assert_eq!(door.arrive(visitor(2), at(0)), Answer::Run);
-        door.depart(visitor(2), &overload(1_000, 10), at(1));
-        assert_eq!(door.limit(), 9.0);
+        limiter.depart(attempt(1), &cancelled, at(1));
+        assert_eq!(limiter.limit(), 10.0);
+        assert_eq!(limiter.arrive(attempt(2), at(0)), Answer::Run);
+        limiter.depart(attempt(2), &overload(1_000, 10), at(1));
+        assert_eq!(limiter.limit(), 9.0);
     }
 }

@@ -1,15 +1,15 @@
-//! What was measured since the last look, and its quantiles.
+//! Samples since the last update, and their quantiles.
 //!
-//! Exact, by nearest rank, where most originals sketch (t-digest, log-linear histogram).
+//! Quantiles are exact, by nearest rank, where most originals sketch (t-digest, log-linear histogram).
 
-/// Values in any unit. Beyond [`CAP`] it only counts: the quantiles are then those of the first.
+/// Values in any unit. Beyond [`CAP`] they are only counted: the quantiles are then those of the first values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SampleWindow {
     values: Vec<u64>,
     count: usize,
 }
 
-/// A second of a hundred thousand requests; nothing simulated here comes near it.
+/// A second of a hundred thousand requests; no scenario comes near it.
 const CAP: usize = 100_000;
 
 impl SampleWindow {

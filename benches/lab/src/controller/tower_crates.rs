@@ -1,10 +1,10 @@
-//! The algorithms of other crates for tower, their own code stepped by hand.
+//! The algorithms of other crates for tower: their own code, driven by simulated samples.
 //!
-//! tower-acc 0.1 and tower-resilience-adaptive 0.14 time requests with `std::time::Instant`, but
-//! their algorithms are told a latency: here the simulated one. Both wait in `poll_ready`; here they
-//! stand under tower's `LoadShed`, as axum needs them. Left out: little-loadshedder 0.2, whose law
-//! reads `std::time::Instant` itself; congestion-limiter 0.1, whose windows read tokio's clock and
-//! whose updates are futures; throttle-net, which is no layer and whose laws are AIMD and Vegas too.
+//! tower-acc 0.1 and tower-resilience-adaptive 0.14 time requests with `std::time::Instant`, but their
+//! algorithms are given a latency: here the simulated one. Both wait in `poll_ready`; here they are under
+//! tower's `LoadShed`, as axum needs them. Left out: little-loadshedder 0.2, whose algorithm reads
+//! `std::time::Instant` itself; congestion-limiter 0.1, whose windows read tokio's clock and whose updates are
+//! futures; throttle-net, which is no layer and whose algorithms are AIMD and Vegas too.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ impl<A: Algorithm + fmt::Debug> LimitAlgorithm for Acc<A> {
         self.0.max_concurrency()
     }
 
-    /// It is told how many are in flight when a request ends, not when it began.
+    /// It is given the requests in flight at the end of a request, not at its start.
     fn completed(&mut self, sample: &Sample, in_flight: usize, _now: Timestamp) {
         let failed = sample.outcome == Outcome::Overload;
         self.0.update(sample.latency, in_flight, failed, false);
@@ -78,24 +78,24 @@ impl<A: ConcurrencyAlgorithm> LimitAlgorithm for Resilience<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::fixtures::{SITE, at, overload, success, visitor};
+    use crate::controller::fixtures::{SITE, at, attempt, overload, success};
 
     /// Their documented starts and steps: 20 and + 6 log L; 20; 10; 20; 10 and halved by a failure.
     #[test]
-    fn they_start_where_their_documentation_says_and_take_their_first_steps() {
+    fn they_start_as_documented_and_take_their_first_steps() {
         let starts = [acc_vegas, acc_gradient2, resilience_vegas, resilience_gradient2]
             .map(|make| make(&SITE).limit());
         assert_eq!(starts, [20.0, 20.0, 10.0, 20.0]);
         let mut vegas = acc_vegas(&SITE);
         for id in 0..20 {
-            vegas.arrive(visitor(id), at(0));
+            vegas.arrive(attempt(id), at(0));
         }
-        vegas.depart(visitor(0), &success(10_000, 20), at(10));
-        vegas.depart(visitor(1), &success(10_000, 20), at(10));
+        vegas.depart(attempt(0), &success(10_000, 20), at(10));
+        vegas.depart(attempt(1), &success(10_000, 20), at(10));
         assert_eq!(vegas.limit(), 26.0);
         let mut aimd = resilience_aimd(&SITE);
-        aimd.arrive(visitor(0), at(0));
-        aimd.depart(visitor(0), &overload(1_000, 1), at(1));
+        aimd.arrive(attempt(0), at(0));
+        aimd.depart(attempt(0), &overload(1_000, 1), at(1));
         assert_eq!(aimd.limit(), 5.0);
     }
 }

@@ -1,8 +1,8 @@
 //! Vector's adaptive request concurrency (1 in 1..=200, × 0.9, EWMA 0.4, 2.5 σ).
 //!
-//! Source: vectordotdev/vector at 05b56b7, `src/sinks/util/adaptive_concurrency/controller.rs` and
-//! `stats.rs`. It stands before a sink there and lets requests wait for it; here it stands before a
-//! server and refuses them, like the rest. Left out: `concurrency` as a constant.
+//! Source: vectordotdev/vector at 05b56b7, `src/sinks/util/adaptive_concurrency/controller.rs` and `stats.rs`.
+//! In Vector it is in front of a sink and lets requests wait; here it is in front of a server and rejects them,
+//! like the rest. Left out: `concurrency` as a constant.
 
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ mod tests {
 
     /// stats.rs: ewma_variance_update_works (2, 2, 1, 2 at α = 0.5) and mean_update_works (0, 2, 4).
     #[test]
-    fn vectors_own_figures_are_reproduced() {
+    fn the_published_figures_are_reproduced() {
         let mut past = Past { mean: 2.0, variance: 0.0 };
         for point in [2.0, 1.0] {
             past = past.add(point, 0.5);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn one_more_a_round_trip_while_latency_holds_and_a_tenth_less_on_back_pressure() {
+    fn the_limit_grows_by_one_a_round_trip_and_falls_by_a_tenth_on_back_pressure() {
         let mut arc = Adaptive::new();
         let steady = success(8_000, 1);
         let steps: Vec<_> = (0..5).map(|n| round_trip(&mut arc, 8 * n, &steady)).collect();

@@ -128,7 +128,7 @@ mod tests {
     /// VegasLimitTest.java: increaseLimit, decreaseLimit, noChangeIfWithinThresholds and
     /// largeLimitIncrease. Their α = 3 and β = 6 are the defaults at a limit of 10.
     #[test]
-    fn netflix_own_figures_are_reproduced() {
+    fn the_published_figures_are_reproduced() {
         for (millis, in_flight, after) in [(10, 11, 16), (50, 11, 9), (14, 14, 10)] {
             let mut limit = vegas(10.0, 20.0);
             assert_eq!(step(&mut limit, 10, 10), 10);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drop_lowers_it_but_a_fast_one_becomes_the_no_load_latency_instead() {
+    fn an_overload_lowers_it_unless_it_was_fast_enough_to_become_the_no_load_latency() {
         let mut limit = vegas(10.0, 20.0);
         step(&mut limit, 10, 10);
         limit.completed(&overload(10_000, 11), 11, at(0));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn one_sample_under_load_is_the_new_no_load_latency_once_a_probe_is_due() {
+    fn one_sample_under_load_becomes_the_no_load_latency_when_a_probe_is_due() {
         let mut limit = vegas(20.0, 1_000.0);
         step(&mut limit, 10, 1);
         for _ in 0..600 {

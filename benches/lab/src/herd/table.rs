@@ -1,4 +1,4 @@
-//! The herd in a few lines.
+//! The herds as a table.
 
 use crate::herd::outcome::HerdOutcome;
 use std::fmt::Write;

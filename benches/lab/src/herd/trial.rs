@@ -1,4 +1,4 @@
-//! Lets a herd loose.
+//! Runs one herd.
 
 use crate::controller::catalogue::{self, Entry};
 use crate::herd::outcome::HerdOutcome;
@@ -8,7 +8,7 @@ use crate::world;
 use crate::world::journal::{How, Journal};
 use crate::world::plan::Plan;
 
-/// What the server says, and what the callers make of it.
+/// A kind of server, and a kind of client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pairing {
     server: Server,
@@ -25,19 +25,19 @@ enum Server {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Client {
-    /// Backs off with full jitter, whatever it is told.
+    /// Backs off with full jitter, ignoring what it is told.
     Jittered,
-    /// Comes back after the seconds of the header.
+    /// Waits for the seconds of the header.
     WholeSeconds,
-    /// Reads the reservation to the nanosecond.
+    /// Waits for the scheduled time to the nanosecond.
     Exact,
-    /// RetryLayer's waits, as often as it takes.
+    /// The waits of RetryLayer, without a bound on attempts.
     Patient,
     /// RetryLayer: three attempts in thirty seconds.
     RetryLayer,
 }
 
-/// All that are tried; what ships is the last.
+/// All pairings; the last is what the library does on both sides.
 pub(crate) fn pairings() -> Vec<Pairing> {
     use Client::{Exact, Jittered, Patient, RetryLayer, WholeSeconds};
     use Server::{Held, OneSecond, Ours, Silent};
@@ -111,7 +111,7 @@ impl Client {
     }
 }
 
-/// Runs a pairing and tells what became of its herd.
+/// Runs a pairing.
 pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<HerdOutcome, String> {
     let Pairing { server, client } = *pairing;
     let entry = server.entry().ok_or("the controller is missing")?;
@@ -130,7 +130,7 @@ pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<HerdOutcome, String>
     })
 }
 
-/// What a journal says of the herd.
+/// The herd in a journal.
 #[derive(Debug, Default)]
 struct Herd {
     attempts: u32,
@@ -138,7 +138,7 @@ struct Herd {
     first_let_in: u32,
     /// When each was served, in seconds since the burst, ascending.
     served: Vec<f64>,
-    /// When everybody else who came since was answered or refused, and whether it was the latter.
+    /// When each other request since then was answered or rejected, and whether it was rejected.
     others: Vec<(f64, bool)>,
 }
 
@@ -171,7 +171,7 @@ impl Herd {
         self.served.last().copied().unwrap_or(f64::INFINITY)
     }
 
-    /// Of the others who came before the herd was in.
+    /// Share of the other requests rejected before the herd was served.
     fn others_refused(&self) -> f64 {
         let during = 0.0..=self.drained();
         let others = self.others.iter().filter(|(since, _)| during.contains(since));
@@ -187,7 +187,7 @@ mod tests {
     use crate::world::journal::{Asked, Ended};
 
     #[test]
-    fn a_herd_is_told_from_the_others_and_a_first_retry_from_a_second() {
+    fn the_herd_is_told_from_other_requests_and_a_first_retry_from_a_second() {
         let asked = |stream: u32| Asked {
             at: 0,
             uncontended: 0,

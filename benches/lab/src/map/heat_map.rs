@@ -6,13 +6,13 @@ use std::fmt::Write;
 const LEFT: f64 = 66.0;
 const BOTTOM: f64 = 20.0;
 const TILE: (f64, f64) = (27.0, 16.0);
-/// Between two tiles.
+/// Space between two tiles.
 const GAP: f64 = 1.0;
 
-/// A heat map. Its colours are CSS classes, as a chart's.
+/// A heat map. Its colours are CSS classes of the page.
 #[derive(Debug)]
 pub(crate) struct HeatMap {
-    /// What it shows, for who cannot see it.
+    /// Description for screen readers.
     pub(crate) title: String,
     /// From left to right.
     pub(crate) columns: Vec<String>,
@@ -25,7 +25,7 @@ pub(crate) struct HeatMap {
 #[derive(Debug)]
 pub(crate) struct Tile {
     pub(crate) class: &'static str,
-    /// What it says when it is pointed at.
+    /// Its tooltip.
     pub(crate) text: String,
 }
 
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_tile_is_drawn_and_says_what_it_is() {
+    fn every_tile_is_drawn_with_its_text() {
         let tile = |text: &str| Tile { class: "r0", text: text.into() };
         let heat = HeatMap {
             title: "t".into(),

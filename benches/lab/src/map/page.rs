@@ -8,13 +8,13 @@ use crate::text::{escaped, seconds};
 
 const TEMPLATE: &str = include_str!("page.html");
 
-/// Recoveries up to so many seconds share a shade; longer ones have the last.
+/// Recoveries up to this many seconds share a shade; longer ones have the last.
 const SHADES: [(f64, &str); 5] =
     [(0.0, "r0"), (1.0, "r1"), (3.0, "r2"), (10.0, "r3"), (f64::INFINITY, "r4")];
-/// Down for good.
+/// Not recovered.
 const LOST: &str = "lost";
 
-/// The page, in one piece that needs no other.
+/// The page, self-contained.
 pub(crate) fn page(grid: &Grid, setting: Setting, cells: &[Cell]) -> String {
     let tallies = tallies(cells);
     let sections: String =
@@ -33,7 +33,7 @@ fn headline(tallies: &[Tally]) -> String {
         tally.map_or_else(|| "–".into(), |tally| format!("{} of {}", tally.metastable, tally.cells))
     };
     format!(
-        "Without the layers {} triggers leave a service that stays down when they are over; with both, {}",
+        "Without the layers the service stays down after {} triggers; with both, after {}",
         share(Layers::Neither),
         share(Layers::Both)
     )
@@ -55,27 +55,27 @@ fn row(tally: &Tally) -> String {
 fn scale() -> String {
     let shade = |&(most, class): &(f64, &str)| {
         let text = match most {
-            0.0 => "back at once".into(),
+            0.0 => "at once".into(),
             most if most.is_finite() => format!("within {}", seconds(most)),
             _ => "later".into(),
         };
         format!("<li><i class=\"{class}\"></i>{text}</li>")
     };
     let shades: String = SHADES.iter().map(shade).collect();
-    format!("{shades}<li><i class=\"{LOST}\"></i>still down after 20 s</li>")
+    format!("{shades}<li><i class=\"{LOST}\"></i>not recovered after 20 s</li>")
 }
 
 fn notes(setting: Setting, cells: usize) -> String {
     let bottleneck = if setting.opaque {
-        "The bottleneck is behind an await: only latency shows that it is full."
+        "The bottleneck is behind an await: only latency shows that it is busy."
     } else {
-        "The bottleneck is the process itself: the time its tasks wait for a worker is seen."
+        "The bottleneck is the process itself: it can measure how long its tasks wait for a worker."
     };
     let notes = [
-        "Four workers and 40 ms of work a request, exponential: 100 a second. A refusal costs a four-hundredth of a request.",
-        "Callers give up an attempt after a second; the work on it goes on, for nobody. What is not answered within ten seconds, retries included, is not answered.",
-        "Ten processes ask. Where there is a retry budget each of them has one.",
-        "A service is back at the end of the last half second in which less than .9 of those who came were answered in the end.",
+        "Four workers and 40 ms of work per request, exponential: 100 a second. A rejection costs a four-hundredth of a request.",
+        "Clients give up an attempt after a second; the work on it goes on. A request that is not answered within ten seconds, retries included, is not answered at all.",
+        "There are ten client processes. Each has a retry budget of its own, if there is one.",
+        "A service has recovered at the end of the last half second in which less than .9 of the requests that arrived were answered in the end.",
         bottleneck,
         &format!(
             "{cells} runs, seed {}, the same arrivals and demands for every set of layers.",
@@ -99,7 +99,7 @@ fn heading(layers: Layers) -> String {
     match layers {
         Layers::Neither => "No layer".into(),
         Layers::Client => "RetryLayer at the clients, nothing at the server".into(),
-        Layers::Server => "AdmissionLayer at the server, clients as they come".into(),
+        Layers::Server => "AdmissionLayer at the server, any clients".into(),
         Layers::Both => "Both: AdmissionLayer at the server, RetryLayer at the clients".into(),
     }
 }
@@ -107,7 +107,7 @@ fn heading(layers: Layers) -> String {
 fn block(grid: &Grid, policy: Policy, cells: &[&Cell]) -> String {
     let figures: String =
         grid.loads.iter().map(|&load| figure(grid, policy, load, cells)).collect();
-    // What is left of the page for a picture: `map.html#picture`.
+    // Shown in the picture of the page, `map.html#picture`.
     let class = if matches!(policy, Policy::Naive3 | Policy::Ours) { "key" } else { "more" };
     format!(
         "<div class=\"{class}\"><h3>{}</h3><div class=\"row\">{figures}</div></div>",
@@ -133,8 +133,8 @@ fn tile(cell: &Cell) -> Tile {
         Some(took) => SHADES.iter().find(|(most, _)| took <= *most).map_or(LOST, |shade| shade.1),
     };
     let outcome = match cell.recovery_s {
-        Some(took) => format!("back after {}", seconds(took)),
-        None => "not back".into(),
+        Some(took) => format!("recovered after {}", seconds(took)),
+        None => "not recovered".into(),
     };
     let (trigger, length) = (cell.place.trigger, seconds(cell.place.trigger_s));
     let text = format!(
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cell_is_on_the_page_and_what_stays_down_is_counted() {
+    fn every_cell_is_on_the_page_and_those_that_stay_down_are_counted() {
         let grid = Grid::of(true);
         let cells: Vec<Cell> = grid
             .places()

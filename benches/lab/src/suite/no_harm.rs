@@ -1,13 +1,12 @@
-//! The rule that a service is never worse off with ours than without.
+//! The rule that a service does no less useful work with ours than without.
 
 use super::scoreboard::{Scoreboard, at_share};
 
-/// Ours, and what it is compared with: no limit at all, and a fixed limit of twice the knee.
+/// Ours, no limit, and a fixed limit of twice the knee.
 pub(super) const COMPARED: [&str; 3] = [OURS, "none", "static-2c"];
 const OURS: &str = "ours";
 
-/// Difference of the goodput over the ceiling that is chance: two seeds of the same limit differ by
-/// as much.
+/// Difference in goodput that is attributed to chance: two seeds of the same limit differ by as much.
 const SAME: f64 = 0.01;
 
 /// A sentence for each scenario in which ours does less useful work, in the median over the seeds.
@@ -40,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn less_useful_work_in_the_median_is_told_and_one_bad_seed_is_not() {
+    fn less_useful_work_in_the_median_is_reported_and_one_bad_seed_is_not() {
         let runs = [
             run("worse", "ours", 0.5),
             run("worse", "ours", 0.8),

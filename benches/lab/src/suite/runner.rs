@@ -1,4 +1,4 @@
-//! Runs everything on all cores; the results are in the order of the questions.
+//! Runs the suite on all cores. The results do not depend on the number of cores.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::world::simulate;
 
 use super::options::Options;
 
-/// What every build runs: the smoke scenarios with these, and one seed.
+/// Every build runs the smoke scenarios with these, and one seed.
 const CONTROLLERS: [&str; 3] = ["none", "static-2c", "ours"];
 const SEEDS: u64 = 1;
 
@@ -25,7 +25,7 @@ pub(super) struct Runner {
     seeds: u64,
 }
 
-/// What it took, all threads together.
+/// Requests and time of all threads together.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
     pub(super) requests: u64,
@@ -44,7 +44,7 @@ impl Runner {
         })
     }
 
-    /// What every build runs.
+    /// The runs of every build.
     pub(super) fn smoke() -> Result<Self, String> {
         let mut scenarios = library::all()?;
         scenarios.retain(|scenario| scenario.smoke);
@@ -87,7 +87,7 @@ fn run_one(name: &str, plan: &Plan, controller: &Entry, seed: u64, spent: &mut S
     Run { scenario, controller, seed, score }
 }
 
-/// What every build runs, once for all tests.
+/// The runs of every build, once for all tests.
 #[cfg(test)]
 pub(super) fn smoke() -> &'static (Vec<Scenario>, Vec<Run>) {
     use std::sync::OnceLock;

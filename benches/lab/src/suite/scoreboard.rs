@@ -1,24 +1,24 @@
-//! All runs as one figure each: a controller in a scenario, at its unlucky seed.
+//! The runs of each controller in each scenario, and their figure at an unlucky seed.
 
 use std::collections::BTreeMap;
 
 use crate::run::{Run, Score};
 
-/// The share of seeds that may be worse than what is shown.
+/// Share of the seeds that may be worse than the figure shown.
 pub(super) const UNLUCKY: f64 = 0.05;
 
-/// Who did what where.
+/// All scores, by scenario and controller.
 #[derive(Debug)]
 pub(super) struct Scoreboard<'a> {
     /// In the order in which they first appear.
     pub(super) scenarios: Vec<&'a str>,
     pub(super) controllers: Vec<&'a str>,
-    /// How many seeds there are, at most, of one controller in one scenario.
+    /// Most seeds of one controller in one scenario.
     pub(super) seeds: usize,
     cells: BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Score>>>,
 }
 
-/// What is compared.
+/// The figures that are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Figures {
     pub(super) goodput: f64,
@@ -45,7 +45,7 @@ impl<'a> Scoreboard<'a> {
         scoreboard
     }
 
-    /// Every seed of a controller in a scenario; none where it did not run.
+    /// Every seed of a controller in a scenario; empty if it did not run.
     pub(super) fn scores(&self, scenario: &str, controller: &str) -> &[&'a Score] {
         let row = self.cells.get(scenario);
         row.and_then(|row| row.get(controller)).map_or(&[], Vec::as_slice)
@@ -66,7 +66,7 @@ impl<'a> Scoreboard<'a> {
         self.scenarios.iter().filter_map(cell).collect()
     }
 
-    /// The scenario in which a controller fares worst.
+    /// The scenario in which a controller has the least goodput.
     pub(super) fn worst(&self, controller: &str) -> Option<(&'a str, f64)> {
         let line = self.line(controller).into_iter();
         let goodputs = line.map(|(scenario, figures)| (scenario, figures.goodput));
@@ -80,17 +80,17 @@ fn note<'a>(names: &mut Vec<&'a str>, name: &'a str) {
     }
 }
 
-/// The 5th percentile over the seeds of what should be high.
+/// The 5th percentile over the seeds, of a figure that should be high.
 pub(super) fn least(scores: &[&Score], of: fn(&Score) -> f64) -> f64 {
     at_share(scores.iter().map(|score| of(score)).collect(), UNLUCKY)
 }
 
-/// The 95th percentile over the seeds of what should be low.
+/// The 95th percentile over the seeds, of a figure that should be low.
 pub(super) fn most(scores: &[&Score], of: fn(&Score) -> f64) -> f64 {
     -at_share(scores.iter().map(|score| -of(score)).collect(), UNLUCKY)
 }
 
-/// The nearest rank; 0 of nothing.
+/// By nearest rank; 0 of no values.
 pub(super) fn at_share(mut values: Vec<f64>, share: f64) -> f64 {
     if values.is_empty() {
         return 0.0;
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_is_as_good_as_its_worst_scenario() {
+    fn a_controller_is_scored_by_its_worst_scenario() {
         let runs = [run("calm", 1, 0.9), run("storm", 1, 0.2), run("breeze", 1, 0.5)];
         assert_eq!(Scoreboard::of(&runs).worst("bold"), Some(("storm", 0.2)));
     }

@@ -1,4 +1,4 @@
-//! The runs, as a terminal shows them.
+//! The runs as a table for the terminal.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use super::scoreboard::{Scoreboard, UNLUCKY, at_share, least, most};
 const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit   kept";
 const UNITS: &str = "                                                of ceiling   class    ×uncontended  refused %          s        %  a request         error  word";
 
-/// One row a scenario and controller, and the score of each controller.
+/// One row for each scenario and controller, and the score of each controller.
 pub(super) fn render(scenarios: &[Scenario], runs: &[Run]) -> String {
     let mut text = format!("{HEADER}\n{UNITS}\n");
     let scoreboard = Scoreboard::of(runs);
@@ -54,7 +54,7 @@ fn row(scenario: &str, controller: &str, scores: &[&Score], changes: bool) -> St
     )
 }
 
-/// Share of promised returns that were let in.
+/// Share of the attempts sent exactly when `Retry-After` said that were admitted.
 fn kept(scores: &[&Score]) -> String {
     let shares: Vec<f64> = scores.iter().filter_map(|score| score.kept_promises).collect();
     if shares.is_empty() { "–".to_owned() } else { format!("{:.3}", at_share(shares, UNLUCKY)) }

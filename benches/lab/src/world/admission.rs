@@ -1,4 +1,4 @@
-//! The doors: each replica's controller, and what becomes of those it lets in, keeps or turns away.
+//! Admission: the controller of each server, and what happens to the attempts it admits, queues or rejects.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use super::plan::{ServerPlan, StreamPlan};
 use super::slab::Id;
 use super::station::Station;
 
-/// A replica, seen from the door.
+/// One replica of a service.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) controller: Box<dyn Controller>,
-    /// Admitted and not yet gone.
+    /// Attempts admitted and not finished.
     pub(super) in_flight: u32,
-    /// The same and those who wait: what a balancer counts.
+    /// The same and those that wait. A load balancer counts these.
     outstanding: u32,
     unsettled: bool,
-    /// When the alarm is set for.
+    /// When the controller is called next.
     pub(super) tick_at: Option<u64>,
 }
 
@@ -47,7 +47,7 @@ impl Server {
 }
 
 impl Attempt {
-    /// What was measured of it by `now`, or by the head of its answer.
+    /// What was measured of the attempt by `now`, or by the head of its answer.
     fn sample(&self, now: u64, outcome: Outcome, weight: u32) -> Sample {
         let latency = self.head.unwrap_or(now - self.admitted);
         let queued = self.run_queue + self.runnable.map_or(0, |since| now - since);
@@ -63,17 +63,17 @@ impl Attempt {
     }
 }
 
-// What controllers and balancers draw with.
+// Constants mixed into a key, so that different draws from it differ.
 const CONTROLLER: u64 = 21;
 const REPLICA: u64 = 1 << 30;
 
-/// What the replica for this attempt of a request is drawn with.
+/// Random number that chooses the replica for an attempt of a request.
 pub(crate) fn replica_draw(key: u64, attempts: u32) -> u64 {
     mix(key, REPLICA + (u64::from(attempts) << 8))
 }
 
 impl World<'_> {
-    /// A caller's attempt comes to the entry service; the caller waits until then.
+    /// A client sends an attempt to the first service, and waits until `until`.
     pub(super) fn enters(&mut self, id: Id, until: u64) {
         let Some(request) = self.requests.get_mut(id) else { return };
         let StreamPlan { stream, passes, .. } = &self.plan.streams[request.spec.stream as usize];
@@ -83,7 +83,7 @@ impl World<'_> {
         }
         let promised = std::mem::take(&mut request.promised);
         let draw = replica_draw(request.spec.key, request.attempts());
-        let visitor =
+        let info =
             AttemptInfo { id: 0, tenant: request.spec.tenant, user: request.spec.user, arrival };
         let attempt = Attempt {
             request: id,
@@ -91,7 +91,7 @@ impl World<'_> {
             demand: stream.demand,
             stages: *passes,
             promised,
-            ..Attempt::new(visitor, 0)
+            ..Attempt::new(info, 0)
         };
         let attempt = self.attempts.insert(attempt);
         request.attempt = attempt;
@@ -104,7 +104,7 @@ impl World<'_> {
         self.arrives_at_server(attempt, draw);
     }
 
-    /// An attempt stands at the door of one of its service's replicas.
+    /// An attempt arrives at one of the replicas of its service.
     pub(super) fn arrives_at_server(&mut self, id: Id, draw: u64) {
         self.journal.entered += 1;
         let Some(service) = self.attempts.get(id).map(|attempt| attempt.service) else { return };
@@ -113,11 +113,11 @@ impl World<'_> {
         let now = self.time();
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         attempt.server = index;
-        attempt.visitor.id = id.to_bits();
-        let visitor = attempt.visitor;
+        attempt.info.id = id.to_bits();
+        let info = attempt.info;
         let server = &mut self.servers[index as usize];
         server.outstanding += 1;
-        match server.controller.arrive(visitor, now) {
+        match server.controller.arrive(info, now) {
             Answer::Run => self.admit(id),
             Answer::Wait => {}
             Answer::Shed(refusal) => self.refuse(id, refusal),
@@ -160,7 +160,7 @@ impl World<'_> {
         }
     }
 
-    /// A refusal costs time on the core, unless one is idle.
+    /// A rejection costs time of a core, unless one is idle.
     fn charge(&mut self, attempt: &Attempt) {
         let service = &self.plan.services[attempt.service as usize];
         let Some(local) = service.refuses else { return };
@@ -174,7 +174,7 @@ impl World<'_> {
         }
     }
 
-    /// An attempt leaves the service: its place is free.
+    /// An attempt has left the service.
     pub(super) fn departs(&mut self, id: Id) {
         let Some(attempt) = self.attempts.remove(id) else { return };
         self.release(&attempt, attempt.outcome, u32::from(!attempt.measured));
@@ -187,22 +187,22 @@ impl World<'_> {
         server.in_flight -= 1;
         server.outstanding -= 1;
         let sample = attempt.sample(self.now, outcome, weight);
-        server.controller.depart(attempt.visitor, &sample, now);
+        server.controller.depart(attempt.info, &sample, now);
         self.unsettle(attempt.server);
     }
 
-    /// The head of an answer is out.
+    /// The head of an answer is sent.
     pub(super) fn answered(&mut self, id: Id) {
         let now = self.time();
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         let sample = attempt.sample(self.now, Outcome::Success, 1);
         let controller = &mut self.servers[attempt.server as usize].controller;
-        attempt.measured = controller.answered(attempt.visitor, &sample, now);
+        attempt.measured = controller.answered(attempt.info, &sample, now);
         let server = attempt.server;
         self.unsettle(server);
     }
 
-    /// The caller's patience is over.
+    /// The patience of the client is over.
     pub(super) fn leaves(&mut self, id: Id) {
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         if attempt.state == State::Reading || attempt.request == Id::NONE {
@@ -216,8 +216,8 @@ impl World<'_> {
         self.attempt_ended(request, How::Left, None);
     }
 
-    /// The work of an attempt is called off, wherever it is. Who computes is not reached before it
-    /// stops: nobody drops a future that is being polled.
+    /// Cancels an attempt wherever it is. An attempt that computes is cancelled when it stops: a future cannot
+    /// be dropped while it is being polled.
     pub(super) fn cancels(&mut self, id: Id) {
         let now = self.now;
         if let Some(attempt) = self.attempts.get_mut(id)
@@ -232,7 +232,7 @@ impl World<'_> {
             let now = self.time();
             let server = &mut self.servers[attempt.server as usize];
             server.outstanding -= 1;
-            server.controller.abandon(attempt.visitor, now);
+            server.controller.abandon(attempt.info, now);
             self.unsettle(attempt.server);
             return;
         }
@@ -249,7 +249,7 @@ impl World<'_> {
         }
     }
 
-    /// Asks every controller that something happened to who may run next.
+    /// Asks the controller of every server that something happened to for its decisions.
     pub(super) fn settle(&mut self) {
         while let Some(index) = self.unsettled.pop() {
             self.servers[index as usize].unsettled = false;

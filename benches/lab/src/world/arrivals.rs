@@ -1,4 +1,4 @@
-//! Who comes next.
+//! Arrivals of requests.
 
 use super::World;
 use super::callers::Request;
@@ -36,7 +36,7 @@ impl World<'_> {
         self.requests.insert(Request::new(number, spec))
     }
 
-    /// A client of a closed loop has its answer, or none.
+    /// A request of a closed loop is over: its client pauses and then sends the next one.
     pub(super) fn thinks(&mut self, index: u32, key: u64) {
         if let Some(pause) = thinks(&self.plan.streams[index as usize].stream, key) {
             self.events.push(self.now + pause, Event::Arrives(index));

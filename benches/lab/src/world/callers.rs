@@ -1,4 +1,4 @@
-//! Callers: how long they wait, and how they try again.
+//! Clients: how long they wait, and when they retry.
 
 use std::time::Duration;
 
@@ -12,18 +12,18 @@ use super::retries::{obeys, pause_of};
 use super::slab::Id;
 use super::source::RequestSpec;
 
-/// A request, from the first attempt to the last.
+/// A request, from its first attempt to its last.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) number: u32,
     pub(super) spec: RequestSpec,
     attempts: u32,
-    /// The attempt under way, and when it was sent.
+    /// The attempt in progress, and when it was sent.
     pub(super) attempt: Id,
     sent: u64,
-    /// Pays for the next attempt.
+    /// Budget withdrawn for the next attempt.
     withdrawal: Option<Withdrawal>,
-    /// Whether the next attempt comes when a server said it should.
+    /// Whether the next attempt is sent when a server told the client to.
     pub(super) promised: bool,
 }
 
@@ -46,7 +46,7 @@ impl Request {
 }
 
 impl World<'_> {
-    /// The next attempt of a request.
+    /// Sends the next attempt of a request.
     pub(super) fn sends(&mut self, id: Id) {
         let Some(request) = self.requests.get_mut(id) else { return };
         let source = &self.sources[request.spec.stream as usize];
@@ -66,7 +66,7 @@ impl World<'_> {
         self.enters(id, until);
     }
 
-    /// An attempt has ended while its caller waited for it.
+    /// An attempt has ended while its client was waiting for it.
     pub(super) fn attempt_ended(&mut self, id: Id, how: How, told: Option<Duration>) {
         let Some(request) = self.requests.get_mut(id) else { return };
         self.journal.ended.push(Ended {
@@ -93,7 +93,7 @@ impl World<'_> {
         }
     }
 
-    /// How long until the next attempt; `None`: there is none.
+    /// Nanoseconds until the next attempt; `None`: there is none.
     fn pause(&mut self, id: Id, told: Option<Duration>) -> Option<u64> {
         let request = self.requests.get_mut(id)?;
         let retry = self.plan.streams[request.spec.stream as usize].stream.retry;

@@ -1,4 +1,4 @@
-//! A stream at work: when its requests come, and what belongs to each of them.
+//! A stream in a run: when its requests arrive, and what belongs to each of them.
 
 use fastrand::Rng;
 
@@ -28,17 +28,17 @@ pub(crate) struct Source {
     rng: Rng,
     /// Which of the streams.
     index: u32,
-    /// What the keys of its requests are made of.
+    /// The keys of its requests are made of this.
     key: u64,
     /// Requests so far.
     count: u64,
     rate: Piecewise,
-    /// The last arrival, in seconds.
+    /// Time of the last arrival, in seconds.
     last: f64,
     pub(crate) fleets: Fleets,
 }
 
-// What the parts of a request are drawn with.
+// Mixed into the key of a request for its parts.
 const TENANT: u64 = 1;
 const USER: u64 = 2;
 const THINK: u64 = 3;
@@ -52,7 +52,7 @@ impl Source {
         Self { rng, index, key, count: 0, rate, last: 0.0, fleets: Fleets::of(stream) }
     }
 
-    /// When its first requests come.
+    /// When its first requests arrive.
     pub(crate) fn first(&mut self, stream: &Stream) -> Vec<u64> {
         if let Some(burst) = stream.burst {
             return vec![nanos(burst.first)];
@@ -64,7 +64,7 @@ impl Source {
         self.next(stream).into_iter().collect()
     }
 
-    /// When the next ones come after those of `now`; `None`: not because of the clock.
+    /// When the next requests arrive after those of `now`; `None`: they do not follow from the clock.
     pub(crate) fn follow(&mut self, stream: &Stream, now: u64) -> Option<u64> {
         match (stream.burst, stream.closed) {
             (Some(burst), _) => burst.every.map(|every| now + nanos(every)),
@@ -80,7 +80,7 @@ impl Source {
         Some(nanos(self.last))
     }
 
-    /// A new request, with everything that is its own.
+    /// Makes a new request.
     pub(crate) fn asks(&mut self, plan: &Plan, now: u64) -> (Asked, RequestSpec) {
         let stream = &plan.streams[self.index as usize].stream;
         self.count += 1;
@@ -96,7 +96,7 @@ impl Source {
     }
 }
 
-/// How long a client of a closed loop thinks once this request is over.
+/// How long a client of a closed loop pauses once this request is over.
 pub(crate) fn thinks(stream: &Stream, key: u64) -> Option<u64> {
     stream.closed.map(|closed| pause(closed, mix(key, THINK)))
 }
@@ -105,7 +105,7 @@ fn pause(closed: Closed, draw: u64) -> u64 {
     nanos(closed.think.prepare().of(draw))
 }
 
-/// The rate with the jumps of its process.
+/// The rate, modulated by the arrival process.
 fn modulated(rate: &Piecewise, process: Process, seconds: f64, rng: &mut Rng) -> Piecewise {
     match process {
         Process::Poisson | Process::Even => rate.clone(),
@@ -149,7 +149,7 @@ fn tenant(tenants: Tenants, draw: f64) -> u32 {
     tenants.first + tenants.count - 1
 }
 
-/// One of the tenant's users; who has lived out a life is replaced by somebody new.
+/// Draws one of the users of the tenant. A user whose life is over is replaced by a new one.
 fn user(stream: &Stream, tenant: u32, bits: u64, now: u64) -> u32 {
     let user = (fraction(bits) * f64::from(stream.users)) as u32;
     let lives = stream.user_life.map_or(0.0, |life| {

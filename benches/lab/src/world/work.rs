@@ -25,7 +25,7 @@ impl World<'_> {
                     attempt.runnable = Some(self.now);
                     let controller = &mut self.servers[attempt.server as usize].controller;
                     let now = Timestamp::from_nanos(self.now);
-                    controller.task(attempt.visitor.id, TaskChange::Woken, now);
+                    controller.task(attempt.info.id, TaskChange::Woken, now);
                 }
                 fifo.queue.push_back((id, self.now));
                 self.dispatch(index);
@@ -43,7 +43,7 @@ impl World<'_> {
         self.plan.stations[station].cores.at(seconds(self.now)) as u32
     }
 
-    /// Starts whatever can start.
+    /// Starts jobs as long as cores are free.
     fn dispatch(&mut self, index: usize) {
         let plan = &self.plan.stations[index];
         let cores = self.cores(index);
@@ -71,7 +71,7 @@ impl World<'_> {
                 } else {
                     let controller = &mut self.servers[attempt.server as usize].controller;
                     let now = Timestamp::from_nanos(self.now);
-                    controller.task(attempt.visitor.id, TaskChange::PollBegins, now);
+                    controller.task(attempt.info.id, TaskChange::PollBegins, now);
                 }
             }
             self.events.push(end, Event::Served(index as u32, id));
@@ -83,16 +83,16 @@ impl World<'_> {
         self.task(id, TaskChange::PollBegins);
     }
 
-    /// Tells the controller of an attempt what became of its task.
+    /// Tells the controller what the executor does with the task of an attempt.
     fn task(&mut self, id: Id, change: TaskChange) {
         let now = self.time();
         if let Some(attempt) = self.attempts.get(id) {
             let controller = &mut self.servers[attempt.server as usize].controller;
-            controller.task(attempt.visitor.id, change, now);
+            controller.task(attempt.info.id, change, now);
         }
     }
 
-    /// A core is free; its attempt, unless that was called off meanwhile, goes on.
+    /// A core is free, and its attempt goes on unless it was cancelled.
     pub(super) fn served(&mut self, station: u32, id: Id) {
         let index = station as usize;
         if let Station::Fifo(fifo) = &mut self.stations[index] {
@@ -108,7 +108,7 @@ impl World<'_> {
         self.advance(id);
     }
 
-    /// Somebody at a shared station may be done.
+    /// A job at a shared station may be done.
     pub(super) fn shared(&mut self, station: u32, estimate: u32) {
         let index = station as usize;
         let plan = &self.plan.stations[index];
@@ -142,7 +142,7 @@ impl World<'_> {
         }
     }
 
-    /// Takes what is called off from the station it shares.
+    /// Removes a cancelled attempt from the station that it shares.
     pub(super) fn unshare(&mut self, attempt: &Attempt) {
         let Some((station, end)) = attempt.shared else { return };
         let index = station as usize;

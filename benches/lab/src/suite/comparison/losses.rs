@@ -1,12 +1,12 @@
-//! Where ours loses: found by a rule, so that nobody can forget one.
+//! The scenarios in which ours loses, by a rule.
 
 use crate::suite::scoreboard::{Figures, Scoreboard};
 
 use super::tables::{BASELINE, OURS, best_other, both, head, name};
 
-/// Goodput within this of somebody else's is the same.
+/// Difference in goodput below which two controllers count as equal.
 const SAME: f64 = 0.01;
-/// And latency within what a table shows.
+/// Difference in latency that the table does not show.
 const DIGIT: f64 = 0.005;
 
 /// Every scenario in which ours has less goodput than the baseline or the best other, or a longer
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn every_loss_is_named_and_what_is_no_loss_is_not() {
+    fn every_loss_is_listed_and_nothing_else() {
         let runs = [
             run("even", OURS, 0.991, 1.5),
             run("even", BASELINE, 1.0, 1.5),

@@ -1,12 +1,12 @@
-//! The tables: every controller over all scenarios, and every scenario with the best of it.
+//! The tables: every controller over all scenarios, and the best controllers in every scenario.
 
 use crate::suite::scoreboard::{Figures, Scoreboard, at_share};
 
-/// Ours, and the baseline it is held against.
+/// Ours, and the baseline that it is compared with.
 pub(super) const OURS: &str = "ours";
 pub(super) const BASELINE: &str = "static-2c";
 
-/// Those who are told the site's knee or its mean latency, which nobody knows.
+/// Controllers that are told the knee or the mean latency of the site, which a real server cannot know.
 const TOLD: [&str; 9] = [
     "static-c",
     "static-2c",
@@ -19,7 +19,7 @@ const TOLD: [&str; 9] = [
     "protego",
 ];
 
-/// A scenario is passed with this share of the ceiling.
+/// Share of the ceiling from which on a scenario counts as passed.
 const PASSED: f64 = 0.95;
 
 /// How much was run.
@@ -43,7 +43,7 @@ struct Line<'a> {
     late: (&'a str, f64),
 }
 
-/// A row for every controller, the best first.
+/// A row for each controller, the best first.
 pub(super) fn controllers(scoreboard: &Scoreboard<'_>) -> String {
     let known = scoreboard.controllers.iter();
     let mut lines: Vec<Line<'_>> = known.filter_map(|name| line(scoreboard, name)).collect();
@@ -90,7 +90,7 @@ fn row(place: usize, line: &Line<'_>) -> String {
     )
 }
 
-/// A row for every scenario.
+/// A row for each scenario.
 pub(super) fn scenarios(scoreboard: &Scoreboard<'_>) -> String {
     let rows = scoreboard.scenarios.iter().filter_map(|scenario| {
         let ours = scoreboard.figures(scenario, OURS)?;
@@ -113,7 +113,8 @@ pub(super) fn scenarios(scoreboard: &Scoreboard<'_>) -> String {
     ) + &rows.collect::<String>()
 }
 
-/// Who has the most goodput besides ours and the baseline; among equals, to three digits, whose p99 is the least.
+/// The controller with the most goodput besides ours and the baseline; among equals, to three digits, the one
+/// with the lowest p99.
 pub(super) fn best_other<'a>(
     scoreboard: &Scoreboard<'a>,
     scenario: &str,
@@ -130,7 +131,7 @@ pub(super) fn head(names: &str, rule: &str) -> String {
     format!("{names}\n{rule}\n")
 }
 
-/// With a † for a clairvoyant's knowledge.
+/// Marked with † if it is told what a real server cannot know.
 pub(super) fn name(controller: &str) -> String {
     match controller {
         OURS => format!("**{OURS}**"),
@@ -163,12 +164,12 @@ mod tests {
     use crate::controller::catalogue::find;
 
     #[test]
-    fn whoever_is_marked_as_told_exists() {
+    fn every_controller_marked_as_told_exists() {
         assert_eq!(TOLD.iter().find(|name| find(name).is_none()), None);
     }
 
     #[test]
-    fn a_share_is_never_told_better_than_it_is() {
+    fn a_share_is_rounded_down() {
         assert_eq!([0.9996, 1.0, 0.0, 1.0034].map(share), [".999", "1.000", ".000", "1.003"]);
     }
 }

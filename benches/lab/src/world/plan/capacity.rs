@@ -1,5 +1,5 @@
-//! What a scenario can do: which station is the bottleneck, and what the whole looks like at
-//! capacity. The clairvoyant's knowledge.
+//! The capacity of a scenario, its bottleneck, and the requests in flight at capacity. Controllers do not know
+//! these.
 
 use crate::controller::Site;
 use crate::piecewise::Piecewise;
@@ -8,22 +8,22 @@ use crate::scenario::service::Stage;
 
 use super::{ServerPlan, ServicePlan, Sharing, StationPlan, Step};
 
-/// Cores that a controller is told of where the service shows none.
+/// Cores that a controller is told if the service has none.
 const UNKNOWN_CORES: f64 = 2.0;
 
 #[derive(Debug)]
 pub(super) struct Capacity {
-    /// Requests a second that the whole can do.
+    /// Requests per second that the whole can do.
     pub(super) requests: Piecewise,
-    /// Every stage that is a station.
+    /// All stages that are stations.
     loads: Vec<Load>,
     /// Which of them is the bottleneck.
     least: Option<usize>,
-    /// How often a request comes to each service, on average.
+    /// Mean number of visits of a request to each service.
     visits: Vec<f64>,
     /// The stages that a request of the first stream passes.
     passes: u64,
-    /// Mean spans of the steps of each service, in seconds; 0 where there is none.
+    /// Mean duration of each step of each service, in seconds; 0 if it has none.
     spans: Vec<Vec<f64>>,
 }
 
@@ -31,9 +31,9 @@ pub(super) struct Capacity {
 struct Load {
     service: usize,
     local: u32,
-    /// Seconds of work a request brings, on average.
+    /// Mean work of a request, in seconds.
     work: f64,
-    /// Requests a second it can do.
+    /// Requests per second that it can do.
     requests: Piecewise,
 }
 
@@ -68,7 +68,7 @@ impl Capacity {
         Self { requests, least, loads, visits, passes, spans }
     }
 
-    /// The stations at which work is counted, one a replica.
+    /// The stations at which work is counted, one per replica.
     pub(super) fn bottleneck(&self, services: &[ServicePlan]) -> Vec<usize> {
         let Some(load) = self.least.map(|least| &self.loads[least]) else { return Vec::new() };
         let service = &services[load.service];
@@ -80,17 +80,17 @@ impl Capacity {
         Piecewise::combined(&[&self.requests], |at| self.requests.at(at) * work)
     }
 
-    /// What a refusal takes from the bottleneck: nothing unless the door's core is the bottleneck.
+    /// Work that a rejection costs at the bottleneck: nothing unless the core that rejects is the bottleneck.
     pub(super) fn refusal(&self, services: &[ServicePlan]) -> f64 {
-        let at_the_door =
+        let rejects_itself =
             |load: &Load| load.service == 0 && services[0].refuses == Some(load.local);
         match self.least {
-            Some(least) if at_the_door(&self.loads[least]) => services[0].refusal,
+            Some(least) if rejects_itself(&self.loads[least]) => services[0].refusal,
             _ => 0.0,
         }
     }
 
-    /// Requests in flight at capacity with nobody waiting, over time.
+    /// Requests in flight at capacity when none waits, over time.
     pub(super) fn knee(&self, services: &[ServicePlan], stations: &[StationPlan]) -> Piecewise {
         let delays =
             services.iter().flat_map(|service| &service.steps).flat_map(|step| match step {
@@ -105,7 +105,7 @@ impl Capacity {
         })
     }
 
-    /// Mean latency of a request that meets nobody, in seconds; `held`: until its body is read.
+    /// Mean latency of a request that meets no other, in seconds; `held`: until its body is read.
     pub(super) fn latency(
         &self,
         index: usize,
@@ -167,7 +167,7 @@ impl Capacity {
         servers.collect()
     }
 
-    /// Which part of the service's work a replica could do at the start.
+    /// The share of the service's work that a replica could do at the start.
     fn share(
         &self,
         service: usize,
@@ -186,7 +186,7 @@ impl Capacity {
     }
 }
 
-/// How often each service is visited, and `(service, station, work)` for every station.
+/// Visits to each service, and `(service, station, work)` for every station.
 fn traffic(
     services: &[ServicePlan],
     passes: u64,
@@ -238,8 +238,8 @@ fn cores(service: &ServicePlan, replica: u32, stations: &[StationPlan]) -> f64 {
     }
 }
 
-/// How many times longer than by itself a visit takes at capacity, on average over the visits: a
-/// replica that works at half the speed gets half as many.
+/// Mean duration of a visit at capacity over its duration alone. A replica of half the speed gets half as many
+/// visits.
 fn slowdown(stations: &[&StationPlan], at: f64) -> f64 {
     let there = stations.iter().filter_map(|station| {
         let crowd = station.crowd();
@@ -251,7 +251,7 @@ fn slowdown(stations: &[&StationPlan], at: f64) -> f64 {
     if work > 0.0 { weighted / work } else { stations[0].factor.at(at) }
 }
 
-/// How many share a station at its best, and what they get done together.
+/// How many jobs a station serves at once at its best, and how much they get done together.
 #[derive(Clone, Copy)]
 struct Crowd {
     population: f64,
@@ -259,7 +259,7 @@ struct Crowd {
 }
 
 impl StationPlan {
-    /// Seconds of work a second.
+    /// Seconds of work per second.
     fn work(&self, at: f64) -> f64 {
         let together = match self.sharing {
             Sharing::Shared { kappa, .. } if kappa > 0.0 => self.crowd().rate,
@@ -268,7 +268,7 @@ impl StationPlan {
         together * self.speed.at(at) / self.factor.at(at)
     }
 
-    /// How many times longer than planned a visit takes that meets no other; `None`: for ever.
+    /// Duration of a visit that meets no other over its planned duration; `None`: it never ends.
     pub(super) fn slowdown(&self, at: f64) -> Option<f64> {
         let speed = self.speed.at(at);
         let works = speed > 0.0 && self.cores.at(at) > 0.0;

@@ -1,4 +1,4 @@
-//! The stages of a scenario as steps and stations.
+//! Compiles the stages of a scenario into steps and stations.
 
 use backpressure_core::Outcome;
 
@@ -35,7 +35,7 @@ pub(super) fn compile(scenario: &Scenario) -> (Vec<ServicePlan>, Vec<StationPlan
     (services, stations)
 }
 
-/// Which of the service's stations is the first that `fits`.
+/// Index of the first station of the service that `fits`.
 fn position(service: &Service, fits: impl Fn(&Stage) -> bool) -> Option<u32> {
     let stations = service.stages.iter().filter(|stage| stage.is_station());
     stations.enumerate().find(|(_, stage)| fits(stage)).map(|(n, _)| n as u32)

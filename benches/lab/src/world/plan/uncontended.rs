@@ -1,24 +1,24 @@
-//! What a request would take if nobody else were there.
+//! The latency and the work of a request that meets no other.
 
 use crate::scenario::stream::ALL_STAGES;
 use crate::world::clock::{fraction, step_key};
 
 use super::{Plan, ServicePlan, Step, StreamPlan};
 
-/// A request alone in the system.
+/// Latency and work of a request alone in the system.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Uncontended {
     /// Seconds.
     pub(crate) latency: f64,
-    /// Those of them that are not spent at the bottleneck.
+    /// The part of the latency that is not spent at the bottleneck.
     pub(crate) elsewhere: f64,
-    /// Seconds of work at the bottleneck; none for a request that is bound to fail.
+    /// Seconds of work at the bottleneck; 0 if the request is bound to fail.
     pub(crate) work: f64,
     fails: bool,
 }
 
 impl Plan {
-    /// What a request of a stream with this key would take if nobody else were there.
+    /// Latency and work of a request of this stream with this key.
     pub(crate) fn uncontended(&self, stream: u32, key: u64, now: f64) -> Uncontended {
         let mut uncontended = Uncontended::default();
         let StreamPlan { stream, passes, .. } = &self.streams[stream as usize];
@@ -45,7 +45,7 @@ impl Plan {
                 let draw = step_key(key, round, index as u16);
                 match step {
                     Step::Visit(local) => {
-                        // A clairvoyant sends it to the fastest replica.
+                        // The fastest replica counts.
                         let all =
                             (0..plan.replicas).map(|n| &self.stations[plan.station(n, *local)]);
                         let slowdown = all.filter_map(|station| station.slowdown(now));
