@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 fn run_one(name: &str, count: u32, refused: bool) -> ExitCode {
     let all = if refused { contenders::refusing() } else { contenders::admitting() };
     let Some(mut contender) = all.into_iter().find(|it| it.name == name) else {
-        eprintln!("nobody is called {name}");
+        eprintln!("there is no contender {name}");
         return ExitCode::FAILURE;
     };
     contender.sessions[0](count);

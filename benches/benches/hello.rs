@@ -110,7 +110,7 @@ fn serve() -> Server {
                 adaptive: adaptive.local_addr().expect("bound"),
                 worker: format!("/proc/{}/schedstat", thread.display()),
             };
-            tell.send(server).expect("somebody waits for it");
+            tell.send(server).expect("the caller waits for it");
             let layered = hello().layer(AdmissionLayer::adaptive("hello"));
             let (bare, layered) = tokio::join!(async { axum::serve(bare, hello()).await }, async {
                 axum::serve(adaptive, layered).await

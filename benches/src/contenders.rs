@@ -1,4 +1,4 @@
-//! Who is measured.
+//! The services and layers that are measured.
 
 use std::fmt;
 use std::future::ready;
@@ -38,7 +38,7 @@ pub const TOWER: &str = "tower-concurrency-limit";
 /// Far more than are in flight.
 const LIMIT: usize = 1_000;
 
-/// Who admits, with room for everybody.
+/// Those that admit every request.
 pub fn admitting() -> Vec<Contender> {
     vec![
         Contender::new(BARE, Served),
@@ -53,7 +53,7 @@ pub fn admitting() -> Vec<Contender> {
     ]
 }
 
-/// Who refuses, with no room for anybody.
+/// Those that reject every request.
 pub fn refusing() -> Vec<Contender> {
     let mut tower = load_shed(1);
     // Takes the only permit and keeps it: the clones below find none.

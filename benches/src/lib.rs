@@ -1,7 +1,7 @@
-//! What the layers cost, beside nothing at all and beside others.
+//! The cost of the layers, beside the bare service and beside other layers.
 //!
 //! The measurements are the bench targets; here is what they have in common. All of them compare
-//! within one process and in turns, so that whatever else the machine does falls on everybody.
+//! within one process and in turns, so that other load of the machine affects all contenders alike.
 
 #![forbid(unsafe_code)]
 

@@ -43,7 +43,7 @@ pub fn report(title: &str, contenders: &mut [Contender], threads: usize, peer: &
 
 /// Nanoseconds a request for each contender and round, contenders in the order given.
 ///
-/// Every round runs everybody once and begins with another one.
+/// Every round runs each contender once and begins with another one.
 pub fn alternate(contenders: &mut [Contender], threads: usize, rounds: usize) -> Vec<Vec<f64>> {
     let counts: Vec<u32> = contenders.iter_mut().map(|it| calibrate(&mut it.sessions[0])).collect();
     let mut measured = vec![Vec::with_capacity(rounds); contenders.len()];
