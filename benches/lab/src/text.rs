@@ -1,19 +1,4 @@
-//! Text for pages and tables: escaped markup, and durations in a suitable unit.
-
-/// Text for an element or a quoted attribute.
-pub(crate) fn escaped(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut safe, letter| {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            other => safe.push(other),
-        }
-        safe
-    })
-}
+//! Durations as text.
 
 /// A duration in its own unit, without a fraction if it has none.
 pub(crate) fn seconds(seconds: f64) -> String {
@@ -30,14 +15,6 @@ pub(crate) fn seconds(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn markup_becomes_text() {
-        assert_eq!(
-            escaped(r#"<a href="x">R&D's</a>"#),
-            "&lt;a href=&quot;x&quot;&gt;R&amp;D&#39;s&lt;/a&gt;"
-        );
-    }
 
     #[test]
     fn durations_are_shown_in_a_suitable_unit() {

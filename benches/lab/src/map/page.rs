@@ -4,7 +4,7 @@ use crate::map::grid::{Grid, Layers, Policy};
 use crate::map::heat_map::{HeatMap, Tile};
 use crate::map::result::{Cell, Tally, tallies};
 use crate::map::scenario::Setting;
-use crate::text::{escaped, seconds};
+use crate::text::seconds;
 
 const TEMPLATE: &str = include_str!("page.html");
 
@@ -82,7 +82,7 @@ fn notes(setting: Setting, cells: usize) -> String {
             setting.seed
         ),
     ];
-    notes.iter().map(|note| format!("<li>{}</li>", escaped(note))).collect()
+    notes.iter().map(|note| format!("<li>{}</li>", note)).collect()
 }
 
 fn section(grid: &Grid, layers: Layers, cells: &[Cell]) -> String {
@@ -92,7 +92,7 @@ fn section(grid: &Grid, layers: Layers, cells: &[Cell]) -> String {
         .filter(|policy| cells.iter().any(|cell| cell.place.policy == *policy));
     let blocks: String = policies.map(|policy| block(grid, policy, &cells)).collect();
     let class = if matches!(layers, Layers::Neither | Layers::Both) { "key" } else { "more" };
-    format!("<section class=\"{class}\"><h2>{}</h2>{blocks}</section>\n", escaped(&heading(layers)))
+    format!("<section class=\"{class}\"><h2>{}</h2>{blocks}</section>\n", heading(layers))
 }
 
 fn heading(layers: Layers) -> String {
