@@ -1,20 +1,20 @@
-//! Hand-made visitors, samples and moments: to step a controller in a test.
+//! Attempts, samples and moments for tests that step a controller by hand.
 
 use std::time::Duration;
 
 use backpressure_core::{Arrival, Outcome, Priority, Sample, Timestamp};
 
-use crate::controller::{Site, Visitor};
+use crate::controller::{AttemptInfo, Site};
 
 /// Eight workers, 10 ms a request.
 pub(super) const SITE: Site = Site { knee: 8.0, cores: 8.0, mean: 0.01, seed: 7, replica: 0 };
 
-pub(super) fn visitor(id: u64) -> Visitor {
-    Visitor { id, tenant: 0, user: id as u32, arrival: Arrival::default() }
+pub(super) fn attempt(id: u64) -> AttemptInfo {
+    AttemptInfo { id, tenant: 0, user: id as u32, arrival: Arrival::default() }
 }
 
-pub(super) fn visitor_of(id: u64, priority: Priority) -> Visitor {
-    Visitor { arrival: Arrival::default().priority(priority), ..visitor(id) }
+pub(super) fn attempt_of(id: u64, priority: Priority) -> AttemptInfo {
+    AttemptInfo { arrival: Arrival::default().priority(priority), ..attempt(id) }
 }
 
 pub(super) fn at(millis: u64) -> Timestamp {
