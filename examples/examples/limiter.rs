@@ -11,14 +11,14 @@ use tower_backpressure::{Arrival, Limiter, Outcome, QueueBounds, Shed};
 
 #[tokio::main]
 async fn main() {
-    let bounds = QueueBounds { max_len: 100, max_wait: Duration::from_millis(500) };
+    let bounds = QueueBounds::new(100, Duration::from_millis(500));
     let limiter = Limiter::fixed(10, bounds);
     let mut jobs = JoinSet::new();
     for number in 0..100 {
         let limiter = limiter.clone();
         jobs.spawn(async move {
             let mut attempts = 1;
-            while let Err(Shed { reason, retry_after }) = run(&limiter).await {
+            while let Err(Shed { reason, retry_after, .. }) = run(&limiter).await {
                 println!("job {number} rejected ({reason}), tries again in {retry_after:.1?}");
                 sleep(retry_after).await;
                 attempts += 1;

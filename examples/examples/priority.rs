@@ -14,7 +14,7 @@ use tower_backpressure::{AdmissionLayer, Priority, QueueBounds};
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let bounds = QueueBounds { max_len: 16, max_wait: Duration::from_secs(30) };
+    let bounds = QueueBounds::new(16, Duration::from_secs(30));
     let app = Router::new()
         .route("/", get(work))
         .layer(AdmissionLayer::fixed("api", 1).queue(bounds))

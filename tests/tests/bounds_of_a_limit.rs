@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::task::Poll;
+use std::time::Duration;
 
 use backpressure_core::{Limit, Sample, Timestamp};
 use backpressure_tests::script::{End, Script};
@@ -56,7 +57,7 @@ async fn an_admin_call_never_panics_and_the_service_goes_on() {
     for (min, max) in [(0, 0), (5, 2), (usize::MAX, 0), (0, usize::MAX), (1, 1_000_000)] {
         layer.limiter().bound_limit(min, max);
         layer.limiter().replace_limit(Answers(0));
-        layer.limiter().bound_queue(QueueBounds { max_len: usize::MAX, ..QueueBounds::default() });
+        layer.limiter().bound_queue(QueueBounds::new(usize::MAX, Duration::from_secs(1)));
         assert!((1..=1_000_000).contains(&layer.snapshot().limit), "{min}..={max}");
         assert_eq!(served(&layer).await, 50, "{min}..={max}");
     }

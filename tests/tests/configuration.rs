@@ -64,7 +64,7 @@ fn bounds() -> Vec<QueueBounds> {
     let waits =
         [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(1), AGES, Duration::MAX];
     let bounds = lens.into_iter().flat_map(|max_len| {
-        waits.into_iter().map(move |max_wait| QueueBounds { max_len, max_wait })
+        waits.into_iter().map(move |max_wait| QueueBounds::new(max_len, max_wait))
     });
     bounds.collect()
 }
@@ -116,7 +116,7 @@ async fn absurd_bounds_and_deadlines_do_no_harm() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_of_one_serves_everybody_in_turn() {
-    let bounds = QueueBounds { max_len: 100, max_wait: Duration::MAX };
+    let bounds = QueueBounds::new(100, Duration::MAX);
     for layer in [AdmissionLayer::fixed("api", 1), AdmissionLayer::with_limit("api", Fixed::new(1))]
     {
         let layer = layer.queue(bounds).scope(PermitScope::Head);
@@ -136,7 +136,7 @@ async fn a_limit_of_one_serves_everybody_in_turn() {
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_never_longer_than_its_bound() {
     let layer = AdmissionLayer::fixed("api", 1);
-    let layer = layer.queue(QueueBounds { max_len: 5, max_wait: Duration::from_secs(1) });
+    let layer = layer.queue(QueueBounds::new(5, Duration::from_secs(1)));
     let _full = layer.limiter().try_acquire().expect("room for one");
     let requests: Vec<_> =
         (0..100).map(|_| tokio::spawn(service(&layer).oneshot(Request::new(())))).collect();

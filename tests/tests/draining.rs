@@ -10,7 +10,7 @@ use tower_backpressure::{AdmissionLayer, QueueBounds, SHED_REASON};
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_serves_those_who_wait_and_tells_newcomers_to_come_back_in_a_second() {
-    let bounds = QueueBounds { max_len: 100, max_wait: Duration::from_secs(60) };
+    let bounds = QueueBounds::new(100, Duration::from_secs(60));
     let layer = AdmissionLayer::fixed("api", 2).queue(bounds);
     let service = layer.layer(service_fn(async |_: Request<()>| {
         sleep(Duration::from_millis(300)).await;

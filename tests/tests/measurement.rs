@@ -45,7 +45,7 @@ async fn work(_: Request<()>) -> Result<Response<Channel<Bytes>>, Infallible> {
 #[tokio::test(start_paused = true)]
 async fn neither_waiting_nor_streaming_counts_as_latency() {
     let (layer, notebook) = learning(1);
-    let layer = layer.queue(QueueBounds { max_len: 16, max_wait: Duration::from_secs(60) });
+    let layer = layer.queue(QueueBounds::new(16, Duration::from_secs(60)));
     let began = Instant::now();
     let requests: Vec<_> = (0..5)
         .map(|_| {
@@ -100,7 +100,7 @@ async fn what_has_not_begun_or_died_teaches_nothing() {
 #[tokio::test(start_paused = true)]
 async fn who_is_turned_away_teaches_nothing() {
     let (layer, notebook) = learning(1);
-    let layer = layer.queue(QueueBounds { max_len: 1, max_wait: WORK });
+    let layer = layer.queue(QueueBounds::new(1, WORK));
     let service =
         layer.layer(service_fn(|_: Request<()>| ready(Ok::<_, ()>(Response::new(String::new())))));
     let _full = layer.limiter().try_acquire().expect("room for one");
@@ -241,7 +241,7 @@ async fn a_refusal_from_somewhere_else_loses_its_marker() {
 #[tokio::test(start_paused = true)]
 async fn who_matters_more_runs_first() {
     let (layer, _) = learning(1);
-    let layer = layer.queue(QueueBounds { max_len: 16, max_wait: Duration::from_secs(60) });
+    let layer = layer.queue(QueueBounds::new(16, Duration::from_secs(60)));
     let order = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
     let full = layer.limiter().try_acquire().expect("room for one");
     let mut requests = Vec::new();

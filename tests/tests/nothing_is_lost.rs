@@ -277,7 +277,7 @@ const TASKS: usize = 64;
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_mix_of_all_ends_that_waits_and_is_turned_away_loses_no_place() {
     let (seed, mut rng) = seeded();
-    let bounds = QueueBounds { max_len: 16, max_wait: Duration::from_millis(1) };
+    let bounds = QueueBounds::new(16, Duration::from_millis(1));
     for layer in [AdmissionLayer::fixed("fixed", 7), AdmissionLayer::adaptive("adaptive")] {
         let layer = layer.queue(bounds);
         let mut tasks = JoinSet::new();

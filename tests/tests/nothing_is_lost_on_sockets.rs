@@ -154,7 +154,7 @@ async fn storm(layer: &AdmissionLayer, address: SocketAddr, version: Version, rn
 
 async fn storms(layer: AdmissionLayer) {
     let (_, mut rng) = seeded();
-    let layer = layer.queue(QueueBounds { max_len: 64, max_wait: BOUND });
+    let layer = layer.queue(QueueBounds::new(64, BOUND));
 
     let bare = serve_each(layer.clone(), service_fn(handle)).await;
     storm(&layer, bare, Version::HTTP_11, &mut rng).await;

@@ -47,7 +47,7 @@ async fn every_refusal_is_counted_with_its_reason() {
     let mut late = Request::new(());
     late.extensions_mut().insert(Deadline(Instant::now()));
     service.clone().oneshot(late).await.expect("deadline");
-    let layer = layer.queue(QueueBounds { max_len: 1, max_wait: SECOND });
+    let layer = layer.queue(QueueBounds::new(1, SECOND));
     ask(Priority::Normal).await.expect("queue-timeout");
     advance(2 * SECOND).await;
     let (mut displaced, mut waits) = (ask(Priority::Normal), ask(Priority::Critical));
@@ -58,7 +58,7 @@ async fn every_refusal_is_counted_with_its_reason() {
     let layer = layer.queue(QueueBounds::NONE);
     ask(Priority::Normal).await.expect("limit");
 
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         assert_eq!(
             meters.counter(&format!("backpressure_requests_total api shed {reason}")),
             1,
@@ -72,7 +72,7 @@ async fn every_refusal_is_counted_with_its_reason() {
 async fn the_metrics_add_up() {
     let meters = Meters::default();
     let _here = metrics::set_default_local_recorder(&meters);
-    let bounds = QueueBounds { max_len: 8, max_wait: 10 * SECOND };
+    let bounds = QueueBounds::new(8, 10 * SECOND);
     let layer = AdmissionLayer::fixed("api", 3).queue(bounds);
     let service = layer.layer(service_fn(async |request: Request<Option<Duration>>| {
         match request.into_body() {
@@ -101,7 +101,7 @@ async fn the_metrics_add_up() {
 async fn the_gauge_of_those_in_flight_returns_to_zero_however_they_end() {
     let meters = Meters::default();
     let _here = metrics::set_default_local_recorder(&meters);
-    let layer = AdmissionLayer::fixed("api", 2).queue(QueueBounds { max_len: 8, max_wait: SECOND });
+    let layer = AdmissionLayer::fixed("api", 2).queue(QueueBounds::new(8, SECOND));
     let plain = layer.layer(service_fn(answer));
 
     // Read to its end; dropped unread; dropped half-way.
@@ -155,7 +155,7 @@ async fn the_gauge_of_those_in_flight_returns_to_zero_however_they_end() {
 async fn who_gives_up_waiting_leaves_the_gauge_of_the_queue_as_it_was() {
     let meters = Meters::default();
     let _here = metrics::set_default_local_recorder(&meters);
-    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds { max_len: 8, max_wait: SECOND });
+    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::new(8, SECOND));
     let service = layer.layer(service_fn(answer));
     let _full = layer.limiter().try_acquire().expect("room for one");
     let mut waits = Box::pin(service.clone().oneshot(Request::new(())));
@@ -173,7 +173,7 @@ async fn who_gives_up_waiting_leaves_the_gauge_of_the_queue_as_it_was() {
 async fn the_time_in_the_queue_is_measured() {
     let meters = Meters::default();
     let _here = metrics::set_default_local_recorder(&meters);
-    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds { max_len: 8, max_wait: SECOND });
+    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::new(8, SECOND));
     let service = layer.layer(service_fn(answer));
     let full = layer.limiter().try_acquire().expect("room for one");
     let waits = tokio::spawn(service.clone().oneshot(Request::new(())));

@@ -131,8 +131,10 @@ impl Service {
         };
         let latency = self.now.since(since);
         let (run_queue, busy) = (latency - self.time, self.time);
-        let sample =
-            Sample { run_queue, busy, in_flight, ..Sample::new(latency, Outcome::Success) };
+        let sample = Sample::new(latency, Outcome::Success)
+            .run_queue(run_queue)
+            .busy(busy)
+            .in_flight(in_flight);
         self.machine.depart(&sample, self.now);
         self.in_flight -= 1;
         self.requests[id].fate = Fate::Served;
@@ -325,7 +327,7 @@ fn no_mix_of_classes_and_rates_is_served_upside_down() {
         let limit = rng.usize(1..=8);
         let time = Duration::from_millis(rng.u64(1..=40));
         let capacity = limit as f64 / time.as_secs_f64();
-        let bounds = QueueBounds { max_len: rng.usize(0..40), ..QueueBounds::default() };
+        let bounds = QueueBounds::new(rng.usize(0..40), Duration::from_secs(1));
         let streams = classes.map(|class| {
             let rate = capacity * rng.f64() * if rng.bool() { 3.0 } else { 0.3 };
             if rng.bool() {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::{AdmissionLayer, QueueBounds, Shed};
 
-const BRIEF: QueueBounds = QueueBounds { max_len: 4, max_wait: Duration::from_millis(100) };
+const BRIEF: QueueBounds = QueueBounds::new(4, Duration::from_millis(100));
 
 /// A service that takes so long, or for ever.
 fn work(
@@ -209,8 +209,8 @@ async fn the_longer_all_places_are_held_the_later_a_caller_is_told_to_come() {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_that_is_taken_away_sends_its_requests_back_in_their_turn() {
-    let layer = AdmissionLayer::fixed("api", 10)
-        .queue(QueueBounds { max_len: 1_000, max_wait: Duration::from_secs(5) });
+    let layer =
+        AdmissionLayer::fixed("api", 10).queue(QueueBounds::new(1_000, Duration::from_secs(5)));
     let service = work(&layer, Some(Duration::from_millis(100)));
     // A hundred a second for a minute, all the time just what can be done.
     let mut callers = JoinSet::new();

@@ -23,7 +23,7 @@ async fn handle(request: Request<bool>) -> Result<Response<String>, Own> {
 }
 
 fn bounds(max_len: usize, wait: Duration) -> QueueBounds {
-    QueueBounds { max_len, max_wait: wait }
+    QueueBounds::new(max_len, wait)
 }
 
 const SOON: Duration = Duration::from_millis(10);
@@ -89,7 +89,7 @@ fn layer() -> AdmissionLayer {
 
 #[tokio::test(start_paused = true)]
 async fn every_refusal_says_when_to_come_back() {
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         let variants = [
             layer(),
             layer().status(StatusCode::TOO_MANY_REQUESTS),
@@ -116,7 +116,7 @@ async fn every_refusal_says_when_to_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_a_problem_that_parses_and_is_never_cached() {
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         let answer = refuse(layer(), reason, HeaderMap::new()).await;
         assert_eq!(answer.headers()["content-type"], "application/problem+json");
         assert_eq!(answer.headers()["cache-control"], "no-store");
@@ -133,7 +133,7 @@ async fn a_refusal_is_a_problem_that_parses_and_is_never_cached() {
 
 #[tokio::test(start_paused = true)]
 async fn who_is_a_stranger_is_not_told_why() {
-    for reason in Reason::ALL {
+    for &reason in Reason::ALL {
         let answer = refuse(layer().reveal_reason(false), reason, HeaderMap::new()).await;
         assert_eq!(answer.headers()["x-shed-reason"], "refused");
         let head = format!("{:?}", answer.headers());

@@ -65,7 +65,7 @@ fn a_dry_run_refuses_nothing_waits_for_nothing_and_counts_what_it_would_have_ref
 #[test]
 fn in_a_dry_run_a_place_in_the_queue_waits_while_its_request_runs() {
     // Two places, each held for 100 ms, and six that would wait up to 50 ms: all six in vain.
-    let bounds = QueueBounds { max_len: 16, max_wait: WORK / 2 };
+    let bounds = QueueBounds::new(16, WORK / 2);
     let ((served, took), meters) = recorded(async || {
         let layer = AdmissionLayer::fixed("api", 2).queue(bounds).dry_run(true);
         crowd(layer.layer(service_fn(work)), 8, "/").await
@@ -77,7 +77,7 @@ fn in_a_dry_run_a_place_in_the_queue_waits_while_its_request_runs() {
 
 #[test]
 fn in_a_dry_run_a_request_that_would_have_been_let_in_takes_its_place_late() {
-    let bounds = QueueBounds { max_len: 16, max_wait: Duration::from_secs(9) };
+    let bounds = QueueBounds::new(16, Duration::from_secs(9));
     let (most, meters) = recorded(async || {
         let layer = AdmissionLayer::fixed("api", 1).queue(bounds).dry_run(true);
         let full = layer.limiter().try_acquire().expect("room for one");

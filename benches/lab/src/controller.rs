@@ -1,4 +1,4 @@
-//! What stands at the door of a simulated server: ours, and every known one.
+//! Admission controllers of a simulated server: ours, and the published ones it is compared with.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,68 +6,68 @@ use std::time::Duration;
 use backpressure_core::{Arrival, Decision, Sample, Timestamp};
 
 mod aimd;
-mod arc;
+mod baseline;
 mod breakwater;
 pub(crate) mod catalogue;
 mod cinnamon;
 mod codel;
-mod crates;
 mod dagor;
-mod dice;
-mod door;
 mod envoy;
 mod executor;
 mod failsafe;
-mod fixed;
+#[cfg(test)]
+mod fixtures;
 mod go_zero;
 mod gradient2;
-mod measured;
-mod open;
+mod limiter;
 mod ours;
 mod protego;
+mod rng;
+mod sample_window;
 mod seda;
 #[cfg(test)]
 mod shipped;
-#[cfg(test)]
-mod steps;
 mod tower;
+mod tower_crates;
+mod vector;
 mod vegas;
 
-/// What a controller may be told of the server it stands at.
+/// What a controller may know about its server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Site {
-    /// How many requests are in flight at capacity when nobody waits, at the start of the run.
-    /// A clairvoyant's knowledge: only baselines that say so may use it.
+    /// Requests in flight at capacity when none waits, at the start of the run. Not knowable in a real server:
+    /// only baselines that say so may use it.
     pub(crate) knee: f64,
-    /// Workers that run requests: what a process can ask its machine.
+    /// Workers that run requests. A process can ask its machine for this.
     pub(crate) cores: f64,
-    /// Mean latency of a request alone in the system, in seconds. Clairvoyant, as the knee.
+    /// Mean latency of a request that meets no other, in seconds. Not knowable, like the knee.
     pub(crate) mean: f64,
-    /// For whatever the controller draws.
+    /// Seed of every random number of the controller.
     pub(crate) seed: u64,
-    /// Which of the service's replicas this is.
+    /// Which of the replicas of the service this is.
     pub(crate) replica: u32,
 }
 
 /// Makes the controller of one server.
 pub(crate) type Make<'m> = dyn Fn(&Site) -> Box<dyn Controller> + 'm;
 
-/// Decides who runs at one server. One value a replica; it sees only what a server would see.
+/// Decides which attempts run at one server. There is one per replica, and it sees only what that server would
+/// see.
 ///
-/// The world calls [`arrive`](Self::arrive) for every attempt, [`depart`](Self::depart) for every
-/// one that ran, and [`next`](Self::next) until it is silent after each call.
+/// The world calls [`arrive`](Self::arrive) for every attempt, [`depart`](Self::depart) for every attempt that
+/// ran, and [`next`](Self::next) after each call until it returns `None`.
 pub(crate) trait Controller: fmt::Debug {
-    /// An attempt is at the door.
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer;
+    /// An attempt arrives.
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer;
 
     /// An attempt that ran has ended: answered, failed or cancelled ([`Sample::outcome`]).
     ///
-    /// Whose head was told by [`answered`](Self::answered) has weight 0.
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp);
+    /// Its weight is 0 if [`answered`](Self::answered) has already learned from it.
+    fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp);
 
-    /// The head of an answer is out, its body is still to be read. Whoever learns from that says so
-    /// by true, and is not told again: the departure weighs nothing then.
-    fn answered(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) -> bool {
+    /// The head of an answer is sent and its body is still to be read. Returns whether the controller has
+    /// learned from this sample; the sample of the departure then has weight 0.
+    fn answered(&mut self, _attempt: AttemptInfo, _sample: &Sample, _now: Timestamp) -> bool {
         false
     }
 
@@ -75,27 +75,27 @@ pub(crate) trait Controller: fmt::Debug {
     /// queue.
     fn task(&mut self, _id: u64, _change: TaskChange, _now: Timestamp) {}
 
-    /// What happens next to those who were told to wait; `None`: nothing.
+    /// The next decision about an attempt that was told to wait; `None` if there is none.
     fn next(&mut self, now: Timestamp) -> Option<Next>;
 
-    /// Somebody who was told to wait has gone.
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp);
+    /// A client gave up while its attempt was waiting.
+    fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp);
 
-    /// When [`tick`](Self::tick) wants to be called next; `None`: never.
-    fn alarm(&self) -> Option<Timestamp> {
+    /// When [`tick`](Self::tick) is to be called next; `None`: never.
+    fn next_tick(&self) -> Option<Timestamp> {
         None
     }
 
-    /// The alarm rang: what the server's own instruments show.
+    /// The time of [`next_tick`](Self::next_tick) has come.
     fn tick(&mut self, _instruments: &Instruments, _now: Timestamp) {}
 
-    /// How many may run at once, for the picture; infinite when nothing bounds it.
+    /// How many attempts may run at once; infinite if there is no bound.
     fn limit(&self) -> f64;
 
-    /// How many wait.
+    /// How many attempts wait.
     fn queued(&self) -> usize;
 
-    /// The last move of the limit, and why it was made, where that is said.
+    /// The last change of the limit and its cause, if the controller reports them.
     fn decision(&self) -> Option<Decision> {
         None
     }
@@ -103,11 +103,11 @@ pub(crate) trait Controller: fmt::Debug {
 
 /// An attempt, as a server sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Visitor {
-    /// Names the attempt; never used twice.
+pub(crate) struct AttemptInfo {
+    /// Identifies the attempt. Never reused.
     pub(crate) id: u64,
     pub(crate) tenant: u32,
-    /// The caller, whose requests are alike: a user, a session.
+    /// The user or session that sends it; the requests of one user are alike.
     pub(crate) user: u32,
     /// Priority and deadline.
     pub(crate) arrival: Arrival,
@@ -121,37 +121,37 @@ pub(crate) enum TaskChange {
     PollEnds,
 }
 
-/// The answer to an arrival.
+/// The decision about an attempt that arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// It runs now.
     Run,
     /// It waits until [`Controller::next`] names it.
     Wait,
-    /// It is turned away.
+    /// It is rejected.
     Shed(Refusal),
 }
 
-/// What happens to somebody who waited.
+/// The decision about an attempt that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Run(u64),
     Shed(u64, Refusal),
 }
 
-/// What the refused are told.
+/// What a rejection tells the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// When to come back; `None`: nothing is said.
+    /// The wait that `Retry-After` asks for; `None`: there is no such header.
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// What a server can read off itself besides its requests.
+/// What a server can measure about itself besides its requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Instruments {
-    /// Seconds its cores have worked so far, all together.
+    /// Seconds of work of its cores so far, all together.
     pub(crate) busy: f64,
-    /// Its cores.
+    /// Number of its cores.
     pub(crate) cores: f64,
     /// How long the oldest task in its run queue has waited.
     pub(crate) run_queue: Duration,

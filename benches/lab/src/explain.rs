@@ -1,4 +1,4 @@
-//! One run of ours, told move by move: what the limit became, and the numbers that it rests on.
+//! One run of ours, change by change: the new limit, its cause, and the figures that it rests on.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -8,18 +8,18 @@ use backpressure_core::{Decision, Sample, Timestamp};
 use clap::Args;
 
 use crate::controller::catalogue;
-use crate::controller::{Answer, Controller, Instruments, Next, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Site};
 use crate::scenario::library;
 use crate::score::judge;
 use crate::world::plan::Plan;
 use crate::world::simulate;
 
-/// Tell why our limit moves as it does in one scenario
+/// Explain each change of our limit in one scenario
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// A scenario, by name or as a file
     scenario: String,
-    /// Seed of all that is drawn
+    /// Seed of every random number
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     seed: u64,
 }
@@ -34,12 +34,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whoever has read enough may close the pipe.
+/// The reader may close the pipe early.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }
 
-/// Says every move of its controller as it is made.
+/// Prints every change of the limit as it is made.
 #[derive(Debug)]
 struct Aloud {
     inner: Box<dyn Controller>,
@@ -63,19 +63,19 @@ impl Aloud {
 }
 
 impl Controller for Aloud {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
-        let answer = self.inner.arrive(visitor, now);
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
+        let answer = self.inner.arrive(attempt, now);
         self.tell();
         answer
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
-        self.inner.depart(visitor, sample, now);
+    fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
+        self.inner.depart(attempt, sample, now);
         self.tell();
     }
 
-    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
-        let learnt = self.inner.answered(visitor, sample, now);
+    fn answered(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
+        let learnt = self.inner.answered(attempt, sample, now);
         self.tell();
         learnt
     }
@@ -84,12 +84,12 @@ impl Controller for Aloud {
         self.inner.next(now)
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
-        self.inner.abandon(visitor, now);
+    fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp) {
+        self.inner.abandon(attempt, now);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
-        self.inner.alarm()
+    fn next_tick(&self) -> Option<Timestamp> {
+        self.inner.next_tick()
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {

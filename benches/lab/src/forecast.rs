@@ -32,7 +32,7 @@ pub(crate) struct Options {
 
 /// The fields of a run in the storm's report that a prediction needs, or is compared with.
 #[derive(Debug, Deserialize)]
-struct Measured {
+struct SampleWindow {
     scenario: String,
     handler: String,
     stack: String,
@@ -50,16 +50,17 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let path = options.report.display();
     let text = fs::read_to_string(&options.report)
         .map_err(|error| format!("{path}: {error}; `cargo run --release` writes it"))?;
-    let runs: Vec<Measured> =
+    let runs: Vec<SampleWindow> =
         serde_json::from_str(&text).map_err(|error| format!("{path}: {error}"))?;
     print!("{}", compared(&runs)?);
     Ok(ExitCode::SUCCESS)
 }
 
 /// A line for every run at a steady load behind the admission layer alone.
-fn compared(runs: &[Measured]) -> Result<String, String> {
+fn compared(runs: &[SampleWindow]) -> Result<String, String> {
     let mut text = String::new();
-    let predictable = |run: &&Measured| run.stack == "backpressure" && run.scenario != "brown-out";
+    let predictable =
+        |run: &&SampleWindow| run.stack == "backpressure" && run.scenario != "brown-out";
     for run in runs.iter().filter(predictable) {
         let forecast = Forecast::of(run)?;
         let p99 = run.p99_ms.map_or_else(|| "–".into(), |ms| format!("{ms:.1} ms"));
@@ -80,7 +81,7 @@ struct Forecast {
 }
 
 impl Forecast {
-    fn of(run: &Measured) -> Result<Self, String> {
+    fn of(run: &SampleWindow) -> Result<Self, String> {
         let handler = Handler::named(&run.handler)?;
         let plan = Plan::of(&scenario(run, handler)?);
         let ours = find("ours").ok_or("ours is missing")?;
@@ -113,7 +114,7 @@ impl Handler {
 }
 
 /// The handler on one core, as fast as the storm measured it.
-fn scenario(run: &Measured, handler: Handler) -> Result<Scenario, String> {
+fn scenario(run: &SampleWindow, handler: Handler) -> Result<Scenario, String> {
     let Handler { rounds, sleep_s } = handler;
     let sleep = if sleep_s > 0.0 {
         format!("[[service.stage]]\nkind = 'delay'\ntime = {{ fixed = {sleep_s} }}\n")
@@ -140,7 +141,7 @@ mod tests {
     fn both_handlers_of_the_storm_can_be_predicted_and_lose_next_to_nothing_at_twice_their_capacity()
      {
         for (handler, capacity) in [("cpu", 197.0), ("mix", 246.0)] {
-            let run = Measured {
+            let run = SampleWindow {
                 scenario: "2x".into(),
                 handler: handler.into(),
                 stack: "backpressure".into(),

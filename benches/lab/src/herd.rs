@@ -1,22 +1,22 @@
-//! The herd: ten thousand refused at once, and how they get in.
+//! The herd: ten thousand requests rejected at once, and when each kind of client is served.
 
-mod fate;
-mod service;
+mod outcome;
+mod scenario;
+mod servers;
 mod table;
 mod trial;
-mod word;
 
 use crate::parallel;
 use crate::report::Report;
 use clap::Args;
-use fate::Fate;
+use outcome::HerdOutcome;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// Let ten thousand be refused at once, and see how they come back
+/// Reject ten thousand requests at once, and see when their clients are served
 ///
-/// A simulated service with half its capacity spare turns away a crowd. What it tells them, and whether they listen,
-/// decides how long it takes until all are served.
+/// A simulated service with half its capacity spare rejects a crowd. What it tells the clients, and whether
+/// they obey, decides how long it takes until all are served.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
@@ -24,8 +24,8 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(Options { report }: &Options) -> Result<ExitCode, Box<dyn Error>> {
-    let fates =
+    let outcomes =
         parallel::each("herd", &trial::pairings(), |pairing| trial::trial(pairing, report.seed));
-    let fates: Vec<Fate> = fates.into_iter().collect::<Result<_, String>>()?;
-    report.show(&table::render(&fates), &fates)
+    let outcomes: Vec<HerdOutcome> = outcomes.into_iter().collect::<Result<_, String>>()?;
+    report.show(&table::render(&outcomes), &outcomes)
 }

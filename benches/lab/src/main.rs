@@ -1,13 +1,13 @@
-//! The lab: where what the layers promise is put to the proof.
+//! The lab: simulates overloaded services, and compares admission controllers in front of them.
 
 mod controller;
-mod course;
+mod distribution;
 mod explain;
 mod forecast;
 mod herd;
-mod law;
 mod map;
 mod parallel;
+mod piecewise;
 mod report;
 mod run;
 mod scenario;

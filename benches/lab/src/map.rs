@@ -1,30 +1,30 @@
-//! The metastability map: which triggers a service does not come back from, without and with the layers.
+//! The metastability map: triggers that a service does not recover from, without and with the layers.
 
 #[cfg(test)]
 mod boundary;
 mod grid;
-mod heat;
+mod heat_map;
 mod page;
-mod service;
+mod result;
+mod scenario;
 mod table;
 mod trial;
-mod verdict;
 
 use crate::parallel;
 use crate::report::Report;
 use clap::Args;
 use grid::Grid;
-use service::Setting;
+use result::Cell;
+use scenario::Setting;
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use verdict::Cell;
 
-/// Try what a service does not come back from, without and with the layers
+/// Find triggers that a service does not recover from, without and with the layers
 ///
-/// A simulated service is made slower, or asked for more, for a while. Which triggers leave it down when they are over
-/// depends on what the clients do and on which of the layers there are.
+/// A simulated service is made slower, or gets more requests, for a while. Which triggers leave it down
+/// afterwards depends on the retries of its clients and on the layers in use.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// A coarser map, in seconds

@@ -1,11 +1,11 @@
-//! Runs many independent jobs on all cores; what comes out does not depend on how many there are.
+//! Runs independent jobs on all cores. The results do not depend on the number of cores.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::num::NonZero;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// What comes of each job, in the order of the jobs. A bar named `name` shows how far it is.
+/// The results in the order of the jobs. A progress bar named `name` is shown.
 pub(crate) fn each<J: Sync, R: Send>(
     name: &'static str,
     jobs: &[J],

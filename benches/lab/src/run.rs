@@ -1,8 +1,8 @@
-//! One run of the simulation: what was measured.
+//! The figures of one simulated run.
 
 use serde::Serialize;
 
-/// One controller in one scenario with one seed, judged.
+/// The figures of one controller in one scenario with one seed.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Run {
     pub(crate) scenario: String,
@@ -12,28 +12,29 @@ pub(crate) struct Run {
     pub(crate) score: Score,
 }
 
-/// The figures. All of them after the scenario's warm-up; work-weighted.
+/// All figures are taken after the warm-up of the scenario and weighted by work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Score {
-    /// Useful work over what a clairvoyant could have done with the same draws.
+    /// Useful work over what the clairvoyant did with the same requests.
     pub(crate) goodput_over_ceiling: f64,
-    /// The same for the class that fared worst.
+    /// The same for the class with the lowest share.
     pub(crate) worst_class: f64,
-    /// 99th percentile of answered attempts over that of the same requests alone in the system.
+    /// 99th percentile of the latency of answered attempts over that of the same requests, each alone in the
+    /// system.
     pub(crate) p99_over_uncontended: f64,
-    /// Share of all requests that were refused although a clairvoyant would have served them.
+    /// Share of all requests that were rejected while the clairvoyant was nearly idle.
     pub(crate) false_reject: f64,
-    /// Seconds from the scenario's (last) change until goodput stays at .95 of the ceiling;
-    /// `None`: nothing changes, or never.
+    /// Seconds from the last change of the scenario until goodput stays at .95 of the ceiling; `None`: nothing
+    /// changes, or goodput never gets there.
     pub(crate) converge_s: Option<f64>,
-    /// Share of the work done that nobody waited for.
+    /// Share of the work done for which no client was waiting any more.
     pub(crate) wasted: f64,
-    /// Attempts a request.
+    /// Attempts per request.
     pub(crate) attempts: f64,
-    /// Jain's index over the tenants' goodput, each over its fair share.
+    /// Jain's index over the goodput of the tenants, each over its fair share.
     pub(crate) fairness: f64,
-    /// Mean of |limit / knee − 1| where the scenario knows its knee, else 0.
+    /// Mean of |limit / knee − 1| while demand is above capacity; 0 if it never is.
     pub(crate) limit_error: f64,
-    /// Share of promised returns (Retry-After obeyed to the letter) that were admitted.
+    /// Share of the attempts sent exactly when `Retry-After` said that were admitted.
     pub(crate) kept_promises: Option<f64>,
 }

@@ -1,4 +1,4 @@
-//! A scenario: what stands there, who comes, what changes, and what is expected of it. Data.
+//! Scenarios as data: services, streams of requests, changes, and expected figures.
 
 mod check;
 pub(crate) mod library;
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use service::Service;
 use stream::Stream;
 
-/// One kind of overload, or the absence of it.
+/// One kind of overload, or of its absence.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
@@ -23,27 +23,27 @@ pub(crate) struct Scenario {
     pub(crate) says: String,
     /// The family it belongs to.
     pub(crate) kind: String,
-    /// How long it takes, in virtual time.
+    /// Its length in virtual seconds.
     pub(crate) seconds: f64,
-    /// How much of that is not judged.
+    /// Seconds at its start that are not scored.
     #[serde(default)]
     pub(crate) warmup: f64,
-    /// When the change comes after which convergence is measured; without it: the last step.
+    /// When the change comes after which convergence is measured; by default the last step.
     pub(crate) change: Option<f64>,
-    /// Whether it is among the few that every build runs.
+    /// Whether every build runs it.
     #[serde(default)]
     pub(crate) smoke: bool,
-    /// The first one is called by the streams; each calls only those below it.
+    /// The streams call the first service; each service calls only those below it.
     #[serde(rename = "service")]
     pub(crate) services: Vec<Service>,
     #[serde(rename = "stream")]
     pub(crate) streams: Vec<Stream>,
-    /// By controller.
+    /// By name of the controller.
     #[serde(default)]
     pub(crate) expect: BTreeMap<String, Expected>,
 }
 
-/// Ranges in which figures are expected, the ends included.
+/// Ranges of expected figures, both ends included.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Expected {
@@ -56,24 +56,24 @@ pub(crate) struct Expected {
 
 impl Scenario {
     /// # Errors
-    /// What is wrong with it, and where.
+    /// What is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let scenario: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         check::check(&scenario).map_err(|fault| format!("{}: {fault}", scenario.name))?;
         Ok(scenario)
     }
 
-    /// A scenario that no file holds and no table names: `parts` are its services and streams.
+    /// A scenario from `parts`, its services and streams, without a file.
     ///
     /// # Errors
     /// See [`parse`](Self::parse).
     pub(crate) fn made_up(seconds: f64, parts: &str) -> Result<Self, String> {
-        let head = "name = 'made up'\nsays = 'Nobody tells of it.'\nkind = 'made up'";
+        let head = "name = 'unnamed'\nsays = 'A scenario without a file.'\nkind = 'unnamed'";
         Self::parse(&format!("{head}\nseconds = {seconds:?}\n{parts}"))
     }
 
     /// # Errors
-    /// When the file cannot be read, or see [`parse`](Self::parse).
+    /// What is wrong with it, or why the file cannot be read.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|error| error.to_string());
         text.and_then(|text| Self::parse(&text))

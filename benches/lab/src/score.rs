@@ -1,4 +1,4 @@
-//! The judge: a run's journal against the clairvoyant on the same requests.
+//! Scores a run: its journal against a clairvoyant on the same requests.
 
 mod classes;
 mod convergence;
@@ -41,7 +41,7 @@ fn is_judged(plan: &Plan, nanos: u64) -> bool {
     nanos as f64 * NANO >= plan.warmup
 }
 
-/// 1 where there is nothing to be had.
+/// 1 if there was nothing to do.
 fn over(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 1.0 }
 }
@@ -53,8 +53,8 @@ fn good(plan: &Plan, journal: &Journal) -> f64 {
     judged.fold(0.0, |sum, ended| sum + journal.asked[ended.request as usize].work)
 }
 
-/// Work that the clairvoyant has answered by the end. A request comes to the bottleneck when all else
-/// that it needs is done: an answer that the end cuts off counts for no controller.
+/// Work that the clairvoyant has finished by the end. A request comes to the bottleneck when everything else it
+/// needs is done, so that an answer cut off by the end of the run counts for no controller.
 fn ceiling(plan: &Plan, journal: &Journal) -> f64 {
     let comes = |asked: &Asked| asked.at + asked.elsewhere;
     let mut all: Vec<&Asked> =
@@ -71,12 +71,12 @@ fn ceiling(plan: &Plan, journal: &Journal) -> f64 {
     oracle.served_by(journal.end as f64 * NANO) - before.unwrap_or(0.0)
 }
 
-/// Refusals at moments at which the clairvoyant had next to nothing to do.
+/// Number of rejections at moments at which the clairvoyant was nearly idle.
 fn false_rejects(plan: &Plan, journal: &Journal) -> usize {
     let mut oracle = Oracle::new(plan);
     let (mut next, mut count) = (0, 0);
     for ended in journal.ended.iter().filter(|ended| ended.how == How::Refused) {
-        // Of a crowd that comes at once, those before it.
+        // Of requests that arrive at the same moment, only those before this one.
         let before = |index: usize, at: u64| {
             at < ended.at || at == ended.at && index < ended.request as usize
         };
@@ -91,18 +91,19 @@ fn false_rejects(plan: &Plan, journal: &Journal) -> usize {
     count
 }
 
-/// Who left without an answer counts with the time that was waited.
+/// An attempt whose client left without an answer counts with the time that the client waited.
 fn p99_over_uncontended(plan: &Plan, journal: &Journal) -> f64 {
     let waited =
         journal.ended.iter().filter(|ended| matches!(ended.how, How::Answered | How::Left));
     let waited = waited.filter(|ended| is_judged(plan, ended.at)).map(|ended| ended.latency);
-    let alone = journal.asked.iter().filter(|asked| is_judged(plan, asked.at) && asked.work > 0.0);
-    let alone = percentile(alone.map(|asked| asked.alone).collect(), 0.99);
+    let uncontended =
+        journal.asked.iter().filter(|asked| is_judged(plan, asked.at) && asked.work > 0.0);
+    let uncontended = percentile(uncontended.map(|asked| asked.uncontended).collect(), 0.99);
     let waited = percentile(waited.collect(), 0.99);
-    if alone > 0 { waited as f64 / alone as f64 } else { 0.0 }
+    if uncontended > 0 { waited as f64 / uncontended as f64 } else { 0.0 }
 }
 
-/// The smallest value that this share of all does not exceed; 0 of nothing.
+/// The smallest value that this share of the values does not exceed; 0 if there are none.
 fn percentile(mut values: Vec<u64>, share: f64) -> u64 {
     if values.is_empty() {
         return 0;
@@ -130,7 +131,7 @@ mod tests {
         judge(plan, &simulate(plan, &find(controller).unwrap().make, 9))
     }
 
-    /// `g*`: what is left when each refusal costs `r` of a request.
+    /// `g*`: what is left when each rejection costs `r` of a request.
     #[test]
     fn the_ceiling_of_a_constant_load_is_the_formula() {
         for (load, r) in [(0.8, 0.01), (2.0, 0.05), (5.0, 0.01), (10.0, 0.05)] {
@@ -143,8 +144,8 @@ mod tests {
         }
     }
 
-    /// Four replicas at twice their capacity, of which one is lost, slow or stands still from 25 s
-    /// or from the start until 65 s; the first 5 s are not judged.
+    /// Four replicas at twice their capacity. One of them is lost, slow or stalled from 25 s, or from the
+    /// start, until 65 s. The first 5 s are not scored.
     #[test]
     fn the_ceiling_of_replicas_that_come_and_go_is_what_they_can_do_together() {
         for (change, back, share) in [
@@ -179,7 +180,7 @@ mod tests {
         }
     }
 
-    /// 20 s of requests that wait for 5 s: those of the last 5 s are not answered.
+    /// 20 s of requests that take 5 s each: those of the last 5 s are not answered.
     #[test]
     fn an_answer_that_the_end_cuts_off_is_not_in_the_ceiling() {
         let service = "[[service]]\nname = 'api'\n[[service.stage]]\nkind = 'fifo'\ncores = 4";
@@ -195,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_to_all_serves_all_at_half_load() {
+    fn without_a_limit_every_request_is_served_at_half_load() {
         let plan = plan("", "[[stream]]\nload = 0.5\npatience = 1", 105);
         let score = score(&plan, "none");
         assert!((score.goodput_over_ceiling - 1.0).abs() < 0.005, "{score:?}");
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_late_where_nobody_is_refused() {
+    fn without_a_limit_every_request_is_late_at_twice_the_capacity() {
         let plan = plan("", "[[stream]]\nload = 2\npatience = 0.5", 65);
         let score = score(&plan, "none");
         assert!(score.goodput_over_ceiling < 0.05, "{score:?}");
@@ -212,11 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_false_when_the_clairvoyant_is_idle() {
+    fn a_rejection_is_false_while_the_clairvoyant_is_idle() {
         let plan = plan("", "[[stream]]\nload = 0.01\npatience = 1", 20);
         let asked = |second: u64| Asked {
             at: second * 1_000_000_000,
-            alone: 10_000_000,
+            uncontended: 10_000_000,
             elsewhere: 0,
             work: 0.01,
             stream: 0,
@@ -238,28 +239,28 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_in_a_crowd_that_comes_at_once_is_not_false() {
+    fn a_rejection_among_requests_that_arrive_at_once_is_not_false() {
         let burst = "[[stream]]\nburst = { size = 300, first = 10 }\npatience = 1";
         let plan = plan("", burst, 20);
-        // Four at once run; the clairvoyant thinks nothing of forty in line, a tenth of a second.
+        // Four run at once; to the clairvoyant a queue of forty, a tenth of a second, is nearly idle.
         let score = score(&plan, "static-c");
         let (least, most) = (30.0 / 300.0, 60.0 / 300.0);
         assert!((least..most).contains(&score.false_reject), "{score:?}");
     }
 
     #[test]
-    fn the_critical_are_due_all_they_ask_for_when_the_rest_may_be_shed() {
+    fn critical_requests_are_due_all_they_ask_for_while_others_can_be_shed() {
         let streams = "[[stream]]\nclass = 'vital'\nload = 0.3\npriority = 'critical'\npatience = 1
 [[stream]]\nclass = 'rest'\nload = 5\npriority = 'sheddable'\npatience = 1";
         let plan = plan("", streams, 65);
-        // Blind to priority, everybody is let in to one part in five.
+        // This limit ignores priority, so that one request in five is admitted of each class.
         let score = score(&plan, "static-2c");
         assert!((0.14..0.24).contains(&score.worst_class), "{score:?}");
         assert!(score.goodput_over_ceiling > 0.95, "{score:?}");
     }
 
     #[test]
-    fn one_tenant_in_ten_who_takes_ten_times_its_share_is_unfair() {
+    fn a_tenant_that_takes_ten_times_its_share_lowers_fairness() {
         let streams = "[[stream]]\nload = 0.9\ntenants = { count = 9 }\npatience = 1
 [[stream]]\nclass = 'noisy'\nload = 1\ntenants = { first = 9 }\npatience = 1";
         let plan = plan("", streams, 65);
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_is_the_smallest_value_that_so_many_do_not_exceed() {
+    fn a_percentile_is_the_smallest_value_that_the_share_does_not_exceed() {
         let values: Vec<u64> = (1..=200).rev().collect();
         assert_eq!(percentile(values.clone(), 0.99), 198);
         assert_eq!(percentile(values, 0.5), 100);

@@ -1,12 +1,12 @@
 //! The suite: every controller in every scenario, with several seeds, in one table.
 
-mod bench;
-mod board;
 mod comparison;
 mod expectations;
 mod golden;
-mod harm;
+mod no_harm;
 mod options;
+mod runner;
+mod scoreboard;
 mod table;
 
 use std::error::Error;
@@ -16,18 +16,18 @@ use std::process::ExitCode;
 pub(crate) use options::Options;
 
 use crate::run::Run;
-use bench::Bench;
+use runner::Runner;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Runs what was asked for and shows what came of it.
+/// Runs the suite and prints its tables.
 pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     if options.list {
         print!("{}", options::list()?);
         return Ok(ExitCode::SUCCESS);
     }
     let document = options.comparison.as_deref().map(comparison::Document::open).transpose()?;
-    let bench = Bench::set_up(options)?;
+    let bench = Runner::set_up(options)?;
     let (runs, spent) = bench.run();
     print!("{}", table::render(&bench.scenarios, &runs));
     let surprises = expectations::surprises(&bench.scenarios, &runs);
@@ -40,13 +40,13 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
         fs::write(path, serde_json::to_string_pretty(&runs)? + "\n")?;
     }
     if let Some(document) = document {
-        document.write(&board::Board::of(&runs))?;
+        document.write(&scoreboard::Scoreboard::of(&runs))?;
     }
     if options.smoke {
         return Ok(smoke(&surprises, &runs));
     }
     if options.no_harm {
-        let harms = harm::harms(&board::Board::of(&runs));
+        let harms = no_harm::harms(&scoreboard::Scoreboard::of(&runs));
         harms.iter().for_each(|harm| println!("{harm}"));
         println!("less useful work than without: in {} scenarios", harms.len());
         return Ok(if harms.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether all is as it was.
+/// Whether all figures are the golden ones and within their expected ranges.
 fn smoke(surprises: &[String], runs: &[Run]) -> ExitCode {
     let differences = golden::differences(runs);
     for difference in &differences {

@@ -1,16 +1,15 @@
 //! The world: an exact, repeatable simulation in virtual nanoseconds.
 //!
-//! The same seed gives the same arrivals and the same demands to every controller: whatever belongs
-//! to a request is drawn from the request's own name.
+//! The same seed gives the same arrivals and the same demands to every controller: everything that belongs to a request
+//! is drawn from the request's own key.
 
-mod agenda;
-mod alarm;
+mod admission;
 mod arrivals;
+mod attempt;
 mod callers;
 mod clock;
-mod door;
+mod event_queue;
 pub(crate) mod journal;
-mod own;
 pub(crate) mod plan;
 mod retries;
 mod slab;
@@ -18,47 +17,47 @@ mod source;
 mod station;
 #[cfg(test)]
 mod theory;
-mod walk;
+mod ticks;
 mod work;
 
 use backpressure_core::Timestamp;
 
 use crate::controller::Make;
-use agenda::{Agenda, Event};
+use admission::Server;
+use attempt::Attempt;
 use callers::Request;
 use clock::{nanos, seconds};
-use door::Post;
+use event_queue::{Event, EventQueue};
 use journal::{Journal, Level};
 use plan::Plan;
 use slab::Slab;
 use source::Source;
 use station::Station;
-use walk::Attempt;
 
-/// Moments at which levels are read off.
-pub(crate) const LOOKS: u32 = 200;
+/// How often a run records its levels.
+pub(crate) const LEVEL_SAMPLES: u32 = 200;
 
-/// One run in the making.
+/// One run under way.
 #[derive(Debug)]
 pub(crate) struct World<'p> {
     plan: &'p Plan,
     seed: u64,
     now: u64,
-    agenda: Agenda,
+    events: EventQueue,
     attempts: Slab<Attempt>,
     requests: Slab<Request>,
     stations: Vec<Station>,
-    posts: Vec<Post>,
+    servers: Vec<Server>,
     sources: Vec<Source>,
-    /// Whose turn it is behind round robin, for each service.
+    /// Replica that got the last request of round robin, for each service.
     turns: Vec<u32>,
-    /// Posts where somebody may be let in.
+    /// Servers whose controllers may have admitted or rejected a request that waited.
     unsettled: Vec<u32>,
     judged_from: u64,
     journal: Journal,
 }
 
-/// Runs a scenario once, with one controller at each door.
+/// Runs a scenario once, with one controller at each server.
 pub(crate) fn simulate(plan: &Plan, make: &Make<'_>, seed: u64) -> Journal {
     World::new(plan, make, seed).run(nanos(plan.seconds))
 }
@@ -69,11 +68,11 @@ impl<'p> World<'p> {
             plan,
             seed,
             now: 0,
-            agenda: Agenda::new(),
+            events: EventQueue::new(),
             attempts: Slab::new(),
             requests: Slab::new(),
             stations: plan.stations.iter().map(Station::new).collect(),
-            posts: plan.posts.iter().map(|post| Post::new(post, make, seed)).collect(),
+            servers: plan.servers.iter().map(|server| Server::new(server, make, seed)).collect(),
             sources: Vec::new(),
             turns: vec![0; plan.services.len()],
             unsettled: Vec::new(),
@@ -84,39 +83,39 @@ impl<'p> World<'p> {
         world
     }
 
-    /// Puts on the agenda what is known from the start.
+    /// Queues the events that are known from the start.
     fn open(&mut self) {
         self.open_sources();
         for (index, station) in self.plan.stations.iter().enumerate() {
             for at in station.cores.moments() {
-                self.agenda.push(nanos(at), Event::Recounts(index as u32));
+                self.events.push(nanos(at), Event::CoresChange(index as u32));
             }
         }
-        for post in 0..self.posts.len() as u32 {
-            self.set_alarm(post);
+        for server in 0..self.servers.len() as u32 {
+            self.schedule_tick(server);
         }
-        self.agenda.push(0, Event::Look);
+        self.events.push(0, Event::SampleLevels);
     }
 
     fn run(mut self, end: u64) -> Journal {
-        self.play(end);
+        self.run_until(end);
         self.journal
     }
 
-    /// Lets happen what happens until `end`, or until nothing is left to happen.
-    fn play(&mut self, end: u64) {
+    /// Handles events until `end`, or until there are none.
+    fn run_until(&mut self, end: u64) {
         self.journal.end = end;
-        while let Some((at, event)) = self.agenda.pop() {
+        while let Some((at, event)) = self.events.pop() {
             if at > end {
                 break;
             }
             self.now = at;
-            self.happens(event);
+            self.handle(event);
             self.settle();
         }
     }
 
-    fn happens(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         match event {
             Event::Arrives(source) => self.arrives(source),
             Event::Sends(request) => self.sends(request),
@@ -126,24 +125,24 @@ impl<'p> World<'p> {
             Event::Shared(station, estimate) => self.shared(station, estimate),
             Event::Passed(attempt) => self.advance(attempt),
             Event::Read(attempt) => self.departs(attempt),
-            Event::Recounts(station) => self.recounts(station),
-            Event::Alarm(post) => self.alarm(post),
+            Event::CoresChange(station) => self.cores_change(station),
+            Event::Tick(server) => self.tick(server),
             Event::Leaves(attempt) => self.leaves(attempt),
-            Event::Look => self.look(),
+            Event::SampleLevels => self.sample_levels(),
         }
     }
 
-    fn look(&mut self) {
-        let entry = &self.posts[..self.plan.services[0].replicas as usize];
+    fn sample_levels(&mut self) {
+        let entry = &self.servers[..self.plan.services[0].replicas as usize];
         self.journal.levels.push(Level {
             at: seconds(self.now),
-            limit: entry.iter().map(Post::limit).sum(),
-            in_flight: entry.iter().map(|post| f64::from(post.in_flight)).sum(),
-            queued: entry.iter().map(Post::queued).sum(),
+            limit: entry.iter().map(Server::limit).sum(),
+            in_flight: entry.iter().map(|server| f64::from(server.in_flight)).sum(),
+            queued: entry.iter().map(Server::queued).sum(),
         });
-        let next = self.now + nanos(self.plan.seconds / f64::from(LOOKS));
+        let next = self.now + nanos(self.plan.seconds / f64::from(LEVEL_SAMPLES));
         if next <= nanos(self.plan.seconds) {
-            self.agenda.push(next, Event::Look);
+            self.events.push(next, Event::SampleLevels);
         }
     }
 

@@ -1,9 +1,9 @@
-//! What the machine is told of a request.
+//! What the controller is told of a request.
 
 use crate::priority::Priority;
 use crate::time::Timestamp;
 
-/// A request at the door: how much it matters and until when somebody waits for it.
+/// What a request says of itself: its priority, its deadline, and whether it comes back when told to.
 ///
 /// ```
 /// use backpressure_core::{Arrival, Priority, Timestamp};
@@ -14,13 +14,14 @@ use crate::time::Timestamp;
 /// assert!(arrival.deadline.is_some());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Arrival {
     /// Its criticality.
     pub priority: Priority,
-    /// The instant after which its answer is worthless; `None`: never.
+    /// The instant after which its response is worthless; `None`: never.
     pub deadline: Option<Timestamp>,
-    /// Whether it was refused before and comes back when it was told to: it runs before new requests
-    /// of its class. The caller of the machine vouches for that.
+    /// Whether it was rejected before and comes back when it was told to: it runs before new requests
+    /// of its priority. The caller has to make sure of that.
     pub returning: bool,
 }
 

@@ -6,6 +6,7 @@ use crate::time::Timestamp;
 
 /// A move of a limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Decision {
     /// When it was made.
     pub at: Timestamp,

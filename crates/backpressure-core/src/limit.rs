@@ -102,6 +102,7 @@ pub trait Limit: fmt::Debug + Send {
 
 /// What a limit needs measured of each attempt; less is cheaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Metering {
     /// Nothing: the limit does not learn.
     Nothing,

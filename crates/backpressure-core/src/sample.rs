@@ -1,44 +1,43 @@
-//! What one finished attempt teaches.
+//! The measurements of one finished attempt.
 
 use std::time::Duration;
 
 use crate::outcome::Outcome;
 
-/// The measurements of one finished attempt: from admission to the head of the answer.
+/// The measurements of one finished attempt, from admission to the head of the response.
 ///
-/// Never the wait in our own queue, never a retry's pause, never the transfer of a body: a limit
-/// that times those chases its own tail.
+/// Time in the limiter's queue, pauses between retries and the transfer of a body are not part of it: a
+/// limit that measured them would react to its own effects.
 ///
 /// ```
 /// use backpressure_core::{Outcome, Sample};
 /// use std::time::Duration;
 ///
-/// let sample = Sample {
-///     run_queue: Duration::from_millis(3),
-///     busy: Duration::from_millis(5),
-///     in_flight: 2,
-///     ..Sample::new(Duration::from_millis(8), Outcome::Success)
-/// };
+/// let sample = Sample::new(Duration::from_millis(8), Outcome::Success)
+///     .run_queue(Duration::from_millis(3))
+///     .busy(Duration::from_millis(5))
+///     .in_flight(2);
 /// assert_eq!(sample.useful(), Duration::from_millis(5));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Sample {
-    /// From admission to the head of the answer.
+    /// From admission to the head of the response.
     pub latency: Duration,
     /// The part of `latency` spent runnable but not run: woken, waiting for a worker.
     pub run_queue: Duration,
     /// The part of `latency` spent on a worker.
     pub busy: Duration,
-    /// How many were in flight at admission, this one included.
+    /// Attempts in flight at admission, this one included.
     pub in_flight: usize,
-    /// How many attempts this one stands for: k where one in k is measured.
+    /// Attempts that this one stands for: k where one in k is measured.
     pub weight: u32,
     /// How it ended.
     pub outcome: Outcome,
 }
 
 impl Sample {
-    /// An attempt that took `latency`, alone in flight, with nothing known of how it was spent.
+    /// An attempt that took `latency`, with no other in flight and nothing known of how it was spent.
     #[must_use]
     pub const fn new(latency: Duration, outcome: Outcome) -> Self {
         Self {
@@ -51,7 +50,42 @@ impl Sample {
         }
     }
 
-    /// Latency without the time lost waiting for a worker.
+    /// The same attempt with this time in the run queue.
+    #[must_use]
+    pub const fn run_queue(mut self, run_queue: Duration) -> Self {
+        self.run_queue = run_queue;
+        self
+    }
+
+    /// The same attempt with this time on a worker.
+    #[must_use]
+    pub const fn busy(mut self, busy: Duration) -> Self {
+        self.busy = busy;
+        self
+    }
+
+    /// The same attempt with this many in flight.
+    #[must_use]
+    pub const fn in_flight(mut self, in_flight: usize) -> Self {
+        self.in_flight = in_flight;
+        self
+    }
+
+    /// The same attempt, standing for this many.
+    #[must_use]
+    pub const fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// The same attempt with another outcome.
+    #[must_use]
+    pub const fn outcome(mut self, outcome: Outcome) -> Self {
+        self.outcome = outcome;
+        self
+    }
+
+    /// Latency without the time spent waiting for a worker.
     #[must_use]
     pub const fn useful(&self) -> Duration {
         self.latency.saturating_sub(self.run_queue)

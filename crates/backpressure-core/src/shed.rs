@@ -1,19 +1,19 @@
-//! Turned away: why, and when to come back.
+//! A rejection: why, and when to come back.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Why a request was turned away before it ran.
+/// Why a request was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The limit is reached and nobody may wait.
+    /// The limit is reached and there is no queue.
     Limit,
     /// The queue is full.
     QueueFull,
-    /// Waited as long as waiting made sense.
+    /// The request waited as long as waiting made sense.
     QueueTimeout,
-    /// Gave way to a request that matters more or is fresher.
+    /// The request gave way to one of higher priority, or to a newer one.
     Displaced,
     /// The caller's deadline would pass before the answer.
     Deadline,
@@ -21,8 +21,8 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons there are, for exhaustive counters.
-    pub const ALL: [Self; 5] =
-        [Self::Limit, Self::QueueFull, Self::QueueTimeout, Self::Displaced, Self::Deadline];
+    pub const ALL: &'static [Self] =
+        &[Self::Limit, Self::QueueFull, Self::QueueTimeout, Self::Displaced, Self::Deadline];
 
     /// A stable short name, for metric labels and headers.
     #[must_use]
@@ -43,13 +43,22 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A request turned away before it ran. It may be sent again, whatever its method.
+/// A request that was rejected before it ran. It may be sent again, whatever its method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Shed {
     /// Why.
     pub reason: Reason,
-    /// When to come back: a reservation, so that the refused do not all return at once.
+    /// When to come back: a reservation, so that rejected requests do not all return at once.
     pub retry_after: Duration,
+}
+
+impl Shed {
+    /// A rejection for this reason.
+    #[must_use]
+    pub const fn new(reason: Reason, retry_after: Duration) -> Self {
+        Self { reason, retry_after }
+    }
 }
 
 impl fmt::Display for Shed {

@@ -52,7 +52,7 @@ struct Driver {
 
 impl Driver {
     fn new(max_len: usize) -> Self {
-        let bounds = QueueBounds { max_len, max_wait: Duration::from_secs(1) };
+        let bounds = QueueBounds::new(max_len, Duration::from_secs(1));
         Self {
             machine: Machine::new(Box::new(Fixed::new(3)), bounds),
             max_len,
@@ -87,7 +87,8 @@ impl Driver {
 
     fn arrive(&mut self, priority: Priority, patience_ms: Option<u64>) {
         let deadline = patience_ms.map(|millis| self.now + Duration::from_millis(millis));
-        let arrival = Arrival { priority, deadline, ..Arrival::default() };
+        let arrival = Arrival::default().priority(priority);
+        let arrival = deadline.map_or(arrival, |deadline| arrival.deadline(deadline));
         match self.machine.arrive(arrival, self.in_flight, self.now) {
             Verdict::Run => {
                 assert!(self.in_flight < self.machine.limit());
@@ -104,7 +105,7 @@ impl Driver {
     fn depart(&mut self, latency_us: u64, outcome: Outcome) {
         if self.in_flight > 0 {
             let latency = Duration::from_micros(latency_us);
-            let sample = Sample { in_flight: self.in_flight, ..Sample::new(latency, outcome) };
+            let sample = Sample::new(latency, outcome).in_flight(self.in_flight);
             self.in_flight -= 1;
             self.machine.depart(&sample, self.now);
         }
@@ -222,7 +223,7 @@ fn whoever_waits_for_a_worker_in_vain_is_not_served_in_the_next_lull() {
         if half_ms % 10 == 9 && in_flight > 0 {
             let busy = Duration::from_millis(5);
             let latency = Duration::from_millis(10);
-            let sample = Sample { busy, in_flight, ..Sample::new(latency, Outcome::Success) };
+            let sample = Sample::new(latency, Outcome::Success).busy(busy).in_flight(in_flight);
             machine.depart(&sample, now);
             in_flight -= 1;
         }

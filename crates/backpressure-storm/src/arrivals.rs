@@ -1,16 +1,16 @@
-//! When requests are sent: open loop, decided before the first one leaves.
+//! Arrival times of an open loop, computed before the first request is sent.
 
 use fastrand::Rng;
 use std::time::Duration;
 
-/// So many requests a second, for so long.
+/// A constant rate, in requests per second, and its duration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Step {
     pub(crate) rate: f64,
     pub(crate) lasts: Duration,
 }
 
-/// The instants at which a Poisson process arrives whose rate goes through the steps. The same seed gives the same instants.
+/// Arrival times of a Poisson process whose rate goes through the steps. The same seed gives the same times.
 pub(crate) fn poisson(seed: u64, steps: &[Step]) -> Vec<Duration> {
     let mut dice = Rng::with_seed(seed);
     let mut arrivals = Vec::new();
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_scatter_as_an_exponential_does() {
+    fn gaps_are_distributed_exponentially() {
         let arrivals = poisson(3, &STEPS[1..]);
         let gaps: Vec<f64> =
             arrivals.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();

@@ -1,4 +1,4 @@
-//! What every run needs: a server, a pool of connections to it, and attempts over that.
+//! What every run needs: a server, a pool of connections to it, and a client on top of them.
 
 use crate::client::Attempts;
 use crate::cpu::{self, Allowed};
@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// More than ten times the capacity waits within one deadline on any machine whose handler takes 5 ms.
+/// Bounds the connections. More than ten times the capacity fits within one deadline on any machine whose
+/// handler takes 5 ms.
 const MOST_CONNECTIONS: usize = 4000;
 
-/// The bench on which services are measured.
+/// The environment in which services are measured.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) pace: Pace,
@@ -26,7 +27,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Calibrates the work on the CPU the server will have, and takes the other CPU for the calling thread.
+    /// Calibrates the work on the CPU of the server, then moves the calling thread to the other CPU.
     pub(crate) fn set_up(pace: Pace) -> Self {
         let allowed = Allowed::read();
         cpu::pin(cpu::Side::Server, &allowed);
@@ -47,7 +48,7 @@ impl Bench {
         Attempts::new(Pool::new(server.address, self.connections), patience, Arc::clone(log))
     }
 
-    /// A log that starts in a moment: what is due first can still be sent in time.
+    /// A log that starts a moment from now, so that the first request is sent in time.
     pub(crate) fn log() -> Arc<Log> {
         Arc::new(Log::starting(Instant::now() + Duration::from_millis(5)))
     }

@@ -1,8 +1,9 @@
-//! What the storm is measured against: capacity, latency with nobody else there, the price of a refusal, tower's best limit.
+//! Calibration: capacity, latency without other requests, the cost of a rejection, and the best limit for
+//! tower.
 
 use crate::arrivals::{Step, poisson};
 use crate::bench::Bench;
-use crate::client::{Client, Temper, target};
+use crate::client::{Client, Retries, target};
 use crate::cpu::{self, Burnt};
 use crate::generator::{pour, saturate, trickle};
 use crate::handler::Handler;
@@ -14,35 +15,35 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Longer than anything a calibration waits for.
+/// Longer than any wait of a calibration.
 const PATIENT: Duration = Duration::from_secs(10);
-/// Requests going at all times, for the capacity. The most that any of them brings is what the service can do.
+/// Requests kept in flight to measure the capacity. The highest throughput of them is the capacity.
 const LEVELS: [usize; 3] = [16, 32, 64];
 
-/// What a handler can do at best, on this machine, in this storm.
+/// What a handler can do on this machine, in this storm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Calibration {
     pub(crate) handler: Handler,
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) capacity: f64,
-    /// CPU time of the server, one request.
+    /// CPU time of the server per request.
     pub(crate) service: Duration,
-    /// CPU time of the server, one refusal on a connection kept alive.
+    /// CPU time of the server per rejection, on a connection that is kept alive.
     pub(crate) refusal: Duration,
-    /// Of one request at a time.
+    /// Latencies of one request at a time.
     pub(crate) uncontended_p50: Duration,
     pub(crate) uncontended_p99: Duration,
-    /// The best fixed limit for tower's layers; none where they are not run.
+    /// The best fixed limit for tower's layers; `None` if they are not run.
     pub(crate) tower_limit: Option<usize>,
 }
 
 impl Calibration {
-    /// r: what a refusal costs, over what a service costs.
+    /// r: the cost of a rejection over the cost of a request.
     pub(crate) fn r(&self) -> f64 {
         self.refusal.as_secs_f64() / self.service.as_secs_f64().max(f64::EPSILON)
     }
 
-    /// The share of a CPU that the server had while it did all it could.
+    /// Share of a CPU that the server used at capacity.
     pub(crate) fn cpu_at_capacity(&self) -> f64 {
         self.capacity * self.service.as_secs_f64()
     }
@@ -58,7 +59,7 @@ pub(crate) fn expected(bench: &Bench, searches: bool) -> Duration {
         + pace.candidate * candidates
 }
 
-/// Measures a handler; `searches` when tower's limit is to be found too.
+/// Measures a handler; `searches` if tower's limit is searched too.
 pub(crate) async fn calibrate(
     bench: &Bench,
     handler: Handler,
@@ -93,11 +94,11 @@ pub(crate) async fn calibrate(
 }
 
 fn once(bench: &Bench, server: &Server, patience: Duration, log: &Arc<Log>) -> Client {
-    let temper = Temper::Once(bench.attempts(server, patience, log));
-    Client { target: target(server.address, "/work"), temper }
+    let retries = Retries::Once(bench.attempts(server, patience, log));
+    Client { target: target(server.address, "/work"), retries }
 }
 
-/// Half and 99 % of the latencies, one request at a time.
+/// Median and 99th percentile of the latency, one request at a time.
 async fn uncontended(bench: &Bench, handler: Handler) -> io::Result<(Duration, Duration)> {
     let server = bench.serve(|| bench.router(handler)).await?;
     // The first request opens the connection.
@@ -113,10 +114,10 @@ async fn uncontended(bench: &Bench, handler: Handler) -> io::Result<(Duration, D
     Ok((at(0.5)?, at(0.99)?))
 }
 
-/// Answers a second, and CPU time of the server an answer, with so many requests going at all times.
+/// Answers per second, and CPU time of the server per answer, with `level` requests in flight.
 ///
-/// Those requests march in step, and a count between two instants is wrong by as many as there are. What the server burns
-/// is even: the share of a CPU that it gets, over what an answer costs of it, is the same rate without the error.
+/// The requests run in step, so a count between two instants is wrong by up to `level`. CPU time has no such
+/// error: the share of a CPU that the server used, over the CPU time of one answer, is the throughput.
 async fn capacity(bench: &Bench, handler: Handler, level: usize) -> io::Result<(f64, Duration)> {
     let server = bench.serve(|| bench.router(handler)).await?;
     let log = Bench::log();
@@ -139,7 +140,7 @@ async fn capacity(bench: &Bench, handler: Handler, level: usize) -> io::Result<(
     }
 }
 
-/// The share of a CPU that the server gets in a window.
+/// Share of a CPU that the server used within a window.
 async fn share(window: Window, log: &Log) -> f64 {
     sleep_until(log.start + window.from).await;
     let (start, before) = (Instant::now(), Burnt::now());
@@ -147,7 +148,7 @@ async fn share(window: Window, log: &Log) -> f64 {
     Burnt::now().since(before).server.as_secs_f64() / start.elapsed().as_secs_f64()
 }
 
-/// CPU time of the server for a refusal, on a few connections kept alive, by a gate that somebody holds full.
+/// CPU time of the server per rejection, on a few connections kept alive, while the limiter is held full.
 async fn refusal(bench: &Bench, handler: Handler) -> io::Result<Duration> {
     let server = bench.serve(|| room_for_one(bench.router(handler))).await?;
     let log = Bench::log();
@@ -173,10 +174,11 @@ async fn refusal(bench: &Bench, handler: Handler) -> io::Result<Duration> {
     Ok(burnt.server / refused(&log.take()).max(1))
 }
 
-/// What is tried for tower's limit, over the concurrency that does useful work (capacity × uncontended latency).
+/// Candidates for tower's limit, over the useful concurrency (capacity × uncontended latency).
 const FACTORS: [f64; 5] = [0.7, 1.0, 1.5, 2.0, 4.0];
 
-/// The limit with the most goodput at twice the capacity, and among those within 2 % of it, with the lowest p99.
+/// The limit with the most goodput at twice the capacity; among those within 2 % of it, the one with the lowest
+/// p99.
 async fn best_limit(
     bench: &Bench,
     handler: Handler,
@@ -228,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_limit_is_the_quickest_of_those_that_lose_nothing() {
+    fn the_best_limit_has_the_lowest_p99_of_those_that_lose_no_goodput() {
         let ms = Duration::from_millis;
         let tried =
             [(8, 180.0, ms(50)), (16, 249.0, ms(80)), (24, 250.0, ms(110)), (64, 251.0, ms(260))];
@@ -236,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_is_picked_even_where_none_answers() {
+    fn a_limit_is_picked_even_if_none_has_goodput() {
         assert_eq!(pick(&[(1, 0.0, Duration::MAX), (2, 0.0, Duration::MAX)]), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Draws one chart as SVG. It knows lines, areas and bands; what they mean it does not know.
+//! Draws one chart as SVG, from lines, areas and bands.
 
 pub(crate) mod scale;
 mod thin;
@@ -10,27 +10,27 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 const TOP: f64 = 12.0;
-/// Below the chart: the numbers, and the name of the axis where it has one.
+/// Space below the chart: for the numbers, and for the name of the axis if it has one.
 const NUMBERS: f64 = 24.0;
 const NAME: f64 = 18.0;
-/// How far a line may run from its points, in the chart's units.
+/// How far a thinned line may be from its points, in units of the chart.
 const SLACK: f64 = 0.3;
-/// Between the baselines of two labels.
+/// Distance between the baselines of two labels.
 const LABEL_GAP: f64 = 16.0;
 
-/// A chart. Its colours are CSS classes, so that the page decides what is light and what is dark.
+/// A chart. Its colours are CSS classes, so that the page decides about light and dark.
 #[derive(Debug)]
 pub(crate) struct Chart {
-    /// What it shows, for who cannot see it.
+    /// Description for screen readers.
     pub(crate) title: String,
     pub(crate) width: f64,
     pub(crate) height: f64,
-    /// Room on the left for the numbers.
+    /// Space on the left for the numbers.
     pub(crate) left: f64,
-    /// Room on the right for the names of the lines.
+    /// Space on the right for the names of the lines.
     pub(crate) right: f64,
     pub(crate) x: Axis,
-    /// What x is; may be empty.
+    /// Name of the x axis; may be empty.
     pub(crate) x_label: String,
     pub(crate) y: Axis,
     pub(crate) bands: Vec<Band>,
@@ -38,7 +38,7 @@ pub(crate) struct Chart {
     pub(crate) lines: Vec<Line>,
 }
 
-/// A stretch of the x axis that is unlike the rest.
+/// A marked section of the x axis.
 #[derive(Debug)]
 pub(crate) struct Band {
     pub(crate) from: f64,
@@ -46,7 +46,7 @@ pub(crate) struct Band {
     pub(crate) label: String,
 }
 
-/// Between two edges: x, lower, upper.
+/// An area between two edges: x, lower, upper.
 #[derive(Debug)]
 pub(crate) struct Area {
     pub(crate) class: &'static str,
@@ -59,7 +59,7 @@ pub(crate) struct Line {
     pub(crate) class: Cow<'static, str>,
     pub(crate) label: String,
     pub(crate) points: Vec<Point>,
-    /// Whether every point is marked, and says its text when it is pointed at.
+    /// Whether every point is marked and has a tooltip.
     pub(crate) marked: bool,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Point {
     pub(crate) x: f64,
     pub(crate) y: f64,
     pub(crate) text: String,
-    /// Nothing was measured here: a cross at `y`, and the line passes it by.
+    /// Nothing was measured here: a cross is drawn at `y`, and the line skips the point.
     pub(crate) missing: bool,
 }
 
@@ -103,7 +103,7 @@ impl Chart {
         self.floor() - self.y.place(value) * (self.floor() - TOP)
     }
 
-    /// Where the x axis lies.
+    /// y coordinate of the x axis.
     fn floor(&self) -> f64 {
         self.height - NUMBERS - if self.x_label.is_empty() { 0.0 } else { NAME }
     }
@@ -230,7 +230,7 @@ impl Chart {
         }
     }
 
-    /// Names each line at its end, moved apart where ends are close.
+    /// Draws the name of each line at its end, moved apart if ends are close.
     fn draw_labels(&self, svg: &mut String) {
         let mut labels: Vec<(f64, &Line)> = self
             .lines
@@ -255,7 +255,7 @@ impl Chart {
     }
 }
 
-/// Ascending places at least `gap` apart and none beyond `most`, each near where it was wanted.
+/// Ascending positions at least `gap` apart and none beyond `most`, each near the one wanted.
 fn spread(wanted: &[f64], gap: f64, most: f64) -> Vec<f64> {
     let mut places = wanted.to_vec();
     for at in 1..places.len() {
@@ -269,7 +269,7 @@ fn spread(wanted: &[f64], gap: f64, most: f64) -> Vec<f64> {
     places
 }
 
-/// A place with one digit after the point, where it has one.
+/// A coordinate with one decimal, or none if that is 0.
 fn short(place: f64) -> String {
     let text = format!("{place:.1}");
     text.strip_suffix(".0").map_or_else(|| text.clone(), str::to_owned)
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chart_escapes_what_it_is_told() {
+    fn a_chart_escapes_its_labels() {
         let axis = Axis::linear(0.0, 1.0, vec![(0.0, "<".into())]);
         let chart = Chart {
             title: "\"&".into(),

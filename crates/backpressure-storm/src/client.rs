@@ -1,4 +1,4 @@
-//! The users: what they send, and what they do when it fails.
+//! Clients: their requests, and their retries.
 
 use crate::measure::{Log, What};
 use crate::pool::Pool;
@@ -16,38 +16,38 @@ use tokio::time::timeout;
 use tower::util::BoxCloneService;
 use tower::{BoxError, Service, ServiceExt};
 
-/// How often a naive client sends a request before it gives up.
+/// Attempts of a naive client.
 pub(crate) const NAIVE_ATTEMPTS: u32 = 4;
 
-/// Attempts through a layer, reduced to the status of the answer.
+/// Attempts through a layer, reduced to the status of the response.
 pub(crate) type Layered = BoxCloneService<Request<Full<Bytes>>, StatusCode, BoxError>;
 
-/// What a user does when an attempt fails.
+/// What a client does when an attempt fails.
 #[derive(Debug, Clone)]
-pub(crate) enum Temper {
+pub(crate) enum Retries {
     /// Gives up.
     Once(Attempts),
     /// Tries again at once, up to [`NAIVE_ATTEMPTS`] in all.
     Naive(Attempts),
-    /// Leaves it to the layer around the attempts.
+    /// Leaves retries to the layer around the attempts.
     Layered(Layered),
 }
 
-/// A user.
+/// A client.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(crate) target: Uri,
-    pub(crate) temper: Temper,
+    pub(crate) retries: Retries,
 }
 
 impl Client {
-    /// Makes one request, however many attempts that takes, and says whether it was answered.
+    /// Sends one request, with as many attempts as that takes, and returns whether it was answered.
     pub(crate) async fn ask(self) -> bool {
         let answered =
             |result: Result<StatusCode, BoxError>| result.is_ok_and(|status| status.is_success());
-        match self.temper {
-            Temper::Once(attempts) => answered(attempts.once(request(&self.target)).await),
-            Temper::Naive(attempts) => {
+        match self.retries {
+            Retries::Once(attempts) => answered(attempts.once(request(&self.target)).await),
+            Retries::Naive(attempts) => {
                 for _ in 0..NAIVE_ATTEMPTS {
                     if answered(attempts.once(request(&self.target)).await) {
                         return true;
@@ -55,12 +55,12 @@ impl Client {
                 }
                 false
             }
-            Temper::Layered(layered) => answered(layered.oneshot(request(&self.target)).await),
+            Retries::Layered(layered) => answered(layered.oneshot(request(&self.target)).await),
         }
     }
 }
 
-/// The address of `path` at a server.
+/// The URI of `path` at a server.
 pub(crate) fn target(address: SocketAddr, path: &str) -> Uri {
     format!("http://{address}{path}").parse().expect("an address and a path make a URI")
 }
@@ -69,8 +69,8 @@ fn request(target: &Uri) -> Request<Full<Bytes>> {
     Request::get(target.clone()).body(Full::default()).expect("a URI makes a request")
 }
 
-/// A service that makes one attempt a call, with a time limit, and notes what came of it. It stands where a hyper client
-/// would: requests carry the whole URI, and layers go around it.
+/// A service that makes one attempt per call, with a time limit, and logs its outcome. As with a hyper client,
+/// requests carry the whole URI, and layers wrap it.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempts {
     pool: Pool,
@@ -91,10 +91,10 @@ impl Attempts {
         self,
         request: Request<Full<Bytes>>,
     ) -> Result<Response<Full<Bytes>>, BoxError> {
-        let mut fate = Fate::of_sent(Arc::clone(&self.log));
-        // Only an answer or an error ends it otherwise than late: whoever drops this future has given up waiting.
+        let mut outcome = LoggedOutcome::of_sent(Arc::clone(&self.log));
+        // If this future is dropped before the answer, the client has given up: the attempt was late.
         let answer = timeout(self.patience, self.pool.send(to_origin_form(request))).await?;
-        fate.seal(match &answer {
+        outcome.seal(match &answer {
             Ok(response) => of_status(response.status()),
             Err(_) => Some(What::Broken),
         });
@@ -135,14 +135,14 @@ fn to_origin_form(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     request
 }
 
-/// What became of an attempt: late, unless it is told better before it is dropped.
+/// The outcome of an attempt, logged when it is dropped: late, unless another is set.
 #[derive(Debug)]
-struct Fate {
+struct LoggedOutcome {
     log: Arc<Log>,
     what: Option<What>,
 }
 
-impl Fate {
+impl LoggedOutcome {
     fn of_sent(log: Arc<Log>) -> Self {
         log.note(What::Sent);
         Self { log, what: Some(What::Late) }
@@ -153,7 +153,7 @@ impl Fate {
     }
 }
 
-impl Drop for Fate {
+impl Drop for LoggedOutcome {
     fn drop(&mut self) {
         if let Some(what) = self.what {
             self.log.note(what);

@@ -1,24 +1,24 @@
-//! Who burns which CPU: clocks, and places for the two sides of the storm.
+//! CPU clocks, and a CPU for each side of the storm.
 //!
-//! The storm is one process of two threads that matter: the server's only worker, and the thread that makes the load and
-//! conducts. What the process burnt and that second thread did not, the server did.
+//! The storm is one process with two busy threads: the only worker of the server, and the thread that generates
+//! the load. CPU time of the process without that of the second thread is the server's.
 
 use std::time::Duration;
 
-/// Whether this system has the clocks. Without them a refusal counts as free, and the ceiling is the load up to the capacity.
+/// Whether this system has CPU clocks. Without them a rejection counts as free.
 pub(crate) const CLOCKS: bool = cfg!(unix);
 
-/// CPU time burnt up to some moment, or between two.
+/// CPU time used up to a moment, or between two.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Burnt {
-    /// By the thread that makes the load.
+    /// By the thread that generates the load.
     pub(crate) generator: Duration,
     /// By everything else in this process, which is the server.
     pub(crate) server: Duration,
 }
 
 impl Burnt {
-    /// Reads the clocks. To be called on the thread that makes the load.
+    /// Reads the clocks. To be called on the thread that generates the load.
     pub(crate) fn now() -> Self {
         let generator = thread_clock();
         Self { generator, server: process_clock().saturating_sub(generator) }
@@ -32,7 +32,7 @@ impl Burnt {
     }
 }
 
-/// The two sides, each of which gets a CPU of its own where there are two to give.
+/// The two sides of the storm. Each has a CPU of its own if there are two.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Side {
     Server,
@@ -40,7 +40,8 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// Which of `available` CPUs. Number two rather than one where there are four: neighbours are often one core's siblings.
+    /// Index among the `available` CPUs. With four or more it is 2 and not 1: neighbours are often siblings of
+    /// one core.
     fn place(self, available: usize) -> usize {
         match (self, available) {
             (Self::Server, _) | (Self::Generator, 0 | 1) => 0,
@@ -75,7 +76,8 @@ fn process_clock() -> Duration {
     Duration::ZERO
 }
 
-/// Moves the calling thread to the CPU of its side. Where that is not possible the storm runs all the same, only noisier.
+/// Moves the calling thread to the CPU of its side. If that is not possible, the storm runs anyway, with more
+/// noise.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin(side: Side, allowed: &Allowed) {
     let Some(&cpu) = allowed.0.get(side.place(allowed.0.len())) else {
@@ -89,7 +91,7 @@ pub(crate) fn pin(side: Side, allowed: &Allowed) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin(_: Side, _: &Allowed) {}
 
-/// The CPUs this process may run on, as it found them.
+/// The CPUs that this process may run on.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Allowed(Vec<usize>);
 
@@ -114,13 +116,14 @@ impl Allowed {
     }
 }
 
-/// Raises the number of open files as far as it goes and says how many connections that allows, both of whose ends are here.
+/// Raises the limit on open files and returns how many connections it allows. Both ends of each are in this
+/// process.
 #[cfg(unix)]
 pub(crate) fn raise_open_files() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     let before = limit.current;
-    // Far above what the storm opens, and below what some systems refuse as a soft limit.
+    // Far above what the storm opens, and below what some systems reject as a soft limit.
     limit.current = Some(limit.maximum.map_or(10_240, |hard| hard.min(10_240))).max(before);
     let files = if setrlimit(Resource::Nofile, limit).is_ok() { limit.current } else { before };
     files.map_or(usize::MAX, |files| (files.saturating_sub(100) / 2) as usize)

@@ -1,4 +1,4 @@
-//! Makes the load: sends each request when it is due, whatever became of the others.
+//! The load generator: sends each request when it is due, whatever became of the others.
 
 use crate::client::Client;
 use crate::measure::{Log, What, percentile};
@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 
-/// Sends the requests at their times and returns at `end`, when those still without an answer are dropped. Says how late
-/// the generator itself was: the 99th percentile over the requests.
+/// Sends the requests at their times and returns at `end`, dropping those without an answer. The result is how
+/// late the generator itself was: the 99th percentile over the requests.
 pub(crate) async fn pour(
     client: &Client,
     arrivals: &[Duration],
@@ -25,7 +25,7 @@ pub(crate) async fn pour(
         if due > Instant::now() {
             pacer.until(due).await?;
         } else {
-            // What was sent before must get on even while the generator catches up.
+            // Lets earlier requests make progress even while the generator catches up.
             yield_now().await;
         }
         lags.push(due.elapsed());
@@ -37,7 +37,7 @@ pub(crate) async fn pour(
     Ok(percentile(&lags, 0.99).unwrap_or_default())
 }
 
-/// Latency runs from when the request was due, so that a generator that stumbles cannot flatter the server.
+/// Latency is measured from when the request was due, so that a late generator cannot flatter the server.
 async fn request(client: Client, due: Instant, log: Arc<Log>) {
     log.note_at(due, What::Offered);
     if client.ask().await {
@@ -45,7 +45,7 @@ async fn request(client: Client, due: Instant, log: Arc<Log>) {
     }
 }
 
-/// Sends one request after the other, each a moment after the last was answered, until `end`.
+/// Sends one request at a time, each a moment after the last was answered, until `end`.
 pub(crate) async fn trickle(client: &Client, end: Duration, log: &Arc<Log>) -> io::Result<()> {
     let mut pacer = Pacer::new()?;
     while log.start.elapsed() < end {
@@ -56,7 +56,7 @@ pub(crate) async fn trickle(client: &Client, end: Duration, log: &Arc<Log>) -> i
     Ok(())
 }
 
-/// Keeps `level` requests going, the next as soon as one has ended, until `end`.
+/// Keeps `level` requests in flight until `end`.
 pub(crate) async fn saturate(client: &Client, level: usize, end: Duration, log: &Arc<Log>) {
     let mut loops = JoinSet::new();
     for _ in 0..level {

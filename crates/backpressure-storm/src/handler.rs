@@ -1,4 +1,4 @@
-//! The two services that are stormed: real CPU, real waiting.
+//! The two services that the storm runs: real CPU time, real waiting.
 
 use crate::cpu;
 use axum::Router;
@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// What a request costs.
+/// The work of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Handler {
-    /// 5 ms of CPU in one go; it never awaits.
+    /// 5 ms of CPU at once, without an await.
     Cpu,
     /// Four times 1 ms of CPU and 10 ms of sleep.
     Mix,
@@ -45,7 +45,7 @@ impl Handler {
         }
     }
 
-    /// How long it sleeps after each time.
+    /// How long it sleeps after computing.
     pub(crate) const fn away(self) -> Duration {
         match self {
             Self::Cpu => Duration::ZERO,
@@ -86,7 +86,7 @@ async fn burn_and_wait(State(work): State<Arc<Work>>) -> &'static str {
     "done"
 }
 
-/// Work for a CPU: so many turns of a loop, not a time to pass, or overload could not slow it down.
+/// Work for a CPU: a number of loop iterations. A fixed duration would not become slower under overload.
 #[derive(Debug)]
 pub(crate) struct Work {
     turns_per_ms: u64,
@@ -94,7 +94,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// Counts the turns of the loop that take a millisecond of the calling thread's CPU time.
+    /// Counts the iterations per millisecond of the calling thread's CPU time.
     pub(crate) fn calibrate() -> Self {
         let turns = 2_000_000;
         let fastest = (0..10)
@@ -109,7 +109,7 @@ impl Work {
         Self { turns_per_ms: turns_per_ms.max(1), factor: AtomicU64::new(1) }
     }
 
-    /// Makes every millisecond of work take `factor` of them: the brown-out.
+    /// Makes every millisecond of work take `factor` milliseconds: the brown-out.
     pub(crate) fn slow_down(&self, factor: u64) {
         self.factor.store(factor, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
-//! The storm: a real service, overloaded in earnest, behind one stack of layers after the other.
+//! The storm: a real service, overloaded without and with the layers.
 //!
-//! Not a model: sockets, a runtime, CPU that is really burnt. What only a model can show (thousands of cells, exact
-//! seeds) is not shown here.
+//! It uses sockets, a runtime and CPU time, and no model. What only a model can show (thousands of cells, exact
+//! seeds) is the lab's part.
 
 mod arrivals;
 mod bench;
@@ -77,7 +77,8 @@ fn run(options: &Options) -> Outcome<ExitCode> {
     Ok(if findings.interrupted { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
-/// The runtime of the load, on this thread. It looks at its sockets often, so that answers are not read late.
+/// The runtime of the load generator, on this thread. It polls its sockets often, so that answers are not read
+/// late.
 fn runtime() -> std::io::Result<Runtime> {
     Builder::new_current_thread().enable_all().event_interval(8).build()
 }
@@ -102,7 +103,7 @@ async fn storm(bench: &Bench, entries: &[Entry], findings: &mut Findings) -> Out
     let storming: Duration = entries.iter().map(|entry| bench.pace.end(entry.scenario)).sum();
     let mut progress = Progress::start(calibrating * handlers.len() as u32 + storming);
     for handler in handlers {
-        progress.stage(&format!("{}: what it can do at best", handler.name()), calibrating);
+        progress.stage(&format!("{}: calibration", handler.name()), calibrating);
         let calibration = calibrate(bench, handler, searches, findings.seed).await?;
         progress.say(&table::calibration(&calibration));
         findings.calibrations.push(calibration);

@@ -1,34 +1,34 @@
-//! What happened, and when: a log of events, counted afterwards.
+//! A log of events, and counts over it.
 
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// One thing that happened. A request is what a user wants; an attempt is one sending of it.
+/// One event. A request is what a client wants; an attempt is one sending of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum What {
     /// A request was due.
     Offered,
-    /// A request was answered with what it asked for, so long after it was due.
+    /// A request was answered successfully, this long after it was due.
     Answered(Duration),
     /// An attempt was sent.
     Sent,
-    /// An attempt was turned away: 503 or 429.
+    /// An attempt was rejected: 503 or 429.
     Refused,
-    /// An attempt had no answer in time, and its connection was dropped.
+    /// An attempt had no answer in time, and its connection was closed.
     Late,
-    /// An attempt found no connection, lost it, or was answered with nonsense.
+    /// An attempt found no connection, lost it, or got another status.
     Broken,
 }
 
-/// Something that happened, by the time since the start of the run.
+/// An event, and when it happened since the start of the run.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Event {
     pub(crate) at: Duration,
     pub(crate) what: What,
 }
 
-/// The log of a run. It is bounded by the schedule: a request makes at most ten events.
+/// The log of a run. Its length is bounded by the arrivals: a request makes at most ten events.
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) start: Instant,
@@ -46,16 +46,16 @@ impl Log {
 
     pub(crate) fn note_at(&self, at: Instant, what: What) {
         let at = at.saturating_duration_since(self.start);
-        self.events.lock().expect("nobody panics while noting").push(Event { at, what });
+        self.events.lock().expect("no thread panics while it logs").push(Event { at, what });
     }
 
-    /// Takes what was noted so far.
+    /// Takes the events logged so far.
     pub(crate) fn take(&self) -> Vec<Event> {
-        std::mem::take(&mut self.events.lock().expect("nobody panics while noting"))
+        std::mem::take(&mut self.events.lock().expect("no thread panics while it logs"))
     }
 }
 
-/// From, and up to but without, two times since the start of the run.
+/// A span between two times since the start of the run, without its end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Window {
     pub(crate) from: Duration,
@@ -72,7 +72,7 @@ impl Window {
     }
 }
 
-/// How often each thing happened in a window.
+/// Number of events of each kind within a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) offered: u32,
@@ -105,7 +105,7 @@ impl Counts {
     }
 }
 
-/// The counts of one bucket after the other, up to `end`; a last bucket that is not whole is left out.
+/// Counts per bucket up to `end`; an incomplete last bucket is left out.
 pub(crate) fn timeline(events: &[Event], bucket: Duration, end: Duration) -> Vec<Counts> {
     let buckets = end.as_nanos() / bucket.as_nanos().max(1);
     let mut counts = vec![Counts::default(); buckets as usize];
@@ -118,7 +118,7 @@ pub(crate) fn timeline(events: &[Event], bucket: Duration, end: Duration) -> Vec
     counts
 }
 
-/// The latencies of what was answered in a window, in ascending order.
+/// Latencies of the requests answered within a window, ascending.
 pub(crate) fn latencies(events: &[Event], window: Window) -> Vec<Duration> {
     let mut all: Vec<Duration> = events
         .iter()
@@ -132,7 +132,8 @@ pub(crate) fn latencies(events: &[Event], window: Window) -> Vec<Duration> {
     all
 }
 
-/// The nearest-rank percentile of ascending values: the smallest that at least the share of them does not exceed.
+/// The nearest-rank percentile of ascending values: the smallest that at least this share of them does not
+/// exceed.
 pub(crate) fn percentile(ascending: &[Duration], share: f64) -> Option<Duration> {
     let rank = (share * ascending.len() as f64).ceil() as usize;
     ascending.get(rank.saturating_sub(1)).copied()
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_holds_its_start_and_not_its_end() {
+    fn a_window_includes_its_start_and_not_its_end() {
         let window = Window { from: Duration::from_millis(10), to: Duration::from_millis(20) };
         let events = [9, 10, 19, 20].map(|ms| event(ms, What::Offered));
         assert_eq!(Counts::within(&events, window).offered, 2);

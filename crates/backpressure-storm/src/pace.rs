@@ -1,11 +1,11 @@
-//! How long everything takes, in a full storm and in a quick one.
+//! Durations of the phases, in a full storm and in a quick one.
 
 use crate::arrivals::Step;
 use crate::measure::Window;
 use crate::plan::{BASE, Scenario};
 use std::time::Duration;
 
-/// How long everything takes.
+/// Durations of the phases.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// How long a client waits for the answer to one attempt.
@@ -17,13 +17,13 @@ pub(crate) struct Pace {
     before: Duration,
     brown_out: Duration,
     after: Duration,
-    /// One bucket of a timeline; a quarter of what recovery is judged over.
+    /// A bucket of a timeline: a quarter of the span over which recovery is judged.
     pub(crate) bucket: Duration,
-    /// Of each level of the search for the capacity.
+    /// Per level of the search for the capacity.
     pub(crate) capacity: Duration,
     pub(crate) uncontended: Duration,
     pub(crate) refusal: Duration,
-    /// Of each candidate in the search for tower's best limit.
+    /// Per candidate in the search for tower's limit.
     pub(crate) candidate: Duration,
 }
 
@@ -64,8 +64,8 @@ impl Pace {
         }
     }
 
-    /// When a FIFO that refuses nothing is past the deadline: it grows by N − 1 seconds a second, and what was admitted just
-    /// before that is answered one deadline later. And a little more.
+    /// Time until a FIFO queue without a limit is past the deadline, with a margin. It grows by N − 1 seconds a
+    /// second, and requests queued just before that are answered one deadline later.
     fn settle(&self, load: f64) -> Duration {
         let wait = if load > 1.0 { load / (load - 1.0) * 1.05 } else { 1.0 };
         self.deadline.mul_f64(wait)
@@ -89,7 +89,7 @@ impl Pace {
             .then(|| Window { from: self.before, to: self.before + self.brown_out })
     }
 
-    /// What is measured: a step that has settled, or everything from the start of the brown-out.
+    /// The measured window: a step that has settled, or everything from the start of the brown-out.
     pub(crate) fn measured(&self, scenario: Scenario) -> Window {
         let from = match scenario {
             Scenario::BrownOut => self.before,
@@ -112,7 +112,7 @@ mod tests {
     use clap::ValueEnum;
 
     #[test]
-    fn a_step_settles_until_an_endless_queue_answers_nothing_in_time() {
+    fn a_step_settles_until_an_unbounded_queue_answers_nothing_in_time() {
         let pace = Pace::full();
         assert!(pace.settle(2.0) > pace.deadline * 2);
         assert!(pace.settle(10.0) > pace.deadline && pace.settle(10.0) < pace.deadline * 2);

@@ -1,6 +1,7 @@
-//! Waits until an instant, to some tens of microseconds.
+//! Waits until an instant, precise to some tens of microseconds.
 //!
-//! Tokio's timer counts in milliseconds, which is a fifth of the shorter handler; the kernel's timer does better.
+//! Tokio's timer has a resolution of a millisecond, a fifth of the shorter handler. The kernel's timer does
+//! better.
 
 use tokio::time::Instant;
 
@@ -25,12 +26,12 @@ mod kernel {
     /// Two ticks of tokio's timer.
     const BEHIND: Duration = Duration::from_millis(2);
 
-    /// A timer of the kernel's, for one waiter at a time.
+    /// A timer of the kernel, for one waiter at a time.
     #[derive(Debug)]
     pub(crate) struct Pacer(AsyncFd<OwnedFd>);
 
     impl Pacer {
-        /// To be called inside the runtime that will wait.
+        /// To be called inside the runtime that waits.
         pub(crate) fn new() -> io::Result<Self> {
             let timer = timerfd_create(
                 TimerfdClockId::Monotonic,
@@ -38,7 +39,7 @@ mod kernel {
             )?;
             #[expect(
                 deprecated,
-                reason = "the descriptor is owned and nobody else closes it, which is all its successor asks"
+                reason = "the descriptor is owned and closed nowhere else, which is all that its successor asks"
             )]
             let timer = AsyncFd::new(timer)?;
             Ok(Self(timer))
@@ -54,14 +55,14 @@ mod kernel {
                 it_value: Timespec::try_from(wait).expect("waits of the storm are seconds"),
             };
             timerfd_settime(self.0.get_ref(), TimerfdTimerFlags::empty(), &once)?;
-            // Tokio's timer stands behind the kernel's, so that no wake can be lost for good.
+            // Tokio's timer is a fallback, so that no wake can be lost for good.
             timeout_at(at + BEHIND, self.expired()).await.unwrap_or(Ok(()))
         }
 
         async fn expired(&self) -> io::Result<()> {
             loop {
                 let mut ready = self.0.readable().await?;
-                // Readiness left over from the wait before ends here in "would block", and the loop waits on.
+                // Readiness left over from the last wait ends in "would block", and the loop waits again.
                 if let Ok(read) = ready.try_io(|timer| Ok(rustix::io::read(timer, &mut [0_u8; 8])?))
                 {
                     return read.map(drop);

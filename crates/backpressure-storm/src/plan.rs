@@ -1,4 +1,4 @@
-//! What is run, in which order, and for how long.
+//! The runs of a storm and their order.
 
 use crate::handler::Handler;
 use crate::stack::Stack;
@@ -6,16 +6,16 @@ use clap::builder::PossibleValue;
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 
-/// What a user of the brown-out asks for all the time, over capacity: busy, and far from doomed.
+/// Load of the brown-out, over capacity: high, but below capacity without retries.
 pub(crate) const BASE: f64 = 0.8;
-/// How many times longer every millisecond of work takes during the brown-out.
+/// Factor of the duration of all work during the brown-out.
 pub(crate) const SLOWER: u64 = 8;
 
-/// Overload a real service on loopback, with and without the layers, and show what comes of it
+/// Overload a real service on loopback, without and with the layers
 #[derive(Debug, Parser)]
 #[command(name = "storm", version, after_long_help = include_str!("help.txt"))]
 pub(crate) struct Options {
-    /// Make every time five times shorter, the deadline included: a look in under a minute, and noisier
+    /// Make every duration five times shorter, the deadline included: takes less than a minute, with more noise
     #[arg(long)]
     pub(crate) quick: bool,
     /// Only these handlers
@@ -35,7 +35,7 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 }
 
-/// What is done to the service.
+/// What happens to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scenario {
     Half,
@@ -58,7 +58,7 @@ impl Scenario {
         }
     }
 
-    /// The load it offers, over capacity.
+    /// Offered load, over capacity.
     pub(crate) const fn load(self) -> f64 {
         match self {
             Self::Half => 0.5,
@@ -81,7 +81,7 @@ impl ValueEnum for Scenario {
     }
 }
 
-/// One run of the plan.
+/// One run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) handler: Handler,
@@ -89,7 +89,8 @@ pub(crate) struct Entry {
     pub(crate) stack: Stack,
 }
 
-/// The runs asked for: all stacks of a scenario one after the other, so that what drifts drifts for all of them.
+/// The runs asked for. All stacks of a scenario run one after the other, so that slow changes of the machine
+/// affect all of them.
 pub(crate) fn entries(options: &Options) -> Result<Vec<Entry>, String> {
     let stacks = chosen(&options.stack);
     let entries: Vec<Entry> = chosen(&options.handler)
@@ -125,19 +126,19 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_run_when_nothing_is_chosen() {
+    fn everything_is_run_by_default() {
         let stacks = Stack::value_variants().len();
         assert_eq!(entries(&options(&[], &[])).unwrap().len(), 11 * stacks);
     }
 
     #[test]
-    fn a_choice_made_twice_is_run_once() {
+    fn an_option_given_twice_is_run_once() {
         let twice = options(&[Handler::Mix, Handler::Mix], &[Scenario::Two]);
         assert_eq!(entries(&twice).unwrap().len(), Stack::value_variants().len());
     }
 
     #[test]
-    fn a_plan_with_nothing_in_it_is_an_error() {
+    fn an_empty_plan_is_an_error() {
         assert!(entries(&options(&[Handler::Cpu], &[Scenario::BrownOut])).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Keep-alive connections to one server, bounded.
+//! A bounded pool of keep-alive connections to one server.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tower::BoxError;
 
-/// The connections of one run. The one used last is taken first, so that few stay warm and the rest stay idle.
+/// The connections of one run. The last one used is taken first, so that few stay warm and the rest stay idle.
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
     address: SocketAddr,
@@ -21,14 +21,14 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// At most `cap` connections at once; who finds none fails.
+    /// At most `cap` connections at once; a request that finds none fails.
     pub(crate) fn new(address: SocketAddr, cap: usize) -> Self {
         let room = Arc::new(Semaphore::new(cap.min(Semaphore::MAX_PERMITS)));
         Self { address, idle: Arc::default(), room }
     }
 
-    /// Sends the request, whose target is in origin form, and reads the whole answer. Dropped before that, it closes the
-    /// connection, as a client does that has given up.
+    /// Sends the request, whose target is in origin form, and reads the whole response. Dropped earlier, it
+    /// closes the connection, as a client does that gives up.
     pub(crate) async fn send(
         self,
         request: Request<Full<Bytes>>,
@@ -36,13 +36,13 @@ impl Pool {
         let mut connection = self.connection().await?;
         let (head, body) = connection.requests.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        self.idle.lock().expect("nobody panics holding it").push(connection);
+        self.idle.lock().expect("no thread panics while it holds the lock").push(connection);
         Ok(Response::from_parts(head, Full::new(body)))
     }
 
     async fn connection(&self) -> Result<Connection, BoxError> {
         while let Some(mut connection) = self.pop() {
-            // The server may have closed it meanwhile.
+            // The server may have closed it in the meantime.
             if connection.requests.ready().await.is_ok() {
                 return Ok(connection);
             }
@@ -52,7 +52,7 @@ impl Pool {
     }
 
     fn pop(&self) -> Option<Connection> {
-        self.idle.lock().expect("nobody panics holding it").pop()
+        self.idle.lock().expect("no thread panics while it holds the lock").pop()
     }
 }
 

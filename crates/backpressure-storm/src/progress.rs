@@ -1,4 +1,4 @@
-//! How far the storm is, for whoever waits for it.
+//! Progress bars.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::time::Duration;
@@ -7,19 +7,19 @@ use tokio::time::interval;
 
 const TICK: Duration = Duration::from_millis(100);
 
-/// Two bars, the whole and the present stage; on anything but a terminal, a line for each thing said.
+/// Two bars, for the whole storm and for the present stage. Without a terminal only lines are printed.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bars: MultiProgress,
     whole: ProgressBar,
     stage: ProgressBar,
-    /// Where the whole will be when the present stage is over, in milliseconds.
+    /// Position of the whole at the end of the present stage, in milliseconds.
     done: u64,
     ticking: Option<JoinHandle<()>>,
 }
 
 impl Progress {
-    /// Starts with nothing done of what takes so long.
+    /// Starts the bar of the whole storm.
     pub(crate) fn start(whole: Duration) -> Self {
         let bars = MultiProgress::new();
         let whole = bars.add(
@@ -33,7 +33,7 @@ impl Progress {
         Self { bars, whole, stage, done: 0, ticking: None }
     }
 
-    /// Goes on to the next stage, which takes so long.
+    /// Starts the next stage.
     pub(crate) fn stage(&mut self, name: &str, takes: Duration) {
         self.halt();
         self.whole.set_position(self.done);
@@ -44,7 +44,7 @@ impl Progress {
         self.done += millis(takes);
     }
 
-    /// Says a line above the bars.
+    /// Prints a line above the bars.
     pub(crate) fn say(&self, line: &str) {
         if self.bars.println(line).is_err() || self.whole.is_hidden() {
             eprintln!("{line}");

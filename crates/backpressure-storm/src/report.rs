@@ -1,4 +1,4 @@
-//! What is written to disk: the runs as JSON, and a page for people.
+//! The report: the runs as JSON, and a page.
 
 mod page;
 mod pictures;
@@ -9,12 +9,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Makes the directory of the report, before the time is spent.
+/// Makes the directory of the report before anything is run.
 pub(crate) fn prepare(out: &Path) -> Result<(), String> {
     fs::create_dir_all(out).map_err(|error| format!("cannot write to {}: {error}", out.display()))
 }
 
-/// Writes the report and says where its page is.
+/// Writes the report and returns the path of its page.
 pub(crate) fn write(out: &Path, findings: &Findings) -> io::Result<PathBuf> {
     let runs: Vec<&Run> = findings.trials.iter().map(|trial| &trial.run).collect();
     fs::write(out.join("report.json"), serde_json::to_string_pretty(&runs)?)?;

@@ -1,4 +1,4 @@
-//! From what happened to what is said about it.
+//! From the events of a run to its figures.
 
 use crate::calibrate::Calibration;
 use crate::measure::{Counts, Event, Window, latencies, percentile};
@@ -6,7 +6,7 @@ use crate::plan::{Entry, SLOWER};
 use serde::Serialize;
 use std::time::Duration;
 
-/// A run, as the report tells it. Rates are per second.
+/// A run, as in the report. Rates are per second.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Run {
     pub(crate) scenario: &'static str,
@@ -21,14 +21,14 @@ pub(crate) struct Run {
     pub(crate) p50_ms: Option<f64>,
     pub(crate) p99_ms: Option<f64>,
     pub(crate) p99_over_uncontended: Option<f64>,
-    /// Attempts that were refused.
+    /// Attempts that were rejected.
     pub(crate) shed: f64,
     pub(crate) attempts_per_request: f64,
-    /// Seconds from the end of the brown-out; none where there was none, and where the service did not come back.
+    /// Seconds from the end of the brown-out; `None` if there was none, or the service did not recover.
     pub(crate) recovered_s: Option<f64>,
     /// Requests a second that the service can do, from the calibration.
     pub(crate) capacity: f64,
-    /// CPU time of the server for one refusal, from the calibration.
+    /// CPU time of the server per rejection, from the calibration.
     pub(crate) refusal_us: f64,
     /// Longest useful latency of one attempt.
     pub(crate) deadline_ms: f64,
@@ -72,13 +72,14 @@ impl Run {
     }
 }
 
-/// The share of capacity that can be goodput at `load` times the capacity, when a refusal costs `r` of a service.
+/// Share of the capacity that can be goodput at `load` times the capacity, if a rejection costs `r` of a
+/// request.
 pub(crate) fn ceiling(load: f64, r: f64) -> f64 {
     load.min((1.0 - load * r) / (1.0 - r)).max(0.0)
 }
 
-/// The goodput that is physically possible at this offered rate. While the work is slow there is less capacity, and a
-/// refusal costs less of a service.
+/// The goodput that is possible at this offered rate. While work is slow, the capacity is lower, and a
+/// rejection costs less of a request.
 fn best_possible(
     offered: f64,
     calibration: &Calibration,
@@ -94,11 +95,11 @@ fn best_possible(
         + (1.0 - share) * normal
 }
 
-/// A second of the recovery, in buckets.
+/// Buckets over which recovery is judged: one second.
 pub(crate) const SMOOTH: usize = 4;
 
-/// How long after the first of these buckets goodput was back: 95 % of what was due over [`SMOOTH`] buckets, and 90 % from
-/// there to the end.
+/// Seconds from the first of these buckets until goodput has recovered: 95 % of the requests due over
+/// [`SMOOTH`] buckets, and 90 % from there to the end.
 pub(crate) fn recovery(after: &[Counts], bucket: Duration) -> Option<f64> {
     let back = after.windows(SMOOTH).enumerate().position(|(start, first)| {
         let holds = |buckets: &[Counts], share: f64| {
@@ -115,7 +116,7 @@ fn over(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// To three decimals, which is more than is known.
+/// Rounded to three decimals, more than the precision of the measurement.
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
@@ -144,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn below_capacity_everything_can_be_answered() {
+    fn below_capacity_every_request_can_be_answered() {
         assert!(close(ceiling(0.5, 0.01), 0.5));
         assert!(close(ceiling(1.0, 0.01), 1.0));
     }
 
     #[test]
-    fn refusing_eats_the_capacity_and_at_last_all_of_it() {
+    fn rejections_cost_capacity_and_in_the_end_all_of_it() {
         assert!(close(ceiling(10.0, 0.01), 0.9 / 0.99));
         assert!(close(ceiling(100.0, 0.01), 0.0));
         assert!(close(ceiling(1000.0, 0.01), 0.0));
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_brown_out_lowers_what_is_possible_for_its_share_of_the_time() {
+    fn a_brown_out_lowers_the_ceiling_for_its_share_of_the_time() {
         let slow = Window { from: Duration::ZERO, to: Duration::from_millis(500) };
         let possible = best_possible(160.0, &CALIBRATION, SECOND, Some(slow));
         let dark = 25.0 * ceiling(160.0 / 25.0, 0.002 / 8.0);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_back_has_no_recovery() {
+    fn a_service_that_stays_down_has_no_recovery() {
         assert_eq!(back(&[2; 32]), None);
         assert_eq!(back(&[]), None);
     }
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_counts_what_fell_in_its_window() {
+    fn a_run_counts_the_events_within_its_window() {
         let at = Duration::from_millis(500);
         let event = |what| Event { at, what };
         let mut events = vec![event(What::Offered); 400];
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_has_these_fields_in_this_order_and_null_for_what_was_not_there() {
+    fn the_report_has_these_fields_in_this_order_and_null_for_missing_figures() {
         let json = serde_json::to_string(&run(&[])).unwrap();
         assert_eq!(
             json,

@@ -1,4 +1,4 @@
-//! A service on loopback with one CPU to its name, made afresh for every run so that nothing is left over from the last.
+//! A service on loopback with a CPU of its own, new for every run so that no state is left over.
 
 use crate::cpu::{self, Allowed, Side};
 use axum::Router;
@@ -20,8 +20,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves a router from one worker thread, on a CPU of its own where there is one. The router is made in the runtime that
-    /// will run it, so that layers that count its workers count one.
+    /// Serves a router from one worker thread, on a CPU of its own if there are two. The router is made in the
+    /// runtime that will run it, so that layers that count its workers count one.
     pub(crate) async fn start(
         router: impl FnOnce() -> Router,
         allowed: &Allowed,
@@ -58,7 +58,7 @@ impl Server {
         Ok(address)
     }
 
-    /// Ends the service and waits until its thread is gone, so that it takes nothing from the next one.
+    /// Stops the service and waits until its thread has ended, so that it takes no CPU time from the next one.
     pub(crate) async fn stop(mut self) {
         self.shut_down();
         let _gone_or_stuck = timeout(Duration::from_secs(2), self.stopped.recv()).await;

@@ -1,6 +1,6 @@
-//! What stands between the load and the handler: the four stacks, and nothing else about them anywhere else.
+//! The four stacks of layers between the load and the handler.
 
-use crate::client::{Attempts, Layered, Temper};
+use crate::client::{Attempts, Layered, Retries};
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
 use axum::http::StatusCode;
@@ -12,16 +12,16 @@ use tower::load_shed::LoadShedLayer;
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_backpressure::{AdmissionLayer, QueueBounds, RetryLayer};
 
-/// A stack of layers on the server, and the temper of its clients.
+/// A stack of layers on the server, and the behaviour of its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stack {
-    /// Nothing.
+    /// No layer.
     Bare,
-    /// tower's `ConcurrencyLimit` and `LoadShed`, with the best fixed limit found for this very handler.
+    /// tower's `ConcurrencyLimit` and `LoadShed`, with the best fixed limit found for this handler.
     Tower,
-    /// Our server layer, with no number given to it.
+    /// Our server layer with its defaults.
     Backpressure,
-    /// Our server layer, and clients that go through our retry layer.
+    /// Our server layer, and clients with our retry layer.
     BackpressureClient,
 }
 
@@ -39,16 +39,16 @@ impl Stack {
 
     pub(crate) const fn describe(self) -> &'static str {
         match self {
-            Self::Bare => "no layer at all",
+            Self::Bare => "no layer",
             Self::Tower => {
                 "tower's ConcurrencyLimit and LoadShed, with the best fixed limit found in the run"
             }
-            Self::Backpressure => "the admission layer, adaptive, with nothing configured",
-            Self::BackpressureClient => "the same, and clients that go through the retry layer",
+            Self::Backpressure => "AdmissionLayer::adaptive with its defaults",
+            Self::BackpressureClient => "the same, and clients with RetryLayer",
         }
     }
 
-    /// Puts the layers around the whole service. Only tower's needs to be told a limit.
+    /// Puts the layers around the whole service. Only tower's need a limit.
     pub(crate) fn wrap(self, router: Router, tower_limit: usize) -> Router {
         match self {
             Self::Bare => router,
@@ -57,19 +57,19 @@ impl Stack {
         }
     }
 
-    /// How its clients behave when nothing has gone wrong for long.
-    pub(crate) fn patient(self, attempts: Attempts, deadline: Duration) -> Temper {
+    /// Clients of the steady scenarios.
+    pub(crate) fn patient(self, attempts: Attempts, deadline: Duration) -> Retries {
         match self {
-            Self::BackpressureClient => Temper::Layered(retried(attempts, deadline)),
-            _ => Temper::Once(attempts),
+            Self::BackpressureClient => Retries::Layered(retried(attempts, deadline)),
+            _ => Retries::Once(attempts),
         }
     }
 
-    /// How its clients behave when users hammer the button.
-    pub(crate) fn impatient(self, attempts: Attempts, deadline: Duration) -> Temper {
+    /// Clients of the brown-out, which retry at once.
+    pub(crate) fn impatient(self, attempts: Attempts, deadline: Duration) -> Retries {
         match self {
-            Self::BackpressureClient => Temper::Layered(retried(attempts, deadline)),
-            _ => Temper::Naive(attempts),
+            Self::BackpressureClient => Retries::Layered(retried(attempts, deadline)),
+            _ => Retries::Naive(attempts),
         }
     }
 }
@@ -84,12 +84,12 @@ impl ValueEnum for Stack {
     }
 }
 
-/// The service behind a gate with room for one, whose refusals are those whose price is measured.
+/// The service behind a limiter with room for one, to measure the cost of a rejection.
 pub(crate) fn room_for_one(router: Router) -> Router {
     router.layer(AdmissionLayer::fixed("storm", 1).queue(QueueBounds::NONE))
 }
 
-/// One limit for all connections, the error turned into the answer a refused client expects.
+/// One limit for all connections, with its error turned into a 503.
 fn limited_by_tower(router: Router, limit: usize) -> Router {
     router.layer(
         ServiceBuilder::new()
@@ -104,7 +104,7 @@ fn admitted(router: Router) -> Router {
     router.layer(AdmissionLayer::adaptive("storm"))
 }
 
-/// The attempts behind our retry layer. One layer for all users of a run, who share its budget.
+/// The attempts behind our retry layer. All clients of a run share one layer and its budget.
 fn retried(attempts: Attempts, deadline: Duration) -> Layered {
     let retry = RetryLayer::new().deadline(deadline);
     retry.layer(attempts).map_response(|response| response.status()).boxed_clone()

@@ -1,4 +1,4 @@
-//! The findings, as a terminal shows them.
+//! The findings as a table for the terminal.
 
 use crate::calibrate::Calibration;
 use crate::cpu;
@@ -11,10 +11,10 @@ use std::fmt::Write;
 const HEADER: &str = "scenario   stack                 offered   goodput   of what is      p50        p99   p99 over   refused   attempts   recovered";
 const UNITS: &str = "                                     ×C       /s      possible       ms         ms    no load       /s  a request";
 
-/// Of a CPU, at capacity, by a server that has it for itself; the rest is the kernel's and the clocks' share.
+/// Share of a CPU that an undisturbed server uses at capacity; the kernel and the clocks take the rest.
 const UNDISTURBED: f64 = 0.95;
 
-/// The whole table, one part a handler, and the conditions it was made under.
+/// A table for each handler, and notes on the conditions.
 pub(crate) fn render(findings: &Findings) -> String {
     let mut text = String::new();
     for calibration in &findings.calibrations {
@@ -64,7 +64,7 @@ fn known(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "–".into(), |value| format!("{value:.decimals$}"))
 }
 
-/// What is said of a recovery: nothing where there was no brown-out.
+/// The recovery as text; empty without a brown-out.
 pub(crate) fn recovered(trial: &Trial) -> String {
     match (trial.entry.scenario, trial.run.recovered_s) {
         (Scenario::BrownOut, Some(seconds)) => format!("{seconds:.2} s"),
@@ -73,7 +73,7 @@ pub(crate) fn recovered(trial: &Trial) -> String {
     }
 }
 
-/// One line about a run that has just ended.
+/// One line about a run.
 pub(crate) fn line(trial: &Trial) -> String {
     let run = &trial.run;
     let name = format!("{} {}", run.handler, run.scenario);
@@ -88,7 +88,7 @@ pub(crate) fn line(trial: &Trial) -> String {
     line
 }
 
-/// One line about what a handler can do.
+/// One line about a calibration.
 pub(crate) fn calibration(found: &Calibration) -> String {
     let limit = found
         .tower_limit
@@ -105,7 +105,7 @@ pub(crate) fn calibration(found: &Calibration) -> String {
     )
 }
 
-/// The conditions of the storm, and what of them may have spoilt it.
+/// The conditions of the storm, and what may have disturbed it.
 pub(crate) fn notes(findings: &Findings) -> Vec<String> {
     let most = |of: fn(&Trial) -> f64| findings.trials.iter().map(of).fold(0.0, f64::max);
     let lag = most(|trial| trial.lag.as_secs_f64() * 1e3);
@@ -118,8 +118,8 @@ pub(crate) fn notes(findings: &Findings) -> Vec<String> {
     let least = findings.calibrations.iter().map(Calibration::cpu_at_capacity).fold(1.0, f64::min);
     if cpu::CLOCKS && least < UNDISTURBED {
         notes.push(format!(
-            "Something else was busy on this machine: at capacity the server got only {:.0} % of its CPU. The figures are noisy, and \
-             those of different stacks hardly comparable.",
+            "Other processes were busy on this machine: at capacity the server got only {:.0} % of its CPU. The figures are \
+             noisy, and those of different stacks hardly comparable.",
             least * 100.0
         ));
     }
@@ -129,12 +129,12 @@ pub(crate) fn notes(findings: &Findings) -> Vec<String> {
     ));
     if findings.quick {
         notes.push(
-            "A quick storm: every time is a fifth, the deadline too, and the figures are noisier."
+            "A quick storm: every duration is a fifth, the deadline too, and the figures are noisier."
                 .into(),
         );
     }
     if findings.interrupted {
-        notes.push("Interrupted: these are the runs that were finished.".into());
+        notes.push("Interrupted: these are the runs that finished.".into());
     }
     notes
 }

@@ -1,4 +1,4 @@
-//! Text for a page: escaped, and numbers as people read them.
+//! Text for pages: escaped markup, percentages and latencies.
 
 /// Text that stays text inside an element or a quoted attribute.
 pub(crate) fn escaped(text: &str) -> String {
@@ -20,7 +20,7 @@ pub(crate) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-/// Milliseconds, with the digits that matter.
+/// Milliseconds with two significant digits.
 pub(crate) fn milliseconds(ms: f64) -> String {
     if ms < 10.0 {
         format!("{ms:.1} ms")

@@ -1,4 +1,4 @@
-//! One run: a fresh server behind its stack, the load, and the score.
+//! One run: a new server behind its stack, the load, and the score.
 
 use crate::arrivals::poisson;
 use crate::bench::Bench;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
-/// A run that was made, and what only the page shows of it.
+/// The figures of a run, and what only the page shows.
 #[derive(Debug)]
 pub(crate) struct Trial {
     pub(crate) entry: Entry,
@@ -31,10 +31,11 @@ pub(crate) struct Trial {
     pub(crate) lag: Duration,
 }
 
-/// How many deadlines of one attempt a user who listens has for all attempts together.
+/// Deadline of a whole request over that of one attempt, for clients with the retry layer.
 const PATIENCE: u32 = 10;
 
-/// Makes the run; once more when the generator itself stalled in it, for then it says nothing about the server.
+/// Makes the run, and repeats it once if the generator itself stalled: such a run says nothing about the
+/// server.
 pub(crate) async fn run(
     bench: &Bench,
     entry: Entry,
@@ -83,18 +84,18 @@ async fn make(
 fn client(bench: &Bench, entry: Entry, server: &Server, log: &Arc<Log>) -> Client {
     let deadline = bench.pace.deadline;
     let attempts = bench.attempts(server, deadline, log);
-    let temper = match entry.scenario {
+    let retries = match entry.scenario {
         Scenario::BrownOut => entry.stack.impatient(attempts, deadline * PATIENCE),
         _ => entry.stack.patient(attempts, deadline),
     };
-    Client { target: target(server.address, "/work"), temper }
+    Client { target: target(server.address, "/work"), retries }
 }
 
 fn bucket_of(at: Duration, bucket: Duration) -> usize {
     (at.as_nanos() / bucket.as_nanos()) as usize
 }
 
-/// The brown-out. The work is as quick as ever once this is dropped.
+/// The brown-out. Work is back to normal when this is dropped.
 #[derive(Debug)]
 struct SlowDown {
     work: Arc<Work>,

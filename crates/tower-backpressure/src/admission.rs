@@ -57,11 +57,9 @@ impl Policy {
     fn arrival<B>(&self, request: &Request<B>, now: Instant) -> Arrival {
         let extensions = request.extensions();
         let tickets = self.tickets.as_ref();
-        let arrival = Arrival {
-            priority: extensions.get().copied().unwrap_or_default(),
-            returning: tickets.is_some_and(|tickets| tickets.take(request.headers(), now)),
-            ..Arrival::default()
-        };
+        let is_returning = tickets.is_some_and(|tickets| tickets.take(request.headers(), now));
+        let priority = extensions.get().copied().unwrap_or_default();
+        let arrival = Arrival::default().priority(priority).returning(is_returning);
         match extensions.get() {
             Some(&Deadline(at)) => arrival.deadline(self.limiter.timestamp(at)),
             None => arrival,

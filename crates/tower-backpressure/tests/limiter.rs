@@ -14,7 +14,7 @@ use tower_backpressure::{
 const MAX_WAIT: Duration = Duration::from_secs(1);
 
 fn queue(max_len: usize) -> QueueBounds {
-    QueueBounds { max_len, max_wait: MAX_WAIT }
+    QueueBounds::new(max_len, MAX_WAIT)
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,7 +228,7 @@ async fn ten_thousand_tasks_never_exceed_the_limit_and_all_permits_are_released(
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_without_a_time_limit_admits_a_request_after_a_day() {
-    let bounds = QueueBounds { max_len: 1, max_wait: Duration::MAX };
+    let bounds = QueueBounds::new(1, Duration::MAX);
     let limiter = Limiter::fixed(1, bounds);
     let first = limiter.try_acquire().expect("a free permit");
     let queued = tokio::spawn(limiter.acquire(Arrival::default()));

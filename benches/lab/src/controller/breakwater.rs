@@ -1,16 +1,16 @@
-//! Breakwater's credits as the limit of one server, without the clients they were made for.
+//! Breakwater's credits as the limit of one server, without the clients that hold credits.
 //!
-//! Source: Cho et al., OSDI 2020; shenango/caladan at e3e92a9, `breakwater/src/bw_server.c` and
-//! `bw_config.h` for 100 µs of service (d_t 500 µs, drops from twice that, round trips of 10 µs, AI
-//! 0.001 with the evaluation's 1000 clients, MD 0.02). Spans are scaled by the site's mean over
-//! 100 µs. The delay is the run queue's. Left out: what needs clients that hold credits (demand,
-//! overcommitment, waiting for credit instead of being refused).
+//! Source: Cho et al., OSDI 2020; shenango/caladan at e3e92a9, `breakwater/src/bw_server.c` and `bw_config.h`
+//! for 100 µs of service (d_t 500 µs, drops from twice that, round trips of 10 µs, AI 0.001 with the
+//! evaluation's 1000 clients, MD 0.02). Spans are scaled by the site's mean over 100 µs. The delay is that of
+//! the run queue. Left out: what needs clients that hold credits (demand, overcommitment, waiting for credit
+//! instead of being rejected).
 
 use std::time::Duration;
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::{Controller, Instruments, Site};
 
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Credits {
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
     let round_trip = Duration::from_secs_f64(ROUND_TRIPS_A_MEAN * site.mean);
-    Door::of(Credits {
+    Limiter::of(Credits {
         total: site.cores,
         carry: 0.0,
         least: site.cores,
@@ -53,7 +53,7 @@ impl Credits {
     }
 }
 
-impl Tuner for Credits {
+impl LimitAlgorithm for Credits {
     fn limit(&self) -> usize {
         self.total as usize
     }
@@ -62,13 +62,13 @@ impl Tuner for Credits {
         in_flight < self.limit() && self.delay < 2 * self.target
     }
 
-    fn left(&mut self, _sample: &Sample, _in_flight: usize, _now: Timestamp) {}
+    fn completed(&mut self, _sample: &Sample, _in_flight: usize, _now: Timestamp) {}
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.next_update)
     }
 
-    fn rang(&mut self, instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
         self.update(instruments.run_queue);
         self.next_update = now + self.round_trip;
     }
@@ -105,8 +105,8 @@ mod tests {
         credits.limit()
     }
 
-    /// The paper's equations 1 and 2 at d_t = 80 µs: A · n more below it; 2 % less at twice the
-    /// target, half at the most; never below the cores.
+    /// Equations 1 and 2 of the paper at d_t = 80 µs: A · n more below it; 2 % less at twice the target, at
+    /// most half, and never below the cores.
     #[test]
     fn the_published_update_of_the_credits_is_reproduced() {
         assert_eq!((after(1_000.0, 79), after(1_000.0, 160)), (1_001, 980));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_refused_from_twice_the_target() {
+    fn every_request_is_rejected_from_twice_the_target() {
         let mut credits = credits(1_000.0);
         credits.update(Duration::from_micros(159));
         assert!(credits.admits(0));

@@ -1,40 +1,40 @@
-//! The controllers there are, by name.
+//! The controllers by name.
 
 use crate::controller::{
-    Controller, Site, aimd, arc, breakwater, cinnamon, codel, crates, dagor, envoy, failsafe,
-    fixed, go_zero, gradient2, open, ours, protego, seda, tower, vegas,
+    Controller, Site, aimd, baseline, breakwater, cinnamon, codel, dagor, envoy, failsafe, go_zero,
+    gradient2, ours, protego, seda, tower, tower_crates, vector, vegas,
 };
 
 /// One controller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
-    /// What it is, in a line.
+    /// A line about it for tables and `--list`.
     pub(crate) says: &'static str,
     pub(crate) make: fn(&Site) -> Box<dyn Controller>,
 }
 
-/// All of them, in the order of the tables.
+/// All controllers, in the order of the tables.
 pub(crate) const ALL: &[Entry] = &[
-    Entry { name: "none", says: "admits everybody", make: open::make },
+    Entry { name: "none", says: "no limit", make: baseline::unlimited },
     Entry {
         name: "static-c",
-        says: "the knee at the start, for ever; no queue",
-        make: fixed::knee,
+        says: "fixed limit: the knee at the start; no queue",
+        make: baseline::knee,
     },
     Entry {
         name: "static-2c",
-        says: "twice the knee at the start, for ever; no queue",
-        make: fixed::twice_the_knee,
+        says: "fixed limit: twice the knee at the start; no queue",
+        make: baseline::twice_the_knee,
     },
     Entry {
         name: "ours",
-        says: "the machine that ships: adaptive limit, bounded queue, reservations",
+        says: "the library: adaptive limit, bounded queue, Retry-After schedule",
         make: ours::make,
     },
     Entry {
         name: "tower",
-        says: "tower ConcurrencyLimit at the knee; whoever finds no permit waits",
+        says: "tower ConcurrencyLimit at the knee; requests wait for a permit",
         make: tower::waiting,
     },
     Entry {
@@ -46,7 +46,7 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { name: "vegas", says: "Netflix Vegas", make: vegas::make },
     Entry {
         name: "gradient2",
-        says: "Netflix Gradient2, a step a sample",
+        says: "Netflix Gradient2, one step per sample",
         make: gradient2::per_sample,
     },
     Entry {
@@ -61,17 +61,21 @@ pub(crate) const ALL: &[Entry] = &[
         says: "Uber's Cinnamon: that limit behind a priority queue and a rejector",
         make: cinnamon::make,
     },
-    Entry { name: "vector-arc", says: "Vector's adaptive request concurrency", make: arc::make },
+    Entry { name: "vector-arc", says: "Vector's adaptive request concurrency", make: vector::make },
     Entry { name: "go-zero", says: "go-zero's shedder by CPU", make: go_zero::make },
-    Entry { name: "codel", says: "folly's CoDel before knee threads", make: codel::make },
+    Entry {
+        name: "codel",
+        says: "folly's CoDel in front of as many threads as the knee",
+        make: codel::make,
+    },
     Entry {
         name: "seda",
-        says: "SEDA: a token bucket by the p90, before knee threads",
+        says: "SEDA: a token bucket by the p90, in front of as many threads as the knee",
         make: seda::make,
     },
     Entry {
         name: "dagor",
-        says: "WeChat's DAGOR: levels by queueing time, before knee threads",
+        says: "WeChat's DAGOR: levels by queueing time, in front of as many threads as the knee",
         make: dagor::make,
     },
     Entry { name: "breakwater", says: "Breakwater's credits as a limit", make: breakwater::make },
@@ -83,27 +87,27 @@ pub(crate) const ALL: &[Entry] = &[
     Entry {
         name: "tower-acc-vegas",
         says: "tower-acc Vegas under LoadShed",
-        make: crates::acc_vegas,
+        make: tower_crates::acc_vegas,
     },
     Entry {
         name: "tower-acc-gradient2",
         says: "tower-acc Gradient2 under LoadShed",
-        make: crates::acc_gradient2,
+        make: tower_crates::acc_gradient2,
     },
     Entry {
         name: "resilience-aimd",
         says: "tower-resilience AIMD under LoadShed",
-        make: crates::resilience_aimd,
+        make: tower_crates::resilience_aimd,
     },
     Entry {
         name: "resilience-vegas",
         says: "tower-resilience Vegas under LoadShed",
-        make: crates::resilience_vegas,
+        make: tower_crates::resilience_vegas,
     },
     Entry {
         name: "resilience-gradient2",
         says: "tower-resilience Gradient2 under LoadShed",
-        make: crates::resilience_gradient2,
+        make: tower_crates::resilience_gradient2,
     },
 ];
 
@@ -116,17 +120,17 @@ pub(crate) fn find(name: &str) -> Option<&'static Entry> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use backpressure_core::{Outcome, Sample, Timestamp};
+    use backpressure_core::{Outcome, Timestamp};
     use fastrand::Rng;
 
     use super::*;
-    use crate::controller::steps::{SITE, at, overload, success, visitor};
+    use crate::controller::fixtures::{SITE, at, attempt, overload, success};
     use crate::controller::{Answer, Instruments, Next};
 
-    /// A server that takes a random time for everybody, at twice what it could do, and forgets
-    /// some: whoever stands at its door must neither lose nor invent anybody.
+    /// A server at twice its capacity that takes a random time per request and loses some. A controller in
+    /// front of it must neither lose nor invent an attempt.
     #[derive(Debug)]
-    struct Crowd {
+    struct CrowdedServer {
         controller: Box<dyn Controller>,
         rng: Rng,
         running: BTreeSet<u64>,
@@ -136,8 +140,8 @@ mod tests {
         silent: bool,
     }
 
-    impl Crowd {
-        fn at(entry: &Entry) -> Self {
+    impl CrowdedServer {
+        fn with(entry: &Entry) -> Self {
             Self {
                 controller: (entry.make)(&SITE),
                 rng: Rng::with_seed(3),
@@ -150,7 +154,7 @@ mod tests {
         }
 
         fn arrive(&mut self, id: u64) {
-            let answer = self.controller.arrive(visitor(id), self.now);
+            let answer = self.controller.arrive(attempt(id), self.now);
             self.history.push(format!("{id} {answer:?}"));
             match answer {
                 Answer::Run => assert!(self.running.insert(id)),
@@ -168,24 +172,21 @@ mod tests {
             let micros = self.rng.u64(5_000..50_000);
             let sample = match self.rng.u8(..10) {
                 0 => overload(micros, self.running.len() + 1),
-                1 => Sample {
-                    outcome: Outcome::Cancelled,
-                    ..success(micros, self.running.len() + 1)
-                },
+                1 => success(micros, self.running.len() + 1).outcome(Outcome::Cancelled),
                 _ => success(micros, self.running.len() + 1),
             };
-            self.controller.depart(visitor(id), &sample, self.now);
+            self.controller.depart(attempt(id), &sample, self.now);
         }
 
         fn abandon(&mut self) {
             if let Some(id) = self.waiting.pop_last() {
-                self.controller.abandon(visitor(id), self.now);
+                self.controller.abandon(attempt(id), self.now);
             }
         }
 
         fn settle(&mut self) {
             let instruments = Instruments { cores: 8.0, ..Instruments::default() };
-            while self.controller.alarm().is_some_and(|due| due <= self.now) {
+            while self.controller.next_tick().is_some_and(|due| due <= self.now) {
                 self.controller.tick(&instruments, self.now);
             }
             while let Some(next) = self.controller.next(self.now) {
@@ -216,15 +217,19 @@ mod tests {
     }
 
     #[test]
-    fn no_controller_loses_or_invents_anybody_and_each_repeats_itself() {
+    fn no_controller_loses_or_invents_an_attempt_and_each_repeats_itself() {
         for entry in ALL {
-            let history = Crowd::at(entry).run();
-            assert!(history == Crowd::at(entry).run(), "{} does not repeat itself", entry.name);
+            let history = CrowdedServer::with(entry).run();
+            assert!(
+                history == CrowdedServer::with(entry).run(),
+                "{} does not repeat itself",
+                entry.name
+            );
         }
     }
 
     #[test]
-    fn every_name_is_found_and_is_there_once() {
+    fn every_name_is_found_and_occurs_once() {
         for entry in ALL {
             assert_eq!(ALL.iter().filter(|other| other.name == entry.name).count(), 1);
             assert!(find(entry.name).is_some_and(|found| found.says == entry.says));

@@ -1,10 +1,10 @@
 //! WeChat's DAGOR: admits by business and user priority while its queue waits above 20 ms.
 //!
-//! Source: Zhou et al., "Overload Control for Scaling WeChat Microservices", SoCC 2018, §4 (1 s or
-//! 2000 requests, α 5 %, β 1 %, 128 user levels that change hourly); α and β agree with Breakwater's
-//! `dg_config.h`. An executor of as many threads as the knee, tuned by somebody who knew, has the
-//! queue whose average wait is the signal. Left out: the level told to upstream callers, who would
-//! not send what is going to be refused; and the task's time-out of 500 ms.
+//! Source: Zhou et al., "Overload Control for Scaling WeChat Microservices", SoCC 2018, §4 (1 s or 2000
+//! requests, α 5 %, β 1 %, 128 user levels that change hourly); α and β agree with Breakwater's `dg_config.h`.
+//! The signal is the average wait in the queue of an executor with as many threads as the knee. Left out: the
+//! level told to upstream callers, which would not send what is going to be rejected, and the task's time-out
+//! of 500 ms.
 
 mod level;
 
@@ -14,7 +14,7 @@ use backpressure_core::{Sample, Timestamp};
 
 use crate::controller::dagor::level::Levels;
 use crate::controller::executor::Executor;
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site};
 
 #[derive(Debug)]
 struct Dagor {
@@ -42,7 +42,7 @@ impl Dagor {
         self.started += 1;
     }
 
-    /// The average wait; where nobody started, that of the oldest who still waits.
+    /// The average wait of the window; if no request started, that of the oldest in the queue.
     fn average_wait(&self, now: Timestamp) -> f64 {
         if self.started > 0 {
             return self.waited / f64::from(self.started);
@@ -60,11 +60,11 @@ impl Dagor {
 }
 
 impl Controller for Dagor {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
-        let admitted = self.levels.admit(level::of(&visitor, now));
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
+        let admitted = self.levels.admit(level::of(&attempt, now));
         let answer = if !admitted {
             Answer::Shed(Refusal::default())
-        } else if self.executor.enter(visitor, now) {
+        } else if self.executor.enter(attempt, now) {
             self.start(Duration::ZERO);
             Answer::Run
         } else {
@@ -76,7 +76,7 @@ impl Controller for Dagor {
         answer
     }
 
-    fn depart(&mut self, _visitor: Visitor, _sample: &Sample, _now: Timestamp) {
+    fn depart(&mut self, _attempt: AttemptInfo, _sample: &Sample, _now: Timestamp) {
         self.executor.release();
     }
 
@@ -84,14 +84,14 @@ impl Controller for Dagor {
         let called = self.executor.call()?;
         self.start(now.since(called.since));
         self.executor.take();
-        Some(Next::Run(called.visitor.id))
+        Some(Next::Run(called.attempt.id))
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
-        self.executor.forget(visitor.id);
+    fn abandon(&mut self, attempt: AttemptInfo, _now: Timestamp) {
+        self.executor.forget(attempt.id);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.window_ends)
     }
 
@@ -117,10 +117,10 @@ const OVERLOAD: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, success, visitor};
+    use crate::controller::fixtures::{SITE, at, attempt, success};
 
     #[test]
-    fn an_average_wait_above_twenty_milliseconds_lowers_the_level_and_below_it_not() {
+    fn an_average_wait_above_twenty_milliseconds_lowers_the_level() {
         for (wait_ms, kept) in [(21, false), (20, true)] {
             let mut dagor = Dagor {
                 executor: Executor::new(1.0),
@@ -130,7 +130,7 @@ mod tests {
                 window_ends: at(1_000),
             };
             for user in 0..500 {
-                dagor.levels.admit(level::of(&visitor(user), at(0)));
+                dagor.levels.admit(level::of(&attempt(user), at(0)));
             }
             dagor.start(Duration::from_millis(wait_ms));
             dagor.tick(&Instruments::default(), at(1_000));
@@ -142,11 +142,11 @@ mod tests {
     fn two_thousand_requests_end_a_window_early() {
         let mut dagor = make(&Site { knee: 1.0, ..SITE });
         for id in 0..1_999 {
-            assert_ne!(dagor.arrive(visitor(id), at(0)), Answer::Shed(Refusal::default()));
+            assert_ne!(dagor.arrive(attempt(id), at(0)), Answer::Shed(Refusal::default()));
         }
-        dagor.depart(visitor(0), &success(100_000, 1), at(100));
+        dagor.depart(attempt(0), &success(100_000, 1), at(100));
         assert!(dagor.next(at(100)).is_some());
-        dagor.arrive(visitor(1_999), at(100));
-        assert_eq!(dagor.alarm(), Some(at(1_100)));
+        dagor.arrive(attempt(1_999), at(100));
+        assert_eq!(dagor.next_tick(), Some(at(1_100)));
     }
 }

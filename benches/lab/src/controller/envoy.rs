@@ -1,32 +1,32 @@
 //! Envoy's gradient controller of the adaptive concurrency filter, with its defaults.
 //!
-//! Source: envoyproxy/envoy at c35f67f, `adaptive_concurrency/controller/gradient_controller.cc`;
-//! the two intervals without a default are those of its documentation (100 ms and 60 s). Medians
-//! are exact instead of a histogram's. Left out: `fixed_value`, runtime overrides, and the later
-//! separate minimum for the limit. A response counts whatever its status; a cancelled one does not.
+//! Source: envoyproxy/envoy at c35f67f, `adaptive_concurrency/controller/gradient_controller.cc`; the two
+//! intervals without a default are those of its documentation (100 ms and 60 s). Medians are exact instead of a
+//! histogram's. Left out: `fixed_value`, runtime overrides, and the later separate minimum for the limit. A
+//! response counts whatever its status; a cancelled one does not.
 
 use std::time::Duration;
 
 use backpressure_core::{Sample, Timestamp};
 use fastrand::Rng;
 
-use crate::controller::door::{Door, Tuner};
-use crate::controller::measured::Measured;
-use crate::controller::{Controller, Instruments, Site, dice};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
+use crate::controller::sample_window::SampleWindow;
+use crate::controller::{Controller, Instruments, Site, rng};
 
 #[derive(Debug)]
 struct Gradient {
     limit: u32,
     min: u32,
-    /// Share of the smallest latency that is no queue yet.
+    /// Share of the smallest latency that is not yet queueing.
     buffer: f64,
     request_count: usize,
-    /// While the smallest latency is measured: the limit to go back to.
+    /// The limit to return to, while the smallest latency is measured.
     deferred: Option<u32>,
     /// Samples of requests sent before it do not count.
     epoch: Timestamp,
     /// Microseconds.
-    samples: Measured,
+    samples: SampleWindow,
     min_rtt: u64,
     at_minimum: u32,
     next_probe: Option<Timestamp>,
@@ -35,7 +35,7 @@ struct Gradient {
 }
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
-    Door::of(Gradient::new(MIN_CONCURRENCY, REQUEST_COUNT, BUFFER, dice::of(site)))
+    Limiter::of(Gradient::new(MIN_CONCURRENCY, REQUEST_COUNT, BUFFER, rng::for_site(site)))
 }
 
 impl Gradient {
@@ -47,7 +47,7 @@ impl Gradient {
             request_count,
             deferred: None,
             epoch: Timestamp::ZERO,
-            samples: Measured::default(),
+            samples: SampleWindow::default(),
             min_rtt: 0,
             at_minimum: 0,
             next_probe: None,
@@ -99,7 +99,7 @@ impl Gradient {
         ((limit + limit.sqrt()) as u32).min(MAX_CONCURRENCY).max(self.min)
     }
 
-    /// Five windows at the minimum in a row say that the smallest latency is out of date.
+    /// Five windows in a row at the minimum mean that the smallest latency is out of date.
     fn set(&mut self, limit: u32, now: Timestamp) {
         let stuck = self.deferred.is_none() && self.limit == self.min && limit == self.min;
         self.at_minimum = if stuck { self.at_minimum + 1 } else { 0 };
@@ -110,12 +110,12 @@ impl Gradient {
     }
 }
 
-impl Tuner for Gradient {
+impl LimitAlgorithm for Gradient {
     fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    fn left(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
         if now.since(Timestamp::ZERO) < sample.latency || now - sample.latency < self.epoch {
             return;
         }
@@ -125,11 +125,11 @@ impl Tuner for Gradient {
         }
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         [self.next_probe, self.next_sample].into_iter().flatten().min()
     }
 
-    fn rang(&mut self, _instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
         if self.next_sample.is_some_and(|due| due <= now) {
             self.next_sample = None;
             if self.deferred.is_none() {
@@ -157,30 +157,30 @@ const MIN_RTT_INTERVAL: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, success};
+    use crate::controller::fixtures::{SITE, at, success};
 
     fn gradient(min: u32, request_count: usize, buffer: f64) -> Gradient {
-        Gradient::new(min, request_count, buffer, dice::of(&SITE))
+        Gradient::new(min, request_count, buffer, rng::for_site(&SITE))
     }
 
     /// `count` responses of `millis` at `now`.
     fn sample(gradient: &mut Gradient, count: usize, millis: u64, now: u64) {
         for _ in 0..count {
-            gradient.left(&success(millis * 1_000, 1), 1, at(now));
+            gradient.completed(&success(millis * 1_000, 1), 1, at(now));
         }
     }
 
-    /// Rings whatever is due by `now`.
+    /// Makes every tick that is due by `now`.
     fn ring(gradient: &mut Gradient, now: u64) -> usize {
-        while let Some(due) = gradient.alarm().filter(|&due| due <= at(now)) {
-            gradient.rang(&Instruments::default(), due);
+        while let Some(due) = gradient.next_tick().filter(|&due| due <= at(now)) {
+            gradient.tick(&Instruments::default(), due);
         }
         gradient.limit()
     }
 
     /// gradient_controller_test.cc, MinRTTLogicTest: 7 while it measures, over after 50 samples.
     #[test]
-    fn envoys_own_minimum_measurement_is_reproduced() {
+    fn the_published_minimum_measurement_is_reproduced() {
         let mut gradient = gradient(7, 50, BUFFER);
         assert!(gradient.admits(6) && !gradient.admits(7));
         sample(&mut gradient, 49, 13, 500);
@@ -191,7 +191,7 @@ mod tests {
 
     /// The same file, CancelLatencySample (so it is named): the median of 1 to 5 ms is 3 ms.
     #[test]
-    fn envoys_own_median_is_reproduced() {
+    fn the_published_median_is_reproduced() {
         let mut gradient = gradient(3, 5, BUFFER);
         for millis in 1..=5 {
             sample(&mut gradient, 1, millis, 500);
@@ -202,7 +202,7 @@ mod tests {
     /// MinRTTReturnToPreviousLimit and NoSamplesTest: it grows on 4 ms over 5 ms, holds without
     /// samples, is pinned to 3 while it measures anew, and goes back to where it was.
     #[test]
-    fn a_measurement_pins_the_limit_and_gives_it_back() {
+    fn a_measurement_pins_the_limit_and_then_restores_it() {
         let mut gradient = gradient(3, 5, BUFFER);
         sample(&mut gradient, 6, 5, 500);
         let mut now = 500;
@@ -221,7 +221,7 @@ mod tests {
 
     /// MinRTTEpoch: requests sent before the measurement began say nothing.
     #[test]
-    fn requests_from_before_a_measurement_do_not_end_it() {
+    fn requests_sent_before_a_measurement_do_not_end_it() {
         let mut gradient = gradient(2, 25, 0.0);
         sample(&mut gradient, 26, 5, 500);
         ring(&mut gradient, 70_000);
@@ -232,7 +232,7 @@ mod tests {
 
     /// ConsecutiveMinConcurrencyReset: five windows at the minimum start a new measurement.
     #[test]
-    fn five_windows_at_the_minimum_measure_anew() {
+    fn five_windows_at_the_minimum_start_a_measurement() {
         let mut gradient = gradient(7, 5, 0.0);
         sample(&mut gradient, 5, 5, 500);
         for window in 0..8 {

@@ -1,16 +1,16 @@
-//! A queue, first come first served, in front of a fixed number of threads.
+//! A FIFO queue in front of a fixed number of threads.
 //!
-//! The queue has no bound: neither a tokio semaphore's nor a thread pool's has one by default.
-//! Whoever gives up leaves it, as a dropped future does; the thread pools of the originals would
-//! come round to him and work for nobody.
+//! The queue has no bound: neither a tokio semaphore's nor a thread pool's has one by default. A request
+//! whose client gives up leaves the queue, as a dropped future does; the thread pools of the originals would
+//! still run it.
 
 use std::collections::VecDeque;
 
 use backpressure_core::Timestamp;
 
-use crate::controller::Visitor;
+use crate::controller::AttemptInfo;
 
-/// Who waits, and how many threads work.
+/// The queue, and the threads that work.
 #[derive(Debug)]
 pub(super) struct Executor {
     threads: usize,
@@ -18,49 +18,49 @@ pub(super) struct Executor {
     queue: VecDeque<Waiting>,
 }
 
-/// Somebody in the queue.
+/// A request in the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
-    pub(super) visitor: Visitor,
+    pub(super) attempt: AttemptInfo,
     pub(super) since: Timestamp,
 }
 
 impl Executor {
-    /// As many threads as the knee: tuned by somebody who knew.
+    /// As many threads as the knee: a limit that was measured beforehand.
     pub(super) fn new(knee: f64) -> Self {
         let threads = (knee.round() as usize).max(1);
         Self { threads, working: 0, queue: VecDeque::new() }
     }
 
-    /// Takes a thread if one is free and nobody was there before.
-    pub(super) fn enter(&mut self, visitor: Visitor, now: Timestamp) -> bool {
+    /// Takes a thread if one is free and no request waits; otherwise queues.
+    pub(super) fn enter(&mut self, attempt: AttemptInfo, now: Timestamp) -> bool {
         let at_once = self.queue.is_empty() && self.working < self.threads;
         if at_once {
             self.working += 1;
         } else {
-            self.queue.push_back(Waiting { visitor, since: now });
+            self.queue.push_back(Waiting { attempt, since: now });
         }
         at_once
     }
 
-    /// The first in line, if a thread is free for him; he has not got it yet.
+    /// The first request of the queue, if a thread is free. It takes the thread with [`take`](Self::take).
     pub(super) fn call(&mut self) -> Option<Waiting> {
         if self.working < self.threads { self.queue.pop_front() } else { None }
     }
 
-    /// Somebody who was called takes the thread.
+    /// A request from the queue takes a thread.
     pub(super) fn take(&mut self) {
         self.working += 1;
     }
 
-    /// A thread is free again.
+    /// A thread becomes free.
     pub(super) fn release(&mut self) {
         self.working -= 1;
     }
 
-    /// Somebody leaves the queue. The oldest give up first, so he is found near its head.
+    /// Removes a request from the queue. The oldest give up first, so it is found near the head.
     pub(super) fn forget(&mut self, id: u64) -> bool {
-        let place = self.queue.iter().position(|waiting| waiting.visitor.id == id);
+        let place = self.queue.iter().position(|waiting| waiting.attempt.id == id);
         place.is_some_and(|place| self.queue.remove(place).is_some())
     }
 
@@ -80,29 +80,29 @@ impl Executor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{at, visitor};
+    use crate::controller::fixtures::{at, attempt};
 
     #[test]
-    fn the_first_to_wait_is_the_first_to_be_called_and_nobody_overtakes_him() {
+    fn requests_run_in_the_order_in_which_they_came() {
         let mut executor = Executor::new(1.0);
-        assert!(executor.enter(visitor(1), at(0)));
-        assert!(!executor.enter(visitor(2), at(1)) && !executor.enter(visitor(3), at(2)));
+        assert!(executor.enter(attempt(1), at(0)));
+        assert!(!executor.enter(attempt(2), at(1)) && !executor.enter(attempt(3), at(2)));
         assert!(executor.call().is_none());
         executor.release();
-        assert!(!executor.enter(visitor(4), at(3)));
+        assert!(!executor.enter(attempt(4), at(3)));
         let called = executor.call().unwrap();
-        assert_eq!((called.visitor.id, called.since), (2, at(1)));
+        assert_eq!((called.attempt.id, called.since), (2, at(1)));
     }
 
     #[test]
-    fn whoever_gives_up_leaves_the_queue() {
+    fn a_request_that_gives_up_leaves_the_queue() {
         let mut executor = Executor::new(1.0);
         for id in 1..=3 {
-            executor.enter(visitor(id), at(0));
+            executor.enter(attempt(id), at(0));
         }
         assert!(executor.forget(2) && !executor.forget(2));
         executor.release();
-        assert_eq!(executor.call().unwrap().visitor.id, 3);
+        assert_eq!(executor.call().unwrap().attempt.id, 3);
         assert_eq!(executor.queued(), 0);
     }
 }

@@ -1,9 +1,9 @@
-//! failsafe-go's adaptive limiter, with its defaults: the tuner of Uber's Cinnamon, in the open.
+//! failsafe-go's adaptive limiter, with its defaults. Uber's Cinnamon has the same algorithm.
 //!
-//! Source: failsafe-go/failsafe-go at 06622f2, `adaptivelimiter/adaptivelimiter.go` (20 in 1..=200,
-//! p90 of 1 s and 50 samples, median of 5, EMA of 5 and of 10, correlations over 50 windows, at
-//! most 5 × the in-flight). The p90 is exact instead of a t-digest's. A dropped execution is no
-//! sample, as there. Left out: queueing, which is off by default.
+//! Source: failsafe-go/failsafe-go at 06622f2, `adaptivelimiter/adaptivelimiter.go` (20 in 1..=200, p90 of 1 s
+//! and 50 samples, median of 5, EMA of 5 and of 10, correlations over 50 windows, at most 5 × the in-flight).
+//! The p90 is exact instead of a t-digest's. A dropped execution is no sample, as in the original. Left out:
+//! queueing, which is off by default.
 
 mod trend;
 
@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use backpressure_core::{Outcome, Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
 use crate::controller::failsafe::trend::{Correlation, Ewma, Median};
-use crate::controller::measured::Measured;
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
+use crate::controller::sample_window::SampleWindow;
 use crate::controller::{Controller, Site};
 
-/// Compares latency now with latency before, and both with what they do to throughput.
+/// Compares recent latency with the baseline, and correlates both with throughput.
 #[derive(Debug)]
 pub(super) struct Adaptive {
     limit: f64,
     /// Nanoseconds.
-    recent: Measured,
+    recent: SampleWindow,
     most_in_flight: usize,
     min_samples: usize,
     shortest: Duration,
@@ -33,7 +33,7 @@ pub(super) struct Adaptive {
     latency: Correlation,
 }
 
-/// What the secondary signals say.
+/// The secondary signals.
 #[derive(Clone, Copy, Debug)]
 struct Signals {
     full: bool,
@@ -43,15 +43,15 @@ struct Signals {
 }
 
 pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW))
+    Limiter::of(Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW))
 }
 
 impl Adaptive {
-    /// It looks after `min_samples` samples, and `shortest` at the earliest.
+    /// Updates after `min_samples` samples, and not before `shortest`.
     pub(super) fn new(min_samples: usize, shortest: Duration) -> Self {
         Self {
             limit: INITIAL,
-            recent: Measured::default(),
+            recent: SampleWindow::default(),
             most_in_flight: 0,
             min_samples,
             shortest,
@@ -92,7 +92,7 @@ impl Adaptive {
     }
 }
 
-/// Down, up or nowhere.
+/// −1, 1 or 0.
 fn direction(queue: f64, unit: f64, signals: Signals) -> f64 {
     let Signals { full, throughput, throughput_varies, latency } = signals;
     let saturated =
@@ -106,12 +106,12 @@ fn direction(queue: f64, unit: f64, signals: Signals) -> f64 {
     }
 }
 
-impl Tuner for Adaptive {
+impl LimitAlgorithm for Adaptive {
     fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    fn left(&mut self, sample: &Sample, in_flight: usize, now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, in_flight: usize, now: Timestamp) {
         if sample.outcome == Outcome::Success {
             self.recent.add(sample.latency.as_nanos() as u64);
             self.most_in_flight = self.most_in_flight.max(sample.in_flight);
@@ -139,10 +139,10 @@ const BETA: f64 = 6.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{at, success};
+    use crate::controller::fixtures::{at, success};
 
-    /// As createLimiter of adaptivelimiter_test.go: one sample a window, a baseline of 1 s. Windows
-    /// are longer than 1 s here, so the samples are 10 s apart instead of two.
+    /// As createLimiter of adaptivelimiter_test.go: one sample a window, a baseline of 1 s. Windows are longer
+    /// than 1 s here, so the samples are 10 s apart instead of two.
     fn limiter() -> Adaptive {
         let mut limiter = Adaptive::new(1, Duration::from_secs(1));
         for _ in 0..10 {
@@ -154,7 +154,7 @@ mod tests {
     fn record(limiter: &mut Adaptive, latencies_ms: &[u64], in_flight: usize) -> Vec<usize> {
         let step = |(n, ms): (usize, &u64)| {
             let now = at(10_000 * (n as u64 + 1));
-            limiter.left(&success(ms * 1_000, in_flight), 1, now);
+            limiter.completed(&success(ms * 1_000, in_flight), 1, now);
             limiter.limit()
         };
         latencies_ms.iter().enumerate().map(step).collect()
@@ -162,7 +162,7 @@ mod tests {
 
     /// TestAdaptiveLimiter_record: should increase limit, should decrease limit, should hold limit.
     #[test]
-    fn failsafe_gos_own_steps_are_reproduced() {
+    fn the_published_steps_are_reproduced() {
         assert_eq!(record(&mut limiter(), &[1_000, 500], 5), [21, 22]);
         assert_eq!(record(&mut limiter(), &[2_000, 2_000], 10), [19, 18]);
         assert_eq!(record(&mut limiter(), &[1_300, 1_300], 10), [20, 20]);
@@ -170,23 +170,23 @@ mod tests {
 
     /// The same test: should smooth and filter RTTs.
     #[test]
-    fn failsafe_gos_own_filter_is_reproduced() {
+    fn the_published_filter_is_reproduced() {
         let mut limiter = limiter();
         record(&mut limiter, &[100, 300, 200, 200, 250], 10);
         assert_eq!(limiter.smoothed.value(), 2e8);
     }
 
     #[test]
-    fn the_limit_does_not_outgrow_five_times_what_is_in_flight() {
+    fn the_limit_stays_below_five_times_the_requests_in_flight() {
         assert_eq!(record(&mut limiter(), &[1_000, 1_000], 3), [19, 18]);
     }
 
     #[test]
-    fn fewer_samples_than_fifty_or_less_than_a_second_change_nothing() {
+    fn fewer_than_fifty_samples_or_less_than_a_second_change_nothing() {
         let mut limiter = Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW);
         let mut limit = |now: u64, count: usize| {
             for _ in 0..count {
-                limiter.left(&success(10_000, 20), 1, at(now));
+                limiter.completed(&success(10_000, 20), 1, at(now));
             }
             limiter.limit()
         };
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn when_full_a_throughput_that_does_not_follow_lowers_it() {
+    fn at_the_limit_a_throughput_that_does_not_follow_lowers_it() {
         let calm = Signals { full: true, throughput: 0.0, throughput_varies: 1.0, latency: 0.0 };
         assert_eq!(direction(0.0, 1.0, calm), 1.0);
         assert_eq!(direction(0.0, 1.0, Signals { throughput: -0.1, ..calm }), -1.0);

@@ -1,9 +1,8 @@
 //! go-zero's adaptive shedder, with its defaults (5 s in 50 buckets, 90 % of the CPU, 1 s to cool).
 //!
-//! Source: zeromicro/go-zero at 037917d, `core/load/adaptiveshedder.go`, `core/stat/usage.go`. While
-//! the CPU is busy, or was within a second of a drop, it drops what exceeds the greatest throughput
-//! times the smallest latency seen in the window. A failure leaves without a sample, as there.
-//! Left out: switching it off, and its logs.
+//! Source: zeromicro/go-zero at 037917d, `core/load/adaptiveshedder.go`, `core/stat/usage.go`. While the CPU is
+//! busy, or was within a second of a drop, it drops what exceeds the greatest throughput times the smallest
+//! latency of the window. A failure is no sample, as in the original. Left out: its switch and its logs.
 
 mod rolling;
 
@@ -11,9 +10,9 @@ use std::time::Duration;
 
 use backpressure_core::{Outcome, Sample, Timestamp};
 
-use crate::controller::door::teaches;
 use crate::controller::go_zero::rolling::Rolling;
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::controller::limiter::teaches;
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site};
 
 #[derive(Debug, Default)]
 struct Shedder {
@@ -25,11 +24,11 @@ struct Shedder {
     dropped_recently: bool,
 }
 
-/// How busy the cores are, in thousandths, smoothed.
+/// CPU usage in thousandths, smoothed.
 #[derive(Debug, Default)]
 struct Cpu {
     usage: f64,
-    /// Seconds worked at the last look, and when that was.
+    /// Seconds of work at the last update, and when that was.
     busy: f64,
     looked: Timestamp,
 }
@@ -75,7 +74,7 @@ impl Shedder {
 }
 
 impl Controller for Shedder {
-    fn arrive(&mut self, _visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, _attempt: AttemptInfo, now: Timestamp) -> Answer {
         if self.drops(now) {
             self.dropped_recently = true;
             return Answer::Shed(Refusal::default());
@@ -84,7 +83,7 @@ impl Controller for Shedder {
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, _attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
         self.flying -= 1;
         self.average_flying =
             self.average_flying * FLYING_BETA + f64::from(self.flying) * (1.0 - FLYING_BETA);
@@ -97,9 +96,9 @@ impl Controller for Shedder {
         None
     }
 
-    fn abandon(&mut self, _visitor: Visitor, _now: Timestamp) {}
+    fn abandon(&mut self, _attempt: AttemptInfo, _now: Timestamp) {}
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.cpu.looked + CPU_REFRESH)
     }
 
@@ -129,7 +128,7 @@ const LEAST_FACTOR: f64 = 0.1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::at;
+    use crate::controller::fixtures::at;
 
     /// Ten buckets as in adaptiveshedder_test.go: 100, 200, … passes, and 1..=10, 11..=20, … ms.
     fn measured() -> Shedder {
@@ -143,10 +142,10 @@ mod tests {
         shedder
     }
 
-    /// TestAdaptiveShedderMaxFlight: 900 passes, the last bucket left out, times 6 ms; at their ten
-    /// buckets a second, as ours, 54.
+    /// TestAdaptiveShedderMaxFlight: 900 passes, the last bucket left out, times 6 ms; at ten buckets a second,
+    /// as here, 54.
     #[test]
-    fn go_zeros_own_greatest_flight_is_reproduced() {
+    fn the_published_greatest_flight_is_reproduced() {
         let shedder = measured();
         assert_eq!(shedder.window.max_pass(at(950)), 900.0);
         assert_eq!(shedder.window.min_latency(at(950)), 6.0);
@@ -156,7 +155,7 @@ mod tests {
 
     /// TestAdaptiveShedderShouldDrop and TestAdaptiveShedderStillHot.
     #[test]
-    fn go_zeros_own_decisions_are_reproduced() {
+    fn the_published_decisions_are_reproduced() {
         let decides = |average_flying, flying, usage| {
             let mut shedder = Shedder { average_flying, flying, ..measured() };
             shedder.cpu.usage = usage;
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_is_an_average_over_five_seconds() {
+    fn cpu_usage_is_averaged_over_five_seconds() {
         let mut cpu = Cpu::default();
         for quarter in 1..=20_u64 {
             let busy = quarter as f64 / 4.0 * 8.0;

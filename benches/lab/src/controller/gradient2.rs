@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::{Controller, Site};
 
 pub(super) fn per_sample(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Gradient2::new())
+    Limiter::of(Gradient2::new())
 }
 
 pub(super) fn windowed(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Windowed { inner: Gradient2::new(), open: Window::default(), ends: None })
+    Limiter::of(Windowed { inner: Gradient2::new(), open: Window::default(), ends: None })
 }
 
 /// Scales the limit by how much lower latency is in the long run, and adds room for a few waiting requests.
@@ -63,12 +63,12 @@ impl Gradient2 {
     }
 }
 
-impl Tuner for Gradient2 {
+impl LimitAlgorithm for Gradient2 {
     fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    fn left(&mut self, sample: &Sample, _in_flight: usize, _now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, _in_flight: usize, _now: Timestamp) {
         self.observe(sample.latency.as_nanos() as f64, sample.in_flight);
     }
 }
@@ -117,12 +117,12 @@ struct Window {
     samples: u32,
 }
 
-impl Tuner for Windowed {
+impl LimitAlgorithm for Windowed {
     fn limit(&self) -> usize {
         self.inner.limit()
     }
 
-    fn left(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
         if sample.latency < MIN_LATENCY {
             return;
         }
@@ -163,13 +163,13 @@ const MIN_LATENCY: Duration = Duration::from_micros(100);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, success, visitor};
+    use crate::controller::fixtures::{SITE, at, attempt, success};
 
-    fn limits(mut door: Box<dyn Controller>, every: u64, count: u64) -> Vec<f64> {
+    fn limits(mut controller: Box<dyn Controller>, every: u64, count: u64) -> Vec<f64> {
         let step = |n| {
-            door.arrive(visitor(n), at(n * every));
-            door.depart(visitor(n), &success(10_000, 20), at(n * every));
-            door.limit()
+            controller.arrive(attempt(n), at(n * every));
+            controller.depart(attempt(n), &success(10_000, 20), at(n * every));
+            controller.limit()
         };
         (0..count).map(step).collect()
     }

@@ -1,4 +1,4 @@
-//! The machine that ships, driven as a gate drives it.
+//! The core's machine, driven as the limiter of the library drives it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -8,28 +8,28 @@ use backpressure_core::{
     Verdict,
 };
 
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site};
 
 #[derive(Debug)]
 struct Ours {
     machine: Machine,
     in_flight: usize,
-    /// How many may be in flight before an arrival has to ask.
+    /// How many requests may be in flight before an arrival has to ask the machine.
     open: usize,
-    /// Who came in without asking since the machine was last told.
+    /// Requests admitted without asking since the machine was last told.
     passed: u32,
-    /// Requests that wait: by ticket, by name, and in the order in which they look or their time is up.
+    /// Requests that wait: by ticket, by attempt, and by the time of their next look.
     waiting: BTreeMap<Ticket, Place>,
     tickets: BTreeMap<u64, Ticket>,
     looks: BTreeSet<(Timestamp, Ticket)>,
-    /// Those in flight, by name.
+    /// Requests in flight, by attempt.
     entries: BTreeMap<u64, Entry>,
     ages: Ages,
-    /// Who was let in or turned away, and has not heard of it.
+    /// Decisions that the world has not been told yet.
     decided: VecDeque<Next>,
 }
 
-/// A request in flight: how many were when it was let in, itself included, and the stamp of its place.
+/// A request in flight: how many were in flight with it when it was admitted, and the stamp of its place.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     in_flight: usize,
@@ -40,14 +40,14 @@ struct Entry {
 struct Place {
     id: u64,
     until: Timestamp,
-    /// When it looks next whether time has made room.
+    /// When the request looks next whether time has made room.
     look: Timestamp,
 }
 
-/// As often as a request that waits in a gate looks whether time has made room.
+/// As often as a request that waits in the limiter looks whether time has made room.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// tokio's timers ring at whole milliseconds.
+/// The next look, at a whole millisecond: tokio's timers fire at those.
 fn next_look(now: Timestamp, until: Timestamp) -> Timestamp {
     let millis = (now + LOOK_EVERY).as_nanos().div_ceil(1_000_000);
     until.min(Timestamp::from_nanos(millis * 1_000_000))
@@ -88,7 +88,7 @@ impl Ours {
         self.settle(now);
     }
 
-    /// Gives the place of a ticket up and says whose it was.
+    /// Removes a ticket and returns its attempt.
     fn forget(&mut self, ticket: Ticket) -> Option<u64> {
         let place = self.waiting.remove(&ticket)?;
         self.tickets.remove(&place.id);
@@ -104,9 +104,9 @@ impl Ours {
         self.settle(now);
     }
 
-    fn learn(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
-        let Some(&Entry { in_flight, stamp }) = self.entries.get(&visitor.id) else { return };
-        let sample = Sample { in_flight, ..*sample };
+    fn learn(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
+        let Some(&Entry { in_flight, stamp }) = self.entries.get(&attempt.id) else { return };
+        let sample = sample.in_flight(in_flight);
         self.visit(now, |_, _| ());
         match self.ages.is_silent(stamp) {
             true => self.machine.depart_silent(&sample),
@@ -135,7 +135,7 @@ impl Ours {
         }
     }
 
-    /// Asks the machine, or tells it; [`settle`](Self::settle) comes next.
+    /// Asks or tells the machine something; [`settle`](Self::settle) comes next.
     fn visit<T>(&mut self, now: Timestamp, visit: impl FnOnce(&mut Machine, usize) -> T) -> T {
         let passed = std::mem::take(&mut self.passed);
         if passed > 0 {
@@ -153,7 +153,7 @@ impl Ours {
         self.in_flight.saturating_sub(self.ages.silent())
     }
 
-    /// Lets in whoever can run, turns away whoever cannot, and opens as far as it goes.
+    /// Admits and rejects requests that wait as far as possible, and opens the fast path.
     fn settle(&mut self, now: Timestamp) {
         while let Some(decision) = self.machine.next(self.working(), now) {
             let (Turn::Run(ticket) | Turn::Shed(ticket, _)) = decision;
@@ -173,21 +173,21 @@ impl Ours {
 }
 
 impl Controller for Ours {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
         if self.in_flight < self.open {
-            self.enter(visitor.id);
+            self.enter(attempt.id);
             self.passed += 1;
             return Answer::Run;
         }
         let asks =
-            |machine: &mut Machine, in_flight| machine.arrive(visitor.arrival, in_flight, now);
+            |machine: &mut Machine, in_flight| machine.arrive(attempt.arrival, in_flight, now);
         let answer = match self.visit(now, asks) {
             Verdict::Run => {
-                self.enter(visitor.id);
+                self.enter(attempt.id);
                 Answer::Run
             }
             Verdict::Wait(ticket, until) => {
-                self.wait(visitor.id, ticket, until, now);
+                self.wait(attempt.id, ticket, until, now);
                 Answer::Wait
             }
             Verdict::Shed(shed) => Answer::Shed(refusal(shed)),
@@ -196,19 +196,19 @@ impl Controller for Ours {
         answer
     }
 
-    /// As a permit does it: what was measured is told while the place is still taken.
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    /// As a permit does it: the sample is told while the place is still taken.
+    fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
         if sample.weight > 0 {
-            self.learn(visitor, sample, now);
+            self.learn(attempt, sample, now);
         }
-        self.leave(visitor.id, now);
+        self.leave(attempt.id, now);
     }
 
-    /// What follows the head is the body, and the reader's affair.
-    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
-        self.learn(visitor, sample, now);
+    /// What follows the head depends on the reader and not on the service.
+    fn answered(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
+        self.learn(attempt, sample, now);
         self.visit(now, |_, _| ());
-        if let Some(entry) = self.entries.get_mut(&visitor.id) {
+        if let Some(entry) = self.entries.get_mut(&attempt.id) {
             entry.stamp = self.ages.rest(entry.stamp);
         }
         self.settle(now);
@@ -219,20 +219,20 @@ impl Controller for Ours {
         self.decided.pop_front()
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
-        if let Some(&ticket) = self.tickets.get(&visitor.id) {
+    fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp) {
+        if let Some(&ticket) = self.tickets.get(&attempt.id) {
             self.forget(ticket);
             self.visit(now, |machine, _| machine.abandon(ticket));
             self.settle(now);
             return;
         }
-        let decided = self.decided.iter().position(|next| names(*next, visitor.id));
+        let decided = self.decided.iter().position(|next| names(*next, attempt.id));
         if let Some(Next::Run(_)) = decided.and_then(|index| self.decided.remove(index)) {
-            self.leave(visitor.id, now);
+            self.leave(attempt.id, now);
         }
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         self.looks.first().map(|&(look, _)| look)
     }
 

@@ -1,16 +1,16 @@
-//! Protego's slope of throughput as the limit of one server, without the clients it was made for.
+//! Protego's slope of throughput as the limit of one server, without the clients that hold credits.
 //!
-//! Source: Cho et al., NSDI 2023; shenango/caladan, branch protego, `bw2_server.c` and its
-//! `bw2_config.h` (every 200 µs, counts begun after a 99th percentile round trip of 100 µs, slope a
-//! quarter, a credit a step at its 1000 clients, drops above a budget of 160 µs). Spans are scaled:
-//! five means are the 99th percentile of exponential service. Credits are "used" when the limit was
-//! reached. Left out: budgets carried through locks, and clients.
+//! Source: Cho et al., NSDI 2023; shenango/caladan, branch protego, `bw2_server.c` and its `bw2_config.h`
+//! (every 200 µs, counts begun after a 99th percentile round trip of 100 µs, slope a quarter, a credit a step
+//! at its 1000 clients, drops above a budget of 160 µs). Spans are scaled: five means are the 99th percentile
+//! of exponential service. Credits count as used when the limit was reached. Left out: budgets carried through
+//! locks, and clients.
 
 use std::time::Duration;
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::{Controller, Instruments, Site};
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ struct Slope {
     counts: Counts,
     before: Counts,
     all_used: bool,
-    /// Of the task that has waited longest.
+    /// Wait of the oldest task in the run queue.
     delay: Duration,
     budget: Duration,
     tick: Duration,
@@ -28,7 +28,7 @@ struct Slope {
     next_tick: Timestamp,
 }
 
-/// Who came in and who went out since the last settling.
+/// Requests admitted and completed since the counts began.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     entered: i64,
@@ -36,7 +36,7 @@ struct Counts {
 }
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
-    Door::of(Slope::new(site.cores.round() as usize, P99_MEANS * site.mean))
+    Limiter::of(Slope::new(site.cores.round() as usize, P99_MEANS * site.mean))
 }
 
 impl Slope {
@@ -77,7 +77,7 @@ impl Slope {
     }
 }
 
-impl Tuner for Slope {
+impl LimitAlgorithm for Slope {
     fn limit(&self) -> usize {
         self.limit
     }
@@ -86,20 +86,20 @@ impl Tuner for Slope {
         in_flight < self.limit && self.delay <= self.budget
     }
 
-    fn entered(&mut self, in_flight: usize) {
+    fn admitted(&mut self, in_flight: usize) {
         self.counts.entered += 1;
         self.all_used |= in_flight >= self.limit;
     }
 
-    fn left(&mut self, _sample: &Sample, _in_flight: usize, _now: Timestamp) {
+    fn completed(&mut self, _sample: &Sample, _in_flight: usize, _now: Timestamp) {
         self.counts.left += 1;
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         Some(self.next_tick)
     }
 
-    fn rang(&mut self, instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
         self.delay = instruments.run_queue;
         self.ticks = (self.ticks + 1) % (2 * TICKS_A_P99);
         if self.ticks == 0 {
@@ -118,7 +118,7 @@ const CREDITS_A_CLIENT: usize = 64;
 const STEP: usize = 1;
 const P99_MEANS: f64 = 5.0;
 const BUDGET_P99S: f64 = 1.6;
-/// How often the run queue is read, for the drops.
+/// How often per p99 the run queue is read, for the drops.
 const TICKS_A_P99: u32 = 20;
 
 #[cfg(test)]
@@ -134,10 +134,10 @@ mod tests {
         slope.limit
     }
 
-    /// The published rule, from ten credits a core: up when all credits were used and a quarter of
-    /// the growth came out, or more than a quarter of the decline was missed at the exit.
+    /// The published rule, from ten credits a core: up when all credits were used and a quarter of the growth
+    /// was completed, or more than a quarter of the decline was missing at the exit.
     #[test]
-    fn the_published_slope_takes_its_steps() {
+    fn the_published_slope_is_reproduced() {
         assert_eq!((after(140, 110, true), after(140, 109, true)), (81, 79));
         assert_eq!((after(140, 110, false), after(140, 100, true)), (79, 79));
         assert_eq!((after(60, 89, true), after(60, 90, true), after(60, 89, false)), (81, 79, 79));
@@ -145,19 +145,19 @@ mod tests {
     }
 
     #[test]
-    fn counts_begin_after_a_round_trip_and_the_step_comes_after_two() {
+    fn counts_begin_after_one_round_trip_and_the_step_comes_after_two() {
         let mut slope = Slope::new(8, 0.05);
         let ring = |times: u32, slope: &mut Slope| {
             for _ in 0..times {
                 let due = slope.next_tick;
-                slope.rang(&Instruments::default(), due);
+                slope.tick(&Instruments::default(), due);
             }
             (slope.limit, slope.counts.entered)
         };
-        slope.entered(1);
+        slope.admitted(1);
         assert_eq!(ring(19, &mut slope), (80, 1));
         assert_eq!(ring(1, &mut slope), (80, 0));
-        slope.entered(1);
+        slope.admitted(1);
         assert_eq!(ring(20, &mut slope), (79, 1));
         assert_eq!(slope.next_tick, Timestamp::ZERO + Duration::from_micros(102_500));
     }

@@ -1,23 +1,22 @@
 //! SEDA's adaptive overload control: a token bucket whose rate follows the 90th percentile.
 //!
-//! Source: Welsh and Culler, "Adaptive Overload Control for Busy Internet Servers", USITS 2003, §3
-//! (100 measurements or 1 s, α 0.7, errors 0 and −0.5, c −0.1, 0.05 to 5000 a second), and the
-//! authors' Sandstorm, `ResponseTimeController*.java` (10 tokens deep), before one stage of as many
-//! threads as the knee. Its steps, + 2 a second and ÷ 1.2, and its target were chosen for one mail
-//! service: at 1600 requests a second it would starve for minutes. Here they are those that
-//! Breakwater's authors tuned for it at 100 µs (shenango/caladan, `sd_config.h`: target 720 µs, ten a
-//! second for each of 1000 clients at a capacity of 100 000, ÷ 1.3), scaled to the site. It starts
-//! at the highest rate. Left out: classes.
+//! Source: Welsh and Culler, "Adaptive Overload Control for Busy Internet Servers", USITS 2003, §3 (100
+//! measurements or 1 s, α 0.7, errors 0 and −0.5, c −0.1, 0.05 to 5000 a second), and the authors' Sandstorm,
+//! `ResponseTimeController*.java` (10 tokens deep), in front of one stage of as many threads as the knee. Its
+//! steps, + 2 a second and ÷ 1.2, and its target were chosen for one mail service: at 1600 requests a second it
+//! would starve for minutes. Here the steps are those that Breakwater's authors tuned for it at 100 µs
+//! (shenango/caladan, `sd_config.h`: target 720 µs, ten a second for each of 1000 clients at a capacity of 100
+//! 000, ÷ 1.3), scaled to the site. It starts at the highest rate. Left out: classes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use backpressure_core::{Sample, Timestamp};
 
-use crate::controller::door::teaches;
 use crate::controller::executor::Executor;
-use crate::controller::measured::Measured;
-use crate::controller::{Answer, Controller, Next, Refusal, Site, Visitor};
+use crate::controller::limiter::teaches;
+use crate::controller::sample_window::SampleWindow;
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site};
 
 #[derive(Debug)]
 struct Stage {
@@ -28,18 +27,18 @@ struct Stage {
     entered: BTreeMap<u64, Timestamp>,
 }
 
-/// Tokens a second, and what sets it.
+/// Tokens per second, and the controller of that rate.
 #[derive(Debug)]
 struct Rate {
     per_second: f64,
     most: f64,
-    /// Added where the error is −1 beyond `c`, a second.
+    /// Added per second at an error of −1 beyond `c`.
     adjust_up: f64,
     /// Seconds.
     target: f64,
     ninetieth: f64,
-    /// Nanoseconds in the stage, its queue included.
-    times: Measured,
+    /// Nanoseconds in the stage, including its queue.
+    times: SampleWindow,
     updated: Timestamp,
 }
 
@@ -63,7 +62,7 @@ impl Rate {
             adjust_up: ADJUST_UP_CAPACITIES * capacity,
             target,
             ninetieth: 0.0,
-            times: Measured::default(),
+            times: SampleWindow::default(),
             updated: Timestamp::ZERO,
         }
     }
@@ -102,17 +101,17 @@ impl Stage {
 }
 
 impl Controller for Stage {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
         if !self.take_token(now) {
             return Answer::Shed(Refusal::default());
         }
-        self.entered.insert(visitor.id, now);
-        if self.executor.enter(visitor, now) { Answer::Run } else { Answer::Wait }
+        self.entered.insert(attempt.id, now);
+        if self.executor.enter(attempt, now) { Answer::Run } else { Answer::Wait }
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
         self.executor.release();
-        let entered = self.entered.remove(&visitor.id);
+        let entered = self.entered.remove(&attempt.id);
         if let Some(entered) = entered.filter(|_| teaches(sample)) {
             self.rate.observe(now.since(entered), now);
         }
@@ -121,12 +120,12 @@ impl Controller for Stage {
     fn next(&mut self, _now: Timestamp) -> Option<Next> {
         let called = self.executor.call()?;
         self.executor.take();
-        Some(Next::Run(called.visitor.id))
+        Some(Next::Run(called.attempt.id))
     }
 
-    fn abandon(&mut self, visitor: Visitor, _now: Timestamp) {
-        self.entered.remove(&visitor.id);
-        self.executor.forget(visitor.id);
+    fn abandon(&mut self, attempt: AttemptInfo, _now: Timestamp) {
+        self.entered.remove(&attempt.id);
+        self.executor.forget(attempt.id);
     }
 
     fn limit(&self) -> f64 {
@@ -154,12 +153,12 @@ const DEPTH: f64 = 10.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, visitor};
+    use crate::controller::fixtures::{SITE, at, attempt};
 
-    /// The steps that the published constants mean: ÷ 1.3 above the target, nothing down to half of
-    /// it, and at an error of −0.9 eight tenths of a tenth of the capacity more.
+    /// The steps of the published constants: ÷ 1.3 above the target, none down to half of it, and at an error
+    /// of −0.9 eight tenths of a tenth of the capacity more.
     #[test]
-    fn the_published_constants_take_their_steps() {
+    fn the_published_constants_are_reproduced() {
         let after = |error| {
             let mut rate = Rate::new(1_000.0, 0.1);
             rate.per_second = 1_300.0;
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_after_a_hundred_measurements_or_a_second() {
+    fn it_updates_after_a_hundred_measurements_or_a_second() {
         let mut rate = Rate::new(1_000.0, 0.1);
         for _ in 0..99 {
             rate.observe(Duration::from_millis(500), at(10));
@@ -185,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn ten_tokens_let_ten_in_at_once() {
+    fn ten_tokens_admit_ten_requests_at_once() {
         let mut stage = make(&SITE);
-        let answers: Vec<_> = (0..12).map(|id| stage.arrive(visitor(id), at(0))).collect();
+        let answers: Vec<_> = (0..12).map(|id| stage.arrive(attempt(id), at(0))).collect();
         assert_eq!((answers[7], answers[8], answers[9]), (Answer::Run, Answer::Wait, Answer::Wait));
         assert_eq!(answers[10], Answer::Shed(Refusal::default()));
     }

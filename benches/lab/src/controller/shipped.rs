@@ -33,7 +33,7 @@ use tower::{Layer, Service};
 use tower_backpressure::{Admission, AdmissionLayer, Deadline, ResponseBody, Shed};
 
 use crate::controller::{
-    Answer, Controller, Instruments, Next, Refusal, Site, TaskChange, Visitor,
+    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, TaskChange,
 };
 
 use handler::{Computation, Control, Handler, HandlerAnswer, Reading, Signal};
@@ -191,39 +191,39 @@ impl Shipped {
 }
 
 impl Controller for Shipped {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, info: AttemptInfo, now: Timestamp) -> Answer {
         let handle = self.runtime.handle().clone();
         let _context = handle.enter();
         self.set_clock(now);
         let control = Arc::<Control>::default();
         let mut request = Request::new(());
-        request.extensions_mut().insert(visitor.arrival.priority);
-        if let Some(deadline) = visitor.arrival.deadline {
+        request.extensions_mut().insert(info.arrival.priority);
+        if let Some(deadline) = info.arrival.deadline {
             let at = self.epoch + Duration::from_nanos(deadline.as_nanos());
             request.extensions_mut().insert(Deadline(at));
         }
         request.extensions_mut().insert(Arc::clone(&control));
         let task = Box::pin(self.service.call(request));
         let (woken, queue) = (AtomicBool::new(false), Arc::clone(&self.woken));
-        let signal = Arc::new(Signal { id: visitor.id, woken, queue });
+        let signal = Arc::new(Signal { id: info.id, woken, queue });
         let mut attempt = Attempt { control, signal, stage: Stage::Moving };
         let answer = match attempt.poll(task) {
             Some(Next::Run(_)) => Answer::Run,
             Some(Next::Shed(_, refusal)) => return Answer::Shed(refusal),
             None => Answer::Wait,
         };
-        self.attempts.insert(visitor.id, attempt);
+        self.attempts.insert(info.id, attempt);
         if answer == Answer::Wait && self.timers_at.is_none() {
             self.set_timers(now);
         }
         answer
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, info: AttemptInfo, sample: &Sample, now: Timestamp) {
         let handle = self.runtime.handle().clone();
         let _context = handle.enter();
         self.set_clock(now);
-        let Some(mut attempt) = self.attempts.remove(&visitor.id) else { return };
+        let Some(mut attempt) = self.attempts.remove(&info.id) else { return };
         if sample.outcome == Outcome::Cancelled {
             return;
         }
@@ -237,11 +237,11 @@ impl Controller for Shipped {
         attempt.respond(answer).expect("the handler answers when it is told to");
     }
 
-    fn answered(&mut self, visitor: Visitor, _sample: &Sample, now: Timestamp) -> bool {
+    fn answered(&mut self, info: AttemptInfo, _sample: &Sample, now: Timestamp) -> bool {
         let handle = self.runtime.handle().clone();
         let _context = handle.enter();
         self.set_clock(now);
-        let Some(attempt) = self.attempts.get_mut(&visitor.id) else { return false };
+        let Some(attempt) = self.attempts.get_mut(&info.id) else { return false };
         let has_ended = Arc::<AtomicBool>::default();
         let body = Reading(Some(Arc::clone(&has_ended)));
         let response = attempt.respond(HandlerAnswer { outcome: Outcome::Success, body });
@@ -289,14 +289,14 @@ impl Controller for Shipped {
         }
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+    fn abandon(&mut self, info: AttemptInfo, now: Timestamp) {
         let handle = self.runtime.handle().clone();
         let _context = handle.enter();
         self.set_clock(now);
-        self.attempts.remove(&visitor.id);
+        self.attempts.remove(&info.id);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         self.timers_at
     }
 

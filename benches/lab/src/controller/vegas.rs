@@ -15,8 +15,8 @@
 use backpressure_core::{Outcome, Sample, Timestamp};
 use fastrand::Rng;
 
-use crate::controller::door::{Door, Tuner};
-use crate::controller::{Controller, Site, dice};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
+use crate::controller::{Controller, Site, rng};
 
 /// Keeps the estimated queue, `limit · (1 − no-load latency / latency)`, between two marks.
 ///
@@ -43,7 +43,7 @@ struct Vegas {
 }
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
-    Door::of(Vegas::new(INITIAL, MAX, dice::of(site)))
+    Limiter::of(Vegas::new(INITIAL, MAX, rng::for_site(site)))
 }
 
 impl Vegas {
@@ -80,12 +80,12 @@ impl Vegas {
     }
 }
 
-impl Tuner for Vegas {
+impl LimitAlgorithm for Vegas {
     fn limit(&self) -> usize {
         self.limit as usize
     }
 
-    fn left(&mut self, sample: &Sample, _in_flight: usize, _now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, _in_flight: usize, _now: Timestamp) {
         let latency = sample.latency.as_nanos().max(1) as f64;
         self.since_probe += 1;
         if self.probe_is_due() {
@@ -114,21 +114,21 @@ const PROBE_MULTIPLIER: f64 = 30.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{SITE, at, overload, success};
+    use crate::controller::fixtures::{SITE, at, overload, success};
 
     fn vegas(initial: f64, max: f64) -> Vegas {
-        Vegas::new(initial, max, dice::of(&SITE))
+        Vegas::new(initial, max, rng::for_site(&SITE))
     }
 
     fn step(vegas: &mut Vegas, millis: u64, in_flight: usize) -> usize {
-        vegas.left(&success(millis * 1_000, in_flight), in_flight, at(0));
+        vegas.completed(&success(millis * 1_000, in_flight), in_flight, at(0));
         vegas.limit()
     }
 
     /// VegasLimitTest.java: increaseLimit, decreaseLimit, noChangeIfWithinThresholds and
     /// largeLimitIncrease. Their α = 3 and β = 6 are the defaults at a limit of 10.
     #[test]
-    fn netflix_own_figures_are_reproduced() {
+    fn the_published_figures_are_reproduced() {
         for (millis, in_flight, after) in [(10, 11, 16), (50, 11, 9), (14, 14, 10)] {
             let mut limit = vegas(10.0, 20.0);
             assert_eq!(step(&mut limit, 10, 10), 10);
@@ -140,17 +140,17 @@ mod tests {
     }
 
     #[test]
-    fn a_drop_lowers_it_but_a_fast_one_becomes_the_no_load_latency_instead() {
+    fn an_overload_lowers_it_unless_it_was_fast_enough_to_become_the_no_load_latency() {
         let mut limit = vegas(10.0, 20.0);
         step(&mut limit, 10, 10);
-        limit.left(&overload(10_000, 11), 11, at(0));
+        limit.completed(&overload(10_000, 11), 11, at(0));
         assert_eq!(limit.limit(), 9);
-        limit.left(&overload(1_000, 11), 11, at(0));
+        limit.completed(&overload(1_000, 11), 11, at(0));
         assert_eq!((limit.limit(), limit.no_load), (9, 1e6));
     }
 
     #[test]
-    fn one_sample_under_load_is_the_new_no_load_latency_once_a_probe_is_due() {
+    fn one_sample_under_load_becomes_the_no_load_latency_when_a_probe_is_due() {
         let mut limit = vegas(20.0, 1_000.0);
         step(&mut limit, 10, 1);
         for _ in 0..600 {

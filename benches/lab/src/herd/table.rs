@@ -1,9 +1,9 @@
-//! The herd in a few lines.
+//! The herds as a table.
 
-use crate::herd::fate::Fate;
+use crate::herd::outcome::HerdOutcome;
 use std::fmt::Write;
 
-pub(crate) fn render(fates: &[Fate]) -> String {
+pub(crate) fn render(outcomes: &[HerdOutcome]) -> String {
     let mut text = format!(
         "{:<32} {:<32} {:>8} {:>8} {:>9} {:>12} {:>9} {:>9}\n",
         "the server says",
@@ -15,18 +15,18 @@ pub(crate) fn render(fates: &[Fate]) -> String {
         "never in",
         "others"
     );
-    for fate in fates {
+    for outcome in outcomes {
         writeln!(
             text,
             "{:<32} {:<32} {:>6.1} s {:>8.2} {:>9.2} {:>10.1} % {:>7.1} % {:>7.1} %",
-            fate.server,
-            fate.client,
-            fate.drain_s,
-            fate.drain_over_ideal,
-            fate.attempts,
-            fate.first_retry * 100.0,
-            fate.lost * 100.0,
-            fate.others_refused * 100.0
+            outcome.server,
+            outcome.client,
+            outcome.drain_s,
+            outcome.drain_over_ideal,
+            outcome.attempts,
+            outcome.first_retry * 100.0,
+            outcome.lost * 100.0,
+            outcome.others_refused * 100.0
         )
         .expect("a string takes all");
     }

@@ -1,14 +1,14 @@
-//! Lets a herd loose.
+//! Runs one herd.
 
 use crate::controller::catalogue::{self, Entry};
-use crate::herd::fate::Fate;
-use crate::herd::service::{BURST, HERD, IDEAL, NEVER, scenario};
-use crate::herd::word;
+use crate::herd::outcome::HerdOutcome;
+use crate::herd::scenario::{BURST, HERD, IDEAL, NEVER, scenario};
+use crate::herd::servers;
 use crate::world;
 use crate::world::journal::{How, Journal};
 use crate::world::plan::Plan;
 
-/// What the server says, and what the callers make of it.
+/// A kind of server, and a kind of client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pairing {
     server: Server,
@@ -25,19 +25,19 @@ enum Server {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Client {
-    /// Backs off with full jitter, whatever it is told.
+    /// Backs off with full jitter, ignoring what it is told.
     Jittered,
-    /// Comes back after the seconds of the header.
+    /// Waits for the seconds of the header.
     WholeSeconds,
-    /// Reads the reservation to the nanosecond.
+    /// Waits for the scheduled time to the nanosecond.
     Exact,
-    /// RetryLayer's waits, as often as it takes.
+    /// The waits of RetryLayer, without a bound on attempts.
     Patient,
     /// RetryLayer: three attempts in thirty seconds.
     RetryLayer,
 }
 
-/// All that are tried; what ships is the last.
+/// All pairings; the last is what the library does on both sides.
 pub(crate) fn pairings() -> Vec<Pairing> {
     use Client::{Exact, Jittered, Patient, RetryLayer, WholeSeconds};
     use Server::{Held, OneSecond, Ours, Silent};
@@ -73,13 +73,13 @@ impl Server {
             Self::OneSecond => Some(Entry {
                 name: "one-second",
                 says: "twice the knee, and Retry-After: 1",
-                make: word::one_second,
+                make: servers::one_second,
             }),
             Self::Ours => catalogue::find("ours").copied(),
             Self::Held => Some(Entry {
                 name: "held",
                 says: "ours, and refusals held for the fraction of a second",
-                make: word::held,
+                make: servers::held,
             }),
         }
     }
@@ -111,13 +111,13 @@ impl Client {
     }
 }
 
-/// Runs a pairing and tells what became of its herd.
-pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<Fate, String> {
+/// Runs a pairing.
+pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<HerdOutcome, String> {
     let Pairing { server, client } = *pairing;
     let entry = server.entry().ok_or("the controller is missing")?;
     let plan = Plan::of(&scenario(client.retry(), client.deadline())?);
     let herd = Herd::of(&world::simulate(&plan, &entry.make, seed));
-    Ok(Fate {
+    Ok(HerdOutcome {
         server: server.says(),
         client: client.says(),
         drain_s: herd.drained(),
@@ -130,7 +130,7 @@ pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<Fate, String> {
     })
 }
 
-/// What a journal says of the herd.
+/// The herd in a journal.
 #[derive(Debug, Default)]
 struct Herd {
     attempts: u32,
@@ -138,7 +138,7 @@ struct Herd {
     first_let_in: u32,
     /// When each was served, in seconds since the burst, ascending.
     served: Vec<f64>,
-    /// When everybody else who came since was answered or refused, and whether it was the latter.
+    /// When each other request since then was answered or rejected, and whether it was rejected.
     others: Vec<(f64, bool)>,
 }
 
@@ -171,7 +171,7 @@ impl Herd {
         self.served.last().copied().unwrap_or(f64::INFINITY)
     }
 
-    /// Of the others who came before the herd was in.
+    /// Share of the other requests rejected before the herd was served.
     fn others_refused(&self) -> f64 {
         let during = 0.0..=self.drained();
         let others = self.others.iter().filter(|(since, _)| during.contains(since));
@@ -187,9 +187,15 @@ mod tests {
     use crate::world::journal::{Asked, Ended};
 
     #[test]
-    fn a_herd_is_told_from_the_others_and_a_first_retry_from_a_second() {
-        let asked =
-            |stream: u32| Asked { at: 0, alone: 0, elsewhere: 0, work: 0.0, stream, tenant: 0 };
+    fn the_herd_is_told_from_other_requests_and_a_first_retry_from_a_second() {
+        let asked = |stream: u32| Asked {
+            at: 0,
+            uncontended: 0,
+            elsewhere: 0,
+            work: 0.0,
+            stream,
+            tenant: 0,
+        };
         let ended = |seconds: f64, request: u32, how: How| Ended {
             at: ((BURST + seconds) * 1e9) as u64,
             latency: 0,

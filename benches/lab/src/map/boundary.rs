@@ -1,4 +1,4 @@
-//! What others published about the boundary, without any layer.
+//! Published measurements of the boundary of metastability, without any layer.
 
 use crate::controller::catalogue;
 use crate::scenario::Scenario;
@@ -6,8 +6,8 @@ use crate::world;
 use crate::world::journal::{How, Journal};
 use crate::world::plan::Plan;
 
-/// 280 requests a second at a database that can do 300, each retried once; at 10 s it becomes
-/// slower for a while.
+/// 280 requests a second at a database that can do 300, each retried once; from 10 s on it is slower for a
+/// while.
 fn database(speed: f64, trigger: f64, patience: f64) -> Journal {
     let end = 10.0 + trigger;
     let parts = format!(
@@ -39,8 +39,8 @@ fn at_the_end(journal: &Journal) -> (f64, f64) {
     (late().count() as f64 / 60.0, good.count() as f64 / 60.0)
 }
 
-/// Bronson, Aghayev, Charapko and Zhu, HotOS 2021, section 2.1: an application retries once after a
-/// second; after ten seconds without the database it is asked 560 times a second, for ever.
+/// Bronson, Aghayev, Charapko and Zhu, HotOS 2021, section 2.1: an application retries once after a second;
+/// after ten seconds without the database it gets 560 requests a second for ever.
 #[test]
 fn one_retry_keeps_a_database_down_after_ten_seconds_of_outage() {
     let (attempts, good) = at_the_end(&database(0.0, 10.0, 1.0));
@@ -49,10 +49,10 @@ fn one_retry_keeps_a_database_down_after_ten_seconds_of_outage() {
     assert!((attempts - 280.0).abs() < 3.0 && good > 277.0, "{attempts}, {good}");
 }
 
-/// Huang et al., OSDI 2022, artifact: a fifth of the CPU for nine seconds, and MongoDB recovers; for
-/// ten, and it does not. Their client's patience is not given; with 7.4 s the boundary is here.
+/// Huang et al., OSDI 2022, artifact: MongoDB recovers from nine seconds at a fifth of the CPU, and not from
+/// ten. The patience of their client is not given; with 7.4 s the boundary is here.
 #[test]
-fn nine_seconds_of_a_fifth_of_the_cpu_pass_and_ten_do_not() {
+fn nine_seconds_at_a_fifth_of_the_cpu_are_recovered_from_and_ten_are_not() {
     let (_, good) = at_the_end(&database(0.2, 9.0, 7.4));
     assert!(good > 277.0, "{good}");
     let (attempts, good) = at_the_end(&database(0.2, 10.0, 7.4));

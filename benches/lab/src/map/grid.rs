@@ -1,4 +1,4 @@
-//! What is tried: which triggers, on which load, with which clients.
+//! The axes of the map: triggers, loads and clients.
 
 use serde::Serialize;
 use std::fmt;
@@ -7,9 +7,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Strength {
-    /// It can do this share of what it could.
+    /// Its capacity falls to this share.
     Capacity(f64),
-    /// This many times as much is asked of it.
+    /// Its load rises to this multiple.
     Load(f64),
 }
 
@@ -22,28 +22,28 @@ impl fmt::Display for Strength {
     }
 }
 
-/// What the callers do when they are refused, or have waited in vain.
+/// What clients do after a rejection or a time-out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Policy {
     /// Give up.
     Once,
-    /// Again at once, three times.
+    /// Retry at once, three times.
     Naive3,
-    /// Again at once, ten times.
+    /// Retry at once, ten times.
     Naive10,
-    /// Three times, after a doubling span with full jitter.
+    /// Retry three times with exponential backoff and full jitter.
     Jittered,
-    /// The same, within a budget of a tenth.
+    /// The same, within a retry budget of a tenth.
     Budget,
-    /// Three times, when the server says; else at once.
+    /// Retry three times when the server says, or at once if it does not.
     Obedient,
-    /// What RetryLayer does.
+    /// Retry as RetryLayer does.
     Ours,
 }
 
 impl Policy {
-    /// In the order of the pages; the last is ours.
+    /// In the order of the page; the last is ours.
     pub(crate) const ALL: [Self; 7] = [
         Self::Once,
         Self::Naive3,
@@ -67,7 +67,7 @@ impl Policy {
     }
 }
 
-/// Which of the layers there are.
+/// The layers in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Layers {
@@ -99,19 +99,19 @@ impl Layers {
     }
 }
 
-/// A cell of the map, to be tried.
+/// The parameters of one cell.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Place {
     pub(crate) layers: Layers,
     pub(crate) policy: Policy,
-    /// Of first attempts, over capacity.
+    /// Load of first attempts, over capacity.
     pub(crate) load: f64,
     pub(crate) trigger: Strength,
     pub(crate) trigger_s: f64,
 }
 
 impl Place {
-    /// Whether AdmissionLayer stands at the server.
+    /// Whether the server has AdmissionLayer.
     pub(crate) const fn guarded(&self) -> bool {
         matches!(self.layers, Layers::Server | Layers::Both)
     }
@@ -157,7 +157,7 @@ impl Grid {
         if quick { QUICK } else { FULL }
     }
 
-    /// Every cell, in the order of the pages.
+    /// Every cell, in the order of the page.
     pub(crate) fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
         for (server, policy) in [false, true].into_iter().flat_map(|s| Policy::ALL.map(|p| (s, p)))

@@ -1,11 +1,11 @@
-//! The map in a few lines.
+//! The map as a table.
 
 use crate::map::grid::Policy;
-use crate::map::verdict::{Cell, Tally, tallies};
+use crate::map::result::{Cell, Tally, tallies};
 use crate::text::seconds;
 use std::fmt::Write;
 
-/// A line for every set of layers, and one for every kind of client below it.
+/// A line for each set of layers, and below it one for each kind of client.
 pub(crate) fn render(cells: &[Cell]) -> String {
     let mut text = format!(
         "{:<40} {:>6} {:>10} {:>6} {:>9} {:>9} {:>8}\n",

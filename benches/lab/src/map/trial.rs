@@ -1,19 +1,19 @@
-//! Tries a cell.
+//! Runs one cell.
 
 use crate::controller::catalogue;
 use crate::map::grid::Place;
-use crate::map::service::{RESPITE, Setting, WARM_UP, WATCHED, scenario};
-use crate::map::verdict::Cell;
+use crate::map::result::Cell;
+use crate::map::scenario::{RESPITE, Setting, WARM_UP, WATCHED, scenario};
 use crate::world;
 use crate::world::journal::{How, Journal};
 use crate::world::plan::Plan;
 
-/// A service that answers less than this share of those who ask is not back.
+/// Share of requests answered below which a service counts as down.
 const BACK: f64 = 0.9;
-/// Those who ask within such a span are counted together, in seconds.
+/// Requests sent within this many seconds are counted together.
 const SPAN: f64 = 0.5;
 
-/// Runs a cell and judges it.
+/// Runs a cell and scores it.
 pub(crate) fn trial(place: &Place, setting: Setting) -> Result<Cell, String> {
     let controller = if place.guarded() { "ours" } else { "none" };
     let entry = catalogue::find(controller).ok_or("the controller is missing")?;
@@ -49,7 +49,7 @@ fn answered(journal: &Journal) -> Vec<bool> {
     answered
 }
 
-/// The share of those who asked between two moments that was answered; all, when nobody asked.
+/// Share of the requests sent between two moments that were answered; 1 if there were none.
 fn share(asked: &[(f64, bool)], from: f64, to: f64) -> f64 {
     let within = asked.iter().filter(|(at, _)| (from..to).contains(at));
     let (all, good) =
@@ -57,7 +57,7 @@ fn share(asked: &[(f64, bool)], from: f64, to: f64) -> f64 {
     if all == 0 { 1.0 } else { f64::from(good) / f64::from(all) }
 }
 
-/// When the last span ends in which too few were answered; `None` when that is the last of all.
+/// End of the last span in which too few were answered; `None` if that is the last span of all.
 fn recovery(asked: &[(f64, bool)]) -> Option<f64> {
     let spans = ((RESPITE + WATCHED) / SPAN) as u32;
     let start = |span: u32| f64::from(span) * SPAN;
@@ -75,7 +75,7 @@ mod tests {
     use crate::map::grid::{Layers, Policy, Strength};
 
     #[test]
-    fn without_the_layers_a_service_stays_down_and_with_them_it_comes_back() {
+    fn a_service_without_the_layers_stays_down_and_with_both_recovers() {
         let cell = |layers: Layers, policy: Policy| {
             let trigger = Strength::Capacity(0.0);
             let place = Place { layers, policy, load: 0.7, trigger, trigger_s: 3.0 };
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_back_when_the_last_bad_span_is_over() {
+    fn a_service_has_recovered_when_the_last_bad_span_is_over() {
         let asked = |lost: std::ops::Range<f64>| -> Vec<(f64, bool)> {
             (0..3_000).map(|n| f64::from(n) / 100.0).map(|at| (at, !lost.contains(&at))).collect()
         };

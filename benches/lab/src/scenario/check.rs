@@ -1,4 +1,4 @@
-//! What is wrong with a scenario, said before it is run.
+//! Checks a scenario before it is run.
 
 use super::Scenario;
 use super::service::{Service, Stage};
@@ -6,10 +6,10 @@ use super::stream::{Amount, Process, Retry, Stream};
 
 type Verdict = Result<(), String>;
 
-/// Longest virtual time, and the most of anything that is counted.
+/// Longest virtual time in seconds, and the most of anything that is counted.
 const LONGEST: f64 = 100_000.0;
 const MOST: u32 = 1_000_000;
-/// Stages of a service: one bit of a word each.
+/// Most stages of a service: one bit of a word each.
 const MOST_STAGES: usize = 64;
 
 pub(super) fn check(scenario: &Scenario) -> Verdict {
@@ -197,7 +197,7 @@ fn count(what: &str, value: u32) -> Verdict {
     demand((1..=MOST).contains(&value), &format!("{what} must be in 1..={MOST}, is {value}"))
 }
 
-/// Ends included; nothing that is not a number is.
+/// Both ends are included; NaN is not within.
 fn within(what: &str, value: f64, least: f64, most: f64) -> Verdict {
     demand(
         value >= least && value <= most,
@@ -234,12 +234,12 @@ load = 2
     }
 
     #[test]
-    fn a_sound_scenario_is_taken() {
+    fn a_valid_scenario_is_accepted() {
         Scenario::parse(SOUND).unwrap();
     }
 
     #[test]
-    fn numbers_that_make_no_sense_are_named() {
+    fn invalid_numbers_are_named() {
         for (old, new, said) in [
             ("seconds = 10", "seconds = nan", "seconds must be above 0"),
             ("seconds = 10", "seconds = 0", "seconds must be above 0"),
@@ -265,20 +265,20 @@ load = 2
     }
 
     #[test]
-    fn what_is_not_known_is_not_passed_over() {
+    fn unknown_fields_are_rejected() {
         assert!(fault("cores = 4", "cores = 4\nspeed = 2").contains("speed"));
         assert!(fault("load = 2", "load = 2\npatients = 1").contains("patients"));
         assert!(fault("kind = 'fifo'", "kind = 'lifo'").contains("lifo"));
     }
 
     #[test]
-    fn something_must_bound_what_can_be_done() {
+    fn a_scenario_without_a_station_is_rejected() {
         let fault = fault("kind = 'fifo'\ncores = 4", "kind = 'delay'");
         assert!(fault.contains("there is no station"), "{fault}");
     }
 
     #[test]
-    fn calls_only_go_down() {
+    fn calls_only_go_to_services_below() {
         let call = "time = { exp = 0.01 }\n[[service.stage]]\nkind = 'call'\nservice = ";
         for called in ["'api'", "'nowhere'"] {
             let fault = fault("time = { exp = 0.01 }", &format!("{call}{called}"));

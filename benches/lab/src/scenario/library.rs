@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Scenario;
 
-/// The texts of the files of these names.
+/// The contents of the files of these names.
 macro_rules! files {
     ($($name:literal)*) => {
         &[$(include_str!(concat!("../../scenarios/", $name, ".toml"))),*]
@@ -55,18 +55,18 @@ const FILES: &[&str] = files! {
     "replica-lost-and-back-busy-slots"
 };
 
-/// All of them, in the order of the tables.
+/// All scenarios, in the order of the tables.
 ///
 /// # Errors
-/// What is wrong with one.
+/// What is wrong with one of them.
 pub(crate) fn all() -> Result<Vec<Scenario>, String> {
     FILES.iter().map(|text| Scenario::parse(text)).collect()
 }
 
-/// One of them by its name, or any other by its file.
+/// A scenario of the library by its name, or any other by its file.
 ///
 /// # Errors
-/// When there is none, or what is wrong with it.
+/// That there is none, or what is wrong with it.
 pub(crate) fn find(name: &str) -> Result<Scenario, String> {
     if name.ends_with(".toml") {
         return Scenario::read(Path::new(name));
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_scenario_is_sound_and_has_a_name_of_its_own() {
+    fn every_scenario_is_valid_and_has_a_name_of_its_own() {
         let all = all().unwrap();
         let mut names: Vec<&str> = all.iter().map(|scenario| scenario.name.as_str()).collect();
         names.sort_unstable();
@@ -89,14 +89,14 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_readme_is_sound() {
+    fn the_example_of_the_readme_is_valid() {
         let readme = include_str!("../../scenarios/README.md");
         let example = readme.split("```").find_map(|part| part.strip_prefix("toml\n"));
         Scenario::parse(example.unwrap()).unwrap();
     }
 
     #[test]
-    fn no_file_is_left_out() {
+    fn every_file_is_in_the_library() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
         let names = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
         let scenarios = names.filter(|name| name.extension().is_some_and(|kind| kind == "toml"));

@@ -1,11 +1,11 @@
-//! What stands there: services, their replicas, and the stages a request passes.
+//! Services, their replicas, and the stages that a request passes.
 
 use serde::Deserialize;
 
-use crate::course::Course;
-use crate::law::Law;
+use crate::distribution::Distribution;
+use crate::piecewise::Piecewise;
 
-/// A service behind a door of its own; each replica has a controller.
+/// A service; each replica has a controller of its own.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Service {
@@ -14,110 +14,111 @@ pub(crate) struct Service {
     pub(crate) replicas: u32,
     #[serde(default)]
     pub(crate) balance: Balance,
-    /// How often the stages are gone through.
+    /// How often a request passes the stages.
     #[serde(default = "one")]
     pub(crate) rounds: u32,
-    /// Seconds of a core that a refusal costs.
+    /// Seconds of a core that a rejection costs.
     #[serde(default)]
     pub(crate) refusal: f64,
     #[serde(rename = "stage")]
     pub(crate) stages: Vec<Stage>,
 }
 
-/// How the replica is chosen.
+/// How the replica of a request is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Balance {
     #[default]
     RoundRobin,
-    /// The better of two drawn at random, by what is outstanding.
+    /// The better of two drawn at random, by requests outstanding.
     P2c,
 }
 
-/// What every admitted attempt passes.
+/// A stage that every admitted attempt passes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Stage {
-    /// So many cores and one run queue.
+    /// Cores with one run queue.
     Fifo {
         cores: u32,
-        /// Whether it is this process: its run queue is seen, else only latency is.
+        /// Whether this is the process itself, which can measure its run queue; otherwise only latency shows
+        /// the queue.
         #[serde(default)]
         visible: bool,
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
         #[serde(default)]
         stalls: Vec<Stall>,
         wave: Option<Wave>,
     },
-    /// A pool with so many slots behind an await.
+    /// A pool of slots behind an await.
     Slots {
         slots: u32,
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
         #[serde(default)]
         stalls: Vec<Stall>,
         wave: Option<Wave>,
     },
-    /// Cores that everybody shares equally.
+    /// Cores shared equally by all requests.
     Ps {
         cores: u32,
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
         #[serde(default)]
         stalls: Vec<Stall>,
         wave: Option<Wave>,
     },
-    /// Shared, and slower the more share it: each runs at 1/(1 + σ(n−1) + κn(n−1)).
+    /// Shared, and slower the more requests share it: each runs at 1/(1 + σ(n−1) + κn(n−1)).
     Usl {
         sigma: f64,
         kappa: f64,
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
         #[serde(default)]
         stalls: Vec<Stall>,
     },
-    /// Time passes; nobody is in anybody's way.
+    /// Time passes without any resource in use.
     Delay {
-        time: Law,
+        time: Distribution,
         #[serde(default)]
         changes: Vec<Change>,
     },
-    /// Another service is asked.
+    /// A call of another service.
     Call {
         service: String,
-        /// How often in all before it is given up.
+        /// Attempts in all before the call fails.
         #[serde(default = "one")]
         attempts: u32,
-        /// The pause between two, in seconds.
+        /// Seconds between two attempts.
         #[serde(default)]
         after: f64,
     },
-    /// A share of the requests ends here, answered at once: with an error, or with a refusal.
+    /// A share of the requests ends here at once, with an error or a rejection.
     Fail {
         share: f64,
         #[serde(default, rename = "with")]
         failure: Failure,
-        /// Only `at` and `share`.
+        /// Only with `at` and `share`.
         #[serde(default)]
         changes: Vec<Change>,
     },
-    /// The head of the answer is out, its body is read slowly. Nothing but other bodies follows.
-    Body { time: Law },
+    /// The head of the answer is sent and the body is read slowly. Only other bodies may follow.
+    Body { time: Distribution },
 }
 
-/// What a request is told that fails.
+/// The answer to a request that fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Failure {
-    /// That something is wrong: a 500.
+    /// An error: a 500.
     #[default]
     Error,
-    /// That too much is asked for: a 503 from a limiter further down.
+    /// A rejection: a 503 from a limiter further down.
     Overload,
 }
 
@@ -126,19 +127,19 @@ pub(crate) enum Failure {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Change {
     pub(crate) at: f64,
-    /// How fast it works, 1 at the start.
+    /// Speed, 1 at the start.
     pub(crate) speed: Option<f64>,
-    /// Cores or slots; a replica with none is lost, and no request is sent to it.
+    /// Cores or slots. A replica with none is lost, and no request is sent to it.
     pub(crate) cores: Option<u32>,
-    /// Which share fails.
+    /// Share of requests that fail.
     pub(crate) share: Option<f64>,
-    /// How long everything takes that starts from now on, 1 at the start.
+    /// Factor of the duration of everything that starts from now on, 1 at the start.
     pub(crate) time: Option<f64>,
-    /// Only this replica; without it: all.
+    /// Only this replica; without it all.
     pub(crate) replica: Option<u32>,
 }
 
-/// Nothing moves from `at` on for so long; again and again if `every` says so.
+/// Work stops at `at` for this long, and again after every `every` seconds if that is given.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stall {
@@ -148,7 +149,7 @@ pub(crate) struct Stall {
     pub(crate) every: Option<f64>,
 }
 
-/// The speed drifts around 1 like a sine, in small steps.
+/// The speed follows a sine around 1, in small steps.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wave {
@@ -160,7 +161,7 @@ const fn one() -> u32 {
     1
 }
 
-/// What a stage with changes is made of, whatever its kind.
+/// The parts of a stage that change, whatever its kind.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Varying<'a> {
     pub(crate) changes: &'a [Change],
@@ -172,12 +173,12 @@ pub(crate) struct Varying<'a> {
 const WAVE_STEPS: u32 = 32;
 
 impl Stage {
-    /// Whether requests can be in each other's way here.
+    /// Whether requests compete for something here.
     pub(crate) const fn is_station(&self) -> bool {
         matches!(self, Self::Fifo { .. } | Self::Slots { .. } | Self::Ps { .. } | Self::Usl { .. })
     }
 
-    pub(crate) fn time(&self) -> Option<Law> {
+    pub(crate) fn time(&self) -> Option<Distribution> {
         match *self {
             Self::Fifo { time, .. }
             | Self::Slots { time, .. }
@@ -204,8 +205,8 @@ impl Stage {
 }
 
 impl Varying<'_> {
-    /// How fast `replica` works over time.
-    pub(crate) fn speed(self, replica: u32, seconds: f64) -> Course {
+    /// Speed of `replica` over time.
+    pub(crate) fn speed(self, replica: u32, seconds: f64) -> Piecewise {
         let steady = self.course(replica, 1.0, |change| change.speed);
         let stalls = self.stalls.iter().map(|stall| stall.course(seconds));
         let moving = stalls.fold(steady, |speed, stall| speed.times(&stall));
@@ -215,50 +216,50 @@ impl Varying<'_> {
         }
     }
 
-    /// How long everything takes, over time.
-    pub(crate) fn factor(self, replica: u32) -> Course {
+    /// Factor of durations over time.
+    pub(crate) fn factor(self, replica: u32) -> Piecewise {
         self.course(replica, 1.0, |change| change.time)
     }
 
     /// Cores or slots over time.
-    pub(crate) fn cores(self, replica: u32, initial: u32) -> Course {
+    pub(crate) fn cores(self, replica: u32, initial: u32) -> Piecewise {
         self.course(replica, f64::from(initial), |change| change.cores.map(f64::from))
     }
 
     /// The share that fails over time.
-    pub(crate) fn share(self, initial: f64) -> Course {
+    pub(crate) fn share(self, initial: f64) -> Piecewise {
         self.course(0, initial, |change| change.share)
     }
 
-    fn course(self, replica: u32, initial: f64, of: impl Fn(&Change) -> Option<f64>) -> Course {
+    fn course(self, replica: u32, initial: f64, of: impl Fn(&Change) -> Option<f64>) -> Piecewise {
         let here = |change: &&Change| change.replica.is_none_or(|only| only == replica);
         let steps = self.changes.iter().filter(here);
         let steps: Vec<_> = steps.filter_map(|change| Some((change.at, of(change)?))).collect();
-        Course::steps(initial, &steps)
+        Piecewise::steps(initial, &steps)
     }
 }
 
 impl Stall {
-    fn course(self, seconds: f64) -> Course {
+    fn course(self, seconds: f64) -> Piecewise {
         let starts = std::iter::successors(Some(self.at), |at| Some(at + self.every?));
         let starts = starts.take_while(|at| *at < seconds);
         let steps: Vec<_> = starts.flat_map(|at| [(at, 0.0), (at + self.span, 1.0)]).collect();
-        Course::steps(1.0, &steps)
+        Piecewise::steps(1.0, &steps)
     }
 }
 
 impl Wave {
-    fn course(self, seconds: f64) -> Course {
+    fn course(self, seconds: f64) -> Piecewise {
         let step = self.period / f64::from(WAVE_STEPS);
         let count = (seconds / step).ceil() as u32;
         let steps: Vec<_> = (1..=count)
             .map(|n| (f64::from(n) * step, 1.0 + self.depth * sine(n % WAVE_STEPS)))
             .collect();
-        Course::steps(1.0, &steps)
+        Piecewise::steps(1.0, &steps)
     }
 }
 
-/// The sine of so many steps, to the thousandth, so that it is the same everywhere.
+/// The sine of this step, rounded to the thousandth, so that it is the same on every platform.
 fn sine(step: u32) -> f64 {
     let angle = f64::from(step) / f64::from(WAVE_STEPS) * std::f64::consts::TAU;
     (angle.sin() * 1e3).round() / 1e3

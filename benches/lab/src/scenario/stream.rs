@@ -1,60 +1,60 @@
-//! Who comes: streams of requests, how patient the callers are, and how they try again.
+//! Streams of requests: how patient their clients are, and how they retry.
 
 use serde::Deserialize;
 
-use crate::law::Law;
+use crate::distribution::Distribution;
 
 /// The bits of all stages that a service may have.
 pub(crate) const ALL_STAGES: u64 = u64::MAX;
 
-/// One kind of caller.
+/// One kind of client.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stream {
-    /// The class it is judged as.
-    #[serde(default = "everybody")]
+    /// The class under which it is scored.
+    #[serde(default = "all_classes")]
     pub(crate) class: String,
-    /// Work a second over the scenario's capacity.
+    /// Work per second over the capacity of the scenario.
     pub(crate) load: Option<Amount>,
-    /// Requests a second.
+    /// Requests per second.
     pub(crate) rate: Option<Amount>,
     /// Straight lines between the points of `load` or `rate` instead of steps.
     #[serde(default)]
     pub(crate) ramp: bool,
     #[serde(default)]
     pub(crate) process: Process,
-    /// So many at once, again and again; instead of `load` and `rate`.
+    /// Bursts; instead of `load` and `rate`.
     pub(crate) burst: Option<Burst>,
-    /// Callers who ask, wait for the answer, think, and ask again; instead of `load` and `rate`.
+    /// Clients that wait for each answer, pause, and send the next request; instead of `load` and `rate`.
     pub(crate) closed: Option<Closed>,
     #[serde(default)]
     pub(crate) priority: Criticality,
     #[serde(default)]
     pub(crate) tenants: Tenants,
-    /// How many users there are.
+    /// Number of users.
     #[serde(default = "thousand")]
     pub(crate) users: u32,
-    /// Seconds until a user is replaced by a new one; without it: never.
+    /// Seconds until a user is replaced by a new one; without it never.
     pub(crate) user_life: Option<f64>,
-    /// How much longer than the scenario says its requests take at each station.
+    /// Factor of the work of its requests at each station.
     #[serde(default = "unchanged")]
     pub(crate) demand: f64,
-    /// Numbers of the entry service's stages that its requests pass, from 1 on; without it: all.
-    /// Capacity and knee are those of the first stream's requests.
+    /// Numbers of the stages of the first service that its requests pass, from 1 on; without it all. Capacity
+    /// and knee are those of the requests of the first stream.
     pub(crate) stages: Option<Vec<u32>>,
-    /// Seconds a caller waits for the answer to an attempt; without it: for ever.
+    /// Seconds that a client waits for the answer to an attempt; without it for ever.
     pub(crate) patience: Option<f64>,
-    /// Seconds after which the whole request is worthless, retries and pauses included.
+    /// Seconds after which the request is worthless, retries and pauses included.
     pub(crate) deadline: Option<f64>,
-    /// Whether the service is told until when the caller waits.
+    /// Whether the service is told how long the client waits.
     #[serde(default)]
     pub(crate) tells: bool,
-    /// Whether a caller who leaves cancels the work, or it goes on for nobody.
+    /// Whether a client that gives up cancels the work; otherwise the service goes on with it.
     #[serde(default = "yes")]
     pub(crate) cancels: bool,
     #[serde(default)]
     pub(crate) retry: Retry,
-    /// Processes the callers are spread over: each has one budget.
+    /// Client processes; each has one retry budget.
     #[serde(default = "one")]
     pub(crate) fleets: u32,
 }
@@ -66,13 +66,13 @@ impl Stream {
         self.stages.as_ref().map_or(ALL_STAGES, bits)
     }
 
-    /// How many come at once.
+    /// Requests that arrive at once.
     pub(crate) fn size(&self) -> u32 {
         self.burst.map_or(1, |burst| burst.size)
     }
 }
 
-/// A number, or numbers from moments on: `[[0, 0.5], [20, 10]]`.
+/// A number, or steps of numbers: `[[0, 0.5], [20, 10]]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Amount {
@@ -80,7 +80,7 @@ pub(crate) enum Amount {
     Points(Vec<(f64, f64)>),
 }
 
-/// How the arrivals of an open stream are spread.
+/// The arrival process of an open stream.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Process {
@@ -90,7 +90,7 @@ pub(crate) enum Process {
     Even,
     /// Poisson at a rate that jumps between two multiples, each for an exponential time.
     Mmpp { low: f64, high: f64, low_for: f64, high_for: f64 },
-    /// Poisson at a rate that is `high` times for half the period, then `low` times.
+    /// Poisson at a rate that is `high` times for half a period, then `low` times.
     Square { period: f64, low: f64, high: f64 },
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct Burst {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Closed {
     pub(crate) clients: u32,
-    pub(crate) think: Law,
+    pub(crate) think: Distribution,
 }
 
 /// See [`backpressure_core::Priority`].
@@ -120,8 +120,8 @@ pub(crate) enum Criticality {
     Critical,
 }
 
-/// Whose requests they are: `count` tenants from `first` on; the n-th asks for 1/nˢ of what the
-/// first one asks for.
+/// The tenants of the requests: `count` of them from `first` on; the n-th sends 1/nˢ of what the first one
+/// sends.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Tenants {
@@ -136,7 +136,7 @@ impl Default for Tenants {
     }
 }
 
-/// How a caller tries again who was refused or waited in vain. `attempts` counts the first one.
+/// How a client retries after a rejection or a time-out. `attempts` includes the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Retry {
@@ -148,9 +148,9 @@ pub(crate) enum Retry {
     Jittered { attempts: u32, base: f64, cap: f64 },
     /// Jittered, as long as the budget lasts.
     Budget { attempts: u32, ratio: f64, base: f64, cap: f64 },
-    /// When the server said, to the letter; jittered where it says nothing.
+    /// When `Retry-After` says, to the letter; jittered if it says nothing.
     Obedient { attempts: u32, whole_seconds: bool },
-    /// As the client layer that ships.
+    /// As RetryLayer.
     Ours { attempts: u32 },
 }
 
@@ -167,7 +167,7 @@ impl Retry {
     }
 }
 
-fn everybody() -> String {
+fn all_classes() -> String {
     "all".to_owned()
 }
 

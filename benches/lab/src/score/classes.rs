@@ -1,4 +1,4 @@
-//! Classes and tenants: did each get what was its due?
+//! Classes and tenants: the share that each got of what it was due.
 
 use std::collections::BTreeMap;
 
@@ -30,8 +30,8 @@ fn tally(plan: &Plan, journal: &Journal, of: impl Fn(&Asked) -> u32) -> BTreeMap
     tallies
 }
 
-/// Goodput over ceiling of the class that fared worst. Where priorities differ the clairvoyant
-/// serves the highest first, else everybody to the same share.
+/// Goodput over ceiling of the class with the lowest share. If priorities differ, the clairvoyant serves the
+/// highest first; otherwise it serves the same share of every class.
 pub(super) fn worst_class(plan: &Plan, journal: &Journal, ceiling: f64) -> f64 {
     let classes = plan.classes();
     let class_of = |stream: u32| {
@@ -53,7 +53,7 @@ pub(super) fn worst_class(plan: &Plan, journal: &Journal, ceiling: f64) -> f64 {
     };
     let shares = tallies.iter().filter_map(|(class, tally)| {
         let due = due(*class, tally);
-        // A class that should get next to nothing has no share to speak of.
+        // A class that is due next to nothing has no meaningful share.
         (due > 0.01 * ceiling).then(|| tally.good / due)
     });
     shares.min_by(f64::total_cmp).unwrap_or(1.0)
@@ -113,7 +113,7 @@ pub(super) fn fairness(plan: &Plan, journal: &Journal, ceiling: f64) -> f64 {
     if squares > 0.0 { sum * sum / (shares.len() as f64 * squares) } else { 1.0 }
 }
 
-/// What nobody gets more than when `total` is shared fairly among ascending `offers`.
+/// The most that one tenant gets when `total` is shared fairly among ascending `offers`.
 fn level(offers: &[f64], total: f64) -> f64 {
     let mut left = total;
     for (n, offer) in offers.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! How long after a change goodput is back where it could be.
+//! How long goodput takes to come back to the ceiling after a change.
 
 use crate::world::journal::{How, Journal};
 use crate::world::plan::Plan;
@@ -6,23 +6,23 @@ use crate::world::plan::Plan;
 use super::NANO;
 use super::oracle::Oracle;
 
-/// Share of the ceiling that counts as arrived.
+/// Share of the ceiling that counts as converged.
 const ARRIVED: f64 = 0.95;
-/// Windows are at least this long, in seconds and in residence times.
+/// Shortest window, in seconds and in residence times.
 const SHORTEST: f64 = 0.25;
 const RESIDENCES: f64 = 3.0;
-/// And hold so many requests at capacity: with fewer, chance alone moves them past the threshold.
+/// Fewest requests per window at capacity: with fewer, chance alone moves them past the threshold.
 const REQUESTS: f64 = 100.0;
-/// A window in which less than this share of the capacity was to be had says nothing.
+/// A window in which the ceiling is below this share of the capacity is ignored.
 const IDLE: f64 = 0.1;
-/// Standard deviations that are chance.
+/// Standard deviations that are attributed to chance.
 const CHANCE: f64 = 2.0;
-/// So many short windows in a row are none.
+/// Fewest short windows in a row that are not attributed to chance.
 const RUN: usize = 3;
 const MOST_CHANCE: f64 = 0.2;
 
-/// Seconds from the last change until goodput is where it could be, and stays; `None`: nothing changes,
-/// or never.
+/// Seconds from the last change until goodput is at the ceiling and stays there; `None`: nothing changes, or
+/// goodput never gets there.
 pub(super) fn converge(plan: &Plan, journal: &Journal) -> Option<f64> {
     let change = plan.change?;
     let (rate, knee) = (plan.requests.at(change), plan.knee.at(change));
@@ -33,7 +33,7 @@ pub(super) fn converge(plan: &Plan, journal: &Journal) -> Option<f64> {
     let count = ((plan.seconds - change) / length).floor() as usize;
     let mut windows = vec![Window::default(); count];
     fill(plan, journal, change, length, &mut windows);
-    // What is under way at either end of a window counts in another one.
+    // Requests in progress at either end of a window count in another window.
     let chance = CHANCE * (2.0 * knee).sqrt() / (rate * length);
     let threshold = ARRIVED - chance.min(MOST_CHANCE);
     let short = |at: usize| {
@@ -48,8 +48,8 @@ pub(super) fn converge(plan: &Plan, journal: &Journal) -> Option<f64> {
     (settled < count).then_some(settled as f64 * length)
 }
 
-/// The first window from which on goodput is there to stay: behind the windows that are short right
-/// after the change, and behind the last [`RUN`] in a row.
+/// The first window from which goodput stays: after the short windows that follow the change, and after the
+/// last [`RUN`] short windows in a row.
 fn settled(shorts: &[bool]) -> usize {
     let leading = shorts.iter().take_while(|short| **short).count();
     let last_run = shorts.windows(RUN).rposition(|run| run.iter().all(|short| *short));
@@ -59,7 +59,7 @@ fn settled(shorts: &[bool]) -> usize {
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     good: f64,
-    /// A clairvoyant may still be at what was asked before; nobody else has to be.
+    /// The clairvoyant may still work on earlier requests; a controller does not have to.
     offered: f64,
     ceiling: f64,
 }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_single_short_window_later_on_is_chance_and_three_in_a_row_are_not() {
+    fn one_short_window_is_chance_and_three_in_a_row_are_not() {
         let marks = |text: &str| text.chars().map(|mark| mark == 'x').collect::<Vec<bool>>();
         assert_eq!(settled(&marks("..........")), 0);
         assert_eq!(settled(&marks("xx........")), 2);

@@ -1,6 +1,6 @@
 //! How far the limit is from the knee while demand is above capacity.
 
-use crate::world::LOOKS;
+use crate::world::LEVEL_SAMPLES;
 use crate::world::journal::Journal;
 use crate::world::plan::Plan;
 
@@ -28,7 +28,7 @@ pub(super) fn limit_error(plan: &Plan, journal: &Journal) -> f64 {
 }
 
 fn steps(plan: &Plan, journal: &Journal) -> Vec<Step> {
-    let count = LOOKS as usize;
+    let count = LEVEL_SAMPLES as usize;
     let length = plan.seconds / count as f64;
     let mut steps: Vec<Step> =
         (0..count).map(|n| Step { at: n as f64 * length, ..Step::default() }).collect();

@@ -1,31 +1,31 @@
 //! The clairvoyant: what could have been done with the same requests.
 //!
-//! A server that never idles while there is work, takes whoever can still be answered in time,
-//! serves those first who wait the least, and pays for each refusal. For a constant load of N times
-//! the capacity it does `g* = min(N, (1 − N·r)/(1 − r))` of it, r being the cost of a refusal over
-//! the work of a request.
+//! It is never idle while there is work, accepts every request that can still be answered in time, serves
+//! first the requests with the least patience, and pays for each rejection. For a constant load of N times the
+//! capacity it does `g* = min(N, (1 − N·r)/(1 − r))` of it, where r is the cost of a rejection over the work of
+//! a request.
 
-use crate::course::Course;
+use crate::piecewise::Piecewise;
 use crate::scenario::stream::Stream;
 use crate::world::journal::Asked;
 use crate::world::plan::Plan;
 
-/// How long callers wait who wait for ever: a line has to end somewhere.
+/// Patience, in seconds, of clients that wait for ever: the queue needs a bound.
 const ENDLESS: f64 = 1.0;
-/// A line this much shorter than it may be is next to none.
+/// Share of the longest possible queue below which the clairvoyant counts as idle.
 const NEARLY_IDLE: f64 = 0.1;
 const NANO: f64 = 1e-9;
 
 #[derive(Debug)]
 pub(super) struct Oracle<'p> {
     plan: &'p Plan,
-    capacity: &'p Course,
+    capacity: &'p Piecewise,
     at: f64,
-    /// Mean latency of a request that meets nobody.
+    /// Mean latency of a request that meets no other.
     residence: f64,
-    /// The line of each stream, the least patient first, by its place among them.
+    /// Rank of the queue of each stream; the streams with the least patience are served first.
     ranks: Vec<usize>,
-    /// Work not done yet, in seconds of the bottleneck's time: refusals, and then each line.
+    /// Work not done yet, in seconds of the bottleneck's time: first of rejections, then of each queue.
     debt: f64,
     lines: Vec<f64>,
     served: f64,
@@ -33,7 +33,7 @@ pub(super) struct Oracle<'p> {
 
 impl<'p> Oracle<'p> {
     pub(super) fn new(plan: &'p Plan) -> Self {
-        let spans: Vec<f64> = plan.streams.iter().map(|plan| worth(&plan.stream)).collect();
+        let spans: Vec<f64> = plan.streams.iter().map(|plan| useful_span(&plan.stream)).collect();
         let shorter = |span: &f64| spans.iter().filter(|other| *other < span).count();
         Self {
             plan,
@@ -53,22 +53,22 @@ impl<'p> Oracle<'p> {
         self.served
     }
 
-    /// A request comes; it is taken if it can be done in time.
+    /// A request arrives; it is accepted if it can be finished in time.
     pub(super) fn ask(&mut self, asked: &Asked) {
         self.ask_at(asked, asked.at as f64 * NANO);
     }
 
-    /// The same for a request that comes to the bottleneck at a later moment.
+    /// The same for a request that comes to the bottleneck later.
     pub(super) fn ask_at(&mut self, asked: &Asked, at: f64) {
         self.pass(at);
         let rank = self.ranks[asked.stream as usize];
         let stream = &self.plan.streams[asked.stream as usize].stream;
-        // Blind to the size of what can be done at all: refusing the long ones first would be
-        // cheaper, and nobody at a door can.
+        // The size of a request is unknown at admission. Rejecting the long requests first would be cheaper,
+        // but no server can know which they are.
         let endless = stream.patience.is_none() && stream.deadline.is_none();
-        let possible = endless || asked.alone as f64 * NANO <= worth(stream);
+        let possible = endless || asked.uncontended as f64 * NANO <= useful_span(stream);
         let spent = if endless { 0.0 } else { at - asked.at as f64 * NANO };
-        let wait = (worth(stream) - spent).max(0.0);
+        let wait = (useful_span(stream) - spent).max(0.0);
         let latest = at + (wait - self.residence).max(0.5 * wait);
         let ahead: f64 = self.lines[..=rank].iter().sum();
         if possible && self.debt + ahead <= self.can_do(at, latest) {
@@ -78,7 +78,7 @@ impl<'p> Oracle<'p> {
         }
     }
 
-    /// Whether there is next to nobody before an attempt that comes now.
+    /// Whether an attempt that arrives now would find next to no queue.
     pub(super) fn is_nearly_idle(&mut self, at: f64, stream: u32) -> bool {
         self.pass(at);
         let wait = self.plan.streams[stream as usize].stream.patience.unwrap_or(ENDLESS);
@@ -108,8 +108,8 @@ impl<'p> Oracle<'p> {
     }
 }
 
-/// How long a request is worth something, its retries included, in seconds.
-fn worth(stream: &Stream) -> f64 {
+/// How long an answer to a request is worth something, its retries included, in seconds.
+fn useful_span(stream: &Stream) -> f64 {
     let attempts = f64::from(stream.retry.attempts());
     let patience = stream.patience.unwrap_or(ENDLESS);
     match stream.deadline {

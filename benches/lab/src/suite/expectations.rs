@@ -1,4 +1,4 @@
-//! Whether the figures are where the scenarios expect them.
+//! Compares the figures with the ranges that the scenarios expect.
 
 use crate::run::{Run, Score};
 use crate::scenario::{Expected, Scenario};
@@ -38,16 +38,16 @@ fn outside(run: &Run, expected: &Expected) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::bench::smoke;
+    use crate::suite::runner::smoke;
 
     #[test]
-    fn what_the_smoke_scenarios_expect_is_so() {
+    fn the_smoke_scenarios_are_within_their_expected_ranges() {
         let (scenarios, runs) = smoke();
         assert_eq!(surprises(scenarios, runs), Vec::<String>::new());
     }
 
     #[test]
-    fn a_figure_outside_its_range_is_told() {
+    fn a_figure_outside_its_range_is_reported() {
         let (scenarios, runs) = smoke();
         let mut run = runs[0].clone();
         run.score.goodput_over_ceiling = 0.9;

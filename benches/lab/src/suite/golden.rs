@@ -1,4 +1,4 @@
-//! The golden figures: what a few runs gave when somebody last looked, to the last digit.
+//! The golden figures: those of the smoke scenarios at the last review, to the last digit.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::run::Run;
 
 const GOLDEN: &str = include_str!("../../goldens/smoke.txt");
 
-/// Every line that is not the golden one, and that one.
+/// Every line that differs from the golden one, beside it.
 pub(super) fn differences(runs: &[Run]) -> Vec<String> {
     let lines = lines(runs);
     let pairs = lines.lines().zip(GOLDEN.lines()).filter(|(found, golden)| found != golden);
@@ -19,7 +19,7 @@ pub(super) fn differences(runs: &[Run]) -> Vec<String> {
     told
 }
 
-/// A line a run.
+/// One line per run.
 fn lines(runs: &[Run]) -> String {
     runs.iter().fold(String::new(), |mut text, run| {
         let score = serde_json::to_string(&run.score).expect("a score is made of numbers");
@@ -31,11 +31,11 @@ fn lines(runs: &[Run]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::bench::smoke;
+    use crate::suite::runner::smoke;
 
-    /// The same bytes in debug and in release: `lab suite --smoke` is the latter.
-    /// After a change that is meant, `LAB_BLESS=1 cargo test --manifest-path benches/lab/Cargo.toml --target-dir target golden` writes the
-    /// file anew.
+    /// The bytes are the same in debug and in release; `cargo lab suite --smoke` compares the latter. After an
+    /// intended change, `LAB_BLESS=1 cargo test --manifest-path benches/lab/Cargo.toml --target-dir target
+    /// golden` writes the file.
     #[test]
     fn every_figure_of_the_smoke_scenarios_is_the_golden_one() {
         let runs = &smoke().1;
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_differs_in_its_last_digit_or_is_missing_is_told() {
+    fn a_run_that_differs_in_its_last_digit_or_is_missing_is_reported() {
         let mut runs = smoke().1.clone();
         runs.truncate(2);
         let before = differences(&runs).len();

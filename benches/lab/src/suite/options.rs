@@ -1,4 +1,4 @@
-//! What the suite is asked to run.
+//! The options of the suite.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -8,9 +8,9 @@ use clap::Args;
 use crate::controller::catalogue::{self, Entry};
 use crate::scenario::{Scenario, library};
 
-use super::harm;
+use super::no_harm;
 
-/// Run every controller in every scenario, in virtual time, and judge them
+/// Run every controller in every scenario, in virtual time, and score them
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Only these controllers
@@ -19,22 +19,22 @@ pub(crate) struct Options {
     /// Only these scenarios, by name or as files
     #[arg(long, value_name = "NAME|FILE")]
     pub(super) scenario: Vec<String>,
-    /// The few scenarios that every build runs: hold them to the golden figures
+    /// Only the smoke scenarios that every build runs, compared with their golden figures
     #[arg(long, conflicts_with_all = ["controller", "scenario", "seeds", "comparison"])]
     pub(super) smoke: bool,
-    /// Say where ours does less useful work than no limit or than static-2c
+    /// List the scenarios in which ours does less useful work than no limit or than static-2c
     #[arg(long, conflicts_with_all = ["controller", "smoke", "comparison"])]
     pub(super) no_harm: bool,
-    /// How many seeds each
+    /// Seeds of each controller in each scenario
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     pub(super) seeds: u64,
     /// Write every run to this file
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
-    /// Bring the tables of this document up to date: docs/comparison.md
+    /// Update the tables of this document: docs/comparison.md
     #[arg(long, value_name = "FILE", conflicts_with_all = ["controller", "scenario"])]
     pub(super) comparison: Option<PathBuf>,
-    /// Say what there is and run nothing
+    /// List controllers and scenarios and run nothing
     #[arg(long)]
     pub(super) list: bool,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Options {
 impl Options {
     pub(super) fn controllers(&self) -> Result<Vec<&'static Entry>, String> {
         if self.no_harm {
-            return Ok(harm::COMPARED.iter().filter_map(|name| catalogue::find(name)).collect());
+            return Ok(no_harm::COMPARED.iter().filter_map(|name| catalogue::find(name)).collect());
         }
         if self.controller.is_empty() {
             return Ok(catalogue::ALL.iter().collect());
@@ -63,7 +63,7 @@ impl Options {
     }
 }
 
-/// Everything there is, with a line on each.
+/// All controllers and scenarios, with a line about each.
 pub(super) fn list() -> Result<String, String> {
     let mut text = String::from("Controllers\n");
     let say = |text: &mut String, name: &str, says: &str| {

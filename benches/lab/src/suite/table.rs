@@ -1,4 +1,4 @@
-//! The runs, as a terminal shows them.
+//! The runs as a table for the terminal.
 
 use std::fmt::Write;
 
@@ -6,20 +6,20 @@ use crate::run::{Run, Score};
 use crate::scenario::Scenario;
 use crate::world::plan::Plan;
 
-use super::board::{Board, UNLUCKY, at_share, least, most};
+use super::scoreboard::{Scoreboard, UNLUCKY, at_share, least, most};
 
 const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit   kept";
-const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error  word";
+const UNITS: &str = "                                                of ceiling   class    ×uncontended  refused %          s        %  a request         error  word";
 
-/// One row a scenario and controller, and the score of each controller.
+/// One row for each scenario and controller, and the score of each controller.
 pub(super) fn render(scenarios: &[Scenario], runs: &[Run]) -> String {
     let mut text = format!("{HEADER}\n{UNITS}\n");
-    let board = Board::of(runs);
+    let scoreboard = Scoreboard::of(runs);
     for scenario in scenarios {
         let changes = Plan::of(scenario).change.is_some();
         let mut head = scenario.name.as_str();
-        for controller in &board.controllers {
-            let scores = board.scores(&scenario.name, controller);
+        for controller in &scoreboard.controllers {
+            let scores = scoreboard.scores(&scenario.name, controller);
             if !scores.is_empty() {
                 text.push_str(&row(head, controller, scores, changes));
                 head = "";
@@ -27,8 +27,8 @@ pub(super) fn render(scenarios: &[Scenario], runs: &[Run]) -> String {
         }
     }
     text.push_str("\nThe worst scenario at the 5th-percentile seed\n");
-    for controller in &board.controllers {
-        if let Some((name, goodput)) = board.worst(controller) {
+    for controller in &scoreboard.controllers {
+        if let Some((name, goodput)) = scoreboard.worst(controller) {
             writeln!(text, "  {controller:<21} {goodput:>7.3}  in {name}")
                 .expect("a string takes all");
         }
@@ -54,7 +54,7 @@ fn row(scenario: &str, controller: &str, scores: &[&Score], changes: bool) -> St
     )
 }
 
-/// Share of promised returns that were let in.
+/// Share of the attempts sent exactly when `Retry-After` said that were admitted.
 fn kept(scores: &[&Score]) -> String {
     let shares: Vec<f64> = scores.iter().filter_map(|score| score.kept_promises).collect();
     if shares.is_empty() { "–".to_owned() } else { format!("{:.3}", at_share(shares, UNLUCKY)) }

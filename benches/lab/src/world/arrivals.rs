@@ -1,8 +1,8 @@
-//! Who comes next.
+//! Arrivals of requests.
 
 use super::World;
-use super::agenda::Event;
 use super::callers::Request;
+use super::event_queue::Event;
 use super::slab::Id;
 use super::source::{Source, thinks};
 
@@ -11,7 +11,7 @@ impl World<'_> {
         for index in 0..self.plan.streams.len() as u32 {
             let mut source = Source::new(self.plan, index, self.seed);
             for at in source.first(&self.plan.streams[index as usize].stream) {
-                self.agenda.push(at, Event::Arrives(index));
+                self.events.push(at, Event::Arrives(index));
             }
             self.sources.push(source);
         }
@@ -21,7 +21,7 @@ impl World<'_> {
         let stream = &self.plan.streams[index as usize].stream;
         let source = &mut self.sources[index as usize];
         if let Some(at) = source.follow(stream, self.now) {
-            self.agenda.push(at, Event::Arrives(index));
+            self.events.push(at, Event::Arrives(index));
         }
         for _ in 0..stream.size() {
             let request = self.asks(index);
@@ -30,16 +30,16 @@ impl World<'_> {
     }
 
     fn asks(&mut self, index: u32) -> Id {
-        let (asked, own) = self.sources[index as usize].asks(self.plan, self.now);
+        let (asked, spec) = self.sources[index as usize].asks(self.plan, self.now);
         let number = self.journal.asked.len() as u32;
         self.journal.asked.push(asked);
-        self.requests.insert(Request::new(number, own))
+        self.requests.insert(Request::new(number, spec))
     }
 
-    /// A client of a closed loop has its answer, or none.
+    /// A request of a closed loop is over: its client pauses and then sends the next one.
     pub(super) fn thinks(&mut self, index: u32, key: u64) {
         if let Some(pause) = thinks(&self.plan.streams[index as usize].stream, key) {
-            self.agenda.push(self.now + pause, Event::Arrives(index));
+            self.events.push(self.now + pause, Event::Arrives(index));
         }
     }
 }

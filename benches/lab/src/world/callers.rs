@@ -1,37 +1,37 @@
-//! Callers: how long they wait, and how they try again.
+//! Clients: how long they wait, and when they retry.
 
 use std::time::Duration;
 
 use tower_backpressure::client::Withdrawal;
 
 use super::World;
-use super::agenda::Event;
 use super::clock::nanos;
+use super::event_queue::Event;
 use super::journal::{Ended, How};
-use super::own::Own;
 use super::retries::{obeys, pause_of};
 use super::slab::Id;
+use super::source::RequestSpec;
 
-/// A request, from the first attempt to the last.
+/// A request, from its first attempt to its last.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) number: u32,
-    pub(super) own: Own,
+    pub(super) spec: RequestSpec,
     attempts: u32,
-    /// The attempt under way, and when it was sent.
+    /// The attempt in progress, and when it was sent.
     pub(super) attempt: Id,
     sent: u64,
-    /// Pays for the next attempt.
+    /// Budget withdrawn for the next attempt.
     withdrawal: Option<Withdrawal>,
-    /// Whether the next attempt comes when a server said it should.
+    /// Whether the next attempt is sent when a server told the client to.
     pub(super) promised: bool,
 }
 
 impl Request {
-    pub(super) const fn new(number: u32, own: Own) -> Self {
+    pub(super) const fn new(number: u32, spec: RequestSpec) -> Self {
         Self {
             number,
-            own,
+            spec,
             attempts: 0,
             attempt: Id::NONE,
             sent: 0,
@@ -46,15 +46,15 @@ impl Request {
 }
 
 impl World<'_> {
-    /// The next attempt of a request.
+    /// Sends the next attempt of a request.
     pub(super) fn sends(&mut self, id: Id) {
         let Some(request) = self.requests.get_mut(id) else { return };
-        let source = &self.sources[request.own.stream as usize];
-        let stream = &self.plan.streams[request.own.stream as usize].stream;
+        let source = &self.sources[request.spec.stream as usize];
+        let stream = &self.plan.streams[request.spec.stream as usize].stream;
         match request.withdrawal.take() {
             Some(withdrawal) => withdrawal.spend(),
             None => {
-                if let Some(budget) = source.fleets.of_user(request.own.user) {
+                if let Some(budget) = source.fleets.of_user(request.spec.user) {
                     budget.deposit();
                 }
             }
@@ -62,12 +62,12 @@ impl World<'_> {
         request.attempts += 1;
         request.sent = self.now;
         let patience = stream.patience.map_or(u64::MAX, |patience| self.now + nanos(patience));
-        let until = patience.min(request.own.ends);
+        let until = patience.min(request.spec.ends);
         self.enters(id, until);
     }
 
-    /// An attempt has ended while its caller waited for it.
-    pub(super) fn hears(&mut self, id: Id, how: How, told: Option<Duration>) {
+    /// An attempt has ended while its client was waiting for it.
+    pub(super) fn attempt_ended(&mut self, id: Id, how: How, told: Option<Duration>) {
         let Some(request) = self.requests.get_mut(id) else { return };
         self.journal.ended.push(Ended {
             at: self.now,
@@ -78,28 +78,28 @@ impl World<'_> {
         request.attempt = Id::NONE;
         request.promised = false;
         if matches!(how, How::Answered | How::Failed) {
-            self.is_over(id);
+            self.finish_request(id);
             return;
         }
         match self.pause(id, told) {
-            Some(pause) => self.agenda.push(self.now + pause, Event::Sends(id)),
-            None => self.is_over(id),
+            Some(pause) => self.events.push(self.now + pause, Event::Sends(id)),
+            None => self.finish_request(id),
         }
     }
 
-    fn is_over(&mut self, id: Id) {
+    fn finish_request(&mut self, id: Id) {
         if let Some(request) = self.requests.remove(id) {
-            self.thinks(request.own.stream, request.own.key);
+            self.thinks(request.spec.stream, request.spec.key);
         }
     }
 
-    /// How long until the next attempt; `None`: there is none.
+    /// Nanoseconds until the next attempt; `None`: there is none.
     fn pause(&mut self, id: Id, told: Option<Duration>) -> Option<u64> {
         let request = self.requests.get_mut(id)?;
-        let retry = self.plan.streams[request.own.stream as usize].stream.retry;
-        let pause = pause_of(&request.own, retry, request.attempts, told, self.now)?;
-        let source = &self.sources[request.own.stream as usize];
-        if let Some(budget) = source.fleets.of_user(request.own.user) {
+        let retry = self.plan.streams[request.spec.stream as usize].stream.retry;
+        let pause = pause_of(&request.spec, retry, request.attempts, told, self.now)?;
+        let source = &self.sources[request.spec.stream as usize];
+        if let Some(budget) = source.fleets.of_user(request.spec.user) {
             request.withdrawal = Some(budget.withdraw()?);
         }
         request.promised = told.is_some() && obeys(retry);

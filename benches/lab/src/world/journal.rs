@@ -1,33 +1,33 @@
-//! What a run leaves behind, for others to judge.
+//! What happened in a run.
 
-/// Everything that was asked, and how it ended.
+/// Every request and attempt of a run, and how they ended.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Journal {
-    /// Requests, in the order in which they came.
+    /// Requests in the order in which they arrived.
     pub(crate) asked: Vec<Asked>,
-    /// Attempts, in the order in which they ended for their callers.
+    /// Attempts in the order in which they ended for their clients.
     pub(crate) ended: Vec<Ended>,
     pub(crate) levels: Vec<Level>,
-    /// Work done at the bottleneck after the warm-up, for whomever.
+    /// Work done at the bottleneck after the warm-up, useful or not.
     pub(crate) work_done: f64,
-    /// Attempts sent when a Retry-After had said so, and how many of those were let in.
+    /// Attempts sent when a `Retry-After` said so, and how many of them were admitted.
     pub(crate) promised: u64,
     pub(crate) kept: u64,
-    /// Attempts that entered a service and that left one, nested ones included.
+    /// Attempts that entered a service and attempts that left one, nested ones included.
     pub(crate) entered: u64,
     pub(crate) left: u64,
-    /// The last moment it was run to, in nanoseconds.
+    /// End of the run, in nanoseconds.
     pub(crate) end: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Asked {
     pub(crate) at: u64,
-    /// How long it would take alone in the system, in nanoseconds.
-    pub(crate) alone: u64,
-    /// How much of that it would not spend at the bottleneck.
+    /// Its latency if it met no other request, in nanoseconds.
+    pub(crate) uncontended: u64,
+    /// The part of that which it would not spend at the bottleneck.
     pub(crate) elsewhere: u64,
-    /// Work at the bottleneck in seconds; nothing when it is bound to fail.
+    /// Seconds of work at the bottleneck; 0 if the request is bound to fail.
     pub(crate) work: f64,
     pub(crate) stream: u32,
     pub(crate) tenant: u32,
@@ -35,34 +35,34 @@ pub(crate) struct Asked {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// When, for the caller, in nanoseconds.
+    /// When, for the client, in nanoseconds.
     pub(crate) at: u64,
-    /// How long after it was sent.
+    /// Nanoseconds since it was sent.
     pub(crate) latency: u64,
-    /// Which of the requests.
+    /// Number of its request.
     pub(crate) request: u32,
     pub(crate) how: How,
 }
 
-/// How an attempt ended for its caller.
+/// How an attempt ended for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
     /// Answered in time.
     Answered,
-    /// The caller left.
+    /// The client gave up.
     Left,
-    /// Turned away at the door.
+    /// Rejected by the first service.
     Refused,
-    /// Turned away further down.
+    /// Rejected by a service that was called.
     Overloaded,
-    /// Answered fast, and wrong.
+    /// Answered with an error.
     Failed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Level {
     pub(crate) at: f64,
-    /// All replicas of the entry service together.
+    /// All replicas of the first service together.
     pub(crate) limit: f64,
     pub(crate) in_flight: f64,
     pub(crate) queued: f64,

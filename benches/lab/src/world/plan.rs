@@ -1,14 +1,14 @@
-//! A scenario made ready to run: every stage of every replica, what the whole can do, and when.
+//! A scenario, compiled: every stage of every replica, and the capacity of the whole over time.
 
-mod alone;
 mod capacity;
 mod steps;
+mod uncontended;
 
 use backpressure_core::Outcome;
 
 use crate::controller::Site;
-use crate::course::Course;
-use crate::law::Draw;
+use crate::distribution::Sampler;
+use crate::piecewise::Piecewise;
 use crate::scenario::Scenario;
 use crate::scenario::service::Balance;
 use crate::scenario::stream::{Amount, Stream};
@@ -21,18 +21,18 @@ pub(crate) struct Plan {
     pub(crate) warmup: f64,
     pub(crate) services: Vec<ServicePlan>,
     pub(crate) stations: Vec<StationPlan>,
-    pub(crate) posts: Vec<PostPlan>,
+    pub(crate) servers: Vec<ServerPlan>,
     pub(crate) streams: Vec<StreamPlan>,
-    /// Work a second that the bottleneck can do. Work is counted in seconds of the bottleneck's
-    /// time as the scenario has it at the start.
-    pub(crate) capacity: Course,
-    /// Requests a second that it can do.
-    pub(crate) requests: Course,
-    /// Requests in flight at capacity when nobody waits.
-    pub(crate) knee: Course,
-    /// Work that a refusal costs at the bottleneck.
+    /// Work per second that the bottleneck can do. Work is counted in seconds of the bottleneck's time, as at
+    /// the start of the scenario.
+    pub(crate) capacity: Piecewise,
+    /// Requests per second that it can do.
+    pub(crate) requests: Piecewise,
+    /// Requests in flight at capacity when none waits.
+    pub(crate) knee: Piecewise,
+    /// Work that a rejection costs at the bottleneck.
     pub(crate) refusal: f64,
-    /// The last moment at which something steps.
+    /// The last moment at which something changes in a step.
     pub(crate) change: Option<f64>,
 }
 
@@ -42,13 +42,13 @@ pub(crate) struct ServicePlan {
     pub(crate) balance: Balance,
     pub(crate) rounds: u16,
     pub(crate) refusal: f64,
-    pub(crate) first_post: u32,
+    pub(crate) first_server: u32,
     pub(crate) first_station: u32,
     pub(crate) stations: u32,
     pub(crate) steps: Vec<Step>,
-    /// The station that works off refusals, counted within the replica.
+    /// The station that pays for rejections, counted within the replica.
     pub(crate) refuses: Option<u32>,
-    /// The station whose instruments are read: cores of its own, never a dependency's slots.
+    /// The station whose cores a controller may read: cores of the process, not the slots of a dependency.
     pub(crate) shows: Option<u32>,
 }
 
@@ -58,8 +58,8 @@ pub(crate) enum Step {
     /// A station, counted within the replica.
     Visit(u32),
     Delay {
-        draw: Draw,
-        factors: Vec<Course>,
+        draw: Sampler,
+        factors: Vec<Piecewise>,
     },
     Call {
         service: u32,
@@ -67,11 +67,11 @@ pub(crate) enum Step {
         after: f64,
     },
     Fail {
-        share: Course,
+        share: Piecewise,
         outcome: Outcome,
     },
     Body {
-        draw: Draw,
+        draw: Sampler,
     },
 }
 
@@ -85,36 +85,36 @@ impl Step {
 #[derive(Debug)]
 pub(crate) struct StationPlan {
     pub(crate) sharing: Sharing,
-    pub(crate) cores: Course,
-    pub(crate) speed: Course,
-    pub(crate) factor: Course,
-    pub(crate) draw: Draw,
-    /// Whether work is counted here: it is the bottleneck.
+    pub(crate) cores: Piecewise,
+    pub(crate) speed: Piecewise,
+    pub(crate) factor: Piecewise,
+    pub(crate) draw: Sampler,
+    /// Whether this is the bottleneck, where work is counted.
     pub(crate) counts: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Sharing {
-    /// One after the other; `visible`: its queue is seen.
+    /// First come, first served; `visible`: the process can measure the queue.
     Fifo { visible: bool },
-    /// All at once, each at 1/(1 + σ(n−1) + κn(n−1)) of its share.
+    /// Processor sharing: each of n jobs runs at 1/(1 + σ(n−1) + κn(n−1)) of its share.
     Shared { sigma: f64, kappa: f64 },
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PostPlan {
+pub(crate) struct ServerPlan {
     pub(crate) service: u32,
     pub(crate) replica: u32,
-    /// What its controller may be told; the seed is filled in by the world.
+    /// What its controller may know; the world fills in the seed.
     pub(crate) site: Site,
 }
 
 #[derive(Debug)]
 pub(crate) struct StreamPlan {
     pub(crate) stream: Stream,
-    /// Requests a second, where arrivals do not wait for answers.
-    pub(crate) rate: Course,
-    /// The stages of the entry service that its requests pass, one bit each.
+    /// Requests per second, unless clients wait for answers.
+    pub(crate) rate: Piecewise,
+    /// The stages of the first service that its requests pass, one bit each.
     pub(crate) passes: u64,
 }
 
@@ -129,7 +129,7 @@ impl Plan {
         Self {
             seconds: scenario.seconds,
             warmup: scenario.warmup,
-            posts: capacity.posts(&services, &stations),
+            servers: capacity.servers(&services, &stations),
             streams: scenario.streams.iter().map(|stream| StreamPlan::of(stream, rate)).collect(),
             capacity: capacity.work(),
             requests: capacity.requests.clone(),
@@ -141,7 +141,7 @@ impl Plan {
         }
     }
 
-    /// Names of the classes in the order of the streams, each once.
+    /// Names of the classes in the order of the streams, without repetition.
     pub(crate) fn classes(&self) -> Vec<&str> {
         let mut classes: Vec<&str> = Vec::new();
         for plan in &self.streams {
@@ -154,23 +154,23 @@ impl Plan {
 }
 
 impl ServicePlan {
-    /// Where a station of a replica stands among all of them.
+    /// Index of a station of a replica.
     pub(crate) const fn station(&self, replica: u32, local: u32) -> usize {
         (self.first_station + replica * self.stations + local) as usize
     }
 
-    /// Whether requests of these stages come to a step.
+    /// Whether an attempt with these stages passes a step.
     pub(crate) const fn passes(stages: u64, step: usize) -> bool {
         stages >> step & 1 == 1
     }
 
-    /// Whether one of a replica's stations has no cores.
+    /// Whether one of the stations of a replica has no cores.
     pub(crate) fn is_lost(&self, replica: u32, stations: &[StationPlan], at: f64) -> bool {
         (0..self.stations).any(|local| stations[self.station(replica, local)].cores.at(at) == 0.0)
     }
 
-    /// The replica that is asked next: whose turn it is, or the better of two that are drawn.
-    /// `outstanding`: requests at a replica; `None`: it is lost, and passed over if another is not.
+    /// The replica that gets the next request, by round robin or as the better of two drawn at random.
+    /// `outstanding`: requests at a replica; `None`: it is lost, and skipped unless all are.
     pub(crate) fn replica(
         &self,
         turn: &mut u32,
@@ -200,23 +200,27 @@ impl StreamPlan {
         let rate = match (&stream.load, &stream.rate) {
             (Some(load), _) => course(load, capacity / stream.demand, stream.ramp),
             (_, Some(rate)) => course(rate, 1.0, stream.ramp),
-            _ => Course::constant(0.0),
+            _ => Piecewise::constant(0.0),
         };
         Self { stream: stream.clone(), rate, passes: stream.passes() }
     }
 }
 
-fn course(amount: &Amount, unit: f64, ramp: bool) -> Course {
+fn course(amount: &Amount, unit: f64, ramp: bool) -> Piecewise {
     match amount {
-        Amount::Constant(value) => Course::constant(value * unit),
+        Amount::Constant(value) => Piecewise::constant(value * unit),
         Amount::Points(points) => {
             let points: Vec<_> = points.iter().map(|&(at, value)| (at, value * unit)).collect();
-            if ramp { Course::ramps(&points) } else { Course::steps(points[0].1, &points[1..]) }
+            if ramp {
+                Piecewise::ramps(&points)
+            } else {
+                Piecewise::steps(points[0].1, &points[1..])
+            }
         }
     }
 }
 
-/// The last step of load, speed, cores or times. What goes on for ever is no step.
+/// The last step of load, speed, cores or times. Periodic changes are no steps.
 fn last_step(
     scenario: &Scenario,
     stations: &[StationPlan],
@@ -243,7 +247,7 @@ fn last_step(
     });
     let courses =
         stations.iter().flat_map(|station| [&station.cores, &station.speed, &station.factor]);
-    let steps = courses.chain(delays).flat_map(Course::moments);
+    let steps = courses.chain(delays).flat_map(Piecewise::moments);
     loads.chain(steps).filter(|at| *at < scenario.seconds).max_by(f64::total_cmp)
 }
 
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_knee_of_cores_and_waits_is_what_keeps_the_cores_busy() {
+    fn the_knee_of_cores_and_waits_is_the_number_in_flight_that_keeps_the_cores_busy() {
         let cpu = "[[service.stage]]\nkind = 'fifo'\ncores = 4\nvisible = true\ntime = { exp = 0.0025 }\n";
         let wait = "[[service.stage]]\nkind = 'delay'\ntime = { fixed = 0.0225 }\nchanges = [{ at = 30, time = 10 }]\n";
         let plan = plan(&format!("[[service]]\nname = 'api'\nrounds = 4\n{cpu}{wait}"));
@@ -269,7 +273,7 @@ mod tests {
         assert_close(plan.knee.at(0.0), 40.0);
         assert_close(plan.knee.at(30.0), 4.0 + 360.0);
         assert_close(plan.capacity.at(50.0), 4.0);
-        let Site { knee, cores, mean, .. } = plan.posts[0].site;
+        let Site { knee, cores, mean, .. } = plan.servers[0].site;
         assert_close(knee, 40.0);
         assert_close(cores, 4.0);
         assert_close(mean, 0.1);
@@ -283,25 +287,25 @@ mod tests {
 [[service.stage]]\nkind = 'ps'\ncores = 8\ntime = { exp = 0.01 }\n";
         let store = "[[service]]\nname = 'store'\n[[service.stage]]\nkind = 'slots'\nslots = 2\ntime = { exp = 0.01 }\n";
         let plan = plan(&format!("{front}{store}"));
-        // Half of the requests call twice: one call a request, 200 calls a second.
+        // Half of the requests call twice: one call per request, 200 calls a second.
         assert_close(plan.requests.at(0.0), 200.0);
         assert_close(plan.capacity.at(0.0), 2.0);
         assert!(plan.stations[1].counts && !plan.stations[0].counts);
-        assert_close(plan.posts[1].site.knee, 2.0);
+        assert_close(plan.servers[1].site.knee, 2.0);
     }
 
     #[test]
-    fn a_slow_replica_takes_its_share_from_the_whole() {
+    fn a_slow_replica_lowers_the_capacity_of_the_whole() {
         let stage = "kind = 'fifo'\ncores = 4\ntime = { exp = 0.04 }\nchanges = [{ at = 0, speed = 0.5, replica = 1 }]\n";
         let plan =
             plan(&format!("[[service]]\nname = 'api'\nreplicas = 4\n[[service.stage]]\n{stage}"));
         assert_close(plan.requests.at(0.0), 350.0);
-        let knee = |replica: usize| plan.posts[replica].site.knee;
+        let knee = |replica: usize| plan.servers[replica].site.knee;
         assert_close(knee(0), 2.0 * knee(1));
     }
 
     #[test]
-    fn what_refusals_cost_counts_only_where_the_cores_are_the_bottleneck() {
+    fn the_cost_of_rejections_counts_only_if_the_cores_are_the_bottleneck() {
         let of = |cores: u32| {
             let service =
                 "[[service]]\nname = 'api'\nrefusal = 0.001\n[[service.stage]]\nkind = 'fifo'\n";

@@ -1,4 +1,4 @@
-//! How callers try again: their budgets, and their pauses.
+//! How clients retry: their budgets and their pauses.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use tower_backpressure::client::RetryBudget;
 use crate::scenario::stream::{Retry, Stream};
 
 use super::clock::{fraction, mix, nanos};
-use super::own::Own;
+use super::source::RequestSpec;
 
-/// The retry budgets of a stream's processes, where its callers keep one.
+/// The retry budgets of the client processes of a stream, if they keep one.
 #[derive(Debug)]
 pub(crate) struct Fleets(Vec<RetryBudget>);
 
@@ -29,19 +29,19 @@ impl Fleets {
     }
 }
 
-// What the pause before an attempt is drawn with.
+// Mixed into the key of a request for the pause before an attempt.
 const PAUSE: u64 = 1 << 31;
-/// The pauses of a caller who was told nothing and has no schedule of its own: up to `first`,
-/// doubled each time, at most `most`. The defaults of the client layer that ships.
+/// Pauses, in seconds, of a client that was told nothing and has no schedule of its own: up to the first,
+/// doubled each time, at most the longest. The defaults of `RetryLayer`.
 const FIRST_PAUSE: f64 = 0.05;
 const LONGEST_PAUSE: f64 = 5.0;
-/// The client layer that ships gives up when it is told to wait longer.
+/// Longest `Retry-After`, in seconds, that `RetryLayer` waits for.
 const LONGEST_TOLD: f64 = 60.0;
 const SECOND: u64 = 1_000_000_000;
 
-/// How long a caller pauses after so many attempts, when it was told this; `None`: that was the last.
+/// Pause of a client after this many attempts when it was told to wait for `told`; `None`: it gives up.
 pub(crate) fn pause_of(
-    own: &Own,
+    spec: &RequestSpec,
     retry: Retry,
     attempts: u32,
     told: Option<Duration>,
@@ -50,17 +50,17 @@ pub(crate) fn pause_of(
     if attempts >= retry.attempts() {
         return None;
     }
-    let draw = fraction(mix(own.key, PAUSE + u64::from(attempts)));
+    let draw = fraction(mix(spec.key, PAUSE + u64::from(attempts)));
     let pause = pause(retry, attempts, told, draw)?;
-    (now + pause < own.ends).then_some(pause)
+    (now + pause < spec.ends).then_some(pause)
 }
 
-/// Whether such a caller comes back when it is told to.
+/// Whether such a client waits for as long as `Retry-After` says.
 pub(crate) const fn obeys(retry: Retry) -> bool {
     matches!(retry, Retry::Obedient { .. } | Retry::Ours { .. })
 }
 
-/// The pause after so many attempts, for a caller who was told this and draws `draw` of 0..1.
+/// The pause after this many attempts; `draw` is a random number in 0..1.
 fn pause(retry: Retry, attempts: u32, told: Option<Duration>, draw: f64) -> Option<u64> {
     let jittered = |base: f64, cap: f64| {
         let doubled = base * 2.0_f64.powi(attempts.min(60) as i32 - 1);
@@ -76,7 +76,7 @@ fn pause(retry: Retry, attempts: u32, told: Option<Duration>, draw: f64) -> Opti
         (Retry::Obedient { .. } | Retry::Ours { .. }, None) => blind,
         (Retry::Obedient { whole_seconds: true, .. }, Some(told)) => whole_seconds(told),
         (Retry::Obedient { .. }, Some(told)) => told.as_nanos() as u64,
-        // crates/tower-backpressure/src/client/retry/wait.rs: a floor, and up to a second or a tenth more.
+        // As `client/retry/wait.rs` of the library: the wait it was told, and up to a second or a tenth more.
         (Retry::Ours { .. }, Some(told)) => {
             let floor = whole_seconds(told);
             if floor > nanos(LONGEST_TOLD) {
@@ -87,7 +87,7 @@ fn pause(retry: Retry, attempts: u32, told: Option<Duration>, draw: f64) -> Opti
     })
 }
 
-/// As the header says it: rounded up, at least one.
+/// As the header says it: rounded up, at least one second.
 fn whole_seconds(told: Duration) -> u64 {
     (told.as_nanos() as u64).div_ceil(SECOND).max(1) * SECOND
 }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn who_obeys_to_the_letter_waits_exactly_what_it_was_told() {
+    fn a_client_that_obeys_to_the_letter_waits_exactly_as_long_as_it_was_told() {
         assert_eq!(pause(obedient(false), 1, Some(TOLD), 0.9), Some(2_300_000_000));
         assert_eq!(pause(obedient(true), 1, Some(TOLD), 0.9), Some(3 * SECOND));
         let at_once = Some(Duration::from_millis(1));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layer_that_ships_is_never_early_and_spreads_over_a_second_or_a_tenth() {
+    fn retry_layer_is_never_early_and_spreads_over_a_second_or_a_tenth() {
         let ours = Retry::Ours { attempts: 3 };
         assert_eq!(pause(ours, 1, Some(TOLD), 0.0), Some(3 * SECOND));
         assert_eq!(pause(ours, 1, Some(TOLD), 0.5), Some(3 * SECOND + SECOND / 2));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_nothing_is_not_back_at_once_for_ever() {
+    fn a_client_that_was_told_nothing_pauses_longer_each_time() {
         for retry in [obedient(true), Retry::Ours { attempts: 3 }] {
             assert_eq!(pause(retry, 1, None, 1.0), Some(50_000_000));
             assert_eq!(pause(retry, 30, None, 1.0), Some(5 * SECOND));

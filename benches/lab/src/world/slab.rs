@@ -1,11 +1,11 @@
-//! Storage that is used again, with names that are not.
+//! Storage whose slots are reused and whose keys are not.
 
-/// Names something in a slab; never used twice.
+/// Key of a value in a slab. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Id(u64);
 
 impl Id {
-    /// Names nothing.
+    /// Key of no value.
     pub(crate) const NONE: Self = Self(u64::MAX);
 
     pub(crate) const fn from_bits(bits: u64) -> Self {
@@ -47,20 +47,13 @@ impl<T> Slab<T> {
     }
 
     pub(crate) fn insert(&mut self, value: T) -> Id {
-        self.insert_with(|_| value)
-    }
-
-    /// Inserts what has to know its own name.
-    pub(crate) fn insert_with(&mut self, make: impl FnOnce(Id) -> T) -> Id {
         if let Some(slot) = self.free.pop() {
             let place = &mut self.places[slot as usize];
-            let id = Id::new(slot, place.generation);
-            place.value = Some(make(id));
-            return id;
+            place.value = Some(value);
+            return Id::new(slot, place.generation);
         }
-        let id = Id::new(self.places.len() as u32, 0);
-        self.places.push(Place { generation: 0, value: Some(make(id)) });
-        id
+        self.places.push(Place { generation: 0, value: Some(value) });
+        Id::new(self.places.len() as u32 - 1, 0)
     }
 
     pub(crate) fn get(&self, id: Id) -> Option<&T> {
@@ -95,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_dies_with_what_it_named() {
+    fn a_key_dies_with_its_value() {
         let mut slab = Slab::new();
         let first = slab.insert('a');
         assert_eq!(slab.remove(first), Some('a'));

@@ -1,33 +1,44 @@
-//! A stream at work: when its requests come, and what belongs to each of them.
+//! A stream in a run: when its requests arrive, and what belongs to each of them.
 
 use fastrand::Rng;
 
-use crate::course::Course;
-use crate::law::unit;
+use crate::distribution::unit;
+use crate::piecewise::Piecewise;
 use crate::scenario::stream::{Closed, Process, Stream, Tenants};
 
 use super::clock::{fraction, mix, nanos, seconds};
 use super::journal::Asked;
-use super::own::Own;
 use super::plan::{Plan, StreamPlan};
 use super::retries::Fleets;
+
+/// What belongs to a request, independent of the controller that it meets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestSpec {
+    pub(super) stream: u32,
+    /// Every random number of the request is made of this.
+    pub(super) key: u64,
+    pub(super) tenant: u32,
+    pub(super) user: u32,
+    /// Deadline in nanoseconds: an answer after it is worth nothing.
+    pub(super) ends: u64,
+}
 
 #[derive(Debug)]
 pub(crate) struct Source {
     rng: Rng,
     /// Which of the streams.
     index: u32,
-    /// What the keys of its requests are made of.
+    /// The keys of its requests are made of this.
     key: u64,
     /// Requests so far.
     count: u64,
-    rate: Course,
-    /// The last arrival, in seconds.
+    rate: Piecewise,
+    /// Time of the last arrival, in seconds.
     last: f64,
     pub(crate) fleets: Fleets,
 }
 
-// What the parts of a request are drawn with.
+// Mixed into the key of a request for its parts.
 const TENANT: u64 = 1;
 const USER: u64 = 2;
 const THINK: u64 = 3;
@@ -41,7 +52,7 @@ impl Source {
         Self { rng, index, key, count: 0, rate, last: 0.0, fleets: Fleets::of(stream) }
     }
 
-    /// When its first requests come.
+    /// When its first requests arrive.
     pub(crate) fn first(&mut self, stream: &Stream) -> Vec<u64> {
         if let Some(burst) = stream.burst {
             return vec![nanos(burst.first)];
@@ -53,7 +64,7 @@ impl Source {
         self.next(stream).into_iter().collect()
     }
 
-    /// When the next ones come after those of `now`; `None`: not because of the clock.
+    /// When the next requests arrive after those of `now`; `None`: they do not follow from the clock.
     pub(crate) fn follow(&mut self, stream: &Stream, now: u64) -> Option<u64> {
         match (stream.burst, stream.closed) {
             (Some(burst), _) => burst.every.map(|every| now + nanos(every)),
@@ -69,23 +80,23 @@ impl Source {
         Some(nanos(self.last))
     }
 
-    /// A new request, with everything that is its own.
-    pub(crate) fn asks(&mut self, plan: &Plan, now: u64) -> (Asked, Own) {
+    /// Makes a new request.
+    pub(crate) fn asks(&mut self, plan: &Plan, now: u64) -> (Asked, RequestSpec) {
         let stream = &plan.streams[self.index as usize].stream;
         self.count += 1;
         let key = mix(self.key, self.count);
         let tenant = tenant(stream.tenants, fraction(mix(key, TENANT)));
-        let alone = plan.alone(self.index, key, seconds(now));
-        let elsewhere = nanos(alone.elsewhere);
-        let (alone, work) = (nanos(alone.latency), alone.work);
-        let asked = Asked { at: now, alone, elsewhere, work, stream: self.index, tenant };
+        let uncontended = plan.uncontended(self.index, key, seconds(now));
+        let elsewhere = nanos(uncontended.elsewhere);
+        let (uncontended, work) = (nanos(uncontended.latency), uncontended.work);
+        let asked = Asked { at: now, uncontended, elsewhere, work, stream: self.index, tenant };
         let ends = stream.deadline.map_or(u64::MAX, |deadline| now + nanos(deadline));
         let user = user(stream, tenant, mix(key, USER), now);
-        (asked, Own { stream: self.index, key, tenant, user, ends })
+        (asked, RequestSpec { stream: self.index, key, tenant, user, ends })
     }
 }
 
-/// How long a client of a closed loop thinks once this request is over.
+/// How long a client of a closed loop pauses once this request is over.
 pub(crate) fn thinks(stream: &Stream, key: u64) -> Option<u64> {
     stream.closed.map(|closed| pause(closed, mix(key, THINK)))
 }
@@ -94,8 +105,8 @@ fn pause(closed: Closed, draw: u64) -> u64 {
     nanos(closed.think.prepare().of(draw))
 }
 
-/// The rate with the jumps of its process.
-fn modulated(rate: &Course, process: Process, seconds: f64, rng: &mut Rng) -> Course {
+/// The rate, modulated by the arrival process.
+fn modulated(rate: &Piecewise, process: Process, seconds: f64, rng: &mut Rng) -> Piecewise {
     match process {
         Process::Poisson | Process::Even => rate.clone(),
         Process::Mmpp { low, high, low_for, high_for } => {
@@ -107,14 +118,14 @@ fn modulated(rate: &Course, process: Process, seconds: f64, rng: &mut Rng) -> Co
                 steps.push((at, low));
                 at += low_for * unit(rng);
             }
-            rate.times(&Course::steps(low, &steps))
+            rate.times(&Piecewise::steps(low, &steps))
         }
         Process::Square { period, low, high } => {
             let halves = (2.0 * seconds / period).ceil() as u32;
             let value = |n: u32| if n.is_multiple_of(2) { high } else { low };
             let steps: Vec<_> =
                 (1..halves).map(|n| (f64::from(n) * 0.5 * period, value(n))).collect();
-            rate.times(&Course::steps(high, &steps))
+            rate.times(&Piecewise::steps(high, &steps))
         }
     }
 }
@@ -138,7 +149,7 @@ fn tenant(tenants: Tenants, draw: f64) -> u32 {
     tenants.first + tenants.count - 1
 }
 
-/// One of the tenant's users; who has lived out a life is replaced by somebody new.
+/// Draws one of the users of the tenant. A user whose life is over is replaced by a new one.
 fn user(stream: &Stream, tenant: u32, bits: u64, now: u64) -> u32 {
     let user = (fraction(bits) * f64::from(stream.users)) as u32;
     let lives = stream.user_life.map_or(0.0, |life| {

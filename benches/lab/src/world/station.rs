@@ -1,4 +1,4 @@
-//! A station at work: its run queue, or everybody it serves at once.
+//! A station in a run: a FIFO queue before cores, or processor sharing.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -24,21 +24,21 @@ impl Station {
     }
 }
 
-/// One after the other on so many cores.
+/// First come, first served, on several cores.
 #[derive(Debug, Default)]
 pub(crate) struct Fifo {
     pub(crate) visible: bool,
     pub(crate) running: u32,
     pub(crate) queue: VecDeque<(Id, u64)>,
-    /// Seconds of work that the refused have left behind.
+    /// Seconds of work that rejections have cost and that is not done yet.
     pub(crate) debt: f64,
-    /// Seconds its cores have worked, up to `counted`.
+    /// Seconds of work of its cores, up to `counted`.
     busy: f64,
     counted: u64,
 }
 
 impl Fifo {
-    /// Call before `running` changes.
+    /// To be called before `running` changes.
     pub(crate) fn count(&mut self, now: u64) {
         self.busy += f64::from(self.running) * seconds(now - self.counted);
         self.counted = now;
@@ -56,18 +56,18 @@ pub(crate) fn done(plan: &StationPlan, now: u64, work: f64) -> Option<u64> {
     plan.speed.reach(start, work).map(|end| now + nanos(end - start))
 }
 
-/// Everybody at once: work is counted in the time a job would take alone.
+/// Processor sharing. Work is counted in the time that a job would take alone.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     sigma: f64,
     kappa: f64,
     jobs: u32,
-    /// What each job that was here from the start would have got.
+    /// Work that a job present from the start would have got so far.
     each: f64,
     counted: u64,
-    /// By what `each` must be for the job to be done: bits of a non-negative number.
+    /// Value of `each` at which a job is done, as the bits of a non-negative number, and its key.
     ends: BinaryHeap<Reverse<(u64, u64)>>,
-    /// When the next look is due, and the number of that estimate.
+    /// When the next completion is expected, and the number of that estimate.
     due: Option<u64>,
     estimate: u32,
 }
@@ -76,7 +76,7 @@ pub(crate) struct Shared {
 const ROUNDING: f64 = 2e-9;
 
 impl Shared {
-    /// A job of `work` comes; gives what `each` must be when it is done.
+    /// Adds a job; returns the value of `each` at which it is done.
     pub(crate) fn join(&mut self, plan: &StationPlan, id: Id, work: f64, now: u64) -> f64 {
         self.count(plan, now);
         self.jobs += 1;
@@ -85,7 +85,7 @@ impl Shared {
         end
     }
 
-    /// A job goes before it is done; gives the work that was left of it.
+    /// Removes a job before it is done; returns the work left.
     pub(crate) fn leave(&mut self, plan: &StationPlan, end: f64, now: u64) -> f64 {
         self.count(plan, now);
         self.jobs -= 1;
@@ -115,7 +115,7 @@ impl Shared {
         None
     }
 
-    /// When to look next, and the number of that look; `None`: a look is due early enough.
+    /// When the next completion is expected, and the number of that estimate; `None`: an earlier one is queued.
     pub(crate) fn look(&mut self, plan: &StationPlan, now: u64) -> Option<(u64, u32)> {
         let Reverse((end, _)) = *self.ends.peek()?;
         let left = (f64::from_bits(end) - self.each).max(0.0);
@@ -128,7 +128,7 @@ impl Shared {
         Some((at, self.estimate))
     }
 
-    /// Whether this look is the one that is due.
+    /// Whether this estimate is the last one.
     pub(crate) fn is_due(&mut self, estimate: u32) -> bool {
         let due = self.estimate == estimate;
         if due {
@@ -137,7 +137,7 @@ impl Shared {
         due
     }
 
-    /// Call before the number of cores changes.
+    /// To be called before the number of cores changes.
     pub(crate) fn count(&mut self, plan: &StationPlan, now: u64) {
         if self.counted < now {
             let (from, to) = (seconds(self.counted), seconds(now));
@@ -147,8 +147,8 @@ impl Shared {
         }
     }
 
-    /// Forgets when it was going to look: something changed.
-    pub(crate) const fn reconsider(&mut self) {
+    /// Forgets the expected completion: something changed.
+    pub(crate) const fn forget_estimate(&mut self) {
         self.due = None;
     }
 

@@ -1,11 +1,11 @@
-//! The world against queueing theory, and against itself.
+//! Compares the world with queueing theory.
 
 use std::cell::Cell;
 
 use backpressure_core::{Sample, Timestamp};
 
 use crate::controller::catalogue::find;
-use crate::controller::{Answer, Controller, Next, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Site};
 use crate::scenario::Scenario;
 
 use super::clock::nanos;
@@ -31,7 +31,7 @@ fn run(plan: &Plan, controller: &str) -> Journal {
     simulate(plan, &find(controller).unwrap().make, 7)
 }
 
-/// Mean latency of the answered, in seconds.
+/// Mean latency of the answered attempts, in seconds.
 fn mean_latency(journal: &Journal) -> f64 {
     let answered: Vec<f64> = journal
         .ended
@@ -74,7 +74,7 @@ fn a_heavy_tail_waits_as_pollaczek_and_khinchine_say() {
 }
 
 #[test]
-fn processor_sharing_does_not_care_for_the_distribution() {
+fn processor_sharing_does_not_depend_on_the_distribution() {
     let laws =
         ["{ exp = 0.01 }", "{ bimodal = { short = 0.005, long = 0.055, share_long = 0.1 } }"];
     for law in laws {
@@ -101,7 +101,7 @@ fn a_loss_system_refuses_what_erlang_says() {
 }
 
 #[test]
-fn a_refusal_costs_what_the_ceiling_says() {
+fn rejections_cost_as_much_as_the_ceiling_says() {
     let service = "[[service]]\nname = 'api'\nrefusal = 0.001\n[[service.stage]]\n";
     let stage = "kind = 'fifo'\ncores = 1\nvisible = true\ntime = { exp = 0.01 }\n";
     let plan = plan_of(&format!("{service}{stage}[[stream]]\nload = 5"), 400);
@@ -117,7 +117,7 @@ thread_local! {
     static COUNTED: Cell<(u64, u64, u64)> = const { Cell::new((0, 0, 0)) };
 }
 
-/// Lets everybody in and integrates over how many there are.
+/// Admits every attempt and integrates over their number.
 #[derive(Debug)]
 struct Counting;
 
@@ -130,12 +130,12 @@ impl Counting {
 }
 
 impl Controller for Counting {
-    fn arrive(&mut self, _visitor: Visitor, now: Timestamp) -> Answer {
+    fn arrive(&mut self, _attempt: AttemptInfo, now: Timestamp) -> Answer {
         Self::count(1, now);
         Answer::Run
     }
 
-    fn depart(&mut self, _visitor: Visitor, _sample: &Sample, now: Timestamp) {
+    fn depart(&mut self, _attempt: AttemptInfo, _sample: &Sample, now: Timestamp) {
         Self::count(-1, now);
     }
 
@@ -143,7 +143,7 @@ impl Controller for Counting {
         None
     }
 
-    fn abandon(&mut self, _visitor: Visitor, _now: Timestamp) {}
+    fn abandon(&mut self, _attempt: AttemptInfo, _now: Timestamp) {}
 
     fn limit(&self) -> f64 {
         f64::INFINITY
@@ -170,14 +170,14 @@ fn littles_law_holds_to_the_nanosecond() {
         );
         COUNTED.set((0, 0, 0));
         let mut world = World::new(&plan, &make, 3);
-        world.play(u64::MAX);
+        world.run_until(u64::MAX);
         let waited: u64 = world.journal.ended.iter().map(|ended| ended.latency).sum();
         let (left, _, integral) = COUNTED.get();
         assert_eq!((left, integral), (0, waited), "{stage}");
     }
 }
 
-/// Everything at once: a chain, refusals, retries, cancels and zombies, slow bodies, failures,
+/// Everything at once: a chain, rejections, retries, cancelled and abandoned work, slow bodies, failures,
 /// stalls and a change.
 const ALL_AT_ONCE: &str = "
 [[service]]
@@ -244,12 +244,12 @@ fn every_attempt_that_enters_leaves_exactly_once() {
     let plan = plan_of(ALL_AT_ONCE, 12);
     for controller in ["none", "static-c", "ours"] {
         let mut world = World::new(&plan, &find(controller).unwrap().make, 5);
-        world.play(u64::MAX);
+        world.run_until(u64::MAX);
         let journal = &world.journal;
         assert!(journal.entered > 5_000, "{controller}: {}", journal.entered);
         assert_eq!(journal.entered, journal.left, "{controller}");
         assert_eq!((world.attempts.len(), world.requests.len()), (0, 0), "{controller}");
-        assert!(world.posts.iter().all(|post| post.in_flight == 0), "{controller}");
+        assert!(world.servers.iter().all(|server| server.in_flight == 0), "{controller}");
     }
 }
 
@@ -265,7 +265,7 @@ fn the_same_seed_gives_the_same_run_and_another_seed_another() {
 }
 
 #[test]
-fn no_controller_shifts_what_is_asked() {
+fn no_controller_changes_the_requests_of_a_seed() {
     let plan = plan_of(ALL_AT_ONCE, 12);
     let asked = |controller| run(&plan, controller).asked;
     let none = asked("none");
@@ -298,7 +298,7 @@ fn a_thrashing_server_peaks_where_its_formula_does() {
 }
 
 #[test]
-fn callers_with_a_budget_send_no_more_than_it_allows() {
+fn clients_with_a_budget_send_no_more_than_it_allows() {
     let retry = "retry = { budget = { attempts = 5, ratio = 0.1, base = 0.01, cap = 0.1 } }";
     let service = "[[service]]\nname = 'api'\n[[service.stage]]\nkind = 'slots'\nslots = 4\n";
     let stream = format!("time = {{ exp = 0.01 }}\n[[stream]]\nload = 10\npatience = 0.1\n{retry}");
@@ -309,7 +309,7 @@ fn callers_with_a_budget_send_no_more_than_it_allows() {
 }
 
 #[test]
-fn zombies_take_capacity_that_cancelled_work_gives_back() {
+fn abandoned_work_takes_capacity_that_cancelled_work_gives_back() {
     let work = |cancels: bool| {
         let plan = plan_of(
             &format!(

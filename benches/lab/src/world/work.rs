@@ -5,27 +5,27 @@ use backpressure_core::Timestamp;
 use crate::controller::TaskChange;
 
 use super::World;
-use super::agenda::Event;
+use super::attempt::Attempt;
 use super::clock::seconds;
+use super::event_queue::Event;
 use super::slab::Id;
 use super::station::{Station, done};
-use super::walk::Attempt;
 
 impl World<'_> {
     /// An attempt comes to a station of its replica.
     pub(super) fn visits(&mut self, id: Id, local: u32, draw: u64) {
         let Some(attempt) = self.attempts.get_mut(id) else { return };
-        let post = self.plan.posts[attempt.post as usize];
-        let index = self.plan.services[post.service as usize].station(post.replica, local);
+        let server = self.plan.servers[attempt.server as usize];
+        let index = self.plan.services[server.service as usize].station(server.replica, local);
         let plan = &self.plan.stations[index];
         attempt.work = plan.draw.of(draw) * attempt.demand;
         match &mut self.stations[index] {
             Station::Fifo(fifo) => {
                 if fifo.visible {
                     attempt.runnable = Some(self.now);
-                    let controller = &mut self.posts[attempt.post as usize].controller;
+                    let controller = &mut self.servers[attempt.server as usize].controller;
                     let now = Timestamp::from_nanos(self.now);
-                    controller.task(attempt.visitor.id, TaskChange::Woken, now);
+                    controller.task(attempt.info.id, TaskChange::Woken, now);
                 }
                 fifo.queue.push_back((id, self.now));
                 self.dispatch(index);
@@ -34,7 +34,7 @@ impl World<'_> {
                 let work = attempt.work * plan.factor.at(seconds(self.now));
                 let end = shared.join(plan, id, work, self.now);
                 attempt.shared = Some((index as u32, end));
-                self.look_again(index);
+                self.schedule_completion(index);
             }
         }
     }
@@ -43,7 +43,7 @@ impl World<'_> {
         self.plan.stations[station].cores.at(seconds(self.now)) as u32
     }
 
-    /// Starts whatever can start.
+    /// Starts jobs as long as cores are free.
     fn dispatch(&mut self, index: usize) {
         let plan = &self.plan.stations[index];
         let cores = self.cores(index);
@@ -67,14 +67,14 @@ impl World<'_> {
                 attempt.busy += end - begins;
                 attempt.computes = Some(begins);
                 if begins > self.now {
-                    self.agenda.push(begins, Event::Begins(id));
+                    self.events.push(begins, Event::Begins(id));
                 } else {
-                    let controller = &mut self.posts[attempt.post as usize].controller;
+                    let controller = &mut self.servers[attempt.server as usize].controller;
                     let now = Timestamp::from_nanos(self.now);
-                    controller.task(attempt.visitor.id, TaskChange::PollBegins, now);
+                    controller.task(attempt.info.id, TaskChange::PollBegins, now);
                 }
             }
-            self.agenda.push(end, Event::Served(index as u32, id));
+            self.events.push(end, Event::Served(index as u32, id));
         }
     }
 
@@ -83,16 +83,16 @@ impl World<'_> {
         self.task(id, TaskChange::PollBegins);
     }
 
-    /// Tells the controller of an attempt what became of its task.
+    /// Tells the controller what the executor does with the task of an attempt.
     fn task(&mut self, id: Id, change: TaskChange) {
         let now = self.time();
         if let Some(attempt) = self.attempts.get(id) {
-            let controller = &mut self.posts[attempt.post as usize].controller;
-            controller.task(attempt.visitor.id, change, now);
+            let controller = &mut self.servers[attempt.server as usize].controller;
+            controller.task(attempt.info.id, change, now);
         }
     }
 
-    /// A core is free; its attempt, unless that was called off meanwhile, goes on.
+    /// A core is free, and its attempt goes on unless it was cancelled.
     pub(super) fn served(&mut self, station: u32, id: Id) {
         let index = station as usize;
         if let Station::Fifo(fifo) = &mut self.stations[index] {
@@ -108,7 +108,7 @@ impl World<'_> {
         self.advance(id);
     }
 
-    /// Somebody at a shared station may be done.
+    /// A job at a shared station may be done.
     pub(super) fn shared(&mut self, station: u32, estimate: u32) {
         let index = station as usize;
         let plan = &self.plan.stations[index];
@@ -130,19 +130,19 @@ impl World<'_> {
             }
             self.advance(id);
         }
-        self.look_again(index);
+        self.schedule_completion(index);
     }
 
-    fn look_again(&mut self, index: usize) {
+    fn schedule_completion(&mut self, index: usize) {
         let plan = &self.plan.stations[index];
         if let Station::Shared(shared) = &mut self.stations[index]
             && let Some((at, estimate)) = shared.look(plan, self.now)
         {
-            self.agenda.push(at, Event::Shared(index as u32, estimate));
+            self.events.push(at, Event::Shared(index as u32, estimate));
         }
     }
 
-    /// Takes what is called off from the station it shares.
+    /// Removes a cancelled attempt from the station that it shares.
     pub(super) fn unshare(&mut self, attempt: &Attempt) {
         let Some((station, end)) = attempt.shared else { return };
         let index = station as usize;
@@ -152,20 +152,20 @@ impl World<'_> {
             if plan.counts && self.now >= self.judged_from {
                 self.journal.work_done += (attempt.work - left).max(0.0);
             }
-            self.look_again(index);
+            self.schedule_completion(index);
         }
     }
 
     /// The number of cores has changed.
-    pub(super) fn recounts(&mut self, station: u32) {
+    pub(super) fn cores_change(&mut self, station: u32) {
         let index = station as usize;
         let plan = &self.plan.stations[index];
         match &mut self.stations[index] {
             Station::Fifo(_) => self.dispatch(index),
             Station::Shared(shared) => {
                 shared.count(plan, self.now);
-                shared.reconsider();
-                self.look_again(index);
+                shared.forget_estimate();
+                self.schedule_completion(index);
             }
         }
     }

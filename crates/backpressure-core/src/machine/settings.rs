@@ -45,7 +45,7 @@ impl Machine {
     ///
     /// It books no place: there will be none here. Nor does it say how full this process is.
     pub(super) fn sent_elsewhere(&self) -> Option<Shed> {
-        let shed = Shed { reason: Reason::Limit, retry_after: DRAIN_RETRY_AFTER };
+        let shed = Shed::new(Reason::Limit, DRAIN_RETRY_AFTER);
         self.draining.then_some(shed)
     }
 }

@@ -152,12 +152,10 @@ fn what_costs_no_more_than_a_refusal_is_not_refused_and_does_not_yield() {
     let mut now = Timestamp::ZERO;
     for _ in 0..1_000 {
         now = now + Duration::from_micros(10);
-        let sample = Sample {
-            run_queue: Duration::from_micros(900),
-            busy: Duration::from_micros(5),
-            in_flight: limit.limit(),
-            ..Sample::new(Duration::from_micros(905), Outcome::Success)
-        };
+        let sample = Sample::new(Duration::from_micros(905), Outcome::Success)
+            .run_queue(Duration::from_micros(900))
+            .busy(Duration::from_micros(5))
+            .in_flight(limit.limit());
         limit.observe(&sample, now);
     }
     assert!(limit.limit() >= start, "limit {}", limit.limit());
@@ -174,13 +172,11 @@ fn absurd_samples_do_not_break_the_limit() {
     let mut now = Timestamp::ZERO;
     for round in 0..2_000 {
         for (n, &span) in spans.iter().enumerate() {
-            let sample = Sample {
-                run_queue: spans[(n + round) % 4],
-                busy: spans[(n + round / 4) % 4],
-                in_flight: [0, 1, usize::MAX][round % 3],
-                weight: [0, 1, u32::MAX][n % 3],
-                ..Sample::new(span, OUTCOMES[round % OUTCOMES.len()])
-            };
+            let sample = Sample::new(span, OUTCOMES[round % OUTCOMES.len()])
+                .run_queue(spans[(n + round) % 4])
+                .busy(spans[(n + round / 4) % 4])
+                .in_flight([0, 1, usize::MAX][round % 3])
+                .weight([0, 1, u32::MAX][n % 3]);
             limit.observe(&sample, now);
             now = now + Duration::from_millis(1);
             assert!((1..=1_000_000).contains(&limit.limit()), "limit {}", limit.limit());

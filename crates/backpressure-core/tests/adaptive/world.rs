@@ -264,12 +264,10 @@ impl World {
     fn departs(&mut self, id: usize, outcome: Outcome) {
         let request = self.requests[id];
         self.in_flight -= 1;
-        let sample = Sample {
-            run_queue: Duration::from_secs_f64(request.run_queue),
-            busy: Duration::from_secs_f64(request.busy),
-            in_flight: request.in_flight,
-            ..Sample::new(Duration::from_secs_f64(self.now - request.admitted), outcome)
-        };
+        let sample = Sample::new(Duration::from_secs_f64(self.now - request.admitted), outcome)
+            .run_queue(Duration::from_secs_f64(request.run_queue))
+            .busy(Duration::from_secs_f64(request.busy))
+            .in_flight(request.in_flight);
         self.machine.depart(&sample, self.clock());
     }
 

@@ -1,4 +1,4 @@
-//! From values to places on an axis.
+//! Axes: from values to positions.
 
 /// One axis of a chart.
 #[derive(Debug, Clone)]
@@ -6,7 +6,7 @@ pub(crate) struct Axis {
     pub(crate) from: f64,
     pub(crate) to: f64,
     pub(crate) log: bool,
-    /// Where a line is drawn across the chart, and what stands beside it.
+    /// Lines across the chart, with their labels.
     pub(crate) ticks: Vec<(f64, String)>,
 }
 
@@ -19,7 +19,7 @@ impl Axis {
         Self { from, to, log: true, ticks }
     }
 
-    /// The share of the axis at which a value stands; values beyond an end stand at it.
+    /// Position of a value as a share of the axis; values beyond an end are placed at it.
     pub(crate) fn place(&self, value: f64) -> f64 {
         let bend = |value: f64| {
             if self.log { value.max(f64::MIN_POSITIVE).ln() } else { value }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_axis_gives_every_factor_the_same_room() {
+    fn a_log_axis_gives_every_factor_the_same_length() {
         let axis = Axis::log(1.0, 100.0, vec![]);
         assert!((axis.place(10.0) - 0.5).abs() < 1e-12);
         assert_eq!((axis.place(0.0), axis.place(1e9)), (0.0, 1.0));

@@ -1,7 +1,7 @@
-//! Leaves out the points of a line that nobody would miss.
+//! Removes points of a line that make no visible difference.
 
-/// A line through some of the points that passes the others no farther away than `slack`, measured
-/// upright: Ramer, Douglas and Peucker's way.
+/// A line through some of the points that is no farther than `slack` from the others, measured vertically
+/// (Ramer, Douglas and Peucker).
 pub(super) fn thinned(points: &[(f64, f64)], slack: f64) -> Vec<(f64, f64)> {
     let mut kept = vec![false; points.len()];
     let Some(last) = points.len().checked_sub(1) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! The page: the pictures, what they say in words, and the figures behind them.
+//! The page: charts, remarks on them, and the figures behind them.
 
 use super::pictures::{self, Curves, class};
 use crate::calibrate::Calibration;
@@ -13,7 +13,7 @@ use crate::trial::Trial;
 
 const TEMPLATE: &str = include_str!("page.html");
 
-/// The whole page, in one piece.
+/// The page, self-contained.
 pub(super) fn page(findings: &Findings) -> String {
     let notes: String =
         table::notes(findings).iter().map(|note| format!("<li>{}</li>", escaped(note))).collect();
@@ -28,7 +28,7 @@ pub(super) fn page(findings: &Findings) -> String {
         .replace("{{notes}}", &notes)
 }
 
-/// The hardest load there was, in one sentence.
+/// The highest load, in one sentence.
 fn headline(findings: &Findings) -> String {
     let steady = findings.trials.iter().filter(|trial| trial.entry.scenario != Scenario::BrownOut);
     let Some(hardest) = steady.max_by_key(|trial| (trial.entry.scenario, trial.entry.handler))
@@ -62,7 +62,7 @@ fn figure(heading: &str, chart: &Chart) -> String {
     format!("<figure><figcaption>{}</figcaption>{}</figure>", escaped(heading), chart.svg())
 }
 
-/// The picture of pictures: who comes back from the brown-out, and who does not.
+/// The brown-out: which stacks recover, and which do not.
 fn brown_out(findings: &Findings) -> Option<String> {
     let trials: Vec<&Trial> =
         findings.trials.iter().filter(|trial| trial.entry.scenario == Scenario::BrownOut).collect();
@@ -73,21 +73,23 @@ fn brown_out(findings: &Findings) -> Option<String> {
     let most = pictures::busiest(findings, &trials);
     let each: String = trials
         .iter()
-        .filter_map(|trial| Some(figure(&fate(trial), &pictures::attempts(findings, trial, most)?)))
+        .filter_map(|trial| {
+            Some(figure(&recovery(trial), &pictures::attempts(findings, trial, most)?))
+        })
         .collect();
     let seconds = trials.first()?.slow?.seconds();
     Some(format!(
-        "<section><h2>{}</h2><p>For {seconds:.0} seconds every millisecond of work takes {SLOWER}. Users ask for {} of the capacity all \
-         the time, and send again at once what fails. Then the work is as quick as before.</p>{}\
-         <p class=\"key\">What became of every attempt: <span class=\"good\">answered in time</span> (in the stack's colour), \
+        "<section><h2>{}</h2><p>For {seconds:.0} seconds every millisecond of work takes {SLOWER}. Clients send {} of the capacity all the \
+         time and retry failed requests at once. Then the work is as fast as before.</p>{}\
+         <p class=\"key\">Outcome of every attempt: <span class=\"good\">answered in time</span> (in the stack's colour), \
          <span class=\"refused\">refused</span>, <span class=\"lost\">late or lost</span>.</p><div class=\"pair\">{each}</div></section>",
-        escaped(&who_came_back(&trials)),
+        escaped(&recoveries(&trials)),
         percent(BASE),
         figure("Goodput, requests a second", &whole),
     ))
 }
 
-fn who_came_back(trials: &[&Trial]) -> String {
+fn recoveries(trials: &[&Trial]) -> String {
     let of = |back: bool| -> Vec<&str> {
         trials
             .iter()
@@ -97,36 +99,36 @@ fn who_came_back(trials: &[&Trial]) -> String {
     };
     match (of(true), of(false)) {
         (back, lost) if lost.is_empty() => {
-            format!("The brown-out ends, and {} came back", and(&back))
+            format!("After the brown-out {} recovered", and(&back))
         }
         (back, lost) if back.is_empty() => {
-            format!("The brown-out ends, and {} did not come back", and(&lost))
+            format!("After the brown-out {} did not recover", and(&lost))
         }
         (back, lost) => {
-            format!("The brown-out ends: {} came back, {} did not", and(&back), and(&lost))
+            format!("After the brown-out {} recovered, {} did not", and(&back), and(&lost))
         }
     }
 }
 
 fn and(names: &[&str]) -> String {
     match names {
-        [] => "nobody".into(),
+        [] => "none".into(),
         [only] => (*only).into(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
 }
 
-fn fate(trial: &Trial) -> String {
+fn recovery(trial: &Trial) -> String {
     let attempts = trial.run.attempts_per_request;
     let back = match trial.run.recovered_s {
-        Some(0.0) => "back at once".into(),
-        Some(seconds) => format!("back after {seconds:.1} s"),
-        None => "never came back".into(),
+        Some(0.0) => "recovered at once".into(),
+        Some(seconds) => format!("recovered after {seconds:.1} s"),
+        None => "did not recover".into(),
     };
     format!("{}: {back}, {attempts:.1} attempts a request", trial.run.stack)
 }
 
-/// The curves of one handler.
+/// The charts of one handler.
 fn handler(findings: &Findings, calibration: &Calibration) -> String {
     let curves = Curves { findings, calibration };
     let (goodput, p99) = (curves.goodput(), curves.p99());
@@ -142,7 +144,7 @@ fn handler(findings: &Findings, calibration: &Calibration) -> String {
     )
 }
 
-/// What is to be seen in the curves of a handler, from their own figures.
+/// Remarks on the charts of a handler, made from their figures.
 fn remark(findings: &Findings, calibration: &Calibration) -> String {
     let hardest = |stack: Stack| {
         let ours = |trial: &&Trial| {
@@ -156,8 +158,8 @@ fn remark(findings: &Findings, calibration: &Calibration) -> String {
             .max_by_key(|trial| trial.entry.scenario)
     };
     let mut remark = match calibration.handler {
-        Handler::Cpu => "The handler never awaits: a connection runs it to the end before the next connection is read, so that a limit \
-                         that counts what is in flight never sees more than one, and the queue stands in the sockets."
+        Handler::Cpu => "The handler never awaits: a connection runs it to the end before the next connection is read. A limit that \
+                         counts requests in flight never sees more than one, and the queue is in the sockets."
             .to_owned(),
         Handler::Mix => "The handler waits most of the time, so that a limit can see what is in flight.".to_owned(),
     };

@@ -1,4 +1,4 @@
-//! Which charts there are, and what each of them says.
+//! The charts of the page.
 
 use crate::calibrate::Calibration;
 use crate::chart::scale::{Axis, decades, round_steps};
@@ -12,10 +12,10 @@ use crate::text::{milliseconds, percent};
 use crate::trial::Trial;
 use std::borrow::Cow;
 
-/// Room for the numbers beside a chart.
+/// Space for the numbers beside a chart.
 const LEFT: f64 = 62.0;
 
-/// The CSS class of everything that belongs to a stack.
+/// The CSS class of a stack.
 pub(super) const fn class(stack: Stack) -> &'static str {
     match stack {
         Stack::Bare => "bare",
@@ -25,7 +25,7 @@ pub(super) const fn class(stack: Stack) -> &'static str {
     }
 }
 
-/// The steady runs of one handler, as a chart needs them.
+/// The steady runs of one handler.
 #[derive(Debug)]
 pub(super) struct Curves<'a> {
     pub(super) findings: &'a Findings,
@@ -45,7 +45,7 @@ impl Curves<'_> {
             .collect()
     }
 
-    /// One line a stack.
+    /// One line per stack.
     fn lines(&self, point: impl Fn(&Trial) -> Point) -> Vec<Line> {
         let stacks = self.findings.stacks().into_iter();
         let line = |stack: Stack| Line {
@@ -78,7 +78,7 @@ impl Curves<'_> {
         }
     }
 
-    /// Goodput over offered load, both over capacity, under the curve of what is possible.
+    /// Goodput over offered load, both over capacity, below the ceiling.
     pub(super) fn goodput(&self) -> Chart {
         let (capacity, r) = (self.calibration.capacity, self.calibration.r());
         let possible = (0..=60).map(|step| 0.45 * (11.0_f64 / 0.45).powf(f64::from(step) / 60.0));
@@ -104,7 +104,7 @@ impl Curves<'_> {
         Self::chart("Goodput over offered load", Axis::linear(0.0, 1.12, ticks), lines)
     }
 
-    /// The 99th percentile of the good answers over offered load; a cross where there was none.
+    /// 99th percentile of good answers over offered load; a cross if there was none.
     pub(super) fn p99(&self) -> Chart {
         let deadline = self.findings.pace.deadline.as_secs_f64() * 1e3;
         let alone = self.calibration.uncontended_p99.as_secs_f64() * 1e3;
@@ -115,10 +115,8 @@ impl Curves<'_> {
             points: vec![Point::plain(0.45, y), Point::plain(11.0, y)],
             marked: false,
         };
-        let mut lines = vec![
-            across("ceiling", "nobody else there", alone),
-            across("limit", "deadline", deadline),
-        ];
+        let mut lines =
+            vec![across("ceiling", "uncontended", alone), across("limit", "deadline", deadline)];
         lines.extend(self.lines(|trial| Point {
             x: trial.entry.scenario.load(),
             y: trial.run.p99_ms.unwrap_or(deadline),
@@ -140,7 +138,7 @@ impl Curves<'_> {
     }
 }
 
-/// The brown-out of all stacks, in time: goodput, and what could have been.
+/// Goodput of all stacks over time through the brown-out, and the ceiling.
 pub(super) fn brown_out(
     findings: &Findings,
     trials: &[&Trial],
@@ -187,7 +185,7 @@ pub(super) fn brown_out(
     })
 }
 
-/// What became of the attempts of one stack, in time, on the scale of the worst.
+/// Outcomes of the attempts of one stack over time, on the scale of the busiest stack.
 pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<Chart> {
     let slow = trial.slow?;
     let bucket = findings.pace.bucket.as_secs_f64();
@@ -204,7 +202,7 @@ pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<
     );
     let zero = good.iter().map(|point| Point::plain(point.x, 0.0)).collect::<Vec<_>>();
     Some(Chart {
-        title: format!("What became of the attempts: {}", trial.run.stack),
+        title: format!("Outcomes of the attempts: {}", trial.run.stack),
         width: 540.0,
         height: 230.0,
         left: LEFT,
@@ -222,7 +220,7 @@ pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<
     })
 }
 
-/// The most attempts a second that any of the runs saw the end of.
+/// Most attempts per second that ended in any of the runs.
 pub(super) fn busiest(findings: &Findings, trials: &[&Trial]) -> f64 {
     let ended = |counts: &Counts| counts.answered + counts.refused + counts.late + counts.broken;
     let points = trials.iter().flat_map(|trial| {
@@ -238,7 +236,7 @@ fn between(class: &'static str, lower: &[Point], upper: &[Point]) -> Area {
     }
 }
 
-/// A rate in time: around the middle of the same second that recovery is judged over.
+/// A rate over time, smoothed over the same second over which recovery is judged.
 fn smoothed(
     timeline: &[Counts],
     count: impl Fn(&Counts) -> u32,

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_rejection_by_an_inner_layer_teaches_nothing() {
-        let shed = Shed { reason: Reason::Limit, retry_after: Duration::from_secs(1) };
+        let shed = Shed::new(Reason::Limit, Duration::from_secs(1));
         for side in [Side::Server, Side::Client] {
             let mut refused = head(503);
             refused.as_mut().expect("a response").extensions_mut().insert(shed);

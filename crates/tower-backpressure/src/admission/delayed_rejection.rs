@@ -125,7 +125,7 @@ impl DelayedRejection {
         let Some(slot) = self.slot() else { return (shed, None) };
         let left = shed.retry_after.saturating_sub(FLOOD_DELAY).max(Duration::from_nanos(1));
         let delay = Delay { sleep: Box::pin(sleep_until(until)), _slot: slot };
-        (Shed { retry_after: left, ..shed }, Some(delay))
+        (Shed::new(shed.reason, left), Some(delay))
     }
 
     /// Rounds up as often as the fraction says, so that the mean Retry-After is exact.
@@ -170,7 +170,7 @@ impl DelayState {
 
 /// The whole seconds of Retry-After, plus `more`.
 fn seconds(shed: Shed, more: u64) -> Shed {
-    Shed { retry_after: Duration::from_secs(shed.retry_after.as_secs() + more), ..shed }
+    Shed::new(shed.reason, Duration::from_secs(shed.retry_after.as_secs() + more))
 }
 
 const NANOS: u64 = 1_000_000_000;
@@ -194,7 +194,7 @@ mod tests {
     use http::Request;
 
     fn shed(millis: u64) -> Shed {
-        Shed { reason: Reason::Limit, retry_after: Duration::from_millis(millis) }
+        Shed::new(Reason::Limit, Duration::from_millis(millis))
     }
 
     fn caller() -> Caller {

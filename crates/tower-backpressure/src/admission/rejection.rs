@@ -1,5 +1,7 @@
 //! The response to a rejected request, and the removal of "not begun" marks from other responses.
 
+use std::sync::Arc;
+
 use backpressure_core::{Reason, Shed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
@@ -26,7 +28,8 @@ const MAX_SMALL_UPLOAD: u64 = 64 * 1024;
 pub(crate) struct Rejection {
     status: StatusCode,
     reveals: bool,
-    bodies: [Bytes; Reason::ALL.len()],
+    /// In the order of [`Reason::ALL`].
+    bodies: Arc<[Bytes]>,
 }
 
 /// What matters of a request for its rejection.
@@ -102,7 +105,8 @@ impl Rejection {
     fn build(status: StatusCode, reveals: bool) -> Self {
         let allowed = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
         assert!(allowed.contains(&status), "the status of a rejection must be 503 or 429");
-        let bodies = Reason::ALL.map(|reason| problem(status, reveals.then_some(reason)));
+        let reasons = Reason::ALL.iter();
+        let bodies = reasons.map(|&reason| problem(status, reveals.then_some(reason))).collect();
         Self { status, reveals, bodies }
     }
 }
@@ -203,7 +207,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const SHED: Shed = Shed { reason: Reason::Limit, retry_after: Duration::from_millis(300) };
+    const SHED: Shed = Shed::new(Reason::Limit, Duration::from_millis(300));
 
     fn answer(rejection: &Rejection, request: Request<()>) -> Response<Bytes> {
         rejection.respond(SHED, Caller::of(&request), None)

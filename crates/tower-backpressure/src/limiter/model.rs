@@ -17,7 +17,7 @@ use super::state::Answer;
 const NOW: Timestamp = Timestamp::ZERO;
 
 fn shared(limit: usize, max_len: usize) -> Arc<Shared> {
-    let bounds = QueueBounds { max_len, max_wait: Duration::from_secs(1) };
+    let bounds = QueueBounds::new(max_len, Duration::from_secs(1));
     Arc::new(Shared::new(Machine::new(Box::new(Fixed::new(limit)), bounds)))
 }
 

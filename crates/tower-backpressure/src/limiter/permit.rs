@@ -135,14 +135,11 @@ impl Permit {
     fn teach(&self, stopwatch: &Stopwatch, outcome: Outcome) {
         let now = Instant::now();
         let reading = stopwatch.read(now);
-        let sample = Sample {
-            latency: reading.latency,
-            run_queue: reading.run_queue,
-            busy: reading.busy,
-            in_flight: self.in_flight as usize,
-            weight: self.weight,
-            outcome,
-        };
+        let sample = Sample::new(reading.latency, outcome)
+            .run_queue(reading.run_queue)
+            .busy(reading.busy)
+            .in_flight(self.in_flight as usize)
+            .weight(self.weight);
         self.shared.learn(&sample, self.stamp, self.shared.timestamp(now));
     }
 }

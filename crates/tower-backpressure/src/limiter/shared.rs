@@ -295,7 +295,7 @@ impl Published {
         let metering = match machine.metering() {
             Metering::Nothing => 0,
             Metering::Latency => 1,
-            Metering::RunQueue => 2,
+            _ => 2,
         };
         self.metering.store(metering, Ordering::Relaxed);
         self.yields.store(machine.yields(), Ordering::Relaxed);

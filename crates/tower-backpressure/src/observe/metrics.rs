@@ -27,8 +27,9 @@ pub(super) struct Metrics {
 
 struct Handles {
     admitted: Counter,
-    shed: [Counter; Reason::ALL.len()],
-    would_reject: [Counter; Reason::ALL.len()],
+    /// In the order of [`Reason::ALL`], as the next.
+    shed: Vec<Counter>,
+    would_reject: Vec<Counter>,
     exempt: Counter,
     in_flight: Gauge,
     limit: Gauge,
@@ -92,10 +93,12 @@ impl Handles {
     fn new(policy: &str) -> Self {
         let policy = policy.to_owned();
         let requests = |result: &'static str, reason: &'static str| counter!("backpressure_requests_total", "policy" => policy.clone(), "result" => result, "reason" => reason);
+        let for_each_reason =
+            |result| Reason::ALL.iter().map(|reason| requests(result, reason.as_str())).collect();
         Self {
             admitted: requests("admitted", ""),
-            shed: Reason::ALL.map(|reason| requests("shed", reason.as_str())),
-            would_reject: Reason::ALL.map(|reason| requests("would_reject", reason.as_str())),
+            shed: for_each_reason("shed"),
+            would_reject: for_each_reason("would_reject"),
             exempt: requests("exempt", ""),
             in_flight: gauge!("backpressure_in_flight", "policy" => policy.clone()),
             limit: gauge!("backpressure_limit", "policy" => policy.clone()),

@@ -1,9 +1,10 @@
-//! Cinnamon's rejector: a ratio by proportion and integral, and the level that ratio means.
+//! Cinnamon's rejector: a ratio from a proportional and an integral term, and the level that the ratio stands
+//! for.
 //!
-//! The error is `(in − (out + free)) / out`: what entered the queue beyond what left it and what
-//! could have. Gains 0.1 and 1.4, levels of the last 1000 requests. The posts do not say how often
-//! it is computed nor the integral's unit: 100 ms and seconds are where it settles at ten times
-//! the capacity as well; without a bound on the integral it would not come back.
+//! The error is `(in − (out + free)) / out`: what entered the queue beyond what left it and what could have
+//! left it. Gains are 0.1 and 1.4, over the levels of the last 1000 requests. The posts say neither how often
+//! it is computed nor the unit of the integral: with 100 ms and seconds it settles at ten times the capacity as
+//! well. Without a bound on the integral it would not recover.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,13 +13,13 @@ use std::time::Duration;
 pub(super) struct Rejector {
     entered: u32,
     left: u32,
-    /// Of the error, in seconds, within what a ratio of 1 needs.
+    /// Integral of the error in seconds, bounded to what a ratio of 1 needs.
     integral: f64,
     /// Share of requests to reject.
     ratio: f64,
     /// The worst level that is admitted; `None`: every level.
     cut: Option<u32>,
-    /// Of the last thousand requests, admitted or not.
+    /// Levels of the last thousand requests, admitted or not.
     levels: VecDeque<u32>,
 }
 
@@ -39,7 +40,7 @@ impl Rejector {
         self.left += 1;
     }
 
-    /// An interval is over; `free` more could have been in flight.
+    /// Ends an interval; `free` more requests could have been in flight.
     pub(super) fn calibrate(&mut self, free: usize) {
         let spare = f64::from(self.left) + free as f64;
         let error = (f64::from(self.entered) - spare) / f64::from(self.left.max(1));
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_the_level_that_so_many_of_the_last_thousand_are_beyond() {
+    fn a_ratio_is_the_level_that_this_share_of_the_last_thousand_is_beyond() {
         let mut rejector = Rejector { ratio: 0.25, ..Rejector::default() };
         for n in 0..2_000 {
             rejector.admits(n % 100);
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn at_three_times_what_goes_on_it_settles_at_two_thirds() {
+    fn at_three_times_the_throughput_it_settles_at_two_thirds() {
         let mut rejector = Rejector::default();
         for _ in 0..200 {
             rejector.entered = (300.0 * (1.0 - rejector.ratio)) as u32;

@@ -2,9 +2,9 @@
 
 use backpressure_core::{Priority, Timestamp};
 
-use crate::controller::Visitor;
+use crate::controller::AttemptInfo;
 
-/// Who arrived and who was admitted in this window, and who is admitted.
+/// Arrivals and admissions of this window by level, and the levels that are admitted.
 #[derive(Debug)]
 pub(super) struct Levels {
     arrivals: [u32; LEVELS],
@@ -14,16 +14,16 @@ pub(super) struct Levels {
     cursor: usize,
 }
 
-/// Four business priorities of 128 user levels; 0 is the best. Users change places every hour.
-pub(super) fn of(visitor: &Visitor, now: Timestamp) -> usize {
-    let business = match visitor.arrival.priority {
+/// Four business priorities of 128 user levels; 0 is the best. The levels of users change every hour.
+pub(super) fn of(attempt: &AttemptInfo, now: Timestamp) -> usize {
+    let business = match attempt.arrival.priority {
         Priority::Critical => 0,
         Priority::Deferrable => 2,
         Priority::Sheddable => 3,
         _ => 1,
     };
     let hour = now.as_nanos() / 3_600_000_000_000;
-    let hash = (u64::from(visitor.user) + (hour << 32) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let hash = (u64::from(attempt.user) + (hour << 32) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     business * USERS + (hash >> 57) as usize
 }
 
@@ -46,7 +46,7 @@ impl Levels {
         self.arrived
     }
 
-    /// A window is over.
+    /// Ends a window.
     pub(super) fn update(&mut self, overloaded: bool) {
         if self.arrived > 0 {
             self.cursor = self.cut(self.expected(overloaded));
@@ -54,7 +54,7 @@ impl Levels {
         }
     }
 
-    /// How many it would admit of as many again.
+    /// Admissions wanted of as many arrivals again.
     fn expected(&self, overloaded: bool) -> f64 {
         let admitted = f64::from(self.admitted);
         if overloaded {
@@ -64,7 +64,7 @@ impl Levels {
         }
     }
 
-    /// The levels whose arrivals together are not above `expected`.
+    /// The number of levels whose arrivals together are not above `expected`.
     fn cut(&self, expected: f64) -> usize {
         let sums = self.arrivals.iter().scan(0.0, |sum, &count| {
             *sum += f64::from(count);
@@ -87,18 +87,18 @@ const BETA: f64 = 0.01;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{at, visitor, visitor_of};
+    use crate::controller::fixtures::{at, attempt, attempt_of};
 
-    /// §4.2.3 of the paper: a window that admitted 1000 of 2000 admits 950 of the next when it was
-    /// overloaded, else 1020.
+    /// §4.2.3 of the paper: after a window that admitted 1000 of 2000 the next admits 950 if it was overloaded,
+    /// else 1020.
     #[test]
-    fn the_published_alpha_and_beta_take_their_steps() {
+    fn the_published_alpha_and_beta_are_reproduced() {
         let levels = Levels { arrived: 2_000, admitted: 1_000, ..Levels::default() };
         assert_eq!((levels.expected(true), levels.expected(false)), (950.0, 1_020.0));
     }
 
     #[test]
-    fn the_cursor_meets_what_is_expected_and_returns_to_the_end() {
+    fn the_cursor_follows_the_admissions_wanted_and_returns_to_the_end() {
         let mut levels = Levels::default();
         for n in 0..1_000 {
             assert!(levels.admit(n % 100));
@@ -113,9 +113,9 @@ mod tests {
     }
 
     #[test]
-    fn business_comes_before_user_and_users_change_places_by_the_hour() {
-        let of_user = |user: u64, hour: u64| of(&visitor(user), at(hour * 3_600_000));
-        let critical = of(&visitor_of(5, Priority::Critical), at(0));
+    fn business_priority_comes_before_user_level_and_user_levels_change_hourly() {
+        let of_user = |user: u64, hour: u64| of(&attempt(user), at(hour * 3_600_000));
+        let critical = of(&attempt_of(5, Priority::Critical), at(0));
         assert!(critical < USERS && (USERS..2 * USERS).contains(&of_user(5, 0)));
         assert!((0..10).any(|user| of_user(user, 0) != of_user(user, 1)));
     }

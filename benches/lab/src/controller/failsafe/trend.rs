@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// The plain mean of the first ten, from then on an exponential one.
+/// The plain mean of the first ten values, from then on an exponential one.
 #[derive(Debug)]
 pub(super) struct Ewma {
     value: f64,
@@ -33,7 +33,7 @@ impl Ewma {
     }
 }
 
-/// The median of the last five; the value itself until there are that many.
+/// The median of the last five values; the value itself until there are five.
 #[derive(Debug, Default)]
 pub(super) struct Median(VecDeque<f64>);
 
@@ -52,13 +52,13 @@ impl Median {
     }
 }
 
-/// Pearson's, over the last fifty pairs. Sums are taken anew each time rather than rolled on.
+/// Pearson's correlation over the last fifty pairs. Sums are computed anew each time.
 #[derive(Debug, Default)]
 pub(super) struct Correlation(VecDeque<(f64, f64)>);
 
 impl Correlation {
-    /// The correlation and the coefficient of variation of `y`; 0 before the warm-up is over, and
-    /// where either varies by less than one in a hundred.
+    /// The correlation, and the coefficient of variation of `y`; 0 before the warm-up is over, and if either
+    /// varies by less than one in a hundred.
     pub(super) fn add(&mut self, x: f64, y: f64) -> (f64, f64) {
         self.0.push_back((x, y));
         if self.0.len() > WINDOW {
@@ -105,7 +105,7 @@ mod tests {
     /// windows_test.go: TestCorrelationWindow (1, −1 and 0 for a variation below 1 %) and
     /// TestRollingSumSliding (10, 20, 30 vary by 0.4082).
     #[test]
-    fn failsafe_gos_own_correlations_are_reproduced() {
+    fn the_published_correlations_are_reproduced() {
         let rising = correlation([1.0, 2.0, 3.0], [10.0, 20.0, 30.0]);
         assert_near(rising.0, 1.0);
         assert_near(rising.1, 0.4082);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn no_correlation_before_ten_pairs() {
+    fn there_is_no_correlation_before_ten_pairs() {
         let mut window = Correlation::default();
         let values: Vec<_> =
             (1..=10).map(|n| window.add(f64::from(n), f64::from(n)).0.round()).collect();

@@ -1,4 +1,4 @@
-//! go-zero's rolling window: the buckets of the last five seconds, the one being filled left out.
+//! go-zero's rolling window: the buckets of the last five seconds without the one being filled.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl Rolling {
         self.full(now).map(|bucket| bucket.passes).fold(1.0, f64::max)
     }
 
-    /// The smallest of the buckets' mean latencies, in whole milliseconds; a second if there is none.
+    /// The smallest mean latency of a bucket, in whole milliseconds; a second if there is none.
     pub(super) fn min_latency(&self, now: Timestamp) -> f64 {
         let means = self.full(now).map(|bucket| (bucket.latencies / bucket.passes).round());
         means.fold(1_000.0, f64::min)
@@ -51,16 +51,16 @@ impl Rolling {
 /// 100 ms: 5 s in 50 buckets.
 const BUCKET: u64 = 100_000_000;
 const BUCKETS: u64 = 50;
-/// Passes a bucket times milliseconds to requests in flight: buckets a second over 1000.
+/// Buckets per second over 1000: passes per bucket times milliseconds is then requests in flight.
 pub(super) const SCALE: f64 = 0.01;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::at;
+    use crate::controller::fixtures::at;
 
     #[test]
-    fn buckets_are_forgotten_after_five_seconds() {
+    fn buckets_expire_after_five_seconds() {
         let mut window = Rolling::default();
         window.pass(Duration::from_millis(3), at(0));
         window.pass(Duration::from_millis(9), at(100));

@@ -1,19 +1,19 @@
-//! Where ours loses: found by a rule, so that nobody can forget one.
+//! The scenarios in which ours loses, by a rule.
 
-use crate::suite::board::{Board, Figures};
+use crate::suite::scoreboard::{Figures, Scoreboard};
 
 use super::tables::{BASELINE, OURS, best_other, both, head, name};
 
-/// Goodput within this of somebody else's is the same.
+/// Difference in goodput below which two controllers count as equal.
 const SAME: f64 = 0.01;
-/// And latency within what a table shows.
+/// Difference in latency that the table does not show.
 const DIGIT: f64 = 0.005;
 
 /// Every scenario in which ours has less goodput than the baseline or the best other, or a longer
 /// p99 than the baseline.
-pub(super) fn losses(board: &Board<'_>) -> String {
+pub(super) fn losses(scoreboard: &Scoreboard<'_>) -> String {
     let losses: Vec<Loss<'_>> =
-        board.scenarios.iter().filter_map(|scenario| loss(board, scenario)).collect();
+        scoreboard.scenarios.iter().filter_map(|scenario| loss(scoreboard, scenario)).collect();
     if losses.is_empty() {
         return "Nowhere.".into();
     }
@@ -21,7 +21,7 @@ pub(super) fn losses(board: &Board<'_>) -> String {
     let summary = format!(
         "In {} of {} scenarios: in {} less goodput than {BASELINE}, in {} less than the best other, in {} a longer p99 than {BASELINE}.\n\n",
         losses.len(),
-        board.scenarios.len(),
+        scoreboard.scenarios.len(),
         count(|loss| loss.to_baseline),
         count(|loss| loss.to_best),
         count(|loss| loss.later),
@@ -44,10 +44,10 @@ struct Loss<'a> {
     later: bool,
 }
 
-fn loss<'a>(board: &Board<'a>, scenario: &'a str) -> Option<Loss<'a>> {
-    let ours = board.figures(scenario, OURS)?;
-    let baseline = board.figures(scenario, BASELINE);
-    let best = best_other(board, scenario);
+fn loss<'a>(scoreboard: &Scoreboard<'a>, scenario: &'a str) -> Option<Loss<'a>> {
+    let ours = scoreboard.figures(scenario, OURS)?;
+    let baseline = scoreboard.figures(scenario, BASELINE);
+    let best = best_other(scoreboard, scenario);
     let less = |than: Figures| ours.goodput < than.goodput - SAME;
     let loss = Loss {
         scenario,
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn every_loss_is_named_and_what_is_no_loss_is_not() {
+    fn every_loss_is_listed_and_nothing_else() {
         let runs = [
             run("even", OURS, 0.991, 1.5),
             run("even", BASELINE, 1.0, 1.5),
@@ -107,7 +107,7 @@ mod tests {
             run("worse", OURS, 0.7, 1.0),
             run("worse", BASELINE, 0.8, 1.5),
         ];
-        let text = losses(&Board::of(&runs));
+        let text = losses(&Scoreboard::of(&runs));
         assert!(text.starts_with("In 3 of 4 scenarios: in 1 less goodput than static-2c, in 1 less than the best other, in 1 a longer"), "{text}");
         assert!(!text.contains("| even |"), "{text}");
         assert!(
@@ -121,6 +121,6 @@ mod tests {
     #[test]
     fn without_a_loss_it_says_so() {
         let runs = [run("even", OURS, 1.0, 1.0), run("even", BASELINE, 1.0, 1.0)];
-        assert_eq!(losses(&Board::of(&runs)), "Nowhere.");
+        assert_eq!(losses(&Scoreboard::of(&runs)), "Nowhere.");
     }
 }

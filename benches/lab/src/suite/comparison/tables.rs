@@ -1,12 +1,12 @@
-//! The tables: every controller over all scenarios, and every scenario with the best of it.
+//! The tables: every controller over all scenarios, and the best controllers in every scenario.
 
-use crate::suite::board::{Board, Figures, at_share};
+use crate::suite::scoreboard::{Figures, Scoreboard, at_share};
 
-/// Ours, and the baseline it is held against.
+/// Ours, and the baseline that it is compared with.
 pub(super) const OURS: &str = "ours";
 pub(super) const BASELINE: &str = "static-2c";
 
-/// Those who are told the site's knee or its mean latency, which nobody knows.
+/// Controllers that are told the knee or the mean latency of the site, which a real server cannot know.
 const TOLD: [&str; 9] = [
     "static-c",
     "static-2c",
@@ -19,16 +19,16 @@ const TOLD: [&str; 9] = [
     "protego",
 ];
 
-/// A scenario is passed with this share of the ceiling.
+/// Share of the ceiling from which on a scenario counts as passed.
 const PASSED: f64 = 0.95;
 
 /// How much was run.
-pub(super) fn extent(board: &Board<'_>) -> String {
+pub(super) fn extent(scoreboard: &Scoreboard<'_>) -> String {
     format!(
         "{} controllers, {} scenarios, {} each.",
-        board.controllers.len(),
-        board.scenarios.len(),
-        if board.seeds == 1 { "1 seed".into() } else { format!("{} seeds", board.seeds) },
+        scoreboard.controllers.len(),
+        scoreboard.scenarios.len(),
+        if scoreboard.seeds == 1 { "1 seed".into() } else { format!("{} seeds", scoreboard.seeds) },
     )
 }
 
@@ -43,10 +43,10 @@ struct Line<'a> {
     late: (&'a str, f64),
 }
 
-/// A row for every controller, the best first.
-pub(super) fn controllers(board: &Board<'_>) -> String {
-    let known = board.controllers.iter();
-    let mut lines: Vec<Line<'_>> = known.filter_map(|name| line(board, name)).collect();
+/// A row for each controller, the best first.
+pub(super) fn controllers(scoreboard: &Scoreboard<'_>) -> String {
+    let known = scoreboard.controllers.iter();
+    let mut lines: Vec<Line<'_>> = known.filter_map(|name| line(scoreboard, name)).collect();
     lines.sort_by(|a, b| {
         b.score
             .total_cmp(&a.score)
@@ -60,9 +60,9 @@ pub(super) fn controllers(board: &Board<'_>) -> String {
     ) + &rows.collect::<String>()
 }
 
-fn line<'a>(board: &Board<'a>, controller: &'a str) -> Option<Line<'a>> {
-    let cells = board.line(controller);
-    let (worst, score) = board.worst(controller)?;
+fn line<'a>(scoreboard: &Scoreboard<'a>, controller: &'a str) -> Option<Line<'a>> {
+    let cells = scoreboard.line(controller);
+    let (worst, score) = scoreboard.worst(controller)?;
     let late = cells.iter().max_by(|a, b| a.1.p99.total_cmp(&b.1.p99))?;
     let over = |of: fn(&Figures) -> f64| cells.iter().map(|(_, figures)| of(figures)).collect();
     Some(Line {
@@ -90,12 +90,12 @@ fn row(place: usize, line: &Line<'_>) -> String {
     )
 }
 
-/// A row for every scenario.
-pub(super) fn scenarios(board: &Board<'_>) -> String {
-    let rows = board.scenarios.iter().filter_map(|scenario| {
-        let ours = board.figures(scenario, OURS)?;
-        let baseline = board.figures(scenario, BASELINE);
-        let (best, others) = match best_other(board, scenario) {
+/// A row for each scenario.
+pub(super) fn scenarios(scoreboard: &Scoreboard<'_>) -> String {
+    let rows = scoreboard.scenarios.iter().filter_map(|scenario| {
+        let ours = scoreboard.figures(scenario, OURS)?;
+        let baseline = scoreboard.figures(scenario, BASELINE);
+        let (best, others) = match best_other(scoreboard, scenario) {
             Some((best, figures)) => (name(best), Some(figures)),
             None => ("–".into(), None),
         };
@@ -113,10 +113,14 @@ pub(super) fn scenarios(board: &Board<'_>) -> String {
     ) + &rows.collect::<String>()
 }
 
-/// Who has the most goodput besides ours and the baseline; among equals, to three digits, whose p99 is the least.
-pub(super) fn best_other<'a>(board: &Board<'a>, scenario: &str) -> Option<(&'a str, Figures)> {
-    let others = board.controllers.iter().filter(|name| **name != OURS && **name != BASELINE);
-    let cells = others.filter_map(|name| Some((*name, board.figures(scenario, name)?)));
+/// The controller with the most goodput besides ours and the baseline; among equals, to three digits, the one
+/// with the lowest p99.
+pub(super) fn best_other<'a>(
+    scoreboard: &Scoreboard<'a>,
+    scenario: &str,
+) -> Option<(&'a str, Figures)> {
+    let others = scoreboard.controllers.iter().filter(|name| **name != OURS && **name != BASELINE);
+    let cells = others.filter_map(|name| Some((*name, scoreboard.figures(scenario, name)?)));
     cells.max_by(|a, b| {
         let digits = |figures: &Figures| (figures.goodput * 1e3).round();
         digits(&a.1).total_cmp(&digits(&b.1)).then(b.1.p99.total_cmp(&a.1.p99))
@@ -127,7 +131,7 @@ pub(super) fn head(names: &str, rule: &str) -> String {
     format!("{names}\n{rule}\n")
 }
 
-/// With a † for a clairvoyant's knowledge.
+/// Marked with † if it is told what a real server cannot know.
 pub(super) fn name(controller: &str) -> String {
     match controller {
         OURS => format!("**{OURS}**"),
@@ -160,12 +164,12 @@ mod tests {
     use crate::controller::catalogue::find;
 
     #[test]
-    fn whoever_is_marked_as_told_exists() {
+    fn every_controller_marked_as_told_exists() {
         assert_eq!(TOLD.iter().find(|name| find(name).is_none()), None);
     }
 
     #[test]
-    fn a_share_is_never_told_better_than_it_is() {
+    fn a_share_is_rounded_down() {
         assert_eq!([0.9996, 1.0, 0.0, 1.0034].map(share), [".999", "1.000", ".000", "1.003"]);
     }
 }

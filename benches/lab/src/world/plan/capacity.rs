@@ -1,29 +1,29 @@
-//! What a scenario can do: which station is the bottleneck, and what the whole looks like at
-//! capacity. The clairvoyant's knowledge.
+//! The capacity of a scenario, its bottleneck, and the requests in flight at capacity. Controllers do not know
+//! these.
 
 use crate::controller::Site;
-use crate::course::Course;
+use crate::piecewise::Piecewise;
 use crate::scenario::Scenario;
 use crate::scenario::service::Stage;
 
-use super::{PostPlan, ServicePlan, Sharing, StationPlan, Step};
+use super::{ServerPlan, ServicePlan, Sharing, StationPlan, Step};
 
-/// Cores that a controller is told of where the service shows none.
+/// Cores that a controller is told if the service has none.
 const UNKNOWN_CORES: f64 = 2.0;
 
 #[derive(Debug)]
 pub(super) struct Capacity {
-    /// Requests a second that the whole can do.
-    pub(super) requests: Course,
-    /// Every stage that is a station.
+    /// Requests per second that the whole can do.
+    pub(super) requests: Piecewise,
+    /// All stages that are stations.
     loads: Vec<Load>,
     /// Which of them is the bottleneck.
     least: Option<usize>,
-    /// How often a request comes to each service, on average.
+    /// Mean number of visits of a request to each service.
     visits: Vec<f64>,
     /// The stages that a request of the first stream passes.
     passes: u64,
-    /// Mean spans of the steps of each service, in seconds; 0 where there is none.
+    /// Mean duration of each step of each service, in seconds; 0 if it has none.
     spans: Vec<Vec<f64>>,
 }
 
@@ -31,10 +31,10 @@ pub(super) struct Capacity {
 struct Load {
     service: usize,
     local: u32,
-    /// Seconds of work a request brings, on average.
+    /// Mean work of a request, in seconds.
     work: f64,
-    /// Requests a second it can do.
-    requests: Course,
+    /// Requests per second that it can do.
+    requests: Piecewise,
 }
 
 impl Capacity {
@@ -54,58 +54,58 @@ impl Capacity {
             .into_iter()
             .map(|(service, local, work)| {
                 let all = replicas(&services[service], local, stations);
-                let requests = Course::combined(&courses(&all), |at| {
+                let requests = Piecewise::combined(&courses(&all), |at| {
                     all.iter().map(|s| s.work(at)).sum::<f64>() / work
                 });
                 Load { service, local, work, requests }
             })
             .collect();
-        let every: Vec<&Course> = loads.iter().map(|load| &load.requests).collect();
-        let least = |at| every.iter().map(|course| course.at(at)).fold(f64::INFINITY, f64::min);
-        let requests = Course::combined(&every, least);
+        let every: Vec<&Piecewise> = loads.iter().map(|load| &load.requests).collect();
+        let least = |at| every.iter().map(|curve| curve.at(at)).fold(f64::INFINITY, f64::min);
+        let requests = Piecewise::combined(&every, least);
         let total = |load: &Load| load.requests.integral(scenario.seconds);
         let least = (0..loads.len()).min_by(|&a, &b| total(&loads[a]).total_cmp(&total(&loads[b])));
         Self { requests, least, loads, visits, passes, spans }
     }
 
-    /// The stations at which work is counted, one a replica.
+    /// The stations at which work is counted, one per replica.
     pub(super) fn bottleneck(&self, services: &[ServicePlan]) -> Vec<usize> {
         let Some(load) = self.least.map(|least| &self.loads[least]) else { return Vec::new() };
         let service = &services[load.service];
         (0..service.replicas).map(|replica| service.station(replica, load.local)).collect()
     }
 
-    pub(super) fn work(&self) -> Course {
+    pub(super) fn work(&self) -> Piecewise {
         let work = self.least.map_or(1.0, |least| self.loads[least].work);
-        Course::combined(&[&self.requests], |at| self.requests.at(at) * work)
+        Piecewise::combined(&[&self.requests], |at| self.requests.at(at) * work)
     }
 
-    /// What a refusal takes from the bottleneck: nothing unless the door's core is the bottleneck.
+    /// Work that a rejection costs at the bottleneck: nothing unless the core that rejects is the bottleneck.
     pub(super) fn refusal(&self, services: &[ServicePlan]) -> f64 {
-        let at_the_door =
+        let rejects_itself =
             |load: &Load| load.service == 0 && services[0].refuses == Some(load.local);
         match self.least {
-            Some(least) if at_the_door(&self.loads[least]) => services[0].refusal,
+            Some(least) if rejects_itself(&self.loads[least]) => services[0].refusal,
             _ => 0.0,
         }
     }
 
-    /// Requests in flight at capacity with nobody waiting, over time.
-    pub(super) fn knee(&self, services: &[ServicePlan], stations: &[StationPlan]) -> Course {
+    /// Requests in flight at capacity when none waits, over time.
+    pub(super) fn knee(&self, services: &[ServicePlan], stations: &[StationPlan]) -> Piecewise {
         let delays =
             services.iter().flat_map(|service| &service.steps).flat_map(|step| match step {
                 Step::Delay { factors, .. } => &factors[..],
                 _ => &[],
             });
         let all: Vec<&StationPlan> = stations.iter().collect();
-        let courses: Vec<&Course> =
+        let courses: Vec<&Piecewise> =
             courses(&all).into_iter().chain(delays).chain([&self.requests]).collect();
-        Course::combined(&courses, |at| {
+        Piecewise::combined(&courses, |at| {
             self.requests.at(at) * self.latency(0, services, stations, at, true)
         })
     }
 
-    /// Mean latency of a request that meets nobody, in seconds; `held`: until its body is read.
+    /// Mean latency of a request that meets no other, in seconds; `held`: until its body is read.
     pub(super) fn latency(
         &self,
         index: usize,
@@ -143,13 +143,13 @@ impl Capacity {
         service > 0 || ServicePlan::passes(self.passes, step)
     }
 
-    pub(super) fn posts(
+    pub(super) fn servers(
         &self,
         services: &[ServicePlan],
         stations: &[StationPlan],
-    ) -> Vec<PostPlan> {
+    ) -> Vec<ServerPlan> {
         let every = services.iter().enumerate();
-        let posts = every.flat_map(|(index, service)| {
+        let servers = every.flat_map(|(index, service)| {
             let latency = |held| self.latency(index, services, stations, 0.0, held);
             let knee = self.requests.at(0.0) * self.visits[index] * latency(true);
             let mean = latency(false);
@@ -161,13 +161,13 @@ impl Capacity {
                     seed: 0,
                     replica,
                 };
-                PostPlan { service: index as u32, replica, site }
+                ServerPlan { service: index as u32, replica, site }
             })
         });
-        posts.collect()
+        servers.collect()
     }
 
-    /// Which part of the service's work a replica could do at the start.
+    /// The share of the service's work that a replica could do at the start.
     fn share(
         &self,
         service: usize,
@@ -186,7 +186,7 @@ impl Capacity {
     }
 }
 
-/// How often each service is visited, and `(service, station, work)` for every station.
+/// Visits to each service, and `(service, station, work)` for every station.
 fn traffic(
     services: &[ServicePlan],
     passes: u64,
@@ -224,7 +224,7 @@ fn replicas<'a>(
     (0..service.replicas).map(|replica| &stations[service.station(replica, local)]).collect()
 }
 
-fn courses<'a>(stations: &[&'a StationPlan]) -> Vec<&'a Course> {
+fn courses<'a>(stations: &[&'a StationPlan]) -> Vec<&'a Piecewise> {
     stations.iter().flat_map(|station| [&station.cores, &station.speed, &station.factor]).collect()
 }
 
@@ -238,8 +238,8 @@ fn cores(service: &ServicePlan, replica: u32, stations: &[StationPlan]) -> f64 {
     }
 }
 
-/// How many times longer than by itself a visit takes at capacity, on average over the visits: a
-/// replica that works at half the speed gets half as many.
+/// Mean duration of a visit at capacity over its duration alone. A replica of half the speed gets half as many
+/// visits.
 fn slowdown(stations: &[&StationPlan], at: f64) -> f64 {
     let there = stations.iter().filter_map(|station| {
         let crowd = station.crowd();
@@ -251,7 +251,7 @@ fn slowdown(stations: &[&StationPlan], at: f64) -> f64 {
     if work > 0.0 { weighted / work } else { stations[0].factor.at(at) }
 }
 
-/// How many share a station at its best, and what they get done together.
+/// How many jobs a station serves at once at its best, and how much they get done together.
 #[derive(Clone, Copy)]
 struct Crowd {
     population: f64,
@@ -259,7 +259,7 @@ struct Crowd {
 }
 
 impl StationPlan {
-    /// Seconds of work a second.
+    /// Seconds of work per second.
     fn work(&self, at: f64) -> f64 {
         let together = match self.sharing {
             Sharing::Shared { kappa, .. } if kappa > 0.0 => self.crowd().rate,
@@ -268,7 +268,7 @@ impl StationPlan {
         together * self.speed.at(at) / self.factor.at(at)
     }
 
-    /// How many times longer than planned a visit takes that meets no other; `None`: for ever.
+    /// Duration of a visit that meets no other over its planned duration; `None`: it never ends.
     pub(super) fn slowdown(&self, at: f64) -> Option<f64> {
         let speed = self.speed.at(at);
         let works = speed > 0.0 && self.cores.at(at) > 0.0;

@@ -1,15 +1,15 @@
-//! The stages of a scenario as steps and stations.
+//! Compiles the stages of a scenario into steps and stations.
 
 use backpressure_core::Outcome;
 
-use crate::course::Course;
+use crate::piecewise::Piecewise;
 use crate::scenario::Scenario;
 use crate::scenario::service::{Failure, Service, Stage};
 
 use super::{ServicePlan, Sharing, StationPlan, Step};
 
 pub(super) fn compile(scenario: &Scenario) -> (Vec<ServicePlan>, Vec<StationPlan>) {
-    let (mut services, mut stations, mut posts) = (Vec::new(), Vec::new(), 0);
+    let (mut services, mut stations, mut servers) = (Vec::new(), Vec::new(), 0);
     for service in &scenario.services {
         let first_station = stations.len() as u32;
         for replica in 0..service.replicas {
@@ -22,7 +22,7 @@ pub(super) fn compile(scenario: &Scenario) -> (Vec<ServicePlan>, Vec<StationPlan
             balance: service.balance,
             rounds: service.rounds as u16,
             refusal: service.refusal,
-            first_post: posts,
+            first_server: servers,
             first_station,
             stations: count,
             steps: steps(service, scenario),
@@ -30,12 +30,12 @@ pub(super) fn compile(scenario: &Scenario) -> (Vec<ServicePlan>, Vec<StationPlan
             shows: position(service, |stage| matches!(stage, Stage::Fifo { visible: true, .. }))
                 .or_else(|| position(service, |stage| matches!(stage, Stage::Fifo { .. }))),
         });
-        posts += service.replicas;
+        servers += service.replicas;
     }
     (services, stations)
 }
 
-/// Which of the service's stations is the first that `fits`.
+/// Index of the first station of the service that `fits`.
 fn position(service: &Service, fits: impl Fn(&Stage) -> bool) -> Option<u32> {
     let stations = service.stages.iter().filter(|stage| stage.is_station());
     stations.enumerate().find(|(_, stage)| fits(stage)).map(|(n, _)| n as u32)
@@ -79,7 +79,7 @@ fn station(stage: &Stage, replica: u32, seconds: f64) -> Option<StationPlan> {
             (Sharing::Shared { sigma: 0.0, kappa: 0.0 }, varying.cores(replica, cores))
         }
         Stage::Usl { sigma, kappa, .. } => {
-            (Sharing::Shared { sigma, kappa }, Course::constant(f64::INFINITY))
+            (Sharing::Shared { sigma, kappa }, Piecewise::constant(f64::INFINITY))
         }
         _ => return None,
     };

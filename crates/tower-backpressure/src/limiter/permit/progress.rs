@@ -82,7 +82,7 @@ impl Permit {
         let now = Instant::now();
         let latency = now.saturating_duration_since(since);
         let in_flight = shared.counted(shared.in_flight());
-        let sample = Sample { in_flight, ..Sample::new(latency, Outcome::Success) };
+        let sample = Sample::new(latency, Outcome::Success).in_flight(in_flight);
         shared.learn(&sample, self.stamp, shared.timestamp(now));
     }
 }

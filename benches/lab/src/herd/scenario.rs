@@ -1,25 +1,25 @@
-//! The service the herd runs into, and the herd.
+//! The service that the herd arrives at, and the herd.
 
 use crate::scenario::Scenario;
 
-/// How many there are.
+/// Requests in the herd.
 pub(crate) const HERD: u32 = 10_000;
-/// When they come, in seconds: the service has had time to learn what usually arrives.
+/// When they arrive, in seconds: late enough for the service to have learned its usual load.
 pub(crate) const BURST: f64 = 120.0;
-/// Requests a second that the service can do, and the share of it that is in use.
+/// Requests per second that the service can do, and the share of it that other clients use.
 const CAPACITY: f64 = 1_600.0;
 const LOAD: f64 = 0.5;
-/// How long the herd is watched: until the slowest is in.
+/// Seconds of a run after the herd's arrival: enough for the slowest kind of client.
 const WATCHED: f64 = 600.0;
 
-/// For those who do not give up.
+/// Deadline, in seconds, of clients that do not give up.
 pub(crate) const NEVER: f64 = 10_000.0;
 
-/// What spare capacity allows.
+/// Seconds until the herd is served by the spare capacity alone.
 pub(crate) const IDEAL: f64 = HERD as f64 / (CAPACITY * (1.0 - LOAD));
 
-/// 16 workers, 10 ms each, half busy with callers who do not come back; then the herd, every one of
-/// them a process of its own.
+/// 16 workers, 10 ms each, half of the capacity used by clients that do not retry; then the herd, each request
+/// from a process of its own.
 pub(crate) fn scenario(retry: &str, deadline: f64) -> Result<Scenario, String> {
     let parts = format!(
         r#"

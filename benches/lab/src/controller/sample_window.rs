@@ -1,18 +1,18 @@
-//! What was measured since the last look, and its quantiles.
+//! Samples since the last update, and their quantiles.
 //!
-//! Exact, by nearest rank, where most originals sketch (t-digest, log-linear histogram).
+//! Quantiles are exact, by nearest rank, where most originals sketch (t-digest, log-linear histogram).
 
-/// Values in any unit. Beyond [`CAP`] it only counts: the quantiles are then those of the first.
+/// Values in any unit. Beyond [`CAP`] they are only counted: the quantiles are then those of the first values.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Measured {
+pub(super) struct SampleWindow {
     values: Vec<u64>,
     count: usize,
 }
 
-/// A second of a hundred thousand requests; nothing simulated here comes near it.
+/// A second of a hundred thousand requests; no scenario comes near it.
 const CAP: usize = 100_000;
 
-impl Measured {
+impl SampleWindow {
     pub(super) fn add(&mut self, value: u64) {
         self.count += 1;
         if self.values.len() < CAP {
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn quantiles_are_exact_and_an_empty_window_has_none() {
-        let mut window = Measured::default();
+        let mut window = SampleWindow::default();
         assert_eq!(window.quantile(0.5), None);
         for value in [5, 1, 4, 2, 3] {
             window.add(value);

@@ -1,8 +1,8 @@
-//! How something goes over time: piecewise linear, with its integral and the way back from it.
+//! Piecewise linear functions of time, with their integral and its inverse.
 
-/// A non-negative piecewise linear function of time in seconds; the last piece goes on for ever.
+/// A non-negative piecewise linear function of time in seconds; the last piece has no end.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Course {
+pub(crate) struct Piecewise {
     knots: Vec<Knot>,
 }
 
@@ -10,38 +10,38 @@ pub(crate) struct Course {
 struct Knot {
     at: f64,
     value: f64,
-    /// Change a second until the next knot.
+    /// Change per second until the next knot.
     slope: f64,
-    /// The integral up to here.
+    /// The integral from the start to here.
     sum: f64,
 }
 
-impl Course {
+impl Piecewise {
     pub(crate) fn constant(value: f64) -> Self {
         Self::steps(value, &[])
     }
 
     /// `initial` from the start, and each value from its moment on. Moments ascend.
     pub(crate) fn steps(initial: f64, steps: &[(f64, f64)]) -> Self {
-        let mut course = Self { knots: Vec::new() };
-        course.push(0.0, initial, 0.0);
+        let mut curve = Self { knots: Vec::new() };
+        curve.push(0.0, initial, 0.0);
         for &(at, value) in steps {
-            course.push(at, value, 0.0);
+            curve.push(at, value, 0.0);
         }
-        course
+        curve
     }
 
-    /// Straight lines from point to point. Moments ascend; before the first and after the last
-    /// it is level.
+    /// Straight lines between the points. Moments ascend; before the first point and after the last the value
+    /// is constant.
     pub(crate) fn ramps(points: &[(f64, f64)]) -> Self {
         let first = points.first().map_or(0.0, |&(_, value)| value);
-        let mut course = Self { knots: Vec::new() };
-        course.push(0.0, first, 0.0);
+        let mut curve = Self { knots: Vec::new() };
+        curve.push(0.0, first, 0.0);
         for (n, &(at, value)) in points.iter().enumerate() {
             let slope = points.get(n + 1).map_or(0.0, |&(next, to)| (to - value) / (next - at));
-            course.push(at, value, slope);
+            curve.push(at, value, slope);
         }
-        course
+        curve
     }
 
     fn push(&mut self, at: f64, value: f64, slope: f64) {
@@ -52,7 +52,7 @@ impl Course {
         self.knots.push(Knot { at, value, slope, sum });
     }
 
-    /// The moments at which it may change.
+    /// The moments at which the value or the slope may change.
     pub(crate) fn moments(&self) -> impl Iterator<Item = f64> {
         self.knots.iter().skip(1).map(|knot| knot.at)
     }
@@ -62,7 +62,7 @@ impl Course {
         (knot.value + knot.slope * (time - knot.at)).max(0.0)
     }
 
-    /// From the start to `time`.
+    /// The integral from the start to `time`.
     pub(crate) fn integral(&self, time: f64) -> f64 {
         let knot = self.knots[self.index(time)];
         let span = time - knot.at;
@@ -92,7 +92,7 @@ impl Course {
         None
     }
 
-    /// Both multiplied; `other` consists of steps.
+    /// The product of both; `other` consists of steps.
     pub(crate) fn times(&self, other: &Self) -> Self {
         let mut moments: Vec<f64> = self.moments().chain(other.moments()).collect();
         moments.sort_by(f64::total_cmp);
@@ -106,9 +106,9 @@ impl Course {
         product
     }
 
-    /// Steps through what `combine` makes of all of them wherever one changes.
+    /// Steps through `combine` of a moment, at every moment at which one of the functions changes.
     pub(crate) fn combined(all: &[&Self], combine: impl Fn(f64) -> f64) -> Self {
-        let mut moments: Vec<f64> = all.iter().flat_map(|course| course.moments()).collect();
+        let mut moments: Vec<f64> = all.iter().flat_map(|curve| curve.moments()).collect();
         moments.sort_by(f64::total_cmp);
         moments.dedup();
         let steps: Vec<(f64, f64)> = moments.iter().map(|&at| (at, combine(at))).collect();
@@ -123,7 +123,7 @@ impl Course {
     }
 }
 
-/// The span after which the integral of `value + slope · x` is `amount`.
+/// The time after which the integral of `value + slope · x` is `amount`.
 fn solve(value: f64, slope: f64, amount: f64) -> Option<f64> {
     if amount <= 0.0 {
         return Some(0.0);
@@ -137,41 +137,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reaching_undoes_the_integral() {
-        let courses = [
-            Course::constant(2.0),
-            Course::steps(1.0, &[(2.0, 0.0), (4.0, 3.0), (4.5, 0.5)]),
-            Course::ramps(&[(1.0, 0.0), (3.0, 8.0), (6.0, 1.0)]),
+    fn reach_is_the_inverse_of_the_integral() {
+        let curves = [
+            Piecewise::constant(2.0),
+            Piecewise::steps(1.0, &[(2.0, 0.0), (4.0, 3.0), (4.5, 0.5)]),
+            Piecewise::ramps(&[(1.0, 0.0), (3.0, 8.0), (6.0, 1.0)]),
         ];
-        for course in courses {
+        for curve in curves {
             for start in [0.0, 0.5, 1.0, 2.5, 4.2, 7.0] {
                 for amount in [0.001, 0.3, 1.0, 5.0, 20.0] {
-                    let end = course.reach(start, amount).unwrap();
-                    let walked = course.integral(end) - course.integral(start);
-                    assert!((walked - amount).abs() < 1e-9, "{course:?}: {start} + {amount}");
+                    let end = curve.reach(start, amount).unwrap();
+                    let walked = curve.integral(end) - curve.integral(start);
+                    assert!((walked - amount).abs() < 1e-9, "{curve:?}: {start} + {amount}");
                 }
             }
         }
     }
 
     #[test]
-    fn what_stands_still_for_ever_is_never_reached() {
-        let course = Course::steps(1.0, &[(2.0, 0.0)]);
-        assert_eq!(course.reach(1.5, 1.0), None);
-        assert_eq!(course.reach(1.5, 0.5), Some(2.0));
+    fn what_stays_at_zero_never_reaches_more() {
+        let curve = Piecewise::steps(1.0, &[(2.0, 0.0)]);
+        assert_eq!(curve.reach(1.5, 1.0), None);
+        assert_eq!(curve.reach(1.5, 0.5), Some(2.0));
     }
 
     #[test]
     fn a_step_holds_from_its_moment_on() {
-        let course = Course::steps(1.0, &[(2.0, 5.0)]);
-        assert_eq!((course.at(1.999), course.at(2.0)), (1.0, 5.0));
-        assert_eq!(course.integral(3.0), 7.0);
+        let curve = Piecewise::steps(1.0, &[(2.0, 5.0)]);
+        assert_eq!((curve.at(1.999), curve.at(2.0)), (1.0, 5.0));
+        assert_eq!(curve.integral(3.0), 7.0);
     }
 
     #[test]
     fn a_product_is_the_product() {
-        let ramp = Course::ramps(&[(0.0, 0.0), (10.0, 10.0)]);
-        let square = Course::steps(1.0, &[(2.0, 0.0), (4.0, 2.0)]);
+        let ramp = Piecewise::ramps(&[(0.0, 0.0), (10.0, 10.0)]);
+        let square = Piecewise::steps(1.0, &[(2.0, 0.0), (4.0, 2.0)]);
         let product = ramp.times(&square);
         for time in [0.5, 1.9, 2.0, 3.0, 4.0, 9.0] {
             assert!((product.at(time) - ramp.at(time) * square.at(time)).abs() < 1e-12, "{time}");

@@ -1,35 +1,35 @@
-//! What became of a cell, and of all of them together.
+//! The result of a cell, and sums over cells.
 
 use crate::map::grid::{Layers, Place};
 use serde::Serialize;
 
-/// A cell, tried.
+/// The result of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Cell {
     #[serde(flatten)]
     pub(crate) place: Place,
     /// Useful answers over first attempts, from 20 seconds after the trigger on.
     pub(crate) goodput: f64,
-    /// Whether the service is still down then, although nothing is wrong with it any more.
+    /// Whether the service is still down then, although the trigger is long over.
     pub(crate) metastable: bool,
-    /// Seconds from the trigger's end until it is back for good; `None`: not while it was watched.
+    /// Seconds from the end of the trigger until the service has recovered; `None`: not within the run.
     pub(crate) recovery_s: Option<f64>,
-    /// Attempts a request, over the whole run.
+    /// Attempts per request over the whole run.
     pub(crate) attempts: f64,
 }
 
-/// All cells of a kind.
+/// Sums over all cells with the same layers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Tally {
     pub(crate) layers: Layers,
     pub(crate) cells: usize,
     pub(crate) metastable: usize,
-    /// Of those that came back.
+    /// Of the cells that recovered.
     pub(crate) median_recovery_s: f64,
     pub(crate) longest_recovery_s: f64,
-    /// How many took longer than a second, or did not come back.
+    /// Cells that took longer than a second, or did not recover.
     pub(crate) slow: usize,
-    /// Attempts a request of the worst cell.
+    /// Most attempts per request of any cell.
     pub(crate) most_attempts: f64,
 }
 
@@ -62,7 +62,7 @@ mod tests {
     use crate::map::grid::{Policy, Strength};
 
     #[test]
-    fn a_tally_counts_what_stays_down_and_what_is_slow() {
+    fn a_tally_counts_the_cells_that_stay_down_and_those_that_recover_slowly() {
         let place = Place {
             layers: Layers::Neither,
             policy: Policy::Naive3,

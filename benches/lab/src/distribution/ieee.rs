@@ -1,7 +1,7 @@
 //! Logarithm and exponential from additions, multiplications and divisions alone.
 //!
-//! The libraries of different systems differ in the last bit of theirs, and one bit is enough to
-//! send a simulation down another path. These give the same bits everywhere.
+//! System libraries differ in the last bit of theirs, and one bit is enough to change the course of a
+//! simulation. These give the same bits on every platform.
 
 const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;

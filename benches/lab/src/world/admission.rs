@@ -1,40 +1,40 @@
-//! The doors: each replica's controller, and what becomes of those it lets in, keeps or turns away.
+//! Admission: the controller of each server, and what happens to the attempts it admits, queues or rejects.
 
 use std::time::Duration;
 
 use backpressure_core::{Arrival, Outcome, Priority, Sample, Timestamp};
 
-use crate::controller::{Answer, Controller, Make, Next, Refusal, Site, Visitor};
+use crate::controller::{Answer, AttemptInfo, Controller, Make, Next, Refusal, Site};
 use crate::scenario::stream::Criticality;
 
 use super::World;
-use super::agenda::Event;
+use super::attempt::{Attempt, State};
 use super::clock::{mix, seconds};
+use super::event_queue::Event;
 use super::journal::How;
-use super::plan::{PostPlan, StreamPlan};
+use super::plan::{ServerPlan, StreamPlan};
 use super::slab::Id;
 use super::station::Station;
-use super::walk::{Attempt, State};
 
-/// A replica, seen from the door.
+/// One replica of a service.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(super) struct Server {
     pub(super) controller: Box<dyn Controller>,
-    /// Admitted and not yet gone.
+    /// Attempts admitted and not finished.
     pub(super) in_flight: u32,
-    /// The same and those who wait: what a balancer counts.
+    /// The same and those that wait. A load balancer counts these.
     outstanding: u32,
     unsettled: bool,
-    /// When the alarm is set for.
-    pub(super) alarm: Option<u64>,
+    /// When the controller is called next.
+    pub(super) tick_at: Option<u64>,
 }
 
-impl Post {
-    pub(super) fn new(plan: &PostPlan, make: &Make<'_>, seed: u64) -> Self {
+impl Server {
+    pub(super) fn new(plan: &ServerPlan, make: &Make<'_>, seed: u64) -> Self {
         let name = u64::from(plan.service) << 32 | u64::from(plan.replica);
         let site = Site { seed: mix(mix(seed, CONTROLLER), name), ..plan.site };
         let controller = make(&site);
-        Self { controller, in_flight: 0, outstanding: 0, unsettled: false, alarm: None }
+        Self { controller, in_flight: 0, outstanding: 0, unsettled: false, tick_at: None }
     }
 
     pub(super) fn limit(&self) -> f64 {
@@ -47,77 +47,74 @@ impl Post {
 }
 
 impl Attempt {
-    /// What was measured of it by `now`, or by the head of its answer.
+    /// What was measured of the attempt by `now`, or by the head of its answer.
     fn sample(&self, now: u64, outcome: Outcome, weight: u32) -> Sample {
         let latency = self.head.unwrap_or(now - self.admitted);
         let queued = self.run_queue + self.runnable.map_or(0, |since| now - since);
         let span = Duration::from_nanos;
-        Sample {
-            latency: span(latency),
-            run_queue: span(queued.min(latency)),
-            busy: span(self.busy.min(latency)),
-            in_flight: self.in_flight as usize,
-            weight,
-            outcome,
-        }
+        Sample::new(span(latency), outcome)
+            .run_queue(span(queued.min(latency)))
+            .busy(span(self.busy.min(latency)))
+            .in_flight(self.in_flight as usize)
+            .weight(weight)
     }
 }
 
-// What controllers and balancers draw with.
+// Constants mixed into a key, so that different draws from it differ.
 const CONTROLLER: u64 = 21;
 const REPLICA: u64 = 1 << 30;
 
-/// What the replica for this attempt of a request is drawn with.
+/// Random number that chooses the replica for an attempt of a request.
 pub(crate) fn replica_draw(key: u64, attempts: u32) -> u64 {
     mix(key, REPLICA + (u64::from(attempts) << 8))
 }
 
 impl World<'_> {
-    /// A caller's attempt comes to the entry service; the caller waits until then.
+    /// A client sends an attempt to the first service, and waits until `until`.
     pub(super) fn enters(&mut self, id: Id, until: u64) {
         let Some(request) = self.requests.get_mut(id) else { return };
-        let StreamPlan { stream, passes, .. } = &self.plan.streams[request.own.stream as usize];
+        let StreamPlan { stream, passes, .. } = &self.plan.streams[request.spec.stream as usize];
         let mut arrival = Arrival::default().priority(priority(stream.priority));
         if stream.tells && until < u64::MAX {
             arrival = arrival.deadline(Timestamp::from_nanos(until));
         }
         let promised = std::mem::take(&mut request.promised);
-        let draw = replica_draw(request.own.key, request.attempts());
-        let visitor =
-            Visitor { id: 0, tenant: request.own.tenant, user: request.own.user, arrival };
+        let draw = replica_draw(request.spec.key, request.attempts());
+        let info =
+            AttemptInfo { id: 0, tenant: request.spec.tenant, user: request.spec.user, arrival };
         let attempt = Attempt {
             request: id,
-            key: request.own.key,
+            key: request.spec.key,
             demand: stream.demand,
             stages: *passes,
             promised,
-            ..Attempt::new(visitor, 0)
+            ..Attempt::new(info, 0)
         };
         let attempt = self.attempts.insert(attempt);
         request.attempt = attempt;
         if until < u64::MAX {
-            self.agenda.push(until, Event::Leaves(attempt));
+            self.events.push(until, Event::Leaves(attempt));
         }
         if promised && self.is_judged() {
             self.journal.promised += 1;
         }
-        self.knocks(attempt, draw);
+        self.arrives_at_server(attempt, draw);
     }
 
-    /// An attempt stands at the door of one of its service's replicas.
-    pub(super) fn knocks(&mut self, id: Id, draw: u64) {
+    /// An attempt arrives at one of the replicas of its service.
+    pub(super) fn arrives_at_server(&mut self, id: Id, draw: u64) {
         self.journal.entered += 1;
         let Some(service) = self.attempts.get(id).map(|attempt| attempt.service) else { return };
         let replica = self.replica(service, draw);
-        let index = self.plan.services[service as usize].first_post + replica;
+        let index = self.plan.services[service as usize].first_server + replica;
         let now = self.time();
         let Some(attempt) = self.attempts.get_mut(id) else { return };
-        attempt.post = index;
-        attempt.visitor.id = id.to_bits();
-        let visitor = attempt.visitor;
-        let post = &mut self.posts[index as usize];
-        post.outstanding += 1;
-        match post.controller.arrive(visitor, now) {
+        attempt.server = index;
+        attempt.info.id = id.to_bits();
+        let info = attempt.info;
+        let server = &mut self.servers[index as usize];
+        server.outstanding += 1;
+        match server.controller.arrive(info, now) {
             Answer::Run => self.admit(id),
             Answer::Wait => {}
             Answer::Shed(refusal) => self.refuse(id, refusal),
@@ -130,18 +127,18 @@ impl World<'_> {
         let at = seconds(self.now);
         let outstanding = |replica: u32| {
             let lost = plan.is_lost(replica, &self.plan.stations, at);
-            (!lost).then(|| self.posts[(plan.first_post + replica) as usize].outstanding)
+            (!lost).then(|| self.servers[(plan.first_server + replica) as usize].outstanding)
         };
         plan.replica(&mut self.turns[service as usize], draw, outstanding)
     }
 
     fn admit(&mut self, id: Id) {
         let Some(attempt) = self.attempts.get_mut(id) else { return };
-        let post = &mut self.posts[attempt.post as usize];
-        post.in_flight += 1;
+        let server = &mut self.servers[attempt.server as usize];
+        server.in_flight += 1;
         attempt.state = State::Inside;
         attempt.admitted = self.now;
-        attempt.in_flight = post.in_flight;
+        attempt.in_flight = server.in_flight;
         if attempt.promised && self.now >= self.judged_from {
             self.journal.kept += 1;
         }
@@ -151,20 +148,20 @@ impl World<'_> {
     fn refuse(&mut self, id: Id, refusal: Refusal) {
         let Some(attempt) = self.attempts.remove(id) else { return };
         self.journal.left += 1;
-        self.posts[attempt.post as usize].outstanding -= 1;
+        self.servers[attempt.server as usize].outstanding -= 1;
         self.charge(&attempt);
         if self.attempts.get(attempt.parent).is_some() {
             self.returns(attempt.parent, Outcome::Overload);
         } else {
-            self.hears(attempt.request, How::Refused, refusal.retry_after);
+            self.attempt_ended(attempt.request, How::Refused, refusal.retry_after);
         }
     }
 
-    /// A refusal costs time on the core, unless one is idle.
+    /// A rejection costs time of a core, unless one is idle.
     fn charge(&mut self, attempt: &Attempt) {
         let service = &self.plan.services[attempt.service as usize];
         let Some(local) = service.refuses else { return };
-        let replica = self.plan.posts[attempt.post as usize].replica;
+        let replica = self.plan.servers[attempt.server as usize].replica;
         let index = service.station(replica, local);
         let cores = self.cores(index);
         if let Station::Fifo(fifo) = &mut self.stations[index]
@@ -174,35 +171,35 @@ impl World<'_> {
         }
     }
 
-    /// An attempt leaves the service: its place is free.
+    /// An attempt has left the service.
     pub(super) fn departs(&mut self, id: Id) {
         let Some(attempt) = self.attempts.remove(id) else { return };
-        self.gives_back(&attempt, attempt.outcome, u32::from(!attempt.measured));
+        self.release(&attempt, attempt.outcome, u32::from(!attempt.measured));
     }
 
-    pub(super) fn gives_back(&mut self, attempt: &Attempt, outcome: Outcome, weight: u32) {
+    pub(super) fn release(&mut self, attempt: &Attempt, outcome: Outcome, weight: u32) {
         self.journal.left += 1;
         let now = self.time();
-        let post = &mut self.posts[attempt.post as usize];
-        post.in_flight -= 1;
-        post.outstanding -= 1;
+        let server = &mut self.servers[attempt.server as usize];
+        server.in_flight -= 1;
+        server.outstanding -= 1;
         let sample = attempt.sample(self.now, outcome, weight);
-        post.controller.depart(attempt.visitor, &sample, now);
-        self.unsettle(attempt.post);
+        server.controller.depart(attempt.info, &sample, now);
+        self.unsettle(attempt.server);
     }
 
-    /// The head of an answer is out.
+    /// The head of an answer is sent.
     pub(super) fn answered(&mut self, id: Id) {
         let now = self.time();
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         let sample = attempt.sample(self.now, Outcome::Success, 1);
-        let controller = &mut self.posts[attempt.post as usize].controller;
-        attempt.measured = controller.answered(attempt.visitor, &sample, now);
-        let post = attempt.post;
-        self.unsettle(post);
+        let controller = &mut self.servers[attempt.server as usize].controller;
+        attempt.measured = controller.answered(attempt.info, &sample, now);
+        let server = attempt.server;
+        self.unsettle(server);
     }
 
-    /// The caller's patience is over.
+    /// The patience of the client is over.
     pub(super) fn leaves(&mut self, id: Id) {
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         if attempt.state == State::Reading || attempt.request == Id::NONE {
@@ -210,14 +207,14 @@ impl World<'_> {
         }
         let request = std::mem::replace(&mut attempt.request, Id::NONE);
         let Some(known) = self.requests.get(request) else { return };
-        if self.plan.streams[known.own.stream as usize].stream.cancels {
+        if self.plan.streams[known.spec.stream as usize].stream.cancels {
             self.cancels(id);
         }
-        self.hears(request, How::Left, None);
+        self.attempt_ended(request, How::Left, None);
     }
 
-    /// The work of an attempt is called off, wherever it is. Who computes is not reached before it
-    /// stops: nobody drops a future that is being polled.
+    /// Cancels an attempt wherever it is. An attempt that computes is cancelled when it stops: a future cannot
+    /// be dropped while it is being polled.
     pub(super) fn cancels(&mut self, id: Id) {
         let now = self.now;
         if let Some(attempt) = self.attempts.get_mut(id)
@@ -230,37 +227,37 @@ impl World<'_> {
         if attempt.state == State::Waiting {
             self.journal.left += 1;
             let now = self.time();
-            let post = &mut self.posts[attempt.post as usize];
-            post.outstanding -= 1;
-            post.controller.abandon(attempt.visitor, now);
-            self.unsettle(attempt.post);
+            let server = &mut self.servers[attempt.server as usize];
+            server.outstanding -= 1;
+            server.controller.abandon(attempt.info, now);
+            self.unsettle(attempt.server);
             return;
         }
         self.cancels(attempt.child);
         self.unshare(&attempt);
-        self.gives_back(&attempt, Outcome::Cancelled, u32::from(!attempt.measured));
+        self.release(&attempt, Outcome::Cancelled, u32::from(!attempt.measured));
     }
 
     pub(super) fn unsettle(&mut self, index: u32) {
-        let post = &mut self.posts[index as usize];
-        if !post.unsettled {
-            post.unsettled = true;
+        let server = &mut self.servers[index as usize];
+        if !server.unsettled {
+            server.unsettled = true;
             self.unsettled.push(index);
         }
     }
 
-    /// Asks every controller that something happened to who may run next.
+    /// Asks the controller of every server that something happened to for its decisions.
     pub(super) fn settle(&mut self) {
         while let Some(index) = self.unsettled.pop() {
-            self.posts[index as usize].unsettled = false;
+            self.servers[index as usize].unsettled = false;
             let now = self.time();
-            while let Some(next) = self.posts[index as usize].controller.next(now) {
+            while let Some(next) = self.servers[index as usize].controller.next(now) {
                 match next {
                     Next::Run(id) => self.admit(Id::from_bits(id)),
                     Next::Shed(id, refusal) => self.refuse(Id::from_bits(id), refusal),
                 }
             }
-            self.set_alarm(index);
+            self.schedule_tick(index);
         }
     }
 }

@@ -1,37 +1,37 @@
-//! What happens next: events in the order of their time, and of their making where that is equal.
+//! Events, ordered by their time and, at the same time, by the order in which they were queued.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::slab::Id;
 
-/// Something that happens at its time.
+/// What happens at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The next request of a stream comes.
+    /// The next requests of a stream arrive.
     Arrives(u32),
-    /// A caller sends its next attempt.
+    /// A client sends the next attempt of a request.
     Sends(Id),
-    /// A service calls another one again.
+    /// A service calls another service again.
     Calls(Id),
     /// A core begins to compute for an attempt.
     Begins(Id),
-    /// A job at a fifo station is done.
+    /// A job at a FIFO station is done.
     Served(u32, Id),
-    /// A job at a shared station may be done; the number says of which estimate.
+    /// A job at a shared station may be done; the second number says which estimate this was.
     Shared(u32, u32),
     /// A delay is over.
     Passed(Id),
-    /// A body has been read.
+    /// A response body was read to its end.
     Read(Id),
-    /// A station's cores change in number.
-    Recounts(u32),
-    /// A controller wanted to be woken.
-    Alarm(u32),
-    /// A caller has waited long enough.
+    /// The number of cores of a station changes.
+    CoresChange(u32),
+    /// A controller asked to be called at this time.
+    Tick(u32),
+    /// The patience of a client is over.
     Leaves(Id),
-    /// Levels are read off.
-    Look,
+    /// Limits, requests in flight and queues are recorded.
+    SampleLevels,
 }
 
 #[derive(Debug)]
@@ -42,12 +42,12 @@ struct Entry {
 }
 
 #[derive(Debug)]
-pub(super) struct Agenda {
+pub(super) struct EventQueue {
     heap: BinaryHeap<Entry>,
     serial: u64,
 }
 
-impl Agenda {
+impl EventQueue {
     pub(super) const fn new() -> Self {
         Self { heap: BinaryHeap::new(), serial: 0 }
     }
@@ -63,7 +63,7 @@ impl Agenda {
 }
 
 impl Ord for Entry {
-    /// The earliest is the greatest: the heap gives that out first.
+    /// The heap pops the greatest, so the earliest is the greatest.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.serial).cmp(&(self.at, self.serial))
     }

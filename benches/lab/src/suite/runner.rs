@@ -1,4 +1,4 @@
-//! Runs everything on all cores; the results are in the order of the questions.
+//! Runs the suite on all cores. The results do not depend on the number of cores.
 
 use std::time::Duration;
 
@@ -14,25 +14,25 @@ use crate::world::simulate;
 
 use super::options::Options;
 
-/// What every build runs: the smoke scenarios with these, and one seed.
+/// Every build runs the smoke scenarios with these, and one seed.
 const CONTROLLERS: [&str; 3] = ["none", "static-2c", "ours"];
 const SEEDS: u64 = 1;
 
 #[derive(Debug)]
-pub(super) struct Bench {
+pub(super) struct Runner {
     pub(super) scenarios: Vec<Scenario>,
     controllers: Vec<&'static Entry>,
     seeds: u64,
 }
 
-/// What it took, all threads together.
+/// Requests and time of all threads together.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
     pub(super) requests: u64,
     pub(super) time: Duration,
 }
 
-impl Bench {
+impl Runner {
     pub(super) fn set_up(options: &Options) -> Result<Self, String> {
         if options.smoke {
             return Self::smoke();
@@ -44,7 +44,7 @@ impl Bench {
         })
     }
 
-    /// What every build runs.
+    /// The runs of every build.
     pub(super) fn smoke() -> Result<Self, String> {
         let mut scenarios = library::all()?;
         scenarios.retain(|scenario| scenario.smoke);
@@ -87,14 +87,14 @@ fn run_one(name: &str, plan: &Plan, controller: &Entry, seed: u64, spent: &mut S
     Run { scenario, controller, seed, score }
 }
 
-/// What every build runs, once for all tests.
+/// The runs of every build, once for all tests.
 #[cfg(test)]
 pub(super) fn smoke() -> &'static (Vec<Scenario>, Vec<Run>) {
     use std::sync::OnceLock;
 
     static SMOKE: OnceLock<(Vec<Scenario>, Vec<Run>)> = OnceLock::new();
     SMOKE.get_or_init(|| {
-        let bench = Bench::smoke().expect("they are sound");
+        let bench = Runner::smoke().expect("they are sound");
         let runs = bench.run().0;
         (bench.scenarios, runs)
     })

@@ -1,11 +1,13 @@
-//! Servers that say something of their own to those they refuse, or say it in their own time.
+//! Servers that tell rejected clients something else than ours does, or at another time.
 
-use crate::controller::{Answer, Controller, Instruments, Next, Refusal, Site, Visitor, catalogue};
+use crate::controller::{
+    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, catalogue,
+};
 use backpressure_core::{Sample, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Another controller, whose refusals all say the same.
+/// Another controller whose rejections all say the same.
 #[derive(Debug)]
 struct Saying {
     inner: Box<dyn Controller>,
@@ -20,15 +22,15 @@ pub(super) fn one_second(site: &Site) -> Box<dyn Controller> {
 }
 
 impl Controller for Saying {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
-        match self.inner.arrive(visitor, now) {
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
+        match self.inner.arrive(attempt, now) {
             Answer::Shed(_) => Answer::Shed(self.refusal),
             other => other,
         }
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
-        self.inner.depart(visitor, sample, now);
+    fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
+        self.inner.depart(attempt, sample, now);
     }
 
     fn next(&mut self, now: Timestamp) -> Option<Next> {
@@ -38,12 +40,12 @@ impl Controller for Saying {
         })
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
-        self.inner.abandon(visitor, now);
+    fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp) {
+        self.inner.abandon(attempt, now);
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
-        self.inner.alarm()
+    fn next_tick(&self) -> Option<Timestamp> {
+        self.inner.next_tick()
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
@@ -59,16 +61,16 @@ impl Controller for Saying {
     }
 }
 
-/// Ours, which holds a refusal for the fraction of a second that Retry-After cannot say; as
-/// `AdmissionLayer::delay_rejections`.
+/// Ours, with rejections held for the fraction of a second that `Retry-After` cannot express, as
+/// `AdmissionLayer::delay_rejections` does.
 #[derive(Debug)]
 struct Holding {
     inner: Box<dyn Controller>,
     held: BTreeMap<(Timestamp, u64), Refusal>,
 }
 
-/// As many as the herd has.
-const MOST: usize = super::service::HERD as usize;
+/// Rejections held at most: as many as the herd has requests.
+const MOST: usize = super::scenario::HERD as usize;
 
 pub(super) fn held(site: &Site) -> Box<dyn Controller> {
     let ours = catalogue::find("ours").expect("ours is listed");
@@ -89,19 +91,19 @@ impl Holding {
 }
 
 impl Controller for Holding {
-    fn arrive(&mut self, visitor: Visitor, now: Timestamp) -> Answer {
-        match self.inner.arrive(visitor, now) {
-            Answer::Shed(refusal) => self.hold(visitor.id, refusal, now),
+    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
+        match self.inner.arrive(attempt, now) {
+            Answer::Shed(refusal) => self.hold(attempt.id, refusal, now),
             other => other,
         }
     }
 
-    fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
-        self.inner.depart(visitor, sample, now);
+    fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
+        self.inner.depart(attempt, sample, now);
     }
 
-    fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {
-        self.inner.answered(visitor, sample, now)
+    fn answered(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
+        self.inner.answered(attempt, sample, now)
     }
 
     fn next(&mut self, now: Timestamp) -> Option<Next> {
@@ -113,17 +115,17 @@ impl Controller for Holding {
         self.inner.next(now)
     }
 
-    fn abandon(&mut self, visitor: Visitor, now: Timestamp) {
+    fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp) {
         let held = self.held.len();
-        self.held.retain(|&(_, id), _| id != visitor.id);
+        self.held.retain(|&(_, id), _| id != attempt.id);
         if self.held.len() == held {
-            self.inner.abandon(visitor, now);
+            self.inner.abandon(attempt, now);
         }
     }
 
-    fn alarm(&self) -> Option<Timestamp> {
+    fn next_tick(&self) -> Option<Timestamp> {
         let first = self.held.first_key_value().map(|(&(until, _), _)| until);
-        first.into_iter().chain(self.inner.alarm()).min()
+        first.into_iter().chain(self.inner.next_tick()).min()
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {

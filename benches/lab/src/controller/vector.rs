@@ -1,14 +1,14 @@
 //! Vector's adaptive request concurrency (1 in 1..=200, × 0.9, EWMA 0.4, 2.5 σ).
 //!
-//! Source: vectordotdev/vector at 05b56b7, `src/sinks/util/adaptive_concurrency/controller.rs` and
-//! `stats.rs`. It stands before a sink there and lets requests wait for it; here it stands before a
-//! server and refuses them, like the rest. Left out: `concurrency` as a constant.
+//! Source: vectordotdev/vector at 05b56b7, `src/sinks/util/adaptive_concurrency/controller.rs` and `stats.rs`.
+//! In Vector it is in front of a sink and lets requests wait; here it is in front of a server and rejects them,
+//! like the rest. Left out: `concurrency` as a constant.
 
 use std::time::Duration;
 
 use backpressure_core::{Outcome, Sample, Timestamp};
 
-use crate::controller::door::{Door, Tuner};
+use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::{Controller, Site};
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Mean {
 }
 
 pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
-    Door::of(Adaptive::new())
+    Limiter::of(Adaptive::new())
 }
 
 impl Adaptive {
@@ -101,16 +101,16 @@ impl Mean {
     }
 }
 
-impl Tuner for Adaptive {
+impl LimitAlgorithm for Adaptive {
     fn limit(&self) -> usize {
         self.limit
     }
 
-    fn entered(&mut self, in_flight: usize) {
+    fn admitted(&mut self, in_flight: usize) {
         self.reached_limit |= in_flight >= self.limit;
     }
 
-    fn left(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
+    fn completed(&mut self, sample: &Sample, _in_flight: usize, now: Timestamp) {
         if sample.outcome == Outcome::Success {
             self.current.add(sample.latency.as_secs_f64());
         } else {
@@ -137,11 +137,11 @@ const RTT_DEVIATION_SCALE: f64 = 2.5;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::steps::{at, overload, success};
+    use crate::controller::fixtures::{at, overload, success};
 
     /// stats.rs: ewma_variance_update_works (2, 2, 1, 2 at α = 0.5) and mean_update_works (0, 2, 4).
     #[test]
-    fn vectors_own_figures_are_reproduced() {
+    fn the_published_figures_are_reproduced() {
         let mut past = Past { mean: 2.0, variance: 0.0 };
         for point in [2.0, 1.0] {
             past = past.add(point, 0.5);
@@ -159,13 +159,13 @@ mod tests {
 
     /// A round trip of 10 ms at each whole ten milliseconds, with the limit reached.
     fn round_trip(arc: &mut Adaptive, millis: u64, sample: &Sample) -> usize {
-        arc.entered(arc.limit);
-        arc.left(sample, 1, at(millis));
+        arc.admitted(arc.limit);
+        arc.completed(sample, 1, at(millis));
         arc.limit
     }
 
     #[test]
-    fn one_more_a_round_trip_while_latency_holds_and_a_tenth_less_on_back_pressure() {
+    fn the_limit_grows_by_one_a_round_trip_and_falls_by_a_tenth_on_back_pressure() {
         let mut arc = Adaptive::new();
         let steady = success(8_000, 1);
         let steps: Vec<_> = (0..5).map(|n| round_trip(&mut arc, 8 * n, &steady)).collect();
@@ -180,7 +180,7 @@ mod tests {
         round_trip(&mut arc, 0, &success(10_000, 1));
         assert_eq!(round_trip(&mut arc, 9, &success(10_000, 1)), 1);
         arc.reached_limit = false;
-        arc.left(&success(10_000, 1), 1, at(10));
+        arc.completed(&success(10_000, 1), 1, at(10));
         assert_eq!(arc.limit, 1);
     }
 }

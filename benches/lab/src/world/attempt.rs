@@ -1,13 +1,13 @@
-//! An attempt on its way through the stages of a service.
+//! An attempt and its way through the stages of a service.
 
 use backpressure_core::Outcome;
 
-use crate::controller::Visitor;
+use crate::controller::AttemptInfo;
 use crate::scenario::stream::ALL_STAGES;
 
 use super::World;
-use super::agenda::Event;
 use super::clock::{fraction, mix, nanos, seconds, step_key};
+use super::event_queue::Event;
 use super::journal::How;
 use super::plan::{ServicePlan, Step};
 use super::slab::Id;
@@ -15,20 +15,20 @@ use super::slab::Id;
 /// One attempt at one service.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
-    pub(super) visitor: Visitor,
-    /// Whose it is, as long as somebody waits for it.
+    pub(super) info: AttemptInfo,
+    /// Its request, as long as the client waits for this attempt.
     pub(super) request: Id,
-    /// The attempt at the calling service, and the one at the service that is being called.
+    /// The attempt at the calling service, and the one at the service being called.
     pub(super) parent: Id,
     pub(super) child: Id,
-    /// Its demands are drawn with this.
+    /// Random numbers of its demands are made of this.
     pub(super) key: u64,
-    /// How much longer than usual it takes at each station.
+    /// Its work at each station over the usual work.
     pub(super) demand: f64,
     /// The stages that it passes, one bit each.
     pub(super) stages: u64,
     pub(super) service: u32,
-    pub(super) post: u32,
+    pub(super) server: u32,
     pub(super) round: u16,
     pub(super) step: u16,
     /// How often the present call was tried.
@@ -36,38 +36,38 @@ pub(super) struct Attempt {
     pub(super) state: State,
     pub(super) outcome: Outcome,
     pub(super) promised: bool,
-    /// Its measurements are told already.
+    /// The controller has already learned from it.
     pub(super) measured: bool,
     pub(super) admitted: u64,
-    /// Latency to the head of the answer, once that is out.
+    /// Latency to the head of the answer, once that is sent.
     pub(super) head: Option<u64>,
     pub(super) in_flight: u32,
     pub(super) run_queue: u64,
     pub(super) busy: u64,
     /// Since when it waits for a core of this process.
     pub(super) runnable: Option<u64>,
-    /// Since when its poll lasts: it computes in this process.
+    /// Since when it computes in this process, within one poll.
     pub(super) computes: Option<u64>,
-    /// It was called off while it computed.
+    /// It was cancelled while it computed.
     pub(super) called_off: bool,
-    /// At a shared station: its work, and where that ends.
+    /// At a shared station: the station, and the value of its counter at which this work is done.
     pub(super) work: f64,
     pub(super) shared: Option<(u32, f64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// At the door.
+    /// In the queue of the controller.
     Waiting,
     Inside,
-    /// The head of the answer is out, the body is being read.
+    /// The head of the answer is sent, and the body is being read.
     Reading,
 }
 
 impl Attempt {
-    pub(super) const fn new(visitor: Visitor, service: u32) -> Self {
+    pub(super) const fn new(info: AttemptInfo, service: u32) -> Self {
         Self {
-            visitor,
+            info,
             request: Id::NONE,
             parent: Id::NONE,
             child: Id::NONE,
@@ -75,7 +75,7 @@ impl Attempt {
             demand: 1.0,
             stages: ALL_STAGES,
             service,
-            post: 0,
+            server: 0,
             round: 0,
             step: 0,
             tries: 0,
@@ -96,14 +96,14 @@ impl Attempt {
         }
     }
 
-    /// What its present step is drawn with.
+    /// Key of the random numbers of its present step.
     pub(super) fn draw(&self) -> u64 {
         step_key(self.key, self.round, self.step)
     }
 }
 
 impl World<'_> {
-    /// The attempt has done its present step, or has just been admitted: on to the next.
+    /// The attempt was admitted, or has finished its present step.
     pub(super) fn advance(&mut self, id: Id) {
         let plan = self.plan;
         loop {
@@ -128,9 +128,9 @@ impl World<'_> {
             match step {
                 Step::Visit(local) => return self.visits(id, *local, draw),
                 Step::Delay { draw: law, factors } => {
-                    let replica = plan.posts[attempt.post as usize].replica;
+                    let replica = plan.servers[attempt.server as usize].replica;
                     let span = law.of(draw) * factors[replica as usize].at(seconds(self.now));
-                    return self.agenda.push(self.now + nanos(span), Event::Passed(id));
+                    return self.events.push(self.now + nanos(span), Event::Passed(id));
                 }
                 Step::Call { .. } => {
                     attempt.tries = 0;
@@ -148,27 +148,27 @@ impl World<'_> {
         }
     }
 
-    /// The head of the answer is out; the place is kept until the body has been read.
+    /// The head of the answer is sent; the attempt stays in flight until the body has been read.
     fn answers(&mut self, id: Id, span: u64) {
         let Some(attempt) = self.attempts.get_mut(id) else { return };
         attempt.state = State::Reading;
         attempt.head = Some(self.now - attempt.admitted);
         let told =
             std::mem::replace(attempt, Attempt { request: Id::NONE, parent: Id::NONE, ..*attempt });
-        self.agenda.push(self.now + span, Event::Read(id));
+        self.events.push(self.now + span, Event::Read(id));
         self.answered(id);
-        self.tells(&told, Outcome::Success);
+        self.report(&told, Outcome::Success);
     }
 
     /// The attempt is over.
     fn ends(&mut self, id: Id, outcome: Outcome) {
         let Some(attempt) = self.attempts.remove(id) else { return };
-        self.gives_back(&attempt, outcome, 1);
-        self.tells(&attempt, outcome);
+        self.release(&attempt, outcome, 1);
+        self.report(&attempt, outcome);
     }
 
-    /// Whoever waits for the attempt learns how it ended.
-    fn tells(&mut self, attempt: &Attempt, outcome: Outcome) {
+    /// Reports the outcome to the calling attempt, or to the client.
+    fn report(&mut self, attempt: &Attempt, outcome: Outcome) {
         if self.attempts.get(attempt.parent).is_some() {
             return self.returns(attempt.parent, outcome);
         }
@@ -177,7 +177,7 @@ impl World<'_> {
             Outcome::Overload => How::Overloaded,
             _ => How::Failed,
         };
-        self.hears(attempt.request, how, None);
+        self.attempt_ended(attempt.request, how, None);
     }
 
     /// Calls the service of the present step.
@@ -190,16 +190,16 @@ impl World<'_> {
         attempt.tries += 1;
         let key = step_key(attempt.key, attempt.round, step);
         let draw = mix(key, u64::from(attempt.tries));
-        let (demand, visitor) = (attempt.demand, attempt.visitor);
-        let child = Attempt { key, demand, parent: id, ..Attempt::new(visitor, *service) };
+        let (demand, info) = (attempt.demand, attempt.info);
+        let child = Attempt { key, demand, parent: id, ..Attempt::new(info, *service) };
         let child = self.attempts.insert(child);
         if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.child = child;
         }
-        self.knocks(child, draw);
+        self.arrives_at_server(child, draw);
     }
 
-    /// The service that was called has answered, or has refused.
+    /// The called service has answered or rejected.
     pub(super) fn returns(&mut self, id: Id, outcome: Outcome) {
         let plan = self.plan;
         let Some(attempt) = self.attempts.get_mut(id) else { return };
@@ -211,7 +211,7 @@ impl World<'_> {
         match outcome {
             Outcome::Success => self.advance(id),
             Outcome::Overload if attempt.tries < *attempts => {
-                self.agenda.push(self.now + nanos(*after), Event::Calls(id));
+                self.events.push(self.now + nanos(*after), Event::Calls(id));
             }
             _ => self.ends(id, outcome),
         }

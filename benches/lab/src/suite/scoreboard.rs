@@ -1,24 +1,24 @@
-//! All runs as one figure each: a controller in a scenario, at its unlucky seed.
+//! The runs of each controller in each scenario, and their figure at an unlucky seed.
 
 use std::collections::BTreeMap;
 
 use crate::run::{Run, Score};
 
-/// The share of seeds that may be worse than what is shown.
+/// Share of the seeds that may be worse than the figure shown.
 pub(super) const UNLUCKY: f64 = 0.05;
 
-/// Who did what where.
+/// All scores, by scenario and controller.
 #[derive(Debug)]
-pub(super) struct Board<'a> {
+pub(super) struct Scoreboard<'a> {
     /// In the order in which they first appear.
     pub(super) scenarios: Vec<&'a str>,
     pub(super) controllers: Vec<&'a str>,
-    /// How many seeds there are, at most, of one controller in one scenario.
+    /// Most seeds of one controller in one scenario.
     pub(super) seeds: usize,
     cells: BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Score>>>,
 }
 
-/// What is compared.
+/// The figures that are compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Figures {
     pub(super) goodput: f64,
@@ -26,26 +26,26 @@ pub(super) struct Figures {
     pub(super) false_reject: f64,
 }
 
-impl<'a> Board<'a> {
+impl<'a> Scoreboard<'a> {
     pub(super) fn of(runs: &'a [Run]) -> Self {
-        let mut board = Self {
+        let mut scoreboard = Self {
             scenarios: Vec::new(),
             controllers: Vec::new(),
             seeds: 0,
             cells: BTreeMap::new(),
         };
         for run in runs {
-            note(&mut board.scenarios, &run.scenario);
-            note(&mut board.controllers, &run.controller);
-            let row = board.cells.entry(&run.scenario).or_default();
+            note(&mut scoreboard.scenarios, &run.scenario);
+            note(&mut scoreboard.controllers, &run.controller);
+            let row = scoreboard.cells.entry(&run.scenario).or_default();
             row.entry(&run.controller).or_default().push(&run.score);
         }
-        board.seeds =
-            board.cells.values().flat_map(BTreeMap::values).map(Vec::len).max().unwrap_or(0);
-        board
+        scoreboard.seeds =
+            scoreboard.cells.values().flat_map(BTreeMap::values).map(Vec::len).max().unwrap_or(0);
+        scoreboard
     }
 
-    /// Every seed of a controller in a scenario; none where it did not run.
+    /// Every seed of a controller in a scenario; empty if it did not run.
     pub(super) fn scores(&self, scenario: &str, controller: &str) -> &[&'a Score] {
         let row = self.cells.get(scenario);
         row.and_then(|row| row.get(controller)).map_or(&[], Vec::as_slice)
@@ -66,7 +66,7 @@ impl<'a> Board<'a> {
         self.scenarios.iter().filter_map(cell).collect()
     }
 
-    /// The scenario in which a controller fares worst.
+    /// The scenario in which a controller has the least goodput.
     pub(super) fn worst(&self, controller: &str) -> Option<(&'a str, f64)> {
         let line = self.line(controller).into_iter();
         let goodputs = line.map(|(scenario, figures)| (scenario, figures.goodput));
@@ -80,17 +80,17 @@ fn note<'a>(names: &mut Vec<&'a str>, name: &'a str) {
     }
 }
 
-/// The 5th percentile over the seeds of what should be high.
+/// The 5th percentile over the seeds, of a figure that should be high.
 pub(super) fn least(scores: &[&Score], of: fn(&Score) -> f64) -> f64 {
     at_share(scores.iter().map(|score| of(score)).collect(), UNLUCKY)
 }
 
-/// The 95th percentile over the seeds of what should be low.
+/// The 95th percentile over the seeds, of a figure that should be low.
 pub(super) fn most(scores: &[&Score], of: fn(&Score) -> f64) -> f64 {
     -at_share(scores.iter().map(|score| -of(score)).collect(), UNLUCKY)
 }
 
-/// The nearest rank; 0 of nothing.
+/// By nearest rank; 0 of no values.
 pub(super) fn at_share(mut values: Vec<f64>, share: f64) -> f64 {
     if values.is_empty() {
         return 0.0;
@@ -115,15 +115,15 @@ mod tests {
     #[test]
     fn of_forty_seeds_the_second_worst_is_told_in_goodput_and_in_p99() {
         let runs: Vec<Run> = (1..=40).map(|seed| run("calm", seed, seed as f64)).collect();
-        let board = Board::of(&runs);
+        let scoreboard = Scoreboard::of(&runs);
         let figures = Figures { goodput: 2.0, p99: 0.5, false_reject: 0.0 };
-        assert_eq!(board.figures("calm", "bold"), Some(figures));
-        assert_eq!((board.seeds, board.figures("calm", "shy")), (40, None));
+        assert_eq!(scoreboard.figures("calm", "bold"), Some(figures));
+        assert_eq!((scoreboard.seeds, scoreboard.figures("calm", "shy")), (40, None));
     }
 
     #[test]
-    fn a_controller_is_as_good_as_its_worst_scenario() {
+    fn a_controller_is_scored_by_its_worst_scenario() {
         let runs = [run("calm", 1, 0.9), run("storm", 1, 0.2), run("breeze", 1, 0.5)];
-        assert_eq!(Board::of(&runs).worst("bold"), Some(("storm", 0.2)));
+        assert_eq!(Scoreboard::of(&runs).worst("bold"), Some(("storm", 0.2)));
     }
 }

@@ -1,27 +1,27 @@
-//! The service of the map: healthy, until something happens to it for a while.
+//! The service of the map: healthy until the trigger.
 
 use crate::map::grid::{Place, Policy, Strength};
 use crate::scenario::Scenario;
 
-/// Seconds before the trigger, from it until the service is expected back, and until the last
-/// request of those has its answer or gave up.
+/// Seconds before the trigger, from its end until the service is expected to have recovered, and of requests
+/// from then on that are scored.
 pub(crate) const WARM_UP: f64 = 5.0;
 pub(crate) const RESPITE: f64 = 20.0;
 pub(crate) const WATCHED: f64 = 10.0;
-/// After this an attempt is given up, and after this the whole request.
+/// Seconds until a client gives up an attempt, and until it gives up the request.
 const PATIENCE: f64 = 1.0;
 const DEADLINE: f64 = 10.0;
 
-/// What is the same in every cell.
+/// Options that are the same in every cell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     pub(crate) seed: u64,
-    /// Whether the bottleneck is out of the process's sight.
+    /// Whether the bottleneck is behind an await.
     pub(crate) opaque: bool,
 }
 
-/// Four workers, 40 ms each: 100 requests a second. A request that nobody waits for any more is
-/// worked off all the same; a refusal costs a four-hundredth of a request.
+/// Four workers, 40 ms each: 100 requests a second. A request is worked off even if its client has given up; a
+/// rejection costs a four-hundredth of a request.
 pub(crate) fn scenario(place: &Place, setting: Setting) -> Result<Scenario, String> {
     let (from, to) = (WARM_UP, WARM_UP + place.trigger_s);
     let (changes, load) = match place.trigger {

@@ -1,4 +1,4 @@
-//! How long something takes: distributions, by their mean in seconds.
+//! Distributions of durations, by their mean in seconds.
 
 mod ieee;
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use ieee::{exp, ln};
 
-/// A distribution of spans of time, in seconds.
+/// A distribution of durations in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(crate) enum Law {
+pub(crate) enum Distribution {
     Fixed(f64),
     /// Exponential, by its mean.
     Exp(f64),
@@ -21,7 +21,7 @@ pub(crate) enum Law {
         mean: f64,
         cv: f64,
     },
-    /// Bounded: the longest is `ratio` times the shortest, the tail falls with `alpha`.
+    /// Bounded: the longest is `ratio` times the shortest, and the tail falls with `alpha`.
     Pareto {
         mean: f64,
         alpha: f64,
@@ -34,7 +34,7 @@ pub(crate) enum Law {
     },
 }
 
-impl Law {
+impl Distribution {
     pub(crate) fn mean(self) -> f64 {
         match self {
             Self::Fixed(mean)
@@ -46,7 +46,7 @@ impl Law {
         }
     }
 
-    /// What is wrong with it, if anything is.
+    /// What is wrong with its parameters; `None` if they are valid.
     pub(crate) fn fault(self) -> Option<&'static str> {
         let sound = match self {
             Self::Fixed(mean) | Self::Exp(mean) => is_span(mean),
@@ -65,23 +65,25 @@ impl Law {
         (!sound).then_some("spans must be above 0 and at most 1e6 s, in order, and shares in 0..=1")
     }
 
-    /// Ready to be drawn from.
-    pub(crate) fn prepare(self) -> Draw {
+    /// Prepares it for sampling.
+    pub(crate) fn prepare(self) -> Sampler {
         match self {
-            Self::Fixed(span) => Draw::Fixed(span),
-            Self::Exp(mean) => Draw::Exp(mean),
-            Self::Uniform(low, high) => Draw::Uniform { low, width: high - low },
+            Self::Fixed(span) => Sampler::Fixed(span),
+            Self::Exp(mean) => Sampler::Exp(mean),
+            Self::Uniform(low, high) => Sampler::Uniform { low, width: high - low },
             Self::Lognormal { mean, cv } => {
                 let variance = ln(1.0 + cv * cv);
-                Draw::Lognormal { mu: ln(mean) - 0.5 * variance, sigma: variance.sqrt() }
+                Sampler::Lognormal { mu: ln(mean) - 0.5 * variance, sigma: variance.sqrt() }
             }
             Self::Pareto { mean, alpha, ratio } => {
                 let power = |exponent: f64| exp(exponent * ln(ratio));
                 let cut = 1.0 - power(-alpha);
                 let over_least = alpha / (alpha - 1.0) * (1.0 - power(1.0 - alpha)) / cut;
-                Draw::Pareto { least: mean / over_least, cut, exponent: -1.0 / alpha }
+                Sampler::Pareto { least: mean / over_least, cut, exponent: -1.0 / alpha }
             }
-            Self::Bimodal { short, long, share_long } => Draw::Bimodal { short, long, share_long },
+            Self::Bimodal { short, long, share_long } => {
+                Sampler::Bimodal { short, long, share_long }
+            }
         }
     }
 }
@@ -90,9 +92,9 @@ fn is_span(value: f64) -> bool {
     value > 0.0 && value <= 1e6
 }
 
-/// A distribution with everything computed that does not depend on the draw.
+/// A distribution with everything computed that does not depend on the random number.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Draw {
+pub(crate) enum Sampler {
     Fixed(f64),
     Exp(f64),
     Uniform { low: f64, width: f64 },
@@ -101,8 +103,8 @@ pub(crate) enum Draw {
     Bimodal { short: f64, long: f64, share_long: f64 },
 }
 
-impl Draw {
-    /// The span that belongs to `seed`: the same whoever asks, and when.
+impl Sampler {
+    /// The duration that belongs to `seed`: the same at every call.
     pub(crate) fn of(self, seed: u64) -> f64 {
         if let Self::Fixed(span) = self {
             return span;
@@ -147,17 +149,17 @@ fn normal(rng: &mut Rng) -> f64 {
 mod tests {
     use super::*;
 
-    const ALL: [Law; 6] = [
-        Law::Fixed(0.02),
-        Law::Exp(0.02),
-        Law::Uniform(0.01, 0.03),
-        Law::Lognormal { mean: 0.02, cv: 1.5 },
-        Law::Pareto { mean: 0.02, alpha: 1.5, ratio: 1_000.0 },
-        Law::Bimodal { short: 0.01, long: 0.11, share_long: 0.1 },
+    const ALL: [Distribution; 6] = [
+        Distribution::Fixed(0.02),
+        Distribution::Exp(0.02),
+        Distribution::Uniform(0.01, 0.03),
+        Distribution::Lognormal { mean: 0.02, cv: 1.5 },
+        Distribution::Pareto { mean: 0.02, alpha: 1.5, ratio: 1_000.0 },
+        Distribution::Bimodal { short: 0.01, long: 0.11, share_long: 0.1 },
     ];
 
     #[test]
-    fn every_law_has_the_mean_it_says() {
+    fn every_distribution_has_its_mean() {
         for law in ALL {
             let draw = law.prepare();
             let count = 400_000_u64;
@@ -169,8 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn the_cv_of_a_lognormal_is_what_it_says() {
-        let draw = Law::Lognormal { mean: 1.0, cv: 2.0 }.prepare();
+    fn a_lognormal_has_its_coefficient_of_variation() {
+        let draw = Distribution::Lognormal { mean: 1.0, cv: 2.0 }.prepare();
         let draws: Vec<f64> = (0..400_000_u64).map(|n| draw.of(n << 7)).collect();
         let mean = draws.iter().sum::<f64>() / draws.len() as f64;
         let square = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / draws.len() as f64;
@@ -179,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_bounded_tail_keeps_its_bounds() {
-        let draw = Law::Pareto { mean: 0.02, alpha: 1.5, ratio: 1_000.0 }.prepare();
+        let draw = Distribution::Pareto { mean: 0.02, alpha: 1.5, ratio: 1_000.0 }.prepare();
         let draws: Vec<f64> = (0..100_000).map(|n| draw.of(n)).collect();
         let least = draws.iter().copied().fold(f64::MAX, f64::min);
         let most = draws.iter().copied().fold(0.0, f64::max);
@@ -189,12 +191,12 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for law in [
-            Law::Fixed(f64::NAN),
-            Law::Exp(0.0),
-            Law::Exp(-1.0),
-            Law::Uniform(0.3, 0.1),
-            Law::Pareto { mean: 1.0, alpha: 1.0, ratio: 10.0 },
-            Law::Bimodal { short: 0.1, long: 0.2, share_long: 1.2 },
+            Distribution::Fixed(f64::NAN),
+            Distribution::Exp(0.0),
+            Distribution::Exp(-1.0),
+            Distribution::Uniform(0.3, 0.1),
+            Distribution::Pareto { mean: 1.0, alpha: 1.0, ratio: 10.0 },
+            Distribution::Bimodal { short: 0.1, long: 0.2, share_long: 1.2 },
         ] {
             assert!(law.fault().is_some(), "{law:?}");
         }

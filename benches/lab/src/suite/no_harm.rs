@@ -1,23 +1,22 @@
-//! The rule that a service is never worse off with ours than without.
+//! The rule that a service does no less useful work with ours than without.
 
-use super::board::{Board, at_share};
+use super::scoreboard::{Scoreboard, at_share};
 
-/// Ours, and what it is compared with: no limit at all, and a fixed limit of twice the knee.
+/// Ours, no limit, and a fixed limit of twice the knee.
 pub(super) const COMPARED: [&str; 3] = [OURS, "none", "static-2c"];
 const OURS: &str = "ours";
 
-/// Difference of the goodput over the ceiling that is chance: two seeds of the same limit differ by
-/// as much.
+/// Difference in goodput that is attributed to chance: two seeds of the same limit differ by as much.
 const SAME: f64 = 0.01;
 
 /// A sentence for each scenario in which ours does less useful work, in the median over the seeds.
-pub(super) fn harms(board: &Board<'_>) -> Vec<String> {
-    board.scenarios.iter().filter_map(|scenario| harm(board, scenario)).collect()
+pub(super) fn harms(scoreboard: &Scoreboard<'_>) -> Vec<String> {
+    scoreboard.scenarios.iter().filter_map(|scenario| harm(scoreboard, scenario)).collect()
 }
 
-fn harm(board: &Board<'_>, scenario: &str) -> Option<String> {
+fn harm(scoreboard: &Scoreboard<'_>, scenario: &str) -> Option<String> {
     let goodput = |controller| {
-        let scores = board.scores(scenario, controller).iter();
+        let scores = scoreboard.scores(scenario, controller).iter();
         let goodputs: Vec<f64> = scores.map(|score| score.goodput_over_ceiling).collect();
         (!goodputs.is_empty()).then(|| at_share(goodputs, 0.5))
     };
@@ -40,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn less_useful_work_in_the_median_is_told_and_one_bad_seed_is_not() {
+    fn less_useful_work_in_the_median_is_reported_and_one_bad_seed_is_not() {
         let runs = [
             run("worse", "ours", 0.5),
             run("worse", "ours", 0.8),
@@ -53,6 +52,6 @@ mod tests {
             run("even", "none", 1.0),
             run("even", "static-2c", 0.3),
         ];
-        assert_eq!(harms(&Board::of(&runs)), ["worse: ours 0.800, none 0.900"]);
+        assert_eq!(harms(&Scoreboard::of(&runs)), ["worse: ours 0.800, none 0.900"]);
     }
 }
