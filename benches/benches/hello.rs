@@ -38,7 +38,7 @@ fn main() {
     }
     let server = serve();
     let callers = runtime();
-    let call = |to| callers.block_on(call(to, TURN)).expect("the server answers");
+    let call = |to| callers.block_on(call(to, TURN)).expect("the server responds");
     // Warm-up: the first requests find a new limit and unused code paths.
     call(server.bare);
     call(server.adaptive);

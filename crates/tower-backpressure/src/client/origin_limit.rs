@@ -50,16 +50,16 @@ pub use self::reqwest::ReqwestFuture;
 ///
 /// # Position in the stack
 ///
-/// Inside [`RetryLayer`](crate::RetryLayer), so that each attempt is admitted and measured, and a
-/// pause between attempts holds no permit; outside a timeout for single attempts, so that the time in
-/// the queue is not mistaken for the server's.
+/// Inside [`RetryLayer`](crate::RetryLayer), so that each attempt is admitted and measured, and no permit
+/// is held between attempts. Outside a timeout for single attempts, so that the timeout does not include
+/// the time in the queue.
 ///
 /// # Rejections
 ///
 /// A request beyond the limit waits in the queue of its origin. A request that finds the queue full, or
-/// has waited for as long as that makes sense, gets a response at once: a 503 with a truthful
-/// `Retry-After` and [`SHED_REASON`](crate::SHED_REASON). It was not sent, and `RetryLayer` repeats it
-/// whatever its method. The server's own responses and their marks pass unchanged; a rejection by a
+/// has waited for as long as a wait is worthwhile, gets a 503 at once, with a `Retry-After` from the
+/// schedule and [`SHED_REASON`](crate::SHED_REASON). It was not sent, and `RetryLayer` repeats it whatever
+/// its method. The server's own responses and their marks pass unchanged; a rejection by a
 /// layer of this crate further in, in this process, loses its marks. A rejection made here has a
 /// [`Shed`](crate::Shed) in its extensions:
 ///
@@ -87,8 +87,8 @@ pub use self::reqwest::ReqwestFuture;
 /// # Origins
 ///
 /// The URI's authority names the origin, or else the `Host` field; user names and default ports are
-/// ignored. Requests without either share one limiter: the client below sends all of them to the same
-/// place, as nothing in them tells it otherwise.
+/// ignored. Requests without either share one limiter, since the client inside can send all of them to one
+/// server only.
 ///
 /// An idle origin is forgotten when 1024 others have been used since; when it is used again, its limit
 /// starts anew. An origin with requests in the queue or in flight is never forgotten.

@@ -167,7 +167,7 @@ impl RetryLayer {
     /// sent again. The statement is a 429, 421 or 425, or a 503 with `x-shed-reason`. True by default.
     ///
     /// The statement is true of the server that makes it. It is no proof behind a proxy that resends a
-    /// request after one server has begun it and failed: the second server may say "not begun" about a
+    /// request after one server has begun it and failed. The second server may say "not begun" of a
     /// request that the first one has carried out, and a retry repeats the work. Proxies do not resend a
     /// `POST` by default; haproxy's `retry-on all-retryable-errors` and nginx' `proxy_next_upstream
     /// non_idempotent` make them do so. Behind such a proxy choose false, or send an `Idempotency-Key`.
@@ -221,8 +221,8 @@ impl RetryLayer {
         self
     }
 
-    /// The bounds of the wait where the server names none: a random span up to `first` after the first
-    /// attempt, up to twice that after the second and so on, never more than `max`.
+    /// The bounds of the wait where the server names none. The wait is a random span up to `first` after the
+    /// first attempt, up to twice that after the second and so on, never more than `max`.
     ///
     /// # Panics
     /// When `first` is zero or longer than `max`, or `max` is more than ten minutes.
@@ -308,6 +308,6 @@ where
 }
 
 /// Bounds the load of one request where a budget does not, as at a ratio of 1.0. More attempts would
-/// hardly fit the default deadline of 30 s: nine waits of the default backoff are 16 s at most, and each
+/// hardly fit the default deadline of 30 s. Nine waits of the default backoff are 16 s at most, and each
 /// further one adds up to 5 s.
 const MAX_ATTEMPTS: u32 = 10;

@@ -77,8 +77,8 @@ const JITTER_DIVISOR: u32 = 10;
 /// Longer than the loss of a connection or the restart of a worker, too short for a person to notice.
 const DEFAULT_FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// The ceiling from the eighth attempt on. Clients of a server that is down for long then ask every few seconds,
-/// which is little load, and notice its return soon.
+/// The ceiling from the eighth attempt on. Clients of a server that is down for long then try every few
+/// seconds, which is little load, and notice its return soon.
 const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
