@@ -39,7 +39,7 @@ fn main() {
     let server = serve();
     let callers = runtime();
     let call = |to| callers.block_on(call(to, TURN)).expect("the server responds");
-    // Warm-up: the first requests find a new limit and unused code paths.
+    // Warm-up: the first requests of a server find a limit that was never reached.
     call(server.bare);
     call(server.adaptive);
 

@@ -19,7 +19,7 @@ use tower_backpressure::{AdmissionLayer, OriginLimitLayer};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// More than the requests that make buffers of a layer grow to their final size.
+/// Requests before the measurement: more than the 256 that a new adaptive layer meters one by one.
 const WARM_UP_REQUESTS: usize = 2_000;
 
 /// Enough to notice an allocation in one of some thousand requests.
