@@ -23,7 +23,8 @@ pub(super) fn differences(runs: &[Run]) -> Vec<String> {
 fn lines(runs: &[Run]) -> String {
     runs.iter().fold(String::new(), |mut text, run| {
         let score = serde_json::to_string(&run.score).expect("a score is made of numbers");
-        writeln!(text, "{} {} {score}", run.scenario, run.controller).expect("a string takes all");
+        writeln!(text, "{} {} {score}", run.scenario, run.controller)
+            .expect("writing to a string does not fail");
         text
     })
 }
