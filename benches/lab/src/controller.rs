@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use backpressure_core::{Arrival, Decision, Sample, Timestamp};
+use backpressure_core::{Arrival, Sample, Timestamp};
 
 mod aimd;
-mod baseline;
+pub(crate) mod baseline;
 mod breakwater;
 pub(crate) mod catalogue;
 mod cinnamon;
@@ -20,7 +20,7 @@ mod fixtures;
 mod go_zero;
 mod gradient2;
 mod limiter;
-mod ours;
+pub(crate) mod ours;
 mod protego;
 mod rng;
 mod sample_window;
@@ -94,11 +94,6 @@ pub(crate) trait Controller: fmt::Debug {
 
     /// How many attempts wait.
     fn queued(&self) -> usize;
-
-    /// The last change of the limit and its cause, if the controller reports them.
-    fn decision(&self) -> Option<Decision> {
-        None
-    }
 }
 
 /// An attempt, as a server sees it.

@@ -69,7 +69,7 @@ fn compared(runs: &[SampleWindow]) -> Result<String, String> {
             "{:<4} {:<5} {:>6.3} of what is possible, simulated {:>6.3}; p99 {p99:>9}, simulated {:>6.1} ms",
             run.handler, run.scenario, run.goodput_over_ceiling, forecast.goodput, forecast.p99_ms,
         )
-        .expect("a string takes all");
+        .expect("writing to a string does not fail");
     }
     Ok(text)
 }

@@ -276,7 +276,7 @@ fn short(place: f64) -> String {
 }
 
 fn put(svg: &mut String, text: std::fmt::Arguments<'_>) {
-    svg.write_fmt(text).expect("a string takes all");
+    svg.write_fmt(text).expect("writing to a string does not fail");
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) fn render(findings: &Findings) -> String {
         }
     }
     for note in notes(findings) {
-        writeln!(text, "{note}").expect("a string takes all");
+        writeln!(text, "{note}").expect("writing to a string does not fail");
     }
     text
 }
@@ -39,7 +39,8 @@ fn part(text: &mut String, handler: Handler, calibration: &Calibration, trials: 
         rows
     });
     let title = format!("{} · {}", handler.name(), handler.describe());
-    writeln!(text, "\n{title}\n{HEADER}\n{UNITS}\n{rows}").expect("a string takes all");
+    writeln!(text, "\n{title}\n{HEADER}\n{UNITS}\n{rows}")
+        .expect("writing to a string does not fail");
 }
 
 fn row(trial: &Trial, capacity: f64, heads: bool) -> String {
@@ -83,7 +84,7 @@ pub(crate) fn line(trial: &Trial) -> String {
     );
     let back = recovered(trial);
     if !back.is_empty() {
-        write!(line, ", recovered: {back}").expect("a string takes all");
+        write!(line, ", recovered: {back}").expect("writing to a string does not fail");
     }
     line
 }

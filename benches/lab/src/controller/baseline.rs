@@ -1,9 +1,11 @@
 //! Baselines: no limit at all, and a limit that was measured beforehand and never changes.
 
+use std::time::Duration;
+
 use backpressure_core::{Fixed, Sample, Timestamp};
 
 use crate::controller::limiter::{Limiter, Published};
-use crate::controller::{Answer, AttemptInfo, Controller, Next, Site};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site};
 
 /// Admits every request.
 #[derive(Debug)]
@@ -15,16 +17,22 @@ pub(super) fn unlimited(_site: &Site) -> Box<dyn Controller> {
 
 /// The limit is the knee.
 pub(super) fn knee(site: &Site) -> Box<dyn Controller> {
-    fixed(site.knee)
+    Limiter::of(Published(fixed(site.knee)))
 }
 
 /// The limit is twice the knee.
 pub(super) fn twice_the_knee(site: &Site) -> Box<dyn Controller> {
-    fixed(2.0 * site.knee)
+    Limiter::of(Published(fixed(2.0 * site.knee)))
 }
 
-fn fixed(limit: f64) -> Box<dyn Controller> {
-    Limiter::of(Published(Fixed::new((limit.round() as usize).max(1))))
+/// The limit is twice the knee, and rejections say `Retry-After: 1`.
+pub(crate) fn one_second(site: &Site) -> Box<dyn Controller> {
+    let refusal = Refusal { retry_after: Some(Duration::from_secs(1)) };
+    Limiter::telling(Published(fixed(2.0 * site.knee)), refusal)
+}
+
+fn fixed(limit: f64) -> Fixed {
+    Fixed::new((limit.round() as usize).max(1))
 }
 
 impl Controller for Unlimited {

@@ -39,18 +39,24 @@ pub(super) trait LimitAlgorithm: fmt::Debug {
 pub(super) struct Limiter<T> {
     algorithm: T,
     in_flight: usize,
+    refusal: Refusal,
 }
 
 impl<T: LimitAlgorithm + 'static> Limiter<T> {
     pub(super) fn of(algorithm: T) -> Box<dyn Controller> {
-        Box::new(Self { algorithm, in_flight: 0 })
+        Self::telling(algorithm, Refusal::default())
+    }
+
+    /// The same with something to tell rejected clients.
+    pub(super) fn telling(algorithm: T, refusal: Refusal) -> Box<dyn Controller> {
+        Box::new(Self { algorithm, in_flight: 0, refusal })
     }
 }
 
 impl<T: LimitAlgorithm> Controller for Limiter<T> {
     fn arrive(&mut self, _attempt: AttemptInfo, _now: Timestamp) -> Answer {
         if !self.algorithm.admits(self.in_flight) {
-            return Answer::Shed(Refusal::default());
+            return Answer::Shed(self.refusal);
         }
         self.in_flight += 1;
         self.algorithm.admitted(self.in_flight);

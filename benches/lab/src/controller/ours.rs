@@ -27,6 +27,15 @@ struct Ours {
     ages: Ages,
     /// Decisions that the world has not been told yet.
     decided: VecDeque<Next>,
+    explained: Option<Explained>,
+}
+
+/// Where changes of the limit are reported.
+#[derive(Clone, Copy, Debug)]
+struct Explained {
+    replica: u32,
+    report: fn(u32, Decision),
+    last: Option<Decision>,
 }
 
 /// A request in flight: how many were in flight with it when it was admitted, and the stamp of its place.
@@ -54,23 +63,43 @@ fn next_look(now: Timestamp, until: Timestamp) -> Timestamp {
 }
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
-    let limit = Adaptive::new((site.cores.round() as usize).clamp(1, 4_096));
-    let machine = Machine::new(Box::new(limit), QueueBounds::default());
-    Box::new(Ours {
-        in_flight: 0,
-        open: machine.open(),
-        passed: 0,
-        machine,
-        waiting: BTreeMap::new(),
-        tickets: BTreeMap::new(),
-        looks: BTreeSet::new(),
-        entries: BTreeMap::new(),
-        ages: Ages::default(),
-        decided: VecDeque::new(),
-    })
+    Box::new(Ours::new(site, None))
+}
+
+/// Ours, which reports every change of the limit of a replica.
+pub(crate) fn explained(site: &Site, report: fn(u32, Decision)) -> Box<dyn Controller> {
+    let explained = Explained { replica: site.replica, report, last: None };
+    Box::new(Ours::new(site, Some(explained)))
 }
 
 impl Ours {
+    fn new(site: &Site, explained: Option<Explained>) -> Self {
+        let limit = Adaptive::new((site.cores.round() as usize).clamp(1, 4_096));
+        let machine = Machine::new(Box::new(limit), QueueBounds::default());
+        Self {
+            in_flight: 0,
+            open: machine.open(),
+            passed: 0,
+            machine,
+            waiting: BTreeMap::new(),
+            tickets: BTreeMap::new(),
+            looks: BTreeSet::new(),
+            entries: BTreeMap::new(),
+            ages: Ages::default(),
+            decided: VecDeque::new(),
+            explained,
+        }
+    }
+
+    fn explain(&mut self) {
+        let Some(explained) = &mut self.explained else { return };
+        let change = self.machine.decision();
+        if let Some(change) = change.filter(|change| Some(*change) != explained.last) {
+            (explained.report)(explained.replica, change);
+        }
+        explained.last = change;
+    }
+
     fn wait(&mut self, id: u64, ticket: Ticket, until: Timestamp, now: Timestamp) {
         let look = next_look(now, until);
         self.waiting.insert(ticket, Place { id, until, look });
@@ -169,6 +198,7 @@ impl Ours {
         }
         let open = self.machine.open();
         self.open = if open > 0 { open + self.ages.silent() } else { 0 };
+        self.explain();
     }
 }
 
@@ -255,10 +285,6 @@ impl Controller for Ours {
 
     fn queued(&self) -> usize {
         self.machine.queued()
-    }
-
-    fn decision(&self) -> Option<Decision> {
-        self.machine.decision()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Servers that tell rejected clients something else than ours does, or at another time.
+//! A server like ours that holds rejections.
 
 use crate::controller::{
     Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, catalogue,
@@ -6,60 +6,6 @@ use crate::controller::{
 use backpressure_core::{Sample, Timestamp};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// Another controller whose rejections all say the same.
-#[derive(Debug)]
-struct Saying {
-    inner: Box<dyn Controller>,
-    refusal: Refusal,
-}
-
-/// Twice the knee and no queue, with `Retry-After: 1`.
-pub(super) fn one_second(site: &Site) -> Box<dyn Controller> {
-    let refusal = Refusal { retry_after: Some(Duration::from_secs(1)) };
-    let entry = catalogue::find("static-2c").expect("the baseline is listed");
-    Box::new(Saying { inner: (entry.make)(site), refusal })
-}
-
-impl Controller for Saying {
-    fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
-        match self.inner.arrive(attempt, now) {
-            Answer::Shed(_) => Answer::Shed(self.refusal),
-            other => other,
-        }
-    }
-
-    fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
-        self.inner.depart(attempt, sample, now);
-    }
-
-    fn next(&mut self, now: Timestamp) -> Option<Next> {
-        self.inner.next(now).map(|next| match next {
-            Next::Shed(id, _) => Next::Shed(id, self.refusal),
-            run @ Next::Run(_) => run,
-        })
-    }
-
-    fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp) {
-        self.inner.abandon(attempt, now);
-    }
-
-    fn next_tick(&self) -> Option<Timestamp> {
-        self.inner.next_tick()
-    }
-
-    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
-        self.inner.tick(instruments, now);
-    }
-
-    fn limit(&self) -> f64 {
-        self.inner.limit()
-    }
-
-    fn queued(&self) -> usize {
-        self.inner.queued()
-    }
-}
 
 /// Ours, with rejections held for the fraction of a second that `Retry-After` cannot express, as
 /// `AdmissionLayer::delay_rejections` does.

@@ -7,12 +7,12 @@ pub(crate) fn render(outcomes: &[HerdOutcome]) -> String {
     let mut text = format!(
         "{:<32} {:<32} {:>8} {:>8} {:>9} {:>12} {:>9} {:>9}\n",
         "the server says",
-        "the callers",
-        "all in",
+        "the clients wait",
+        "served",
         "/ ideal",
         "attempts",
         "first retry",
-        "never in",
+        "never",
         "others"
     );
     for outcome in outcomes {
@@ -28,7 +28,7 @@ pub(crate) fn render(outcomes: &[HerdOutcome]) -> String {
             outcome.lost * 100.0,
             outcome.others_refused * 100.0
         )
-        .expect("a string takes all");
+        .expect("writing to a string does not fail");
     }
     text
 }

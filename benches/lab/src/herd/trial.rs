@@ -1,5 +1,6 @@
 //! Runs one herd.
 
+use crate::controller::baseline;
 use crate::controller::catalogue::{self, Entry};
 use crate::herd::outcome::HerdOutcome;
 use crate::herd::scenario::{BURST, HERD, IDEAL, NEVER, scenario};
@@ -62,8 +63,8 @@ impl Server {
         match self {
             Self::Silent => "nothing",
             Self::OneSecond => "Retry-After: 1",
-            Self::Ours => "a reservation (AdmissionLayer)",
-            Self::Held => "a reservation, refusals held",
+            Self::Ours => "a scheduled time (ours)",
+            Self::Held => "a scheduled time, held",
         }
     }
 
@@ -73,12 +74,12 @@ impl Server {
             Self::OneSecond => Some(Entry {
                 name: "one-second",
                 says: "twice the knee, and Retry-After: 1",
-                make: servers::one_second,
+                make: baseline::one_second,
             }),
             Self::Ours => catalogue::find("ours").copied(),
             Self::Held => Some(Entry {
                 name: "held",
-                says: "ours, and refusals held for the fraction of a second",
+                says: "ours, with rejections held for the fraction of a second",
                 make: servers::held,
             }),
         }

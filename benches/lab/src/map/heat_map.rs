@@ -56,7 +56,7 @@ impl HeatMap {
 
 fn label(svg: &mut String, class: &str, (x, y): (f64, f64), text: &str) {
     write!(svg, r#"<text class="{class}" x="{x}" y="{y}">{text}</text>"#)
-        .expect("a string takes all");
+        .expect("writing to a string does not fail");
 }
 
 fn draw(svg: &mut String, tile: &Tile, (x, y): (f64, f64)) {
@@ -66,7 +66,7 @@ fn draw(svg: &mut String, tile: &Tile, (x, y): (f64, f64)) {
         svg,
         r#"<rect class="{class}" x="{x}" y="{y}" width="{width}" height="{height}" rx="2"><title>{text}</title></rect>"#
     )
-    .expect("a string takes all");
+    .expect("writing to a string does not fail");
 }
 
 #[cfg(test)]

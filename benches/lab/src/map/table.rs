@@ -40,5 +40,5 @@ fn line(text: &mut String, name: &str, tally: &Tally) {
         seconds(tally.longest_recovery_s),
         tally.most_attempts
     )
-    .expect("a string takes all");
+    .expect("writing to a string does not fail");
 }

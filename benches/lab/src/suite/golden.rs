@@ -23,7 +23,8 @@ pub(super) fn differences(runs: &[Run]) -> Vec<String> {
 fn lines(runs: &[Run]) -> String {
     runs.iter().fold(String::new(), |mut text, run| {
         let score = serde_json::to_string(&run.score).expect("a score is made of numbers");
-        writeln!(text, "{} {} {score}", run.scenario, run.controller).expect("a string takes all");
+        writeln!(text, "{} {} {score}", run.scenario, run.controller)
+            .expect("writing to a string does not fail");
         text
     })
 }
@@ -34,7 +35,7 @@ mod tests {
     use crate::suite::runner::smoke;
 
     /// The bytes are the same in debug and in release; `cargo lab suite --smoke` compares the latter. After an
-    /// intended change, `LAB_BLESS=1 cargo test --manifest-path benches/lab/Cargo.toml --target-dir target
+    /// intended change, `LAB_BLESS=1 cargo lab-test
     /// golden` writes the file.
     #[test]
     fn every_figure_of_the_smoke_scenarios_is_the_golden_one() {

@@ -67,7 +67,7 @@ impl Options {
 pub(super) fn list() -> Result<String, String> {
     let mut text = String::from("Controllers\n");
     let say = |text: &mut String, name: &str, says: &str| {
-        writeln!(text, "  {name:<34} {says}").expect("a string takes all");
+        writeln!(text, "  {name:<34} {says}").expect("writing to a string does not fail");
     };
     for entry in catalogue::ALL {
         say(&mut text, entry.name, entry.says);

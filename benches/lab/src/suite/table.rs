@@ -9,7 +9,7 @@ use crate::world::plan::Plan;
 use super::scoreboard::{Scoreboard, UNLUCKY, at_share, least, most};
 
 const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit   kept";
-const UNITS: &str = "                                                of ceiling   class    ×uncontended  refused %          s        %  a request         error  word";
+const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error  word";
 
 /// One row for each scenario and controller, and the score of each controller.
 pub(super) fn render(scenarios: &[Scenario], runs: &[Run]) -> String {
@@ -30,7 +30,7 @@ pub(super) fn render(scenarios: &[Scenario], runs: &[Run]) -> String {
     for controller in &scoreboard.controllers {
         if let Some((name, goodput)) = scoreboard.worst(controller) {
             writeln!(text, "  {controller:<21} {goodput:>7.3}  in {name}")
-                .expect("a string takes all");
+                .expect("writing to a string does not fail");
         }
     }
     text
