@@ -28,6 +28,7 @@ pub use self::acquire::Acquire;
 pub(crate) use self::acquire::Acquired;
 pub use self::permit::Permit;
 
+use self::permit::Stage;
 use self::shared::Shared;
 
 /// Limits how many run at once; the others wait in a bounded queue or are rejected.
@@ -116,11 +117,11 @@ impl Limiter {
     /// # Errors
     /// [`Shed`] when no permit is free.
     pub fn try_acquire(&self) -> Result<Permit, Shed> {
-        let entry = match self.shared.try_enter() {
+        let entry = match self.shared.counter.try_enter() {
             Some(entry) => entry,
             None => self.shared.request_without_queue(self.shared.now())?,
         };
-        Ok(Permit::new(Arc::clone(&self.shared), entry))
+        Ok(Permit::new(Arc::clone(&self.shared), entry, Stage::Admitted))
     }
 
     /// The state at this moment.
@@ -218,8 +219,8 @@ impl Limiter {
     /// Acquires a permit if that needs no decision: one atomic step.
     #[inline]
     pub(crate) fn try_acquire_undecided(&self) -> Option<Permit> {
-        let entry = self.shared.try_enter()?;
-        Some(Permit::new(Arc::clone(&self.shared), entry))
+        let entry = self.shared.counter.try_enter()?;
+        Some(Permit::new(Arc::clone(&self.shared), entry, Stage::Admitted))
     }
 
     /// What the first poll of [`acquire`](Self::acquire) does, without a future where none is needed.

@@ -64,7 +64,7 @@ impl Telemetry {
     /// A request was admitted; it is in flight until the returned value is dropped.
     pub(crate) fn admitted(&self, limiter: &Limiter) -> InFlight {
         self.would_admit(limiter);
-        self.in_flight()
+        self.metrics.in_flight()
     }
 
     /// A request is in flight until the returned value is dropped, and counted elsewhere.
@@ -81,29 +81,24 @@ impl Telemetry {
     /// Counts an admission.
     pub(crate) fn would_admit(&self, limiter: &Limiter) {
         self.episode.admitted(limiter, self.dry_run);
-        self.set_limit(limiter);
-        self.metrics.admitted();
+        self.metrics.admitted(self.shown(limiter));
     }
 
     /// In a dry run, a request runs that would have been rejected.
     pub(crate) fn would_reject(&self, shed: Shed, limiter: &Limiter, now: Instant) {
         self.episode.shed(shed, limiter, now, true);
-        self.metrics.would_reject(shed.reason);
-        self.set_limit(limiter);
+        self.metrics.would_reject(shed.reason, self.shown(limiter));
     }
 
     /// A request was rejected.
     pub(crate) fn rejected(&self, shed: Shed, limiter: &Limiter, now: Instant) {
         self.episode.shed(shed, limiter, now, false);
-        self.metrics.shed(shed.reason);
-        self.set_limit(limiter);
+        self.metrics.shed(shed.reason, self.shown(limiter));
     }
 
-    /// One gauge cannot show the limits of many origins.
-    fn set_limit(&self, limiter: &Limiter) {
-        if self.episode.origin.is_none() {
-            self.metrics.set_limit(limiter);
-        }
+    /// The limiter whose limit the gauge shows: one gauge cannot show the limits of many origins.
+    fn shown<'a>(&self, limiter: &'a Limiter) -> Option<&'a Limiter> {
+        self.episode.origin.is_none().then_some(limiter)
     }
 
     /// A request is in the queue until the returned value is dropped.

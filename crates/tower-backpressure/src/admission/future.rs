@@ -73,15 +73,16 @@ where
     /// would cost as much as all the rest.
     pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
         let (request, exempt) = policy.switches.check_exempt(request);
-        let mut guard = if exempt {
-            policy.exempt()
-        } else if let Some(permit) = try_acquire(&request, policy) {
-            policy.admit(permit)
+        let (guard, starts_now) = if exempt {
+            (policy.exempt(), true)
+        } else if let Some(mut permit) = policy.try_acquire(&request) {
+            let starts_now = permit.starts_now();
+            (policy.admit(permit), starts_now)
         } else {
-            return Self { state: decide(inner, request, policy) };
+            return Self { state: policy.decide(inner, request) };
         };
         let response = policy.response.of(&request);
-        if !guard.starts_now() {
+        if !starts_now {
             let call = Some(Call { inner: inner.clone(), request });
             return Self { state: State::Starting { guard: Some(guard), call, response } };
         }
@@ -100,41 +101,6 @@ where
         };
         Self { state }
     }
-}
-
-/// A permit, if it needs no decision. A request whose deadline has passed is never admitted; the
-/// clock is read only where there is a deadline.
-#[inline]
-fn try_acquire<B>(request: &Request<B>, policy: &Policy) -> Option<Permit> {
-    let deadline = request.extensions().get::<Deadline>();
-    let is_late = deadline.is_some_and(|&Deadline(at)| at <= Instant::now());
-    if is_late { None } else { policy.limiter.try_acquire_undecided() }
-}
-
-/// Lets the limiter decide on a request.
-#[cold]
-fn decide<S, B, F, E>(
-    inner: &S,
-    request: Request<B>,
-    policy: &Arc<Policy>,
-) -> State<Call<S, B>, B, F, E>
-where
-    S: Clone,
-{
-    let now = Instant::now();
-    let guard = match policy.limiter.start_acquire(policy.arrival(&request, now), now) {
-        Acquired::Permit(permit) => policy.admit(permit),
-        Acquired::Queued(acquire) if policy.switches.dry_run => policy.run_while_queued(acquire),
-        Acquired::Rejected(shed) if policy.switches.dry_run => policy.run_rejected(shed, now),
-        Acquired::Queued(acquire) => {
-            let (acquire, queued) = (Box::pin(acquire), policy.telemetry.queued(now));
-            let call = Some(Call { inner: inner.clone(), request });
-            return State::Queued { acquire, queued, policy: Arc::clone(policy), call };
-        }
-        Acquired::Rejected(shed) => return policy.reject(shed, request, false, now),
-    };
-    let (guard, response) = (Some(guard), policy.response.of(&request));
-    State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
 }
 
 impl<S, ReqBody, ResBody> Future for ResponseFuture<S, ReqBody>
@@ -217,6 +183,41 @@ fn poll_delay(delay: Option<&mut Delay>, cx: &mut Context<'_>) -> Poll<()> {
 }
 
 impl Policy {
+    /// A permit, if it needs no decision. A request whose deadline has passed is never admitted; the
+    /// clock is read only where there is a deadline.
+    #[inline]
+    fn try_acquire<B>(&self, request: &Request<B>) -> Option<Permit> {
+        let deadline = request.extensions().get::<Deadline>();
+        let is_late = deadline.is_some_and(|&Deadline(at)| at <= Instant::now());
+        if is_late { None } else { self.limiter.try_acquire_undecided() }
+    }
+
+    /// Lets the limiter decide on a request.
+    #[cold]
+    fn decide<S, B, F, E>(
+        self: &Arc<Self>,
+        inner: &S,
+        request: Request<B>,
+    ) -> State<Call<S, B>, B, F, E>
+    where
+        S: Clone,
+    {
+        let now = Instant::now();
+        let guard = match self.limiter.start_acquire(self.arrival(&request, now), now) {
+            Acquired::Permit(permit) => self.admit(permit),
+            Acquired::Queued(acquire) if self.switches.dry_run => self.run_while_queued(acquire),
+            Acquired::Rejected(shed) if self.switches.dry_run => self.run_rejected(shed, now),
+            Acquired::Queued(acquire) => {
+                let (acquire, queued) = (Box::pin(acquire), self.telemetry.queued(now));
+                let call = Some(Call { inner: inner.clone(), request });
+                return State::Queued { acquire, queued, policy: Arc::clone(self), call };
+            }
+            Acquired::Rejected(shed) => return self.reject(shed, request, false, now),
+        };
+        let (guard, response) = (Some(guard), self.response.of(&request));
+        State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
+    }
+
     #[inline]
     fn admit(&self, permit: Permit) -> Guard {
         Guard::new(permit, self.telemetry.admitted(&self.limiter))

@@ -42,12 +42,6 @@ impl Guard {
         Self { right: Right::DryRun(dry_run), _in_flight: in_flight }
     }
 
-    /// See [`Permit::starts_now`].
-    #[inline]
-    pub(crate) fn starts_now(&mut self) -> bool {
-        self.permit().is_none_or(Permit::starts_now)
-    }
-
     /// Ready when the service inside may be called.
     pub(crate) fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.permit().map_or(Poll::Ready(()), |permit| permit.poll_start(cx))

@@ -10,7 +10,7 @@ use backpressure_core::{Arrival, Shed, Ticket, Timestamp};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
-use super::permit::Permit;
+use super::permit::{Permit, Stage};
 use super::shared::Shared;
 use super::state::Answer;
 
@@ -68,7 +68,9 @@ impl Acquire {
     /// What the first poll does, without a future where none is needed.
     pub(crate) fn start(shared: &Arc<Shared>, arrival: Arrival, now: Instant) -> Acquired {
         match shared.request(arrival, shared.timestamp(now)) {
-            Answer::Run(entry) => Acquired::Permit(Permit::new(Arc::clone(shared), entry)),
+            Answer::Run(entry) => {
+                Acquired::Permit(Permit::new(Arc::clone(shared), entry, Stage::Admitted))
+            }
             Answer::Shed(shed) => Acquired::Rejected(shed),
             Answer::Wait(ticket, until) => {
                 let queued = Queued { ticket, until };
@@ -101,7 +103,8 @@ impl Future for Acquire {
             Some(queued) => queued,
             None => match shared.request(*this.arrival, shared.now()) {
                 Answer::Run(entry) => {
-                    return Poll::Ready(Ok(Permit::new(Arc::clone(this.shared), entry)));
+                    let shared = Arc::clone(this.shared);
+                    return Poll::Ready(Ok(Permit::new(shared, entry, Stage::Admitted)));
                 }
                 Answer::Shed(shed) => return Poll::Ready(Err(shed)),
                 Answer::Wait(ticket, until) => {
@@ -125,6 +128,7 @@ impl Future for Acquire {
             settle.reset(queued.wakes_at(shared));
         };
         *this.queued = None;
-        Poll::Ready(decision.map(|entry| Permit::from_queue(Arc::clone(this.shared), entry)))
+        let shared = Arc::clone(this.shared);
+        Poll::Ready(decision.map(|entry| Permit::new(shared, entry, Stage::Dequeued)))
     }
 }

@@ -16,7 +16,7 @@ use super::stopwatch::Stopwatch;
 mod progress;
 mod start;
 
-use self::start::Stage;
+pub(super) use self::start::Stage;
 
 /// The right to run; dropping it releases it.
 ///
@@ -53,18 +53,9 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// `stage` says whether the request was admitted on arrival or from the queue.
     #[inline]
-    pub(crate) fn new(shared: Arc<Shared>, entry: Entry) -> Self {
-        Self::at(Stage::Admitted, shared, entry)
-    }
-
-    /// For a request that has waited in the queue.
-    pub(crate) fn from_queue(shared: Arc<Shared>, entry: Entry) -> Self {
-        Self::at(Stage::Dequeued, shared, entry)
-    }
-
-    #[inline]
-    fn at(stage: Stage, shared: Arc<Shared>, entry: Entry) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, entry: Entry, stage: Stage) -> Self {
         let metering = shared.metering();
         let weight = if metering == Metering::Nothing { 0 } else { shared.weight(entry) };
         let stopwatch = (weight > 0).then(|| Stopwatch::start(metering == Metering::RunQueue));

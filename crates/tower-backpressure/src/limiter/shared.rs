@@ -17,7 +17,7 @@ use super::sync::{Mutex, MutexGuard};
 /// interleaving without a runtime.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    counter: Counter,
+    pub(super) counter: Counter,
     state: Mutex<State>,
     published: Published,
     activity: Activity,
@@ -61,16 +61,10 @@ impl Shared {
         }
     }
 
-    /// Admits a request if that needs no decision: one atomic step.
-    #[inline]
-    pub(crate) fn try_enter(&self) -> Option<Entry> {
-        self.counter.try_enter()
-    }
-
     /// Admits a request, queues it or rejects it.
     pub(crate) fn request(&self, arrival: Arrival, now: Timestamp) -> Answer {
         let in_time = arrival.deadline.is_none_or(|deadline| now < deadline);
-        match in_time.then(|| self.try_enter()).flatten() {
+        match in_time.then(|| self.counter.try_enter()).flatten() {
             Some(entry) => Answer::Run(entry),
             None => self.with_state(now, |state, counter| state.arrive(arrival, counter, now)),
         }

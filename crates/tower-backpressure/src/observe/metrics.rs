@@ -54,20 +54,27 @@ impl Metrics {
         InFlight(in_flight.clone())
     }
 
-    pub(super) fn admitted(&self) {
-        self.handles().admitted.increment(1);
+    /// `limiter`: the one whose limit the gauge shows.
+    pub(super) fn admitted(&self, limiter: Option<&Limiter>) {
+        let handles = self.handles();
+        handles.admitted.increment(1);
+        handles.set_limit(limiter);
     }
 
     pub(super) fn exempt(&self) {
         self.handles().exempt.increment(1);
     }
 
-    pub(super) fn shed(&self, reason: Reason) {
-        self.handles().shed[index(reason)].increment(1);
+    pub(super) fn shed(&self, reason: Reason, limiter: Option<&Limiter>) {
+        let handles = self.handles();
+        handles.shed[index(reason)].increment(1);
+        handles.set_limit(limiter);
     }
 
-    pub(super) fn would_reject(&self, reason: Reason) {
-        self.handles().would_reject[index(reason)].increment(1);
+    pub(super) fn would_reject(&self, reason: Reason, limiter: Option<&Limiter>) {
+        let handles = self.handles();
+        handles.would_reject[index(reason)].increment(1);
+        handles.set_limit(limiter);
     }
 
     pub(super) fn queued(&self) -> QueueDepth {
@@ -78,10 +85,6 @@ impl Metrics {
 
     pub(super) fn waited(&self, wait: Duration) {
         self.handles().queue_wait.record(wait.as_secs_f64());
-    }
-
-    pub(super) fn set_limit(&self, limiter: &Limiter) {
-        self.handles().limit.set(limiter.limit() as f64);
     }
 
     fn handles(&self) -> &Handles {
@@ -104,6 +107,12 @@ impl Handles {
             limit: gauge!("backpressure_limit", "policy" => policy.clone()),
             queue_depth: gauge!("backpressure_queue_depth", "policy" => policy.clone()),
             queue_wait: histogram!("backpressure_queue_wait_seconds", "policy" => policy),
+        }
+    }
+
+    fn set_limit(&self, limiter: Option<&Limiter>) {
+        if let Some(limiter) = limiter {
+            self.limit.set(limiter.limit() as f64);
         }
     }
 }

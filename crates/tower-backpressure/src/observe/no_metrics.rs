@@ -23,19 +23,17 @@ impl Metrics {
         InFlight
     }
 
-    pub(super) const fn admitted(&self) {}
+    pub(super) const fn admitted(&self, _limiter: Option<&Limiter>) {}
 
     pub(super) const fn exempt(&self) {}
 
-    pub(super) const fn would_reject(&self, _reason: Reason) {}
+    pub(super) const fn would_reject(&self, _reason: Reason, _limiter: Option<&Limiter>) {}
 
-    pub(super) const fn shed(&self, _reason: Reason) {}
+    pub(super) const fn shed(&self, _reason: Reason, _limiter: Option<&Limiter>) {}
 
     pub(super) const fn queued(&self) -> QueueDepth {
         QueueDepth
     }
 
     pub(super) const fn waited(&self, _wait: Duration) {}
-
-    pub(super) const fn set_limit(&self, _limiter: &Limiter) {}
 }
