@@ -70,6 +70,9 @@ pub(crate) trait Controller: fmt::Debug {
         false
     }
 
+    /// An attempt that runs has kept a core of this process for so long, without a pause.
+    fn worked(&mut self, _visitor: Visitor, _busy: Duration, _now: Timestamp) {}
+
     /// What happens next to those who were told to wait; `None`: nothing.
     fn next(&mut self, now: Timestamp) -> Option<Next>;
 

@@ -25,6 +25,8 @@ struct Ours {
     /// Those in flight, by name.
     entries: BTreeMap<u64, Entry>,
     ages: Ages,
+    /// Time that cores have spent on requests so far.
+    worked: Duration,
     /// Who was let in or turned away, and has not heard of it.
     decided: VecDeque<Next>,
 }
@@ -47,6 +49,9 @@ struct Place {
 /// As often as a request that waits in a gate looks whether time has made room.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Work that a gate takes for a sign that a request does more than wait.
+const SIGN_OF_WORK: Duration = Duration::from_millis(1);
+
 /// tokio's timers ring at whole milliseconds.
 fn next_look(now: Timestamp, until: Timestamp) -> Timestamp {
     let millis = (now + LOOK_EVERY).as_nanos().div_ceil(1_000_000);
@@ -66,6 +71,7 @@ pub(super) fn make(site: &Site) -> Box<dyn Controller> {
         looks: BTreeSet::new(),
         entries: BTreeMap::new(),
         ages: Ages::default(),
+        worked: Duration::ZERO,
         decided: VecDeque::new(),
     })
 }
@@ -135,6 +141,20 @@ impl Ours {
         }
     }
 
+    /// A request in flight gives a sign of work: it counts towards the limit again.
+    fn stamp_again(&mut self, id: u64, now: Timestamp) {
+        let Some(&Entry { stamp, .. }) = self.entries.get(&id) else { return };
+        if stamp == self.ages.generation() {
+            return;
+        }
+        self.visit(now, |_, _| ());
+        self.ages.leave(stamp);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.stamp = self.ages.generation();
+        }
+        self.settle(now);
+    }
+
     /// Asks the machine, or tells it; [`settle`](Self::settle) comes next.
     fn visit<T>(&mut self, now: Timestamp, visit: impl FnOnce(&mut Machine, usize) -> T) -> T {
         let passed = std::mem::take(&mut self.passed);
@@ -144,6 +164,7 @@ impl Ours {
         if self.ages.is_due(self.machine.silence(), now) {
             self.ages.turn(self.in_flight, now);
         }
+        self.machine.worked(self.worked);
         let working = self.working();
         visit(&mut self.machine, working)
     }
@@ -215,6 +236,13 @@ impl Controller for Ours {
         true
     }
 
+    fn worked(&mut self, visitor: Visitor, busy: Duration, now: Timestamp) {
+        self.worked += busy;
+        if busy >= SIGN_OF_WORK {
+            self.stamp_again(visitor.id, now);
+        }
+    }
+
     fn next(&mut self, _now: Timestamp) -> Option<Next> {
         self.decided.pop_front()
     }
@@ -236,8 +264,7 @@ impl Controller for Ours {
         self.looks.first().map(|&(look, _)| look)
     }
 
-    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
-        self.machine.worked(Duration::try_from_secs_f64(instruments.busy).unwrap_or_default());
+    fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
         while let Some(&(look, ticket)) = self.looks.first() {
             if look > now {
                 return;

@@ -31,6 +31,10 @@ impl Controller for Saying {
         self.inner.depart(visitor, sample, now);
     }
 
+    fn worked(&mut self, visitor: Visitor, busy: Duration, now: Timestamp) {
+        self.inner.worked(visitor, busy, now);
+    }
+
     fn next(&mut self, now: Timestamp) -> Option<Next> {
         self.inner.next(now).map(|next| match next {
             Next::Shed(id, _) => Next::Shed(id, self.refusal),
@@ -98,6 +102,10 @@ impl Controller for Holding {
 
     fn depart(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) {
         self.inner.depart(visitor, sample, now);
+    }
+
+    fn worked(&mut self, visitor: Visitor, busy: Duration, now: Timestamp) {
+        self.inner.worked(visitor, busy, now);
     }
 
     fn answered(&mut self, visitor: Visitor, sample: &Sample, now: Timestamp) -> bool {

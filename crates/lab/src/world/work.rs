@@ -1,5 +1,7 @@
 //! Work at the stations.
 
+use std::time::Duration;
+
 use super::World;
 use super::agenda::Event;
 use super::clock::seconds;
@@ -69,11 +71,20 @@ impl World<'_> {
             fifo.count(self.now);
             fifo.running -= 1;
         }
-        if let Some(attempt) = self.attempts.get_mut(id) {
-            attempt.computes = None;
-        }
+        self.stops_computing(id);
         self.dispatch(index);
         self.advance(id);
+    }
+
+    /// An attempt has kept a core of its process for some time.
+    fn stops_computing(&mut self, id: Id) {
+        let now = self.time();
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        let Some(since) = attempt.computes.take() else { return };
+        let busy = Duration::from_nanos(self.now.saturating_sub(since));
+        let (index, visitor) = (attempt.post, attempt.visitor);
+        self.posts[index as usize].controller.worked(visitor, busy, now);
+        self.unsettle(index);
     }
 
     /// Somebody at a shared station may be done.
