@@ -113,7 +113,10 @@ pub(crate) struct AttemptInfo {
 pub(crate) enum TaskChange {
     Woken,
     PollBegins,
-    PollEnds,
+    /// The poll kept a core busy for this long.
+    PollEnds {
+        busy: Duration,
+    },
 }
 
 /// The decision about an attempt that arrives.

@@ -1,7 +1,7 @@
 //! A server like ours that holds rejections.
 
 use crate::controller::{
-    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, catalogue,
+    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, TaskChange, catalogue,
 };
 use backpressure_core::{Sample, Timestamp};
 use std::collections::BTreeMap;
@@ -50,6 +50,10 @@ impl Controller for Holding {
 
     fn answered(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {
         self.inner.answered(attempt, sample, now)
+    }
+
+    fn task(&mut self, id: u64, change: TaskChange, now: Timestamp) {
+        self.inner.task(id, change, now);
     }
 
     fn next(&mut self, now: Timestamp) -> Option<Next> {

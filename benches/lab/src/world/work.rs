@@ -1,5 +1,7 @@
 //! Work at the stations.
 
+use std::time::Duration;
+
 use backpressure_core::Timestamp;
 
 use crate::controller::TaskChange;
@@ -99,13 +101,18 @@ impl World<'_> {
             fifo.count(self.now);
             fifo.running -= 1;
         }
-        if let Some(attempt) = self.attempts.get_mut(id)
-            && attempt.computes.take().is_some()
-        {
-            self.task(id, TaskChange::PollEnds);
-        }
+        self.ends_computing(id);
         self.dispatch(index);
         self.advance(id);
+    }
+
+    /// An attempt has kept a core of its process busy, up to now.
+    fn ends_computing(&mut self, id: Id) {
+        let Some(attempt) = self.attempts.get_mut(id) else { return };
+        let Some(since) = attempt.computes.take() else { return };
+        let (server, busy) = (attempt.server, self.now.saturating_sub(since));
+        self.task(id, TaskChange::PollEnds { busy: Duration::from_nanos(busy) });
+        self.unsettle(server);
     }
 
     /// A job at a shared station may be done.
