@@ -32,26 +32,21 @@ enum Client {
     WholeSeconds,
     /// Waits for the scheduled time to the nanosecond.
     Exact,
-    /// The waits of RetryLayer, without a bound on attempts.
-    Patient,
     /// RetryLayer: three attempts in thirty seconds.
     RetryLayer,
 }
 
 /// All pairings; the last is what the library does on both sides.
 pub(crate) fn pairings() -> Vec<Pairing> {
-    use Client::{Exact, Jittered, Patient, RetryLayer, WholeSeconds};
+    use Client::{Exact, Jittered, RetryLayer, WholeSeconds};
     use Server::{Held, OneSecond, Ours, Silent};
     [
         (OneSecond, WholeSeconds),
-        (OneSecond, Patient),
-        (OneSecond, RetryLayer),
         (Silent, Jittered),
         (Ours, WholeSeconds),
         (Held, WholeSeconds),
         (Held, RetryLayer),
         (Ours, Exact),
-        (Ours, Patient),
         (Ours, RetryLayer),
     ]
     .map(|(server, client)| Pairing { server, client })
@@ -92,7 +87,6 @@ impl Client {
             Self::Jittered => "full jitter, .05 to 5 s",
             Self::WholeSeconds => "whole seconds, to the letter",
             Self::Exact => "to the nanosecond",
-            Self::Patient => "RetryLayer's waits, any number",
             Self::RetryLayer => "RetryLayer, 3 attempts",
         }
     }
@@ -102,7 +96,6 @@ impl Client {
             Self::Jittered => "{ jittered = { attempts = 1000, base = 0.05, cap = 5.0 } }",
             Self::WholeSeconds => "{ obedient = { attempts = 1000, whole_seconds = true } }",
             Self::Exact => "{ obedient = { attempts = 1000, whole_seconds = false } }",
-            Self::Patient => "{ ours = { attempts = 1000 } }",
             Self::RetryLayer => "{ ours = { attempts = 3 } }",
         }
     }
@@ -127,7 +120,6 @@ pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<HerdOutcome, String>
         first_retry: f64::from(herd.first_let_in) / f64::from(herd.first_retries.max(1)),
         lost: 1.0 - herd.served.len() as f64 / f64::from(HERD),
         others_refused: herd.others_refused(),
-        ours: server == Server::Ours && client == Client::RetryLayer,
     })
 }
 

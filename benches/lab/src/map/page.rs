@@ -21,7 +21,6 @@ pub(crate) fn page(grid: &Grid, setting: Setting, cells: &[Cell]) -> String {
         Layers::ALL.into_iter().map(|layers| section(grid, layers, cells)).collect();
     TEMPLATE
         .replace("{{headline}}", &headline(&tallies))
-        .replace("{{rows}}", &tallies.iter().map(row).collect::<String>())
         .replace("{{scale}}", &scale())
         .replace("{{sections}}", &sections)
         .replace("{{notes}}", &notes(setting, cells.len()))
@@ -36,19 +35,6 @@ fn headline(tallies: &[Tally]) -> String {
         "Without the layers the service stays down after {} triggers; with both, after {}",
         share(Layers::Neither),
         share(Layers::Both)
-    )
-}
-
-fn row(tally: &Tally) -> String {
-    format!(
-        "<tr><th scope=\"row\">{}</th><td>{}</td><td><b>{}</b></td><td>{}</td><td>{}</td><td>{}</td><td>{:.1}</td></tr>\n",
-        tally.layers.says(),
-        tally.cells,
-        tally.metastable,
-        tally.slow,
-        seconds(tally.median_recovery_s),
-        seconds(tally.longest_recovery_s),
-        tally.most_attempts
     )
 }
 
