@@ -97,14 +97,14 @@ fn block(grid: &Grid, policy: Policy, cells: &[&Cell]) -> String {
     let class = if matches!(policy, Policy::Naive3 | Policy::Ours) { "key" } else { "more" };
     format!(
         "<div class=\"{class}\"><h3>{}</h3><div class=\"row\">{figures}</div></div>",
-        policy.says()
+        policy.label()
     )
 }
 
 fn figure(grid: &Grid, policy: Policy, load: f64, cells: &[&Cell]) -> String {
     let cells = cells.iter().filter(|cell| cell.place.policy == policy && cell.place.load == load);
     let heat = HeatMap {
-        title: format!("Recovery after a trigger at load {load}, {}", policy.says()),
+        title: format!("Recovery after a trigger at load {load}, {}", policy.label()),
         columns: grid.seconds.iter().map(|length| format!("{length}")).collect(),
         rows: grid.triggers.iter().map(ToString::to_string).collect(),
         tiles: cells.map(|cell| tile(cell)).collect(),

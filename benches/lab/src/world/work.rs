@@ -136,7 +136,7 @@ impl World<'_> {
     fn schedule_completion(&mut self, index: usize) {
         let plan = &self.plan.stations[index];
         if let Station::Shared(shared) = &mut self.stations[index]
-            && let Some((at, estimate)) = shared.look(plan, self.now)
+            && let Some((at, estimate)) = shared.next_completion(plan, self.now)
         {
             self.events.push(at, Event::Shared(index as u32, estimate));
         }
