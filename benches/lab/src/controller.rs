@@ -113,7 +113,8 @@ pub(crate) struct AttemptInfo {
 pub(crate) enum TaskChange {
     Woken,
     PollBegins,
-    PollEnds,
+    /// The poll kept a core of this process busy for this long.
+    PollEnds(Duration),
 }
 
 /// The decision about an attempt that arrives.

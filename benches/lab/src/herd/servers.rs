@@ -1,7 +1,7 @@
 //! A server like ours that holds rejections.
 
 use crate::controller::{
-    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, catalogue,
+    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, TaskChange, catalogue,
 };
 use backpressure_core::{Sample, Timestamp};
 use std::collections::BTreeMap;
@@ -46,6 +46,10 @@ impl Controller for Holding {
 
     fn depart(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
         self.inner.depart(attempt, sample, now);
+    }
+
+    fn task(&mut self, id: u64, change: TaskChange, now: Timestamp) {
+        self.inner.task(id, change, now);
     }
 
     fn answered(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) -> bool {

@@ -1,5 +1,7 @@
 //! Work at the stations.
 
+use std::time::Duration;
+
 use backpressure_core::Timestamp;
 
 use crate::controller::TaskChange;
@@ -87,8 +89,9 @@ impl World<'_> {
     fn task(&mut self, id: Id, change: TaskChange) {
         let now = self.time();
         if let Some(attempt) = self.attempts.get(id) {
-            let controller = &mut self.servers[attempt.server as usize].controller;
-            controller.task(attempt.info.id, change, now);
+            let (index, info) = (attempt.server, attempt.info);
+            self.servers[index as usize].controller.task(info.id, change, now);
+            self.unsettle(index);
         }
     }
 
@@ -99,13 +102,19 @@ impl World<'_> {
             fifo.count(self.now);
             fifo.running -= 1;
         }
-        if let Some(attempt) = self.attempts.get_mut(id)
-            && attempt.computes.take().is_some()
-        {
-            self.task(id, TaskChange::PollEnds);
-        }
+        self.stops_computing(id);
         self.dispatch(index);
         self.advance(id);
+    }
+
+    /// The poll in which an attempt computed ends.
+    fn stops_computing(&mut self, id: Id) {
+        let now = self.now;
+        let since = self.attempts.get_mut(id).and_then(|attempt| attempt.computes.take());
+        if let Some(since) = since {
+            let busy = Duration::from_nanos(now.saturating_sub(since));
+            self.task(id, TaskChange::PollEnds(busy));
+        }
     }
 
     /// A job at a shared station may be done.
