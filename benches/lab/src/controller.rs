@@ -113,10 +113,8 @@ pub(crate) struct AttemptInfo {
 pub(crate) enum TaskChange {
     Woken,
     PollBegins,
-    /// The poll kept a core busy for this long.
-    PollEnds {
-        busy: Duration,
-    },
+    /// The poll kept a core of this process busy for this long.
+    PollEnds(Duration),
 }
 
 /// The decision about an attempt that arrives.

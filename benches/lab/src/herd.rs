@@ -3,7 +3,6 @@
 mod outcome;
 mod scenario;
 mod servers;
-mod table;
 mod trial;
 
 use crate::parallel;
@@ -27,5 +26,5 @@ pub(crate) fn run(Options { report }: &Options) -> Result<ExitCode, Box<dyn Erro
     let outcomes =
         parallel::each("herd", &trial::pairings(), |pairing| trial::trial(pairing, report.seed));
     let outcomes: Vec<HerdOutcome> = outcomes.into_iter().collect::<Result<_, String>>()?;
-    report.show(&table::render(&outcomes), &outcomes)
+    report.show(&outcome::render(&outcomes), &outcomes)
 }

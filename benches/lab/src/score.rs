@@ -6,7 +6,7 @@ mod limit_error;
 mod oracle;
 
 use crate::run::Score;
-use crate::world::journal::{Asked, How, Journal};
+use crate::world::journal::{AttemptOutcome, Journal, RequestRecord};
 use crate::world::plan::Plan;
 
 use classes::{fairness, worst_class};
@@ -48,7 +48,7 @@ fn over(part: f64, whole: f64) -> f64 {
 
 /// Work that was answered in time.
 fn good(plan: &Plan, journal: &Journal) -> f64 {
-    let answered = journal.ended.iter().filter(|ended| ended.how == How::Answered);
+    let answered = journal.ended.iter().filter(|ended| ended.outcome == AttemptOutcome::Answered);
     let judged = answered.filter(|ended| is_judged(plan, ended.at));
     judged.fold(0.0, |sum, ended| sum + journal.asked[ended.request as usize].work)
 }
@@ -56,8 +56,8 @@ fn good(plan: &Plan, journal: &Journal) -> f64 {
 /// Work that the clairvoyant has finished by the end. A request comes to the bottleneck when everything else it
 /// needs is done, so that an answer cut off by the end of the run counts for no controller.
 fn ceiling(plan: &Plan, journal: &Journal) -> f64 {
-    let comes = |asked: &Asked| asked.at + asked.elsewhere;
-    let mut all: Vec<&Asked> =
+    let comes = |asked: &RequestRecord| asked.at + asked.elsewhere;
+    let mut all: Vec<&RequestRecord> =
         journal.asked.iter().filter(|asked| comes(asked) <= journal.end).collect();
     all.sort_by_key(|asked| comes(asked));
     let mut oracle = Oracle::new(plan);
@@ -75,7 +75,7 @@ fn ceiling(plan: &Plan, journal: &Journal) -> f64 {
 fn false_rejects(plan: &Plan, journal: &Journal) -> usize {
     let mut oracle = Oracle::new(plan);
     let (mut next, mut count) = (0, 0);
-    for ended in journal.ended.iter().filter(|ended| ended.how == How::Refused) {
+    for ended in journal.ended.iter().filter(|ended| ended.outcome == AttemptOutcome::Refused) {
         // Of requests that arrive at the same moment, only those before this one.
         let before = |index: usize, at: u64| {
             at < ended.at || at == ended.at && index < ended.request as usize
@@ -93,8 +93,10 @@ fn false_rejects(plan: &Plan, journal: &Journal) -> usize {
 
 /// An attempt whose client left without an answer counts with the time that the client waited.
 fn p99_over_uncontended(plan: &Plan, journal: &Journal) -> f64 {
-    let waited =
-        journal.ended.iter().filter(|ended| matches!(ended.how, How::Answered | How::Left));
+    let waited = journal
+        .ended
+        .iter()
+        .filter(|ended| matches!(ended.outcome, AttemptOutcome::Answered | AttemptOutcome::Left));
     let waited = waited.filter(|ended| is_judged(plan, ended.at)).map(|ended| ended.latency);
     let uncontended =
         journal.asked.iter().filter(|asked| is_judged(plan, asked.at) && asked.work > 0.0);
@@ -117,7 +119,7 @@ mod tests {
     use super::*;
     use crate::controller::catalogue::find;
     use crate::scenario::Scenario;
-    use crate::world::journal::Ended;
+    use crate::world::journal::AttemptRecord;
     use crate::world::simulate;
 
     fn plan(service: &str, streams: &str, seconds: u32) -> Plan {
@@ -215,7 +217,7 @@ mod tests {
     #[test]
     fn a_rejection_is_false_while_the_clairvoyant_is_idle() {
         let plan = plan("", "[[stream]]\nload = 0.01\npatience = 1", 20);
-        let asked = |second: u64| Asked {
+        let asked = |second: u64| RequestRecord {
             at: second * 1_000_000_000,
             uncontended: 10_000_000,
             elsewhere: 0,
@@ -223,11 +225,11 @@ mod tests {
             stream: 0,
             tenant: 0,
         };
-        let refused = |second: u64, request| Ended {
+        let refused = |second: u64, request| AttemptRecord {
             at: second * 1_000_000_000,
             latency: 0,
             request,
-            how: How::Refused,
+            outcome: AttemptOutcome::Refused,
         };
         let journal = Journal {
             asked: vec![asked(1), asked(7), asked(8)],

@@ -1,12 +1,12 @@
 //! What every run needs: a server, a pool of connections to it, and a client on top of them.
 
 use crate::client::Attempts;
-use crate::cpu::{self, Allowed};
+use crate::cpu::{self, AllowedCpus};
+use crate::event_log::Log;
 use crate::handler::{Handler, Work};
-use crate::measure::Log;
-use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::server::Server;
+use crate::timing::Timing;
 use axum::Router;
 use std::io;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ const MOST_CONNECTIONS: usize = 4000;
 /// The environment in which services are measured.
 #[derive(Debug)]
 pub(crate) struct Bench {
-    pub(crate) pace: Pace,
+    pub(crate) timing: Timing,
     pub(crate) connections: usize,
-    pub(crate) allowed: Allowed,
+    pub(crate) allowed: AllowedCpus,
     pub(crate) work: Arc<Work>,
 }
 
 impl Bench {
     /// Calibrates the work on the CPU of the server, then moves the calling thread to the other CPU.
-    pub(crate) fn set_up(pace: Pace) -> Self {
-        let allowed = Allowed::read();
+    pub(crate) fn set_up(timing: Timing) -> Self {
+        let allowed = AllowedCpus::read();
         cpu::pin(cpu::Side::Server, &allowed);
         let work = Arc::new(Work::calibrate());
         cpu::pin(cpu::Side::Generator, &allowed);
-        Self { pace, connections: cpu::raise_open_files().min(MOST_CONNECTIONS), allowed, work }
+        Self { timing, connections: cpu::raise_open_files().min(MOST_CONNECTIONS), allowed, work }
     }
 
     pub(crate) fn router(&self, handler: Handler) -> Router {

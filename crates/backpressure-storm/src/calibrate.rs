@@ -4,10 +4,10 @@
 use crate::arrivals::{Step, poisson};
 use crate::bench::Bench;
 use crate::client::{Client, Retries, target};
-use crate::cpu::{self, Burnt};
-use crate::generator::{pour, saturate, trickle};
+use crate::cpu::{self, CpuTime};
+use crate::event_log::{Counts, Log, Window, latencies, percentile};
+use crate::generator::{send_closed_loop, send_one_at_a_time, send_open_loop};
 use crate::handler::Handler;
-use crate::measure::{Counts, Log, Window, latencies, percentile};
 use crate::server::Server;
 use crate::stack::{Stack, room_for_one};
 use std::io;
@@ -51,12 +51,12 @@ impl Calibration {
 
 /// How long [`calibrate`] takes.
 pub(crate) fn expected(bench: &Bench, searches: bool) -> Duration {
-    let pace = &bench.pace;
+    let timing = &bench.timing;
     let candidates = if searches { FACTORS.len() as u32 } else { 0 };
-    pace.capacity * LEVELS.len() as u32
-        + pace.uncontended
-        + pace.refusal
-        + pace.candidate * candidates
+    timing.capacity * LEVELS.len() as u32
+        + timing.uncontended
+        + timing.refusal
+        + timing.candidate * candidates
 }
 
 /// Measures a handler; `searches` if tower's limit is searched too.
@@ -104,9 +104,10 @@ async fn uncontended(bench: &Bench, handler: Handler) -> io::Result<(Duration, D
     // The first request opens the connection.
     once(bench, &server, PATIENT, &Bench::log()).ask().await;
     let log = Bench::log();
-    trickle(&once(bench, &server, PATIENT, &log), bench.pace.uncontended, &log).await?;
+    send_one_at_a_time(&once(bench, &server, PATIENT, &log), bench.timing.uncontended, &log)
+        .await?;
     server.stop().await;
-    let warm = Window { from: bench.pace.uncontended / 10, to: Duration::MAX };
+    let warm = Window { from: bench.timing.uncontended / 10, to: Duration::MAX };
     let all = latencies(&log.take(), warm);
     let at = |share| {
         percentile(&all, share).ok_or_else(|| io::Error::other("the service answers nothing"))
@@ -121,19 +122,19 @@ async fn uncontended(bench: &Bench, handler: Handler) -> io::Result<(Duration, D
 async fn capacity(bench: &Bench, handler: Handler, level: usize) -> io::Result<(f64, Duration)> {
     let server = bench.serve(|| bench.router(handler)).await?;
     let log = Bench::log();
-    let end = bench.pace.capacity;
+    let end = bench.timing.capacity;
     let client = once(bench, &server, PATIENT, &log);
-    let before = Burnt::now();
+    let before = CpuTime::now();
     let ((), share) = tokio::join!(
-        saturate(&client, level, end, &log),
+        send_closed_loop(&client, level, end, &log),
         share(Window { from: end / 5, to: end }, &log)
     );
-    let burnt = Burnt::now().since(before);
+    let used = CpuTime::now().since(before);
     server.stop().await;
     let answered =
         Counts::within(&log.take(), Window { from: Duration::ZERO, to: Duration::MAX }).answered;
     if cpu::CLOCKS {
-        let service = burnt.server / answered.max(1);
+        let service = used.server / answered.max(1);
         Ok((share / service.as_secs_f64().max(f64::EPSILON), service))
     } else {
         Ok((f64::from(answered) / end.as_secs_f64(), Duration::ZERO))
@@ -143,9 +144,9 @@ async fn capacity(bench: &Bench, handler: Handler, level: usize) -> io::Result<(
 /// Share of a CPU that the server used within a window.
 async fn share(window: Window, log: &Log) -> f64 {
     sleep_until(log.start + window.from).await;
-    let (start, before) = (Instant::now(), Burnt::now());
+    let (start, before) = (Instant::now(), CpuTime::now());
     sleep_until(log.start + window.to).await;
-    Burnt::now().since(before).server.as_secs_f64() / start.elapsed().as_secs_f64()
+    CpuTime::now().since(before).server.as_secs_f64() / start.elapsed().as_secs_f64()
 }
 
 /// CPU time of the server per rejection, on a few connections kept alive, while the limiter is held full.
@@ -157,12 +158,12 @@ async fn refusal(bench: &Bench, handler: Handler) -> io::Result<Duration> {
     let holding = tokio::spawn(holder.ask());
     let held = Duration::from_millis(50);
     sleep(held).await;
-    let warm = held + bench.pace.refusal / 4;
-    saturate(&client, 4, warm, &log).await;
+    let warm = held + bench.timing.refusal / 4;
+    send_closed_loop(&client, 4, warm, &log).await;
     let warming = log.take();
-    let before = Burnt::now();
-    saturate(&client, 4, warm + bench.pace.refusal, &log).await;
-    let burnt = Burnt::now().since(before);
+    let before = CpuTime::now();
+    send_closed_loop(&client, 4, warm + bench.timing.refusal, &log).await;
+    let used = CpuTime::now().since(before);
     holding.abort();
     server.stop().await;
     let refused = |events: &[_]| {
@@ -171,7 +172,7 @@ async fn refusal(bench: &Bench, handler: Handler) -> io::Result<Duration> {
     if refused(&warming) == 0 {
         return Err(io::Error::other("a gate that is held full refuses nothing"));
     }
-    Ok(burnt.server / refused(&log.take()).max(1))
+    Ok(used.server / refused(&log.take()).max(1))
 }
 
 /// Candidates for tower's limit, over the useful concurrency (capacity × uncontended latency).
@@ -210,11 +211,12 @@ async fn try_limit(
     rate: f64,
     seed: u64,
 ) -> io::Result<(f64, Duration)> {
-    let end = bench.pace.candidate;
+    let end = bench.timing.candidate;
     let server = bench.serve(|| Stack::Tower.wrap(bench.router(handler), limit)).await?;
     let log = Bench::log();
     let arrivals = poisson(seed, &[Step { rate, lasts: end }]);
-    pour(&once(bench, &server, bench.pace.deadline, &log), &arrivals, end, &log).await?;
+    send_open_loop(&once(bench, &server, bench.timing.deadline, &log), &arrivals, end, &log)
+        .await?;
     let events = log.take();
     server.stop().await;
     let window = Window { from: end / 3, to: end };

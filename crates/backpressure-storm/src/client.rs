@@ -1,6 +1,6 @@
 //! Clients: their requests, and their retries.
 
-use crate::measure::{Log, What};
+use crate::event_log::{EventKind, Log};
 use crate::pool::Pool;
 use bytes::Bytes;
 use http::header::HOST;
@@ -96,7 +96,7 @@ impl Attempts {
         let answer = timeout(self.patience, self.pool.send(to_origin_form(request))).await?;
         outcome.seal(match &answer {
             Ok(response) => of_status(response.status()),
-            Err(_) => Some(What::Broken),
+            Err(_) => Some(EventKind::Broken),
         });
         answer
     }
@@ -116,11 +116,11 @@ impl Service<Request<Full<Bytes>>> for Attempts {
     }
 }
 
-fn of_status(status: StatusCode) -> Option<What> {
+fn of_status(status: StatusCode) -> Option<EventKind> {
     match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(What::Refused),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(EventKind::Refused),
         status if status.is_success() => None,
-        _ => Some(What::Broken),
+        _ => Some(EventKind::Broken),
     }
 }
 
@@ -139,24 +139,24 @@ fn to_origin_form(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
 #[derive(Debug)]
 struct LoggedOutcome {
     log: Arc<Log>,
-    what: Option<What>,
+    kind: Option<EventKind>,
 }
 
 impl LoggedOutcome {
     fn of_sent(log: Arc<Log>) -> Self {
-        log.note(What::Sent);
-        Self { log, what: Some(What::Late) }
+        log.note(EventKind::Sent);
+        Self { log, kind: Some(EventKind::Late) }
     }
 
-    fn seal(&mut self, what: Option<What>) {
-        self.what = what;
+    fn seal(&mut self, kind: Option<EventKind>) {
+        self.kind = kind;
     }
 }
 
 impl Drop for LoggedOutcome {
     fn drop(&mut self) {
-        if let Some(what) = self.what {
-            self.log.note(what);
+        if let Some(kind) = self.kind {
+            self.log.note(kind);
         }
     }
 }

@@ -10,14 +10,14 @@ pub(crate) const CLOCKS: bool = cfg!(unix);
 
 /// CPU time used up to a moment, or between two.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Burnt {
+pub(crate) struct CpuTime {
     /// By the thread that generates the load.
     pub(crate) generator: Duration,
     /// By everything else in this process, which is the server.
     pub(crate) server: Duration,
 }
 
-impl Burnt {
+impl CpuTime {
     /// Reads the clocks. To be called on the thread that generates the load.
     pub(crate) fn now() -> Self {
         let generator = thread_clock();
@@ -79,7 +79,7 @@ fn process_clock() -> Duration {
 /// Moves the calling thread to the CPU of its side. If that is not possible, the storm runs anyway, with more
 /// noise.
 #[cfg(target_os = "linux")]
-pub(crate) fn pin(side: Side, allowed: &Allowed) {
+pub(crate) fn pin(side: Side, allowed: &AllowedCpus) {
     let Some(&cpu) = allowed.0.get(side.place(allowed.0.len())) else {
         return;
     };
@@ -89,13 +89,13 @@ pub(crate) fn pin(side: Side, allowed: &Allowed) {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn pin(_: Side, _: &Allowed) {}
+pub(crate) fn pin(_: Side, _: &AllowedCpus) {}
 
 /// The CPUs that this process may run on.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Allowed(Vec<usize>);
+pub(crate) struct AllowedCpus(Vec<usize>);
 
-impl Allowed {
+impl AllowedCpus {
     #[cfg(target_os = "linux")]
     pub(crate) fn read() -> Self {
         let set = rustix::thread::sched_getaffinity(None);

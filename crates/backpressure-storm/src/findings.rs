@@ -1,8 +1,8 @@
 //! Everything that one storm measured.
 
 use crate::calibrate::Calibration;
-use crate::pace::Pace;
 use crate::stack::Stack;
+use crate::timing::Timing;
 use crate::trial::Trial;
 
 /// Everything that one storm measured, and the options it ran with.
@@ -12,7 +12,7 @@ pub(crate) struct Findings {
     pub(crate) seed: u64,
     /// Whether the server and the load generator had a CPU each.
     pub(crate) separate_cpus: bool,
-    pub(crate) pace: Pace,
+    pub(crate) timing: Timing,
     pub(crate) calibrations: Vec<Calibration>,
     pub(crate) trials: Vec<Trial>,
     pub(crate) interrupted: bool,

@@ -89,24 +89,24 @@ async fn burn_and_wait(State(work): State<Arc<Work>>) -> &'static str {
 /// Work for a CPU: a number of loop iterations. A fixed duration would not become slower under overload.
 #[derive(Debug)]
 pub(crate) struct Work {
-    turns_per_ms: u64,
+    iterations_per_ms: u64,
     factor: AtomicU64,
 }
 
 impl Work {
     /// Counts the iterations per millisecond of the calling thread's CPU time.
     pub(crate) fn calibrate() -> Self {
-        let turns = 2_000_000;
+        let iterations = 2_000_000;
         let fastest = (0..10)
-            .map(|_| time_of(turns))
+            .map(|_| time_of(iterations))
             .min()
             .expect("ten rounds")
             .max(Duration::from_micros(1));
-        Self::of((turns as f64 / fastest.as_secs_f64() / 1e3) as u64)
+        Self::of((iterations as f64 / fastest.as_secs_f64() / 1e3) as u64)
     }
 
-    fn of(turns_per_ms: u64) -> Self {
-        Self { turns_per_ms: turns_per_ms.max(1), factor: AtomicU64::new(1) }
+    fn of(iterations_per_ms: u64) -> Self {
+        Self { iterations_per_ms: iterations_per_ms.max(1), factor: AtomicU64::new(1) }
     }
 
     /// Makes every millisecond of work take `factor` milliseconds: the brown-out.
@@ -115,13 +115,13 @@ impl Work {
     }
 
     fn spin(&self, milliseconds: u64) {
-        turn(self.turns_per_ms * milliseconds * self.factor.load(Ordering::Relaxed));
+        iterate(self.iterations_per_ms * milliseconds * self.factor.load(Ordering::Relaxed));
     }
 }
 
-fn time_of(turns: u64) -> Duration {
+fn time_of(iterations: u64) -> Duration {
     let start = clock();
-    turn(turns);
+    iterate(iterations);
     clock().saturating_sub(start)
 }
 
@@ -137,9 +137,9 @@ fn clock() -> Duration {
     START.get_or_init(tokio::time::Instant::now).elapsed()
 }
 
-fn turn(turns: u64) {
+fn iterate(iterations: u64) {
     let mut state = 1_u64;
-    for turn in 0..turns {
+    for turn in 0..iterations {
         state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(turn));
     }
 }

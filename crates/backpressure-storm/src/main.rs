@@ -9,14 +9,13 @@ mod calibrate;
 mod chart;
 mod client;
 mod cpu;
+mod event_log;
 mod findings;
 mod generator;
 mod handler;
-mod measure;
-mod pace;
-mod pacer;
 mod plan;
 mod pool;
+mod precise_timer;
 mod progress;
 mod report;
 mod score;
@@ -24,16 +23,17 @@ mod server;
 mod stack;
 mod table;
 mod text;
+mod timing;
 mod trial;
 
 use crate::bench::Bench;
 use crate::calibrate::calibrate;
 use crate::findings::Findings;
 use crate::handler::Handler;
-use crate::pace::Pace;
 use crate::plan::{Entry, Options};
 use crate::progress::Progress;
 use crate::stack::Stack;
+use crate::timing::Timing;
 use clap::Parser;
 use std::error::Error;
 use std::process::ExitCode;
@@ -57,12 +57,12 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Outcome<ExitCode> {
     let entries = plan::entries(options)?;
     report::prepare(&options.out)?;
-    let bench = Bench::set_up(Pace::of(options.quick));
+    let bench = Bench::set_up(Timing::of(options.quick));
     let mut findings = Findings {
         quick: options.quick,
         seed: options.seed,
         separate_cpus: bench.allowed.apart(),
-        pace: bench.pace,
+        timing: bench.timing,
         calibrations: Vec::new(),
         trials: Vec::new(),
         interrupted: false,
@@ -100,7 +100,7 @@ async fn storm(bench: &Bench, entries: &[Entry], findings: &mut Findings) -> Out
     let handlers = handlers(entries);
     let searches = entries.iter().any(|entry| entry.stack == Stack::Tower);
     let calibrating = calibrate::expected(bench, searches);
-    let storming: Duration = entries.iter().map(|entry| bench.pace.end(entry.scenario)).sum();
+    let storming: Duration = entries.iter().map(|entry| bench.timing.end(entry.scenario)).sum();
     let mut progress = Progress::start(calibrating * handlers.len() as u32 + storming);
     for handler in handlers {
         progress.stage(&format!("{}: calibration", handler.name()), calibrating);
@@ -111,7 +111,7 @@ async fn storm(bench: &Bench, entries: &[Entry], findings: &mut Findings) -> Out
     for &entry in entries {
         let name =
             format!("{} {} {}", entry.handler.name(), entry.scenario.name(), entry.stack.name());
-        progress.stage(&name, bench.pace.end(entry.scenario));
+        progress.stage(&name, bench.timing.end(entry.scenario));
         let calibration = findings.calibrations.iter().find(|known| known.handler == entry.handler);
         let calibration = calibration.expect("every handler was calibrated");
         let trial = trial::run(bench, entry, calibration, findings.seed).await?;

@@ -1,7 +1,7 @@
 //! The report: the runs as JSON, and a page.
 
+mod charts;
 mod page;
-mod pictures;
 
 use crate::findings::Findings;
 use crate::score::Run;

@@ -1,7 +1,7 @@
 //! From the events of a run to its figures.
 
 use crate::calibrate::Calibration;
-use crate::measure::{Counts, Event, Window, latencies, percentile};
+use crate::event_log::{Counts, Event, Window, latencies, percentile};
 use crate::plan::{Entry, SLOWER};
 use serde::Serialize;
 use std::time::Duration;
@@ -124,8 +124,8 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event_log::EventKind;
     use crate::handler::Handler;
-    use crate::measure::What;
     use crate::plan::Scenario;
     use crate::stack::Stack;
 
@@ -203,12 +203,12 @@ mod tests {
     #[test]
     fn a_run_counts_the_events_within_its_window() {
         let at = Duration::from_millis(500);
-        let event = |what| Event { at, what };
-        let mut events = vec![event(What::Offered); 400];
-        events.extend(vec![event(What::Sent); 400]);
-        events.extend(vec![event(What::Refused); 201]);
-        events.extend(vec![event(What::Answered(Duration::from_millis(12))); 199]);
-        events.push(Event { at: Duration::from_secs(2), what: What::Refused });
+        let event = |kind| Event { at, kind };
+        let mut events = vec![event(EventKind::Offered); 400];
+        events.extend(vec![event(EventKind::Sent); 400]);
+        events.extend(vec![event(EventKind::Refused); 201]);
+        events.extend(vec![event(EventKind::Answered(Duration::from_millis(12))); 199]);
+        events.push(Event { at: Duration::from_secs(2), kind: EventKind::Refused });
         let run = run(&events);
         assert_eq!((run.offered, run.goodput, run.shed), (400.0, 199.0, 201.0));
         assert_eq!((run.p50_ms, run.p99_over_uncontended), (Some(12.0), Some(2.0)));

@@ -1,6 +1,6 @@
 //! A service on loopback with a CPU of its own, new for every run so that no state is left over.
 
-use crate::cpu::{self, Allowed, Side};
+use crate::cpu::{self, AllowedCpus, Side};
 use axum::Router;
 use axum::serve::ListenerExt;
 use std::io;
@@ -24,7 +24,7 @@ impl Server {
     /// runtime that will run it, so that layers that count its workers count one.
     pub(crate) async fn start(
         router: impl FnOnce() -> Router,
-        allowed: &Allowed,
+        allowed: &AllowedCpus,
     ) -> io::Result<Self> {
         let (stopping, stopped) = mpsc::unbounded_channel();
         let allowed = allowed.clone();

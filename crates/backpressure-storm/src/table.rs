@@ -126,7 +126,7 @@ pub(crate) fn notes(findings: &Findings) -> Vec<String> {
     }
     notes.push(format!(
         "Good is a 200 within {} ms. In the brown-out work takes {SLOWER} times as long.",
-        findings.pace.deadline.as_millis()
+        findings.timing.deadline.as_millis()
     ));
     if findings.quick {
         notes.push(

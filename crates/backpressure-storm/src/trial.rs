@@ -4,10 +4,10 @@ use crate::arrivals::poisson;
 use crate::bench::Bench;
 use crate::calibrate::Calibration;
 use crate::client::{Client, target};
-use crate::cpu::Burnt;
-use crate::generator::pour;
+use crate::cpu::CpuTime;
+use crate::event_log::{Counts, Log, Window, timeline};
+use crate::generator::send_open_loop;
 use crate::handler::Work;
-use crate::measure::{Counts, Log, Window, timeline};
 use crate::plan::{Entry, SLOWER, Scenario};
 use crate::score::{Run, recovery};
 use crate::server::Server;
@@ -43,7 +43,7 @@ pub(crate) async fn run(
     seed: u64,
 ) -> io::Result<Trial> {
     let trial = make(bench, entry, calibration, seed).await?;
-    if trial.lag < bench.pace.deadline / 4 {
+    if trial.lag < bench.timing.deadline / 4 {
         return Ok(trial);
     }
     make(bench, entry, calibration, seed).await
@@ -56,33 +56,34 @@ async fn make(
     seed: u64,
 ) -> io::Result<Trial> {
     let Entry { scenario, stack, handler } = entry;
-    let (pace, end, slow) = (&bench.pace, bench.pace.end(scenario), bench.pace.slow(scenario));
+    let (timing, end, slow) =
+        (&bench.timing, bench.timing.end(scenario), bench.timing.slow(scenario));
     let limit = calibration.tower_limit.unwrap_or(usize::MAX >> 4);
     let server = bench.serve(|| stack.wrap(bench.router(handler), limit)).await?;
     let log = Bench::log();
     let client = client(bench, entry, &server, &log);
-    let arrivals = poisson(seed, &pace.steps(scenario, calibration.capacity));
+    let arrivals = poisson(seed, &timing.steps(scenario, calibration.capacity));
 
-    let before = Burnt::now();
+    let before = CpuTime::now();
     let slowing = slow.map(|slow| SlowDown::schedule(&bench.work, &log, slow));
-    let lag = pour(&client, &arrivals, end, &log).await?;
-    let burnt = Burnt::now().since(before);
+    let lag = send_open_loop(&client, &arrivals, end, &log).await?;
+    let used = CpuTime::now().since(before);
     let events = log.take();
     drop((slowing, client));
     server.stop().await;
 
-    let timeline = timeline(&events, pace.bucket, end);
+    let timeline = timeline(&events, timing.bucket, end);
     let mut run =
-        Run::of(entry, calibration, pace.deadline, &events, pace.measured(scenario), slow);
-    run.recovered_s =
-        slow.and_then(|slow| recovery(&timeline[bucket_of(slow.to, pace.bucket)..], pace.bucket));
-    let share = |burnt: Duration| burnt.as_secs_f64() / end.as_secs_f64();
-    let (generator_cpu, server_cpu) = (share(burnt.generator), share(burnt.server));
+        Run::of(entry, calibration, timing.deadline, &events, timing.measured(scenario), slow);
+    run.recovered_s = slow
+        .and_then(|slow| recovery(&timeline[bucket_of(slow.to, timing.bucket)..], timing.bucket));
+    let share = |used: Duration| used.as_secs_f64() / end.as_secs_f64();
+    let (generator_cpu, server_cpu) = (share(used.generator), share(used.server));
     Ok(Trial { entry, run, timeline, slow, generator_cpu, server_cpu, lag })
 }
 
 fn client(bench: &Bench, entry: Entry, server: &Server, log: &Arc<Log>) -> Client {
-    let deadline = bench.pace.deadline;
+    let deadline = bench.timing.deadline;
     let attempts = bench.attempts(server, deadline, log);
     let retries = match entry.scenario {
         Scenario::BrownOut => entry.stack.impatient(attempts, deadline * PATIENCE),

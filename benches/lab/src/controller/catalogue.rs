@@ -16,100 +16,68 @@ pub(crate) struct Entry {
 
 /// All controllers, in the order of the tables.
 pub(crate) const ALL: &[Entry] = &[
-    Entry { name: "none", says: "no limit", make: baseline::unlimited },
-    Entry {
-        name: "static-c",
-        says: "fixed limit: the knee at the start; no queue",
-        make: baseline::knee,
-    },
-    Entry {
-        name: "static-2c",
-        says: "fixed limit: twice the knee at the start; no queue",
-        make: baseline::twice_the_knee,
-    },
-    Entry {
-        name: "ours",
-        says: "the library: adaptive limit, bounded queue, Retry-After schedule",
-        make: ours::make,
-    },
-    Entry {
-        name: "tower",
-        says: "tower ConcurrencyLimit at the knee; requests wait for a permit",
-        make: tower::waiting,
-    },
-    Entry {
-        name: "tower-shed",
-        says: "tower ConcurrencyLimit at the knee under LoadShed",
-        make: tower::shedding,
-    },
-    Entry { name: "aimd", says: "Netflix AIMD", make: aimd::make },
-    Entry { name: "vegas", says: "Netflix Vegas", make: vegas::make },
-    Entry {
-        name: "gradient2",
-        says: "Netflix Gradient2, one step per sample",
-        make: gradient2::per_sample,
-    },
-    Entry {
-        name: "gradient2-1s",
-        says: "Netflix Gradient2 in windows of a second",
-        make: gradient2::windowed,
-    },
-    Entry { name: "envoy", says: "Envoy's gradient controller", make: envoy::make },
-    Entry { name: "failsafe", says: "failsafe-go's adaptive limiter", make: failsafe::make },
-    Entry {
-        name: "cinnamon",
-        says: "Uber's Cinnamon: that limit behind a priority queue and a rejector",
-        make: cinnamon::make,
-    },
-    Entry { name: "vector-arc", says: "Vector's adaptive request concurrency", make: vector::make },
-    Entry { name: "go-zero", says: "go-zero's shedder by CPU", make: go_zero::make },
-    Entry {
-        name: "codel",
-        says: "folly's CoDel in front of as many threads as the knee",
-        make: codel::make,
-    },
-    Entry {
-        name: "seda",
-        says: "SEDA: a token bucket by the p90, in front of as many threads as the knee",
-        make: seda::make,
-    },
-    Entry {
-        name: "dagor",
-        says: "WeChat's DAGOR: levels by queueing time, in front of as many threads as the knee",
-        make: dagor::make,
-    },
-    Entry { name: "breakwater", says: "Breakwater's credits as a limit", make: breakwater::make },
-    Entry {
-        name: "protego",
-        says: "Protego's slope of throughput as a limit",
-        make: protego::make,
-    },
-    Entry {
-        name: "tower-acc-vegas",
-        says: "tower-acc Vegas under LoadShed",
-        make: tower_crates::acc_vegas,
-    },
-    Entry {
-        name: "tower-acc-gradient2",
-        says: "tower-acc Gradient2 under LoadShed",
-        make: tower_crates::acc_gradient2,
-    },
-    Entry {
-        name: "resilience-aimd",
-        says: "tower-resilience AIMD under LoadShed",
-        make: tower_crates::resilience_aimd,
-    },
-    Entry {
-        name: "resilience-vegas",
-        says: "tower-resilience Vegas under LoadShed",
-        make: tower_crates::resilience_vegas,
-    },
-    Entry {
-        name: "resilience-gradient2",
-        says: "tower-resilience Gradient2 under LoadShed",
-        make: tower_crates::resilience_gradient2,
-    },
+    entry("none", "no limit", baseline::unlimited),
+    entry("static-c", "fixed limit: the knee at the start; no queue", baseline::knee),
+    entry(
+        "static-2c",
+        "fixed limit: twice the knee at the start; no queue",
+        baseline::twice_the_knee,
+    ),
+    entry("ours", "the library: adaptive limit, bounded queue, Retry-After schedule", ours::make),
+    entry(
+        "tower",
+        "tower ConcurrencyLimit at the knee; requests wait for a permit",
+        tower::waiting,
+    ),
+    entry("tower-shed", "tower ConcurrencyLimit at the knee under LoadShed", tower::shedding),
+    entry("aimd", "Netflix AIMD", aimd::make),
+    entry("vegas", "Netflix Vegas", vegas::make),
+    entry("gradient2", "Netflix Gradient2, one step per sample", gradient2::per_sample),
+    entry("gradient2-1s", "Netflix Gradient2 in windows of a second", gradient2::windowed),
+    entry("envoy", "Envoy's gradient controller", envoy::make),
+    entry("failsafe", "failsafe-go's adaptive limiter", failsafe::make),
+    entry(
+        "cinnamon",
+        "Uber's Cinnamon: that limit behind a priority queue and a rejector",
+        cinnamon::make,
+    ),
+    entry("vector-arc", "Vector's adaptive request concurrency", vector::make),
+    entry("go-zero", "go-zero's shedder by CPU", go_zero::make),
+    entry("codel", "folly's CoDel in front of as many threads as the knee", codel::make),
+    entry(
+        "seda",
+        "SEDA: a token bucket by the p90, in front of as many threads as the knee",
+        seda::make,
+    ),
+    entry(
+        "dagor",
+        "WeChat's DAGOR: levels by queueing time, in front of as many threads as the knee",
+        dagor::make,
+    ),
+    entry("breakwater", "Breakwater's credits as a limit", breakwater::make),
+    entry("protego", "Protego's slope of throughput as a limit", protego::make),
+    entry("tower-acc-vegas", "tower-acc Vegas under LoadShed", tower_crates::acc_vegas),
+    entry("tower-acc-gradient2", "tower-acc Gradient2 under LoadShed", tower_crates::acc_gradient2),
+    entry("resilience-aimd", "tower-resilience AIMD under LoadShed", tower_crates::resilience_aimd),
+    entry(
+        "resilience-vegas",
+        "tower-resilience Vegas under LoadShed",
+        tower_crates::resilience_vegas,
+    ),
+    entry(
+        "resilience-gradient2",
+        "tower-resilience Gradient2 under LoadShed",
+        tower_crates::resilience_gradient2,
+    ),
 ];
+
+const fn entry(
+    name: &'static str,
+    says: &'static str,
+    make: fn(&Site) -> Box<dyn Controller>,
+) -> Entry {
+    Entry { name, says, make }
+}
 
 /// The controller of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Entry> {

@@ -64,7 +64,7 @@ impl Adaptive {
         }
     }
 
-    fn look(&mut self, full: bool, now: Timestamp) {
+    fn update_window(&mut self, full: bool, now: Timestamp) {
         let quantile = self.recent.quantile(QUANTILE).unwrap_or(1).max(1) as f64;
         let recent = self.smoothed.add(self.median.add(quantile));
         self.update(recent, full);
@@ -117,7 +117,7 @@ impl LimitAlgorithm for Adaptive {
             self.most_in_flight = self.most_in_flight.max(sample.in_flight);
         }
         if now > self.next_update && self.recent.len() >= self.min_samples {
-            self.look(in_flight >= self.limit(), now);
+            self.update_window(in_flight >= self.limit(), now);
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
 }
 
 impl Cpu {
-    fn look(&mut self, instruments: &Instruments, now: Timestamp) {
+    fn update_window(&mut self, instruments: &Instruments, now: Timestamp) {
         let span = now.since(self.looked).as_secs_f64() * instruments.cores;
         let worked = (instruments.busy - self.busy) / span.max(f64::MIN_POSITIVE);
         self.usage =
@@ -103,7 +103,7 @@ impl Controller for Shedder {
     }
 
     fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
-        self.cpu.look(instruments, now);
+        self.cpu.update_window(instruments, now);
     }
 
     fn limit(&self) -> f64 {
@@ -179,7 +179,7 @@ mod tests {
         for quarter in 1..=20_u64 {
             let busy = quarter as f64 / 4.0 * 8.0;
             let instruments = Instruments { busy, cores: 8.0, ..Instruments::default() };
-            cpu.look(&instruments, at(quarter * 250));
+            cpu.update_window(&instruments, at(quarter * 250));
         }
         // 1 − 0.95^20 = 0.64, a little less for rounding down twenty times.
         assert!((630.0..642.0).contains(&cpu.usage), "{}", cpu.usage);

@@ -269,7 +269,7 @@ impl Controller for Ours {
     }
 
     fn task(&mut self, id: u64, change: TaskChange, now: Timestamp) {
-        if let TaskChange::PollEnds { busy } = change {
+        if let TaskChange::PollEnds(busy) = change {
             self.busy += busy;
             if busy >= MIN_WORK {
                 self.renew_stamp(id, now);

@@ -261,7 +261,7 @@ impl Controller for Shipped {
         match change {
             TaskChange::Woken => attempt.control.wake(),
             TaskChange::PollBegins => attempt.begin_computing(&self.runtime),
-            TaskChange::PollEnds { .. } => attempt.end_computing(),
+            TaskChange::PollEnds(_) => attempt.end_computing(),
         }
     }
 

@@ -1,6 +1,7 @@
-//! The figures of one herd.
+//! The figures of the herds.
 
 use serde::Serialize;
+use std::fmt::Write;
 
 /// One kind of server and one kind of client, and what came of them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -19,6 +20,35 @@ pub(crate) struct HerdOutcome {
     pub(crate) lost: f64,
     /// Share of the other requests that were rejected while the herd was not served yet.
     pub(crate) others_refused: f64,
-    /// Whether both sides are what the library does.
-    pub(crate) ours: bool,
+}
+
+/// The herds as a table.
+pub(crate) fn render(outcomes: &[HerdOutcome]) -> String {
+    let mut text = format!(
+        "{:<32} {:<32} {:>8} {:>8} {:>9} {:>12} {:>9} {:>9}\n",
+        "the server says",
+        "the clients wait",
+        "served",
+        "/ ideal",
+        "attempts",
+        "first retry",
+        "never",
+        "others"
+    );
+    for outcome in outcomes {
+        writeln!(
+            text,
+            "{:<32} {:<32} {:>6.1} s {:>8.2} {:>9.2} {:>10.1} % {:>7.1} % {:>7.1} %",
+            outcome.server,
+            outcome.client,
+            outcome.drain_s,
+            outcome.drain_over_ideal,
+            outcome.attempts,
+            outcome.first_retry * 100.0,
+            outcome.lost * 100.0,
+            outcome.others_refused * 100.0
+        )
+        .expect("writing to a string does not fail");
+    }
+    text
 }

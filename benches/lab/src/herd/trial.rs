@@ -6,7 +6,7 @@ use crate::herd::outcome::HerdOutcome;
 use crate::herd::scenario::{BURST, HERD, IDEAL, NEVER, scenario};
 use crate::herd::servers;
 use crate::world;
-use crate::world::journal::{How, Journal};
+use crate::world::journal::{AttemptOutcome, Journal};
 use crate::world::plan::Plan;
 
 /// A kind of server, and a kind of client.
@@ -32,26 +32,21 @@ enum Client {
     WholeSeconds,
     /// Waits for the scheduled time to the nanosecond.
     Exact,
-    /// The waits of RetryLayer, without a bound on attempts.
-    Patient,
     /// RetryLayer: three attempts in thirty seconds.
     RetryLayer,
 }
 
 /// All pairings; the last is what the library does on both sides.
 pub(crate) fn pairings() -> Vec<Pairing> {
-    use Client::{Exact, Jittered, Patient, RetryLayer, WholeSeconds};
+    use Client::{Exact, Jittered, RetryLayer, WholeSeconds};
     use Server::{Held, OneSecond, Ours, Silent};
     [
         (OneSecond, WholeSeconds),
-        (OneSecond, Patient),
-        (OneSecond, RetryLayer),
         (Silent, Jittered),
         (Ours, WholeSeconds),
         (Held, WholeSeconds),
         (Held, RetryLayer),
         (Ours, Exact),
-        (Ours, Patient),
         (Ours, RetryLayer),
     ]
     .map(|(server, client)| Pairing { server, client })
@@ -59,7 +54,7 @@ pub(crate) fn pairings() -> Vec<Pairing> {
 }
 
 impl Server {
-    const fn says(self) -> &'static str {
+    const fn label(self) -> &'static str {
         match self {
             Self::Silent => "nothing",
             Self::OneSecond => "Retry-After: 1",
@@ -87,12 +82,11 @@ impl Server {
 }
 
 impl Client {
-    const fn says(self) -> &'static str {
+    const fn label(self) -> &'static str {
         match self {
             Self::Jittered => "full jitter, .05 to 5 s",
             Self::WholeSeconds => "whole seconds, to the letter",
             Self::Exact => "to the nanosecond",
-            Self::Patient => "RetryLayer's waits, any number",
             Self::RetryLayer => "RetryLayer, 3 attempts",
         }
     }
@@ -102,7 +96,6 @@ impl Client {
             Self::Jittered => "{ jittered = { attempts = 1000, base = 0.05, cap = 5.0 } }",
             Self::WholeSeconds => "{ obedient = { attempts = 1000, whole_seconds = true } }",
             Self::Exact => "{ obedient = { attempts = 1000, whole_seconds = false } }",
-            Self::Patient => "{ ours = { attempts = 1000 } }",
             Self::RetryLayer => "{ ours = { attempts = 3 } }",
         }
     }
@@ -119,15 +112,14 @@ pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<HerdOutcome, String>
     let plan = Plan::of(&scenario(client.retry(), client.deadline())?);
     let herd = Herd::of(&world::simulate(&plan, &entry.make, seed));
     Ok(HerdOutcome {
-        server: server.says(),
-        client: client.says(),
+        server: server.label(),
+        client: client.label(),
         drain_s: herd.drained(),
         drain_over_ideal: herd.drained() / IDEAL,
         attempts: f64::from(herd.attempts) / f64::from(HERD),
         first_retry: f64::from(herd.first_let_in) / f64::from(herd.first_retries.max(1)),
         lost: 1.0 - herd.served.len() as f64 / f64::from(HERD),
         others_refused: herd.others_refused(),
-        ours: server == Server::Ours && client == Client::RetryLayer,
     })
 }
 
@@ -150,7 +142,7 @@ impl Herd {
         for ended in &journal.ended {
             let request = ended.request as usize;
             let since = ended.at as f64 * 1e-9 - BURST;
-            let let_in = ended.how == How::Answered;
+            let let_in = ended.outcome == AttemptOutcome::Answered;
             if journal.asked[request].stream == 0 {
                 herd.others.push((since, !let_in));
                 continue;
@@ -185,11 +177,11 @@ impl Herd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::journal::{Asked, Ended};
+    use crate::world::journal::{AttemptRecord, RequestRecord};
 
     #[test]
     fn the_herd_is_told_from_other_requests_and_a_first_retry_from_a_second() {
-        let asked = |stream: u32| Asked {
+        let asked = |stream: u32| RequestRecord {
             at: 0,
             uncontended: 0,
             elsewhere: 0,
@@ -197,21 +189,21 @@ mod tests {
             stream,
             tenant: 0,
         };
-        let ended = |seconds: f64, request: u32, how: How| Ended {
+        let ended = |seconds: f64, request: u32, outcome: AttemptOutcome| AttemptRecord {
             at: ((BURST + seconds) * 1e9) as u64,
             latency: 0,
             request,
-            how,
+            outcome,
         };
         let journal = Journal {
             asked: vec![asked(0), asked(1), asked(1)],
             ended: vec![
-                ended(0.0, 1, How::Refused),
-                ended(0.0, 2, How::Refused),
-                ended(0.5, 0, How::Refused),
-                ended(1.0, 1, How::Answered),
-                ended(1.0, 2, How::Refused),
-                ended(2.0, 2, How::Answered),
+                ended(0.0, 1, AttemptOutcome::Refused),
+                ended(0.0, 2, AttemptOutcome::Refused),
+                ended(0.5, 0, AttemptOutcome::Refused),
+                ended(1.0, 1, AttemptOutcome::Answered),
+                ended(1.0, 2, AttemptOutcome::Refused),
+                ended(2.0, 2, AttemptOutcome::Answered),
             ],
             ..Journal::default()
         };

@@ -3,7 +3,7 @@
 use crate::controller::catalogue;
 use crate::scenario::Scenario;
 use crate::world;
-use crate::world::journal::{How, Journal};
+use crate::world::journal::{AttemptOutcome, Journal};
 use crate::world::plan::Plan;
 
 /// 280 requests a second at a database that can do 300, each retried once; from 10 s on it is slower for a
@@ -35,7 +35,7 @@ retry = {{ naive = {{ attempts = 2, after = 0.0 }} }}
 fn at_the_end(journal: &Journal) -> (f64, f64) {
     let from = journal.end - 60_000_000_000;
     let late = || journal.ended.iter().filter(|ended| ended.at >= from);
-    let good = late().filter(|ended| ended.how == How::Answered);
+    let good = late().filter(|ended| ended.outcome == AttemptOutcome::Answered);
     (late().count() as f64 / 60.0, good.count() as f64 / 60.0)
 }
 

@@ -54,7 +54,7 @@ impl Policy {
         Self::Ours,
     ];
 
-    pub(crate) const fn says(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Once => "no retry",
             Self::Naive3 => "3 retries at once",
@@ -80,7 +80,7 @@ pub(crate) enum Layers {
 impl Layers {
     pub(crate) const ALL: [Self; 4] = [Self::Neither, Self::Client, Self::Server, Self::Both];
 
-    pub(crate) const fn says(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Neither => "no layer",
             Self::Client => "RetryLayer only",

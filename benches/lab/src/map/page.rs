@@ -21,7 +21,6 @@ pub(crate) fn page(grid: &Grid, setting: Setting, cells: &[Cell]) -> String {
         Layers::ALL.into_iter().map(|layers| section(grid, layers, cells)).collect();
     TEMPLATE
         .replace("{{headline}}", &headline(&tallies))
-        .replace("{{rows}}", &tallies.iter().map(row).collect::<String>())
         .replace("{{scale}}", &scale())
         .replace("{{sections}}", &sections)
         .replace("{{notes}}", &notes(setting, cells.len()))
@@ -36,19 +35,6 @@ fn headline(tallies: &[Tally]) -> String {
         "Without the layers the service stays down after {} triggers; with both, after {}",
         share(Layers::Neither),
         share(Layers::Both)
-    )
-}
-
-fn row(tally: &Tally) -> String {
-    format!(
-        "<tr><th scope=\"row\">{}</th><td>{}</td><td><b>{}</b></td><td>{}</td><td>{}</td><td>{}</td><td>{:.1}</td></tr>\n",
-        tally.layers.says(),
-        tally.cells,
-        tally.metastable,
-        tally.slow,
-        seconds(tally.median_recovery_s),
-        seconds(tally.longest_recovery_s),
-        tally.most_attempts
     )
 }
 
@@ -111,14 +97,14 @@ fn block(grid: &Grid, policy: Policy, cells: &[&Cell]) -> String {
     let class = if matches!(policy, Policy::Naive3 | Policy::Ours) { "key" } else { "more" };
     format!(
         "<div class=\"{class}\"><h3>{}</h3><div class=\"row\">{figures}</div></div>",
-        policy.says()
+        policy.label()
     )
 }
 
 fn figure(grid: &Grid, policy: Policy, load: f64, cells: &[&Cell]) -> String {
     let cells = cells.iter().filter(|cell| cell.place.policy == policy && cell.place.load == load);
     let heat = HeatMap {
-        title: format!("Recovery after a trigger at load {load}, {}", policy.says()),
+        title: format!("Recovery after a trigger at load {load}, {}", policy.label()),
         columns: grid.seconds.iter().map(|length| format!("{length}")).collect(),
         rows: grid.triggers.iter().map(ToString::to_string).collect(),
         tiles: cells.map(|cell| tile(cell)).collect(),

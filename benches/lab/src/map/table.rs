@@ -12,7 +12,7 @@ pub(crate) fn render(cells: &[Cell]) -> String {
         "layers", "cells", "metastable", "> 1 s", "median", "longest", "attempts"
     );
     for tally in tallies(cells) {
-        line(&mut text, tally.layers.says(), &tally);
+        line(&mut text, tally.layers.label(), &tally);
         for policy in Policy::ALL {
             let of: Vec<Cell> = cells
                 .iter()
@@ -21,7 +21,7 @@ pub(crate) fn render(cells: &[Cell]) -> String {
                 .collect();
             let tally = tallies(&of).into_iter().find(|of| of.layers == tally.layers);
             if let Some(tally) = tally.filter(|tally| tally.cells > 0) {
-                line(&mut text, &format!("  {}", policy.says()), &tally);
+                line(&mut text, &format!("  {}", policy.label()), &tally);
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::map::grid::Place;
 use crate::map::result::Cell;
 use crate::map::scenario::{RESPITE, Setting, WARM_UP, WATCHED, scenario};
 use crate::world;
-use crate::world::journal::{How, Journal};
+use crate::world::journal::{AttemptOutcome, Journal};
 use crate::world::plan::Plan;
 
 /// Share of requests answered below which a service counts as down.
@@ -43,7 +43,7 @@ fn judged(place: Place, journal: &Journal) -> Cell {
 /// Which of the requests were answered in the end.
 fn answered(journal: &Journal) -> Vec<bool> {
     let mut answered = vec![false; journal.asked.len()];
-    for ended in journal.ended.iter().filter(|ended| ended.how == How::Answered) {
+    for ended in journal.ended.iter().filter(|ended| ended.outcome == AttemptOutcome::Answered) {
         answered[ended.request as usize] = true;
     }
     answered

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::scenario::stream::Criticality;
-use crate::world::journal::{Asked, How, Journal};
+use crate::world::journal::{AttemptOutcome, Journal, RequestRecord};
 use crate::world::plan::Plan;
 
 use super::oracle::Oracle;
@@ -16,12 +16,16 @@ struct Tally {
     good: f64,
 }
 
-fn tally(plan: &Plan, journal: &Journal, of: impl Fn(&Asked) -> u32) -> BTreeMap<u32, Tally> {
+fn tally(
+    plan: &Plan,
+    journal: &Journal,
+    of: impl Fn(&RequestRecord) -> u32,
+) -> BTreeMap<u32, Tally> {
     let mut tallies: BTreeMap<u32, Tally> = BTreeMap::new();
     for asked in journal.asked.iter().filter(|asked| is_judged(plan, asked.at)) {
         tallies.entry(of(asked)).or_default().offered += asked.work;
     }
-    for ended in journal.ended.iter().filter(|ended| ended.how == How::Answered) {
+    for ended in journal.ended.iter().filter(|ended| ended.outcome == AttemptOutcome::Answered) {
         if is_judged(plan, ended.at) {
             let asked = &journal.asked[ended.request as usize];
             tallies.entry(of(asked)).or_default().good += asked.work;
@@ -67,7 +71,7 @@ struct Due {
 
 /// What each priority could have had with the lower ones out of its way.
 fn by_priority(plan: &Plan, journal: &Journal) -> Option<BTreeMap<Criticality, Due>> {
-    let rank = |asked: &Asked| plan.streams[asked.stream as usize].stream.priority;
+    let rank = |asked: &RequestRecord| plan.streams[asked.stream as usize].stream.priority;
     let mut ranks: Vec<Criticality> =
         plan.streams.iter().map(|plan| plan.stream.priority).collect();
     ranks.sort_unstable();

@@ -1,6 +1,6 @@
 //! How long goodput takes to come back to the ceiling after a change.
 
-use crate::world::journal::{How, Journal};
+use crate::world::journal::{AttemptOutcome, Journal};
 use crate::world::plan::Plan;
 
 use super::NANO;
@@ -65,7 +65,7 @@ struct Window {
 }
 
 fn fill(plan: &Plan, journal: &Journal, change: f64, length: f64, windows: &mut [Window]) {
-    let answered = journal.ended.iter().filter(|ended| ended.how == How::Answered);
+    let answered = journal.ended.iter().filter(|ended| ended.outcome == AttemptOutcome::Answered);
     for ended in answered {
         let at = (ended.at as f64 * NANO - change) / length;
         if at >= 0.0

@@ -7,7 +7,7 @@
 
 use crate::piecewise::Piecewise;
 use crate::scenario::stream::Stream;
-use crate::world::journal::Asked;
+use crate::world::journal::RequestRecord;
 use crate::world::plan::Plan;
 
 /// Patience, in seconds, of clients that wait for ever: the queue needs a bound.
@@ -54,12 +54,12 @@ impl<'p> Oracle<'p> {
     }
 
     /// A request arrives; it is accepted if it can be finished in time.
-    pub(super) fn ask(&mut self, asked: &Asked) {
+    pub(super) fn ask(&mut self, asked: &RequestRecord) {
         self.ask_at(asked, asked.at as f64 * NANO);
     }
 
     /// The same for a request that comes to the bottleneck later.
-    pub(super) fn ask_at(&mut self, asked: &Asked, at: f64) {
+    pub(super) fn ask_at(&mut self, asked: &RequestRecord, at: f64) {
         self.pass(at);
         let rank = self.ranks[asked.stream as usize];
         let stream = &self.plan.streams[asked.stream as usize].stream;

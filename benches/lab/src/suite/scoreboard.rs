@@ -35,8 +35,8 @@ impl<'a> Scoreboard<'a> {
             cells: BTreeMap::new(),
         };
         for run in runs {
-            note(&mut scoreboard.scenarios, &run.scenario);
-            note(&mut scoreboard.controllers, &run.controller);
+            push_once(&mut scoreboard.scenarios, &run.scenario);
+            push_once(&mut scoreboard.controllers, &run.controller);
             let row = scoreboard.cells.entry(&run.scenario).or_default();
             row.entry(&run.controller).or_default().push(&run.score);
         }
@@ -74,7 +74,7 @@ impl<'a> Scoreboard<'a> {
     }
 }
 
-fn note<'a>(names: &mut Vec<&'a str>, name: &'a str) {
+fn push_once<'a>(names: &mut Vec<&'a str>, name: &'a str) {
     if !names.contains(&name) {
         names.push(name);
     }

@@ -11,7 +11,7 @@ use super::World;
 use super::attempt::{Attempt, State};
 use super::clock::{mix, seconds};
 use super::event_queue::Event;
-use super::journal::How;
+use super::journal::AttemptOutcome;
 use super::plan::{ServerPlan, StreamPlan};
 use super::slab::Id;
 use super::station::Station;
@@ -153,7 +153,7 @@ impl World<'_> {
         if self.attempts.get(attempt.parent).is_some() {
             self.returns(attempt.parent, Outcome::Overload);
         } else {
-            self.attempt_ended(attempt.request, How::Refused, refusal.retry_after);
+            self.attempt_ended(attempt.request, AttemptOutcome::Refused, refusal.retry_after);
         }
     }
 
@@ -210,7 +210,7 @@ impl World<'_> {
         if self.plan.streams[known.spec.stream as usize].stream.cancels {
             self.cancels(id);
         }
-        self.attempt_ended(request, How::Left, None);
+        self.attempt_ended(request, AttemptOutcome::Left, None);
     }
 
     /// Cancels an attempt wherever it is. An attempt that computes is cancelled when it stops: a future cannot

@@ -4,7 +4,7 @@ use super::World;
 use super::callers::Request;
 use super::event_queue::Event;
 use super::slab::Id;
-use super::source::{Source, thinks};
+use super::source::{Source, think_time};
 
 impl World<'_> {
     pub(super) fn open_sources(&mut self) {
@@ -24,21 +24,21 @@ impl World<'_> {
             self.events.push(at, Event::Arrives(index));
         }
         for _ in 0..stream.size() {
-            let request = self.asks(index);
+            let request = self.new_request(index);
             self.sends(request);
         }
     }
 
-    fn asks(&mut self, index: u32) -> Id {
-        let (asked, spec) = self.sources[index as usize].asks(self.plan, self.now);
+    fn new_request(&mut self, index: u32) -> Id {
+        let (asked, spec) = self.sources[index as usize].new_request(self.plan, self.now);
         let number = self.journal.asked.len() as u32;
         self.journal.asked.push(asked);
         self.requests.insert(Request::new(number, spec))
     }
 
     /// A request of a closed loop is over: its client pauses and then sends the next one.
-    pub(super) fn thinks(&mut self, index: u32, key: u64) {
-        if let Some(pause) = thinks(&self.plan.streams[index as usize].stream, key) {
+    pub(super) fn schedule_next(&mut self, index: u32, key: u64) {
+        if let Some(pause) = think_time(&self.plan.streams[index as usize].stream, key) {
             self.events.push(self.now + pause, Event::Arrives(index));
         }
     }

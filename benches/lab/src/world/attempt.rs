@@ -8,7 +8,7 @@ use crate::scenario::stream::ALL_STAGES;
 use super::World;
 use super::clock::{fraction, mix, nanos, seconds, step_key};
 use super::event_queue::Event;
-use super::journal::How;
+use super::journal::AttemptOutcome;
 use super::plan::{ServicePlan, Step};
 use super::slab::Id;
 
@@ -172,12 +172,12 @@ impl World<'_> {
         if self.attempts.get(attempt.parent).is_some() {
             return self.returns(attempt.parent, outcome);
         }
-        let how = match outcome {
-            Outcome::Success => How::Answered,
-            Outcome::Overload => How::Overloaded,
-            _ => How::Failed,
+        let ended = match outcome {
+            Outcome::Success => AttemptOutcome::Answered,
+            Outcome::Overload => AttemptOutcome::Overloaded,
+            _ => AttemptOutcome::Failed,
         };
-        self.attempt_ended(attempt.request, how, None);
+        self.attempt_ended(attempt.request, ended, None);
     }
 
     /// Calls the service of the present step.

@@ -7,7 +7,7 @@ use tower_backpressure::client::Withdrawal;
 use super::World;
 use super::clock::nanos;
 use super::event_queue::Event;
-use super::journal::{Ended, How};
+use super::journal::{AttemptOutcome, AttemptRecord};
 use super::retries::{obeys, pause_of};
 use super::slab::Id;
 use super::source::RequestSpec;
@@ -67,17 +67,22 @@ impl World<'_> {
     }
 
     /// An attempt has ended while its client was waiting for it.
-    pub(super) fn attempt_ended(&mut self, id: Id, how: How, told: Option<Duration>) {
+    pub(super) fn attempt_ended(
+        &mut self,
+        id: Id,
+        outcome: AttemptOutcome,
+        told: Option<Duration>,
+    ) {
         let Some(request) = self.requests.get_mut(id) else { return };
-        self.journal.ended.push(Ended {
+        self.journal.ended.push(AttemptRecord {
             at: self.now,
             latency: self.now - request.sent,
             request: request.number,
-            how,
+            outcome,
         });
         request.attempt = Id::NONE;
         request.promised = false;
-        if matches!(how, How::Answered | How::Failed) {
+        if matches!(outcome, AttemptOutcome::Answered | AttemptOutcome::Failed) {
             self.finish_request(id);
             return;
         }
@@ -89,7 +94,7 @@ impl World<'_> {
 
     fn finish_request(&mut self, id: Id) {
         if let Some(request) = self.requests.remove(id) {
-            self.thinks(request.spec.stream, request.spec.key);
+            self.schedule_next(request.spec.stream, request.spec.key);
         }
     }
 

@@ -4,9 +4,9 @@
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Journal {
     /// Requests in the order in which they arrived.
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) asked: Vec<RequestRecord>,
     /// Attempts in the order in which they ended for their clients.
-    pub(crate) ended: Vec<Ended>,
+    pub(crate) ended: Vec<AttemptRecord>,
     pub(crate) levels: Vec<Level>,
     /// Work done at the bottleneck after the warm-up, useful or not.
     pub(crate) work_done: f64,
@@ -21,7 +21,7 @@ pub(crate) struct Journal {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct RequestRecord {
     pub(crate) at: u64,
     /// Its latency if it met no other request, in nanoseconds.
     pub(crate) uncontended: u64,
@@ -34,19 +34,19 @@ pub(crate) struct Asked {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ended {
+pub(crate) struct AttemptRecord {
     /// When, for the client, in nanoseconds.
     pub(crate) at: u64,
     /// Nanoseconds since it was sent.
     pub(crate) latency: u64,
     /// Number of its request.
     pub(crate) request: u32,
-    pub(crate) how: How,
+    pub(crate) outcome: AttemptOutcome,
 }
 
 /// How an attempt ended for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
+pub(crate) enum AttemptOutcome {
     /// Answered in time.
     Answered,
     /// The client gave up.

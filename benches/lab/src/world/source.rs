@@ -7,7 +7,7 @@ use crate::piecewise::Piecewise;
 use crate::scenario::stream::{Closed, Process, Stream, Tenants};
 
 use super::clock::{fraction, mix, nanos, seconds};
-use super::journal::Asked;
+use super::journal::RequestRecord;
 use super::plan::{Plan, StreamPlan};
 use super::retries::Fleets;
 
@@ -81,7 +81,7 @@ impl Source {
     }
 
     /// Makes a new request.
-    pub(crate) fn asks(&mut self, plan: &Plan, now: u64) -> (Asked, RequestSpec) {
+    pub(crate) fn new_request(&mut self, plan: &Plan, now: u64) -> (RequestRecord, RequestSpec) {
         let stream = &plan.streams[self.index as usize].stream;
         self.count += 1;
         let key = mix(self.key, self.count);
@@ -89,7 +89,8 @@ impl Source {
         let uncontended = plan.uncontended(self.index, key, seconds(now));
         let elsewhere = nanos(uncontended.elsewhere);
         let (uncontended, work) = (nanos(uncontended.latency), uncontended.work);
-        let asked = Asked { at: now, uncontended, elsewhere, work, stream: self.index, tenant };
+        let asked =
+            RequestRecord { at: now, uncontended, elsewhere, work, stream: self.index, tenant };
         let ends = stream.deadline.map_or(u64::MAX, |deadline| now + nanos(deadline));
         let user = user(stream, tenant, mix(key, USER), now);
         (asked, RequestSpec { stream: self.index, key, tenant, user, ends })
@@ -97,7 +98,7 @@ impl Source {
 }
 
 /// How long a client of a closed loop pauses once this request is over.
-pub(crate) fn thinks(stream: &Stream, key: u64) -> Option<u64> {
+pub(crate) fn think_time(stream: &Stream, key: u64) -> Option<u64> {
     stream.closed.map(|closed| pause(closed, mix(key, THINK)))
 }
 

@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// When the next completion is expected, and the number of that estimate; `None`: an earlier one is queued.
-    pub(crate) fn look(&mut self, plan: &StationPlan, now: u64) -> Option<(u64, u32)> {
+    pub(crate) fn next_completion(&mut self, plan: &StationPlan, now: u64) -> Option<(u64, u32)> {
         let Reverse((end, _)) = *self.ends.peek()?;
         let left = (f64::from_bits(end) - self.each).max(0.0);
         let at = done(plan, now, left / self.rate(plan, now))?.max(now + 1);

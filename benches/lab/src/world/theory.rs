@@ -9,7 +9,7 @@ use crate::controller::{Answer, AttemptInfo, Controller, Next, Site};
 use crate::scenario::Scenario;
 
 use super::clock::nanos;
-use super::journal::{How, Journal};
+use super::journal::{AttemptOutcome, Journal};
 use super::plan::Plan;
 use super::{World, simulate};
 
@@ -36,7 +36,7 @@ fn mean_latency(journal: &Journal) -> f64 {
     let answered: Vec<f64> = journal
         .ended
         .iter()
-        .filter(|ended| ended.how == How::Answered)
+        .filter(|ended| ended.outcome == AttemptOutcome::Answered)
         .map(|ended| ended.latency as f64 / 1e9)
         .collect();
     answered.iter().sum::<f64>() / answered.len() as f64
@@ -93,7 +93,11 @@ fn a_loss_system_refuses_what_erlang_says() {
         for load in [0.8, 2.0] {
             let plan = plan(&format!("kind = 'slots'\nslots = 16\ntime = {law}"), load, 600);
             let journal = run(&plan, "static-c");
-            let refused = journal.ended.iter().filter(|ended| ended.how == How::Refused).count();
+            let refused = journal
+                .ended
+                .iter()
+                .filter(|ended| ended.outcome == AttemptOutcome::Refused)
+                .count();
             let share = refused as f64 / journal.ended.len() as f64;
             assert_close(share, erlang_b(16, 16.0 * load), 0.04);
         }
@@ -106,7 +110,9 @@ fn rejections_cost_as_much_as_the_ceiling_says() {
     let stage = "kind = 'fifo'\ncores = 1\nvisible = true\ntime = { exp = 0.01 }\n";
     let plan = plan_of(&format!("{service}{stage}[[stream]]\nload = 5"), 400);
     let journal = run(&plan, "static-2c");
-    let answered = journal.ended.iter().filter(|ended| ended.how == How::Answered).count() as f64;
+    let answered =
+        journal.ended.iter().filter(|ended| ended.outcome == AttemptOutcome::Answered).count()
+            as f64;
     // g* = (1 − N·r)/(1 − r), and M/M/1/2 is idle for 1/31 of the time.
     let ceiling = (1.0 - 5.0 * 0.1) / (1.0 - 0.1);
     assert_close(answered / 400.0 / 100.0, ceiling, 0.05);
@@ -293,7 +299,9 @@ fn a_thrashing_server_peaks_where_its_formula_does() {
     let best = (1..200).map(|n| rate(f64::from(n))).fold(0.0, f64::max);
     assert_close(plan.requests.at(0.0), best, 1e-9);
     let journal = run(&plan, "static-c");
-    let answered = journal.ended.iter().filter(|ended| ended.how == How::Answered).count() as f64;
+    let answered =
+        journal.ended.iter().filter(|ended| ended.outcome == AttemptOutcome::Answered).count()
+            as f64;
     assert_close(answered / 200.0, best, 0.03);
 }
 
@@ -319,8 +327,9 @@ fn abandoned_work_takes_capacity_that_cancelled_work_gives_back() {
         );
         run(&plan, "none")
     };
-    let answered =
-        |journal: &Journal| journal.ended.iter().filter(|ended| ended.how == How::Answered).count();
+    let answered = |journal: &Journal| {
+        journal.ended.iter().filter(|ended| ended.outcome == AttemptOutcome::Answered).count()
+    };
     assert!(answered(&work(false)) < answered(&work(true)) / 4 + 20);
     assert!(work(true).work_done <= 4.0 * 30.0 + 1e-6);
 }

@@ -89,8 +89,9 @@ impl World<'_> {
     fn task(&mut self, id: Id, change: TaskChange) {
         let now = self.time();
         if let Some(attempt) = self.attempts.get(id) {
-            let controller = &mut self.servers[attempt.server as usize].controller;
-            controller.task(attempt.info.id, change, now);
+            let (index, info) = (attempt.server, attempt.info);
+            self.servers[index as usize].controller.task(info.id, change, now);
+            self.unsettle(index);
         }
     }
 
@@ -101,18 +102,19 @@ impl World<'_> {
             fifo.count(self.now);
             fifo.running -= 1;
         }
-        self.ends_computing(id);
+        self.stops_computing(id);
         self.dispatch(index);
         self.advance(id);
     }
 
-    /// An attempt has kept a core of its process busy, up to now.
-    fn ends_computing(&mut self, id: Id) {
-        let Some(attempt) = self.attempts.get_mut(id) else { return };
-        let Some(since) = attempt.computes.take() else { return };
-        let (server, busy) = (attempt.server, self.now.saturating_sub(since));
-        self.task(id, TaskChange::PollEnds { busy: Duration::from_nanos(busy) });
-        self.unsettle(server);
+    /// The poll in which an attempt computed ends.
+    fn stops_computing(&mut self, id: Id) {
+        let now = self.now;
+        let since = self.attempts.get_mut(id).and_then(|attempt| attempt.computes.take());
+        if let Some(since) = since {
+            let busy = Duration::from_nanos(now.saturating_sub(since));
+            self.task(id, TaskChange::PollEnds(busy));
+        }
     }
 
     /// A job at a shared station may be done.
@@ -143,7 +145,7 @@ impl World<'_> {
     fn schedule_completion(&mut self, index: usize) {
         let plan = &self.plan.stations[index];
         if let Station::Shared(shared) = &mut self.stations[index]
-            && let Some((at, estimate)) = shared.look(plan, self.now)
+            && let Some((at, estimate)) = shared.next_completion(plan, self.now)
         {
             self.events.push(at, Event::Shared(index as u32, estimate));
         }

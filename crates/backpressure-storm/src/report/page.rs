@@ -1,6 +1,6 @@
 //! The page: charts, remarks on them, and the figures behind them.
 
-use super::pictures::{self, Curves, class};
+use super::charts::{self, Curves, class};
 use crate::calibrate::Calibration;
 use crate::chart::Chart;
 use crate::findings::Findings;
@@ -69,12 +69,12 @@ fn brown_out(findings: &Findings) -> Option<String> {
     let calibration = findings.calibrations.iter().find(|calibration| {
         calibration.handler == trials.first().map_or(Handler::Mix, |trial| trial.entry.handler)
     })?;
-    let whole = pictures::brown_out(findings, &trials, calibration)?;
-    let most = pictures::busiest(findings, &trials);
+    let whole = charts::brown_out(findings, &trials, calibration)?;
+    let most = charts::busiest(findings, &trials);
     let each: String = trials
         .iter()
         .filter_map(|trial| {
-            Some(figure(&recovery(trial), &pictures::attempts(findings, trial, most)?))
+            Some(figure(&recovery(trial), &charts::attempts(findings, trial, most)?))
         })
         .collect();
     let seconds = trials.first()?.slow?.seconds();

@@ -1,13 +1,13 @@
 //! Durations of the phases, in a full storm and in a quick one.
 
 use crate::arrivals::Step;
-use crate::measure::Window;
+use crate::event_log::Window;
 use crate::plan::{BASE, Scenario};
 use std::time::Duration;
 
 /// Durations of the phases.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
+pub(crate) struct Timing {
     /// How long a client waits for the answer to one attempt.
     pub(crate) deadline: Duration,
     /// At half the capacity, before the step.
@@ -27,7 +27,7 @@ pub(crate) struct Pace {
     pub(crate) candidate: Duration,
 }
 
-impl Pace {
+impl Timing {
     pub(crate) fn of(quick: bool) -> Self {
         if quick { Self::quick() } else { Self::full() }
     }
@@ -113,18 +113,18 @@ mod tests {
 
     #[test]
     fn a_step_settles_until_an_unbounded_queue_answers_nothing_in_time() {
-        let pace = Pace::full();
-        assert!(pace.settle(2.0) > pace.deadline * 2);
-        assert!(pace.settle(10.0) > pace.deadline && pace.settle(10.0) < pace.deadline * 2);
-        assert_eq!(pace.settle(0.5), pace.deadline);
+        let timing = Timing::full();
+        assert!(timing.settle(2.0) > timing.deadline * 2);
+        assert!(timing.settle(10.0) > timing.deadline && timing.settle(10.0) < timing.deadline * 2);
+        assert_eq!(timing.settle(0.5), timing.deadline);
     }
 
     #[test]
     fn four_stacks_fit_in_five_minutes_and_in_one() {
-        for (pace, most) in [(Pace::full(), 250), (Pace::quick(), 50)] {
+        for (timing, most) in [(Timing::full(), 250), (Timing::quick(), 50)] {
             let steady: Duration =
-                Scenario::value_variants()[..5].iter().map(|&scenario| pace.end(scenario)).sum();
-            assert!((steady * 2 + pace.end(Scenario::BrownOut)) * 4 < Duration::from_secs(most));
+                Scenario::value_variants()[..5].iter().map(|&scenario| timing.end(scenario)).sum();
+            assert!((steady * 2 + timing.end(Scenario::BrownOut)) * 4 < Duration::from_secs(most));
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// One event. A request is what a client wants; an attempt is one sending of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum What {
+pub(crate) enum EventKind {
     /// A request was due.
     Offered,
     /// A request was answered successfully, this long after it was due.
@@ -25,7 +25,7 @@ pub(crate) enum What {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Event {
     pub(crate) at: Duration,
-    pub(crate) what: What,
+    pub(crate) kind: EventKind,
 }
 
 /// The log of a run. Its length is bounded by the arrivals: a request makes at most ten events.
@@ -40,13 +40,13 @@ impl Log {
         Self { start, events: Mutex::new(Vec::new()) }
     }
 
-    pub(crate) fn note(&self, what: What) {
-        self.note_at(Instant::now(), what);
+    pub(crate) fn note(&self, kind: EventKind) {
+        self.note_at(Instant::now(), kind);
     }
 
-    pub(crate) fn note_at(&self, at: Instant, what: What) {
+    pub(crate) fn note_at(&self, at: Instant, kind: EventKind) {
         let at = at.saturating_duration_since(self.start);
-        self.events.lock().expect("no thread panics while it logs").push(Event { at, what });
+        self.events.lock().expect("no thread panics while it logs").push(Event { at, kind });
     }
 
     /// Takes the events logged so far.
@@ -89,18 +89,18 @@ impl Counts {
         events
             .iter()
             .filter(|event| window.contains(event.at))
-            .for_each(|event| counts.add(event.what));
+            .for_each(|event| counts.add(event.kind));
         counts
     }
 
-    fn add(&mut self, what: What) {
-        *match what {
-            What::Offered => &mut self.offered,
-            What::Answered(_) => &mut self.answered,
-            What::Sent => &mut self.sent,
-            What::Refused => &mut self.refused,
-            What::Late => &mut self.late,
-            What::Broken => &mut self.broken,
+    fn add(&mut self, kind: EventKind) {
+        *match kind {
+            EventKind::Offered => &mut self.offered,
+            EventKind::Answered(_) => &mut self.answered,
+            EventKind::Sent => &mut self.sent,
+            EventKind::Refused => &mut self.refused,
+            EventKind::Late => &mut self.late,
+            EventKind::Broken => &mut self.broken,
         } += 1;
     }
 }
@@ -112,7 +112,7 @@ pub(crate) fn timeline(events: &[Event], bucket: Duration, end: Duration) -> Vec
     for event in events {
         let place = event.at.as_nanos() / bucket.as_nanos().max(1);
         if let Some(count) = counts.get_mut(place as usize) {
-            count.add(event.what);
+            count.add(event.kind);
         }
     }
     counts
@@ -123,8 +123,8 @@ pub(crate) fn latencies(events: &[Event], window: Window) -> Vec<Duration> {
     let mut all: Vec<Duration> = events
         .iter()
         .filter(|event| window.contains(event.at))
-        .filter_map(|event| match event.what {
-            What::Answered(latency) => Some(latency),
+        .filter_map(|event| match event.kind {
+            EventKind::Answered(latency) => Some(latency),
             _ => None,
         })
         .collect();
@@ -143,8 +143,8 @@ pub(crate) fn percentile(ascending: &[Duration], share: f64) -> Option<Duration>
 mod tests {
     use super::*;
 
-    fn event(ms: u64, what: What) -> Event {
-        Event { at: Duration::from_millis(ms), what }
+    fn event(ms: u64, kind: EventKind) -> Event {
+        Event { at: Duration::from_millis(ms), kind }
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_window_includes_its_start_and_not_its_end() {
         let window = Window { from: Duration::from_millis(10), to: Duration::from_millis(20) };
-        let events = [9, 10, 19, 20].map(|ms| event(ms, What::Offered));
+        let events = [9, 10, 19, 20].map(|ms| event(ms, EventKind::Offered));
         assert_eq!(Counts::within(&events, window).offered, 2);
     }
 
@@ -168,10 +168,10 @@ mod tests {
     fn every_event_of_the_run_falls_in_one_bucket() {
         let latency = Duration::from_millis(3);
         let events = [
-            event(0, What::Offered),
-            event(249, What::Sent),
-            event(250, What::Answered(latency)),
-            event(600, What::Late),
+            event(0, EventKind::Offered),
+            event(249, EventKind::Sent),
+            event(250, EventKind::Answered(latency)),
+            event(600, EventKind::Late),
         ];
         let buckets = timeline(&events, Duration::from_millis(250), Duration::from_millis(700));
         assert_eq!(buckets.len(), 2);

@@ -3,8 +3,8 @@
 use crate::calibrate::Calibration;
 use crate::chart::scale::{Axis, decades, round_steps};
 use crate::chart::{Area, Band, Chart, Line, Point};
+use crate::event_log::Counts;
 use crate::findings::Findings;
-use crate::measure::Counts;
 use crate::plan::{BASE, SLOWER, Scenario};
 use crate::score::{SMOOTH, ceiling};
 use crate::stack::Stack;
@@ -106,7 +106,7 @@ impl Curves<'_> {
 
     /// 99th percentile of good answers over offered load; a cross if there was none.
     pub(super) fn p99(&self) -> Chart {
-        let deadline = self.findings.pace.deadline.as_secs_f64() * 1e3;
+        let deadline = self.findings.timing.deadline.as_secs_f64() * 1e3;
         let alone = self.calibration.uncontended_p99.as_secs_f64() * 1e3;
         let (from, to) = (alone / 1.6, deadline * 1.6);
         let across = |class, label: &str, y: f64| Line {
@@ -145,10 +145,10 @@ pub(super) fn brown_out(
     calibration: &Calibration,
 ) -> Option<Chart> {
     let slow = trials.first()?.slow?;
-    let bucket = findings.pace.bucket.as_secs_f64();
+    let bucket = findings.timing.bucket.as_secs_f64();
     let (from, to) = (
         -slow.from.as_secs_f64(),
-        findings.pace.end(Scenario::BrownOut).as_secs_f64() - slow.from.as_secs_f64(),
+        findings.timing.end(Scenario::BrownOut).as_secs_f64() - slow.from.as_secs_f64(),
     );
     let asked = BASE * calibration.capacity;
     let dark = calibration.capacity / SLOWER as f64;
@@ -188,9 +188,9 @@ pub(super) fn brown_out(
 /// Outcomes of the attempts of one stack over time, on the scale of the busiest stack.
 pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<Chart> {
     let slow = trial.slow?;
-    let bucket = findings.pace.bucket.as_secs_f64();
+    let bucket = findings.timing.bucket.as_secs_f64();
     let from = -slow.from.as_secs_f64();
-    let to = from + findings.pace.end(Scenario::BrownOut).as_secs_f64();
+    let to = from + findings.timing.end(Scenario::BrownOut).as_secs_f64();
     let good = smoothed(&trial.timeline, |counts| counts.answered, bucket, from);
     let refused =
         smoothed(&trial.timeline, |counts| counts.answered + counts.refused, bucket, from);
@@ -224,7 +224,7 @@ pub(super) fn attempts(findings: &Findings, trial: &Trial, most: f64) -> Option<
 pub(super) fn busiest(findings: &Findings, trials: &[&Trial]) -> f64 {
     let ended = |counts: &Counts| counts.answered + counts.refused + counts.late + counts.broken;
     let points = trials.iter().flat_map(|trial| {
-        smoothed(&trial.timeline, ended, findings.pace.bucket.as_secs_f64(), 0.0)
+        smoothed(&trial.timeline, ended, findings.timing.bucket.as_secs_f64(), 0.0)
     });
     points.map(|point| point.y).fold(1.0, f64::max)
 }

@@ -6,9 +6,9 @@
 use tokio::time::Instant;
 
 #[cfg(target_os = "linux")]
-pub(crate) use kernel::Pacer;
+pub(crate) use kernel::PreciseTimer;
 #[cfg(not(target_os = "linux"))]
-pub(crate) use plain::Pacer;
+pub(crate) use plain::PreciseTimer;
 
 #[cfg(target_os = "linux")]
 mod kernel {
@@ -28,9 +28,9 @@ mod kernel {
 
     /// A timer of the kernel, for one waiter at a time.
     #[derive(Debug)]
-    pub(crate) struct Pacer(AsyncFd<OwnedFd>);
+    pub(crate) struct PreciseTimer(AsyncFd<OwnedFd>);
 
-    impl Pacer {
+    impl PreciseTimer {
         /// To be called inside the runtime that waits.
         pub(crate) fn new() -> io::Result<Self> {
             let timer = timerfd_create(
@@ -79,9 +79,9 @@ mod plain {
 
     /// Tokio's own timer.
     #[derive(Debug)]
-    pub(crate) struct Pacer;
+    pub(crate) struct PreciseTimer;
 
-    impl Pacer {
+    impl PreciseTimer {
         pub(crate) fn new() -> io::Result<Self> {
             Ok(Self)
         }
