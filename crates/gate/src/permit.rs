@@ -109,11 +109,12 @@ impl Permit {
         let Some(meter) = &self.meter else {
             return work.poll(cx);
         };
-        self.stage = Stage::Running;
+        // If the poll panics it has ended: a panic that is caught outside is no caller that has left.
+        self.stage = Stage::Ended;
         let (polled, busy) = meter.poll(work, cx);
         self.worked(busy);
-        if polled.is_ready() {
-            self.stage = Stage::Ended;
+        if polled.is_pending() {
+            self.stage = Stage::Running;
         }
         polled
     }

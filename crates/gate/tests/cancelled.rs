@@ -1,7 +1,10 @@
 //! What a gate learns of work that is cut short.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use backpressure_gate::{
@@ -80,6 +83,22 @@ async fn a_panic_is_no_caller_who_left() {
     let (gate, mut permit) = enter(&recorder).await;
     let work = async move { permit.measure(async { panic!("a bug in the handler") }).await };
     assert!(tokio::spawn(work).await.is_err());
+    assert_eq!(recorder.heard(), []);
+    assert_eq!(gate.snapshot().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_that_is_caught_outside_is_no_caller_who_left() {
+    let recorder = Recorder::default();
+    let (gate, mut permit) = enter(&recorder).await;
+    let mut work = pin!(async { panic!("a bug in the handler") });
+    // As tower-http's CatchPanic does: the permit is dropped when the panic is over.
+    let polled = poll_fn(|cx| {
+        let poll = AssertUnwindSafe(|| permit.poll_measured(work.as_mut(), cx));
+        Poll::Ready(catch_unwind(poll))
+    });
+    assert!(polled.await.is_err());
+    drop(permit);
     assert_eq!(recorder.heard(), []);
     assert_eq!(gate.snapshot().in_flight, 0);
 }
