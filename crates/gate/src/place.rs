@@ -57,6 +57,12 @@ impl Place {
         }
     }
 
+    /// Whether the time that a part of the body keeps a worker may be a sign of work.
+    #[must_use]
+    pub fn is_watched_for_work(&self) -> bool {
+        self.stamp.is_some() && !self.door.hall().counts_waiting()
+    }
+
     /// The reader has got a part of the body, which kept a worker for so long, and owes a read. If it
     /// does not ask for more for long, the place counts apart until it does.
     pub fn reader_owes(&mut self, busy: Duration) {
@@ -75,14 +81,13 @@ impl Place {
     /// The reader has asked for more, and the service owes it. Where a limit means what it says, the
     /// place counts for as long as that takes.
     pub fn service_owes(&mut self) {
+        if self.door.hall().counts_waiting() {
+            return self.unstamp();
+        }
         if self.owing.is_none() {
             self.owing = Some(Instant::now());
         }
-        if self.door.hall().counts_waiting() {
-            self.unstamp();
-        } else {
-            self.stamp_again();
-        }
+        self.stamp_again();
     }
 
     /// A part of a body that the service had to be waited for is an attempt like any other: a limit

@@ -31,7 +31,15 @@ pin_project! {
     #[project = KindProj]
     #[derive(Debug)]
     enum Kind<B> {
-        Admitted { #[pin] body: B, held: Option<Held<Place>>, left: Option<u64> },
+        Admitted {
+            #[pin]
+            body: B,
+            held: Option<Held<Place>>,
+            // Bytes to come, where that is known.
+            left: Option<u64>,
+            // Longer than what is handed over at once, or of unknown length.
+            is_long: bool,
+        },
         Refused { text: Option<Bytes> },
     }
 }
@@ -54,13 +62,14 @@ impl<B: Body> ResponseBody<B> {
         let mut held = held.filter(|_| left != Some(0) && !response.body().is_end_stream());
         // The body may never be polled: a reader need not even take the head.
         let size = response.body().size_hint().exact().or(left);
+        let is_long = size.is_none_or(|size| size > SHORT_BODY);
         if let Some(place) = held.as_mut().and_then(Held::place) {
-            match size.is_some_and(|size| size <= SHORT_BODY) {
-                true => place.reader_owes(Duration::ZERO),
-                false => place.begins_long_body(),
+            match is_long {
+                true => place.begins_long_body(),
+                false => place.reader_owes(Duration::ZERO),
             }
         }
-        response.map(|body| Self { kind: Kind::Admitted { body, held, left } })
+        response.map(|body| Self { kind: Kind::Admitted { body, held, left, is_long } })
     }
 }
 
@@ -79,15 +88,20 @@ where
             KindProj::Refused { text } => {
                 Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
             }
-            KindProj::Admitted { mut body, held, left } => {
-                let begun = Instant::now();
+            KindProj::Admitted { mut body, held, left, is_long } => {
+                let place = held.as_mut().and_then(Held::place);
+                let is_timed = *is_long && place.is_some_and(|place| place.is_watched_for_work());
+                // Only a long body under an adaptive limit pays for the clock.
+                let begun = is_timed.then(Instant::now);
                 let polled = body.as_mut().poll_frame(cx);
                 let place = held.as_mut().and_then(Held::place);
                 match (&polled, place) {
                     (Poll::Ready(frame), _) if body.is_end_stream() || is_last(frame, left) => {
                         *held = None;
                     }
-                    (Poll::Ready(_), Some(place)) => place.reader_owes(begun.elapsed()),
+                    (Poll::Ready(_), Some(place)) => {
+                        place.reader_owes(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
+                    }
                     (Poll::Pending, Some(place)) => place.service_owes(),
                     (_, None) => {}
                 }
