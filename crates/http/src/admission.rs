@@ -72,6 +72,11 @@ pub use service::Admission;
 /// response's body stands directly inside, as a [`BulkheadLayer`](crate::BulkheadLayer) in the same
 /// `ServiceBuilder`. A body that is not read is announced closed with its connection.
 ///
+/// # Once on a path
+/// One layer value, or layers [over](Self::over) one gate, belong on the way of a request once. A second
+/// pass takes a second place for the same request, and requests that hold the first can fill the limit for each
+/// other until their time in the queue is over. Layers of their own may be nested.
+///
 /// # Priority and deadline
 /// The queue honours a [`Priority`](crate::Priority) and a [`Deadline`] found in the request's
 /// extensions; an outer layer puts them there.
