@@ -19,7 +19,7 @@ use fastrand::Rng;
 use http::{Request, Response};
 use http_body::Body;
 use tokio::runtime::Builder;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, advance, sleep, sleep_until};
 use tower::{Layer, Service};
 use tower_backpressure::Snapshot;
 
@@ -42,6 +42,7 @@ pub struct Load {
     slots: usize,
     service: Law,
     classes: Vec<Class>,
+    suspended: Option<(Duration, Duration)>,
 }
 
 impl Load {
@@ -49,7 +50,7 @@ impl Load {
     #[must_use]
     pub fn new(label: impl Into<String>, seed: u64) -> Self {
         let (slots, service) = (tokio::sync::Semaphore::MAX_PERMITS, Law::Fixed(Duration::ZERO));
-        Self { label: label.into(), seed, slots, service, classes: Vec::new() }
+        Self { label: label.into(), seed, slots, service, classes: Vec::new(), suspended: None }
     }
 
     /// The same with a bottleneck behind an await: `slots`, each occupied for a draw of `service`.
@@ -63,6 +64,13 @@ impl Load {
     #[must_use]
     pub fn class(mut self, class: Class) -> Self {
         self.classes.push(class);
+        self
+    }
+
+    /// The same, with the process suspended at a time for so long: its clock jumps.
+    #[must_use]
+    pub fn suspended(mut self, at: Duration, length: Duration) -> Self {
+        self.suspended = Some((at, length));
         self
     }
 
@@ -96,6 +104,12 @@ impl Load {
                 };
                 let rng = Rng::with_seed(self.seed.wrapping_mul(64).wrapping_add(index as u64));
                 tokio::spawn(caller.send_all(rng, length));
+            }
+            if let Some((at, length)) = self.suspended {
+                tokio::spawn(async move {
+                    sleep(at).await;
+                    advance(length).await;
+                });
             }
             // The last answer that is of use comes so long after the last arrival.
             let settle = classes.iter().map(|class| class.late_after).max().unwrap_or_default();

@@ -66,6 +66,15 @@ impl Script {
         self
     }
 
+    /// The same with the trailers of a gRPC call.
+    #[must_use]
+    pub fn grpc_status(mut self, code: u8) -> Self {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", u16::from(code).into());
+        self.frames.push_back(Frame::trailers(trailers));
+        self
+    }
+
     /// Bytes to come.
     #[must_use]
     pub fn left(&self) -> u64 {

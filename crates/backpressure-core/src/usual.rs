@@ -13,6 +13,8 @@ pub(crate) struct Usual {
     pub(crate) busy: Duration,
     /// All but one in fifty attempts take less.
     pub(crate) long: Duration,
+    /// Half of the answers take less.
+    pub(crate) median: Duration,
 }
 
 /// Weight of a sample.
@@ -20,6 +22,8 @@ const GAIN: f64 = 1.0 / 32.0;
 /// Share by which a longer attempt lengthens that: it follows a tenfold change in six answers. The
 /// forty-nine shorter ones together take back as much.
 const LONG_STEP: f64 = 1.0 / 2.0;
+/// Share by which an answer moves the median: it follows a tenfold change of most answers in ten.
+const MEDIAN_STEP: f64 = 1.0 / 4.0;
 /// A single latency counts for no more than this: an hour is a stuck clock.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -41,6 +45,16 @@ impl Usual {
             false => -LONG_STEP / 49.0,
         };
         self.long = self.long.mul_f64(1.0 + step).min(LONGEST);
+    }
+
+    /// Learns from every answer, those included of which the place has counted apart.
+    pub(crate) fn learn_median(&mut self, latency: Duration) {
+        let step = match latency > self.median {
+            _ if self.median.is_zero() => return self.median = latency.min(LONGEST),
+            true => MEDIAN_STEP,
+            false => -MEDIAN_STEP,
+        };
+        self.median = self.median.mul_f64(1.0 + step).min(LONGEST);
     }
 }
 

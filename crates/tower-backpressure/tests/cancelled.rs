@@ -1,7 +1,9 @@
 //! What a limit learns from work that is cancelled.
 
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -80,6 +82,22 @@ async fn a_panic_is_not_observed_as_a_cancellation() {
     let (limiter, mut permit) = acquire(&recorder).await;
     let work = async move { permit.measure(async { panic!("a bug in the handler") }).await };
     assert!(tokio::spawn(work).await.is_err());
+    assert_eq!(recorder.recorded(), []);
+    assert_eq!(limiter.snapshot().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_that_is_caught_outside_is_not_observed_as_a_cancellation() {
+    let recorder = Recorder::default();
+    let (limiter, mut permit) = acquire(&recorder).await;
+    let mut work = Box::pin(permit.measure(async { panic!("a bug in the handler") }));
+    // As tower-http's CatchPanic does: the permit is dropped when the panic is over.
+    let polled = poll_fn(|cx| {
+        Poll::Ready(catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))).is_err())
+    });
+    assert!(polled.await);
+    drop(work);
+    drop(permit);
     assert_eq!(recorder.recorded(), []);
     assert_eq!(limiter.snapshot().in_flight, 0);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -39,11 +39,16 @@ impl<S: Client> Caller<S> {
     pub(crate) async fn send_all(self, mut rng: Rng, length: Duration) {
         let class = &self.classes[self.index];
         let (start, until) = (Instant::now(), class.until.min(length));
-        let gap = |rng: &mut Rng| match class.arrivals {
+        let mut arrived = 0;
+        let mut gap = |rng: &mut Rng| match class.arrivals {
             Arrivals::Poisson(rate) => Duration::from_secs_f64(exponential(rng) / rate),
             Arrivals::Every(period) => period,
             Arrivals::Crowd(count, over) => over / u32::try_from(count).expect("a small crowd"),
             Arrivals::Closed(_) => Duration::ZERO,
+            Arrivals::Bursts(count, period) => {
+                arrived += 1;
+                if arrived % count == 1 % count { period } else { Duration::ZERO }
+            }
         };
         let most = match class.arrivals {
             Arrivals::Crowd(count, _) | Arrivals::Closed(count) => count,
@@ -63,35 +68,35 @@ impl<S: Client> Caller<S> {
             if matches!(class.arrivals, Arrivals::Closed(_)) {
                 tokio::spawn(caller.ask_again_and_again(rng, start + until));
             } else {
-                tokio::spawn(async move { caller.ask(rng).await });
+                let due = start + whole_millis(at);
+                tokio::spawn(async move { caller.ask(rng, due).await });
             }
         }
     }
 
     async fn ask_again_and_again(self, mut rng: Rng, until: Instant) {
         while Instant::now() < until {
-            if self.ask(rng.fork()).await == Some(Fate::Refused) {
+            if self.ask(rng.fork(), Instant::now()).await == Some(Fate::Refused) {
                 sleep(PAUSE).await;
             }
         }
     }
 
     /// Sends one request and reads the answer; `None`: its fate was known with the head.
-    async fn ask(&self, mut rng: Rng) -> Option<Fate> {
+    async fn ask(&self, mut rng: Rng, sent: Instant) -> Option<Fate> {
         let class = &self.classes[self.index];
         let fails = class.failing.is_some_and(|(share, _)| rng.f64() < share);
         let job = Job { class: self.index, fails, seed: rng.u64(..) };
         self.journal.offered(self.index);
-        let fate = self.exchange(job).await;
+        let fate = self.exchange(job, sent).await;
         if let Some(fate) = fate {
             self.journal.ended(self.index, fate);
         }
         fate
     }
 
-    async fn exchange(&self, job: Job) -> Option<Fate> {
+    async fn exchange(&self, job: Job, sent: Instant) -> Option<Fate> {
         let class = &self.classes[self.index];
-        let sent = Instant::now();
         let leaves = class.leaves_after.map(|patience| sent + patience);
         let on_time = |fate| if sent.elapsed() > class.late_after { Fate::Late } else { fate };
         let mut request = Request::get(ORIGIN).body(job).expect("a request");
@@ -132,18 +137,26 @@ async fn before<W: Future>(end: Option<Instant>, work: W) -> Option<W::Output> {
 }
 
 fn is_failure<B>(answer: &Response<B>) -> bool {
-    let grpc = answer.headers().get("grpc-status").is_some_and(|status| status != "0");
-    grpc || !answer.status().is_success()
+    !is_ok(answer.headers()) || !answer.status().is_success()
+}
+
+/// Whether nothing in these headers or trailers says that a gRPC call has failed.
+fn is_ok(headers: &HeaderMap) -> bool {
+    headers.get("grpc-status").is_none_or(|status| status == "0")
 }
 
 /// Reads a body; false: it broke off.
 async fn read(body: impl Body<Data = Bytes>, reader: Reader) -> bool {
     let mut body = pin!(body);
+    let mut first = true;
     while let Some(frame) = body.frame().await {
-        if frame.is_err() {
+        let Ok(frame) = frame else { return false };
+        if frame.trailers_ref().is_some_and(|trailers| !is_ok(trailers)) {
             return false;
         }
         match reader {
+            Reader::Pauses(pause) if std::mem::take(&mut first) => sleep(pause).await,
+            Reader::Pauses(_) => {}
             Reader::Eager => {}
             Reader::Stalls => std::future::pending().await,
             Reader::Slow(pause) => sleep(pause).await,

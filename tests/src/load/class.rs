@@ -15,8 +15,10 @@ pub struct Class {
     pub(crate) until: Duration,
     pub(crate) priority: Priority,
     pub(crate) failing: Option<(f64, Answer)>,
+    pub(crate) fails_after: Duration,
     pub(crate) delay: Duration,
     pub(crate) work: Work,
+    pub(crate) tail: Duration,
     pub(crate) content: Content,
     pub(crate) content_type: &'static str,
     pub(crate) reader: Reader,
@@ -34,6 +36,8 @@ pub(crate) enum Arrivals {
     Crowd(usize, Duration),
     /// A count of callers; each asks again at once after an answer, and a second after a refusal.
     Closed(usize),
+    /// So many at once, every so often.
+    Bursts(usize, Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +46,13 @@ pub(crate) enum Work {
     None,
     /// One turn at the bottleneck.
     Turn,
+    /// The handler keeps the only worker for so long.
+    Compute(Duration),
     /// The handler never returns.
     Hangs,
 }
 
-/// How the handler fails, a millisecond after it was called and before the bottleneck.
+/// How the handler fails, before the bottleneck.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     /// With a status.
@@ -57,6 +63,8 @@ pub enum Answer {
     Error,
     /// With a head, and a body that breaks off.
     Reset,
+    /// As gRPC does after a message: with 200, a frame, and this `grpc-status` in the trailers.
+    Trailers(u8),
 }
 
 /// The body of an answer.
@@ -79,6 +87,8 @@ pub enum Reader {
     Stalls,
     /// One frame every so often.
     Slow(Duration),
+    /// One frame, then nothing for so long, and then the rest.
+    Pauses(Duration),
 }
 
 impl Class {
@@ -90,8 +100,10 @@ impl Class {
             until: Duration::MAX,
             priority: Priority::default(),
             failing: None,
+            fails_after: Duration::from_millis(1),
             delay: Duration::ZERO,
             work: Work::None,
+            tail: Duration::ZERO,
             content: Content::Frames(1),
             content_type: "application/json",
             reader: Reader::Eager,
@@ -124,6 +136,12 @@ impl Class {
         Self::new(name, Arrivals::Closed(callers))
     }
 
+    /// `count` arrivals at one moment, every `period`.
+    #[must_use]
+    pub fn bursts(name: &'static str, count: usize, period: Duration) -> Self {
+        Self::new(name, Arrivals::Bursts(count, period))
+    }
+
     /// Arrives only between two times.
     #[must_use]
     pub fn between(mut self, from: Duration, until: Duration) -> Self {
@@ -142,6 +160,27 @@ impl Class {
     #[must_use]
     pub fn failing(mut self, share: f64, answer: Answer) -> Self {
         self.failing = Some((share, answer));
+        self
+    }
+
+    /// The time in which the handler fails; a millisecond by default.
+    #[must_use]
+    pub fn fails_after(mut self, time: Duration) -> Self {
+        self.fails_after = time;
+        self
+    }
+
+    /// The handler waits for something that is not scarce after its work: for the end of an upload, say.
+    #[must_use]
+    pub fn tail(mut self, tail: Duration) -> Self {
+        self.tail = tail;
+        self
+    }
+
+    /// The handler keeps the only worker for so long.
+    #[must_use]
+    pub fn compute(mut self, time: Duration) -> Self {
+        self.work = Work::Compute(time);
         self
     }
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::future::{Future, pending};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,15 +12,13 @@ use fastrand::Rng;
 use http::{Request, Response, header};
 use http_body::{Body, Frame};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{advance, sleep};
 use tower::Service;
 
 use super::class::{Answer, Class, Content, Work};
 use super::law::Law;
 use crate::script::{Broken, End, Script};
 
-/// Time after which a handler that fails does so.
-const FAILURE_TIME: Duration = Duration::from_millis(1);
 /// Bytes in a frame: hyper's buffers hold a few of this size.
 const FRAME_SIZE: usize = 16 * 1024;
 
@@ -70,7 +68,7 @@ impl Handler {
     async fn handle(self, job: Job) -> Result<Response<Answered>, Failed> {
         let class = &self.classes[job.class];
         if let (true, Some((_, answer))) = (job.fails, class.failing) {
-            sleep(FAILURE_TIME).await;
+            sleep(class.fails_after).await;
             return fail(answer);
         }
         sleep(class.delay).await;
@@ -78,8 +76,10 @@ impl Handler {
         match class.work {
             Work::None => {}
             Work::Turn => rng = self.bottleneck.clone().turn(rng).await,
+            Work::Compute(time) => compute(time),
             Work::Hangs => pending().await,
         }
+        sleep(class.tail).await;
         let body = match class.content {
             Content::Frames(count) => Kind::Script(Script::pieces(count, FRAME_SIZE)),
             Content::Idle => Kind::Script(Script::pieces(1, 1).end(End::Hangs)),
@@ -95,6 +95,12 @@ impl Handler {
     }
 }
 
+/// Keeps the only worker: the clock goes on, and no other task is polled meanwhile.
+fn compute(time: Duration) {
+    // The first poll moves the clock; all that follows is a yield.
+    let _ = pin!(advance(time)).poll(&mut Context::from_waker(Waker::noop()));
+}
+
 fn fail(answer: Answer) -> Result<Response<Answered>, Failed> {
     let empty = Answered(Kind::Script(Script::default()));
     let head = Response::builder();
@@ -105,6 +111,9 @@ fn fail(answer: Answer) -> Result<Response<Answered>, Failed> {
             .header("grpc-status", u16::from(code))
             .body(empty),
         Answer::Error => return Err(Failed),
+        Answer::Trailers(code) => head
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .body(Answered(Kind::Script(Script::pieces(1, 1).grpc_status(code)))),
         Answer::Reset => head.body(Answered(Kind::Script(Script::pieces(1, 1).end(End::Broken)))),
     };
     Ok(response.expect("a response"))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backpressure_tests::load::{Answer, Class, Load, client, verify};
+use backpressure_tests::load::{Answer, Class, Content, Load, client, verify};
 use http::StatusCode;
 
 use super::{LEAST_SHARE, Pool, SECOND, WARM_UP, runs};
@@ -37,5 +37,33 @@ fn a_client_uses_what_a_server_can_do_when_a_share_fails() {
             .class(Class::poisson("good", rate).work().failing(share, UNAVAILABLE))
             .run(LENGTH, client)
             .expect_rate("good", LEAST_SHARE * POOL.capacity(), WARM_UP, LENGTH)
+    }));
+}
+
+#[test]
+fn idle_streams_at_a_server_do_not_fill_a_clients_limit() {
+    verify(runs([5.0, 20.0]).map(|(rate, seed)| {
+        let watches = Class::poisson("watches", rate).content(Content::Idle);
+        Load::new(format!("H4 at a client, {rate} watches a second"), seed)
+            .bottleneck(POOL.slots, POOL.service)
+            .class(watches.content_type("application/grpc"))
+            .class(Class::poisson("good", 0.5 * POOL.capacity()).work())
+            .run(2 * LENGTH, client)
+            .expect_all_served("good")
+            .expect_all_served("watches")
+    }));
+}
+
+#[test]
+fn slow_failures_do_not_fill_a_clients_limit() {
+    let timeout = Answer::Status(StatusCode::GATEWAY_TIMEOUT);
+    verify(runs([0.1, 0.01]).map(|(share, seed)| {
+        let rate = 0.5 * POOL.capacity() / (1.0 - share);
+        let good = Class::poisson("good", rate).work().failing(share, timeout);
+        Load::new(format!("H2 504 after 5 s {:.0} % 0.5x", share * 100.0), seed)
+            .bottleneck(POOL.slots, POOL.service)
+            .class(good.fails_after(5 * SECOND).late_after(6 * SECOND))
+            .run(LENGTH, client)
+            .expect_all_served("good")
     }));
 }

@@ -13,6 +13,11 @@ use crate::time::Timestamp;
 /// A place that has given no sign of work for so many times what all but a few answers take counts apart.
 /// Less, and the work of a mix of short and long requests would not count.
 const SILENT_LATENCIES: u32 = 2;
+/// But after so many times what half of the answers take it counts apart in any case. Otherwise long polls that
+/// are more than one in fifty of the answers would fill the limit, and keep all others out.
+const SILENT_MEDIANS: u32 = 32;
+/// Which is no less than this: the latency in a crowd that has just begun is far above the median so far.
+const SILENT_AT_LEAST_BY_MEDIAN: Duration = Duration::from_secs(1);
 /// And for so long at least: the scheduler, a collector of garbage or a slow network can make a pause of a
 /// tenth of a second.
 const SILENT_AT_LEAST: Duration = Duration::from_millis(250);
@@ -29,7 +34,11 @@ impl Machine {
     pub fn silence(&self) -> Duration {
         match self.metering() {
             Metering::Nothing => READER_IDLE,
-            _ => SILENT_AT_LEAST.max(self.usual.long.saturating_mul(SILENT_LATENCIES)),
+            _ => {
+                let long = self.usual.long.saturating_mul(SILENT_LATENCIES);
+                let most = self.usual.median.saturating_mul(SILENT_MEDIANS);
+                SILENT_AT_LEAST.max(long.min(most.max(SILENT_AT_LEAST_BY_MEDIAN)))
+            }
         }
     }
 
@@ -58,6 +67,9 @@ impl Machine {
         let tells = matches!(sample.outcome, Outcome::Success | Outcome::Cancelled);
         if tells {
             self.usual.learn_long(sample.latency);
+        }
+        if sample.outcome == Outcome::Success {
+            self.usual.learn_median(sample.latency);
         }
         tells
     }

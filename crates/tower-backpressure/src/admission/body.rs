@@ -36,6 +36,8 @@ pin_project! {
             guard: Option<Guard>,
             // Bytes of a body of known length that are still to be sent.
             left: Option<u64>,
+            // Longer than a short body, or of unknown length.
+            is_long: bool,
         },
         Rejected { text: Option<Bytes> },
     }
@@ -59,13 +61,14 @@ impl<B: Body> ResponseBody<B> {
         let mut guard = guard.filter(|_| left != Some(0) && !response.body().is_end_stream());
         // The body may never be polled: a reader need not even take the head.
         let size = response.body().size_hint().exact().or(left);
+        let is_long = size.is_none_or(|size| size > MAX_SHORT_BODY);
         if let Some(permit) = guard.as_mut().and_then(Guard::permit) {
-            match size.is_some_and(|size| size <= MAX_SHORT_BODY) {
-                true => permit.waits_for_reader(Duration::ZERO),
-                false => permit.starts_long_body(),
+            match is_long {
+                true => permit.starts_long_body(),
+                false => permit.waits_for_reader(Duration::ZERO),
             }
         }
-        response.map(|body| Self { kind: Kind::Admitted { body, guard, left } })
+        response.map(|body| Self { kind: Kind::Admitted { body, guard, left, is_long } })
     }
 }
 
@@ -84,15 +87,21 @@ where
             KindProj::Rejected { text } => {
                 Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
             }
-            KindProj::Admitted { mut body, guard, left } => {
-                let started = Instant::now();
+            KindProj::Admitted { mut body, guard, left, is_long } => {
+                // Only a long body under an adaptive limit pays for the clock.
+                let is_timed = *is_long
+                    && guard.as_mut().and_then(Guard::permit).is_some_and(|it| it.is_watched());
+                let started = is_timed.then(Instant::now);
                 let polled = body.as_mut().poll_frame(cx);
                 let permit = guard.as_mut().and_then(Guard::permit);
                 match (&polled, permit) {
                     (Poll::Ready(frame), _) if body.is_end_stream() || is_last(frame, left) => {
                         *guard = None;
                     }
-                    (Poll::Ready(_), Some(permit)) => permit.waits_for_reader(started.elapsed()),
+                    (Poll::Ready(_), Some(permit)) => {
+                        let busy = started.map_or(Duration::ZERO, |started| started.elapsed());
+                        permit.waits_for_reader(busy);
+                    }
                     (Poll::Pending, Some(permit)) => permit.waits_for_service(),
                     (_, None) => {}
                 }

@@ -80,11 +80,12 @@ impl Permit {
         let Some(stopwatch) = &self.stopwatch else {
             return work.poll(cx);
         };
-        self.stage = Stage::Running;
+        // If the poll panics the work has ended: a panic that is caught outside is no cancellation.
+        self.stage = Stage::Ended;
         let (polled, busy) = stopwatch.poll(work, cx);
         self.worked(busy);
-        if polled.is_ready() {
-            self.stage = Stage::Ended;
+        if polled.is_pending() {
+            self.stage = Stage::Running;
         }
         polled
     }

@@ -63,6 +63,11 @@ use crate::observe::Telemetry;
 /// response's body stands directly inside, as a [`BulkheadLayer`](crate::BulkheadLayer) in the same
 /// `ServiceBuilder`. A body that is not read is announced closed with its connection.
 ///
+/// # Once on a path
+/// One layer value, or layers [over](Self::over) one limiter, belong on the way of a request once. A second
+/// pass takes a second permit for the same request, and requests that hold the first can fill the limit
+/// for each other until their time in the queue is over. Different layers may be nested.
+///
 /// # Priority and deadline
 /// The queue honours a [`Priority`](crate::Priority) and a
 /// [`Deadline`](crate::Deadline) found in the request's

@@ -30,6 +30,8 @@ pub(super) struct Experiment {
     cell: Cell,
     /// Those that ended of late.
     usual: Cell,
+    /// Seconds that a place was held for an answer when the limit was last found right.
+    cost: Option<f64>,
     /// What the limit rests on.
     cause: Cause,
     /// Whether a limit that is too low is being paid for: only then is it worth guarding the knee.
@@ -70,6 +72,10 @@ const BASE_ERROR: f64 = 0.012;
 const KNEE_SEEN: f64 = 0.5;
 /// Attempts that a first impression rests on at least.
 const LEAST_IMPRESSION: f64 = 16.0;
+/// Places that are held so many times as long do not do what they did: the limit is searched for anew.
+const SLOWED: f64 = 4.0;
+/// Seen in so many turnovers of the limit: of those that came together the first to end took short.
+const SLOWED_TURNOVERS: f64 = 2.0;
 /// Attempts that a search begins with.
 const BASE: (f64, f64) = (16.0, 300.0);
 
@@ -84,6 +90,7 @@ impl Experiment {
             settling: limit,
             cell: Cell::default(),
             usual: Cell::default(),
+            cost: None,
             cause: Cause::Demand { overloaded },
             overloaded,
             known: false,
@@ -195,6 +202,7 @@ impl Experiment {
             Step::On(search) => self.step(search),
             Step::Knee(centre, usual) => {
                 self.known = true;
+                self.cost = Some(self.usual.cost());
                 self.stay(Cruise::at(centre).used_to(usual));
             }
         }
@@ -203,7 +211,8 @@ impl Experiment {
     /// Goes on upwards after one turnover of what is in flight, if nothing speaks against it.
     fn leap(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
-        if self.guarding || self.impression.count() < self.limit.max(LEAST_IMPRESSION) {
+        let least = if self.guarding { WHOLE } else { 1.0 };
+        if self.impression.count() < (least * self.limit).max(LEAST_IMPRESSION) {
             return;
         }
         if let Some(search) = search.leap(&self.impression) {
@@ -220,7 +229,22 @@ impl Experiment {
         self.go(next);
     }
 
+    /// Whether places are held so much longer than they were that the limit may be far too low: what
+    /// takes long may be nothing scarce. At a limit that is small by then answers are few, and small steps
+    /// would take minutes.
+    fn is_slowed(&self) -> bool {
+        let seen = self.impression.count() >= (SLOWED_TURNOVERS * self.limit).max(LEAST_IMPRESSION);
+        seen && self.cost.is_some_and(|cost| self.impression.cost() > SLOWED * cost)
+    }
+
     fn cruise(&mut self, now: Timestamp) {
+        if self.is_slowed() && !self.guarding {
+            let base = self.impression;
+            let before = self.cost.replace(base.cost()).unwrap_or_default();
+            self.cause = Cause::Change { latency: (base.cost(), before) };
+            self.usual = base;
+            return self.step(Search::start(self.limit, base));
+        }
         let residual = self.usual.residual();
         let Mode::Cruise(cruise) = &mut self.mode else { return };
         if cruise.is_upset_by(&self.cell) {
@@ -232,6 +256,7 @@ impl Experiment {
             let seen = cruise.turn(residual, now);
             let (side, climbing) = (cruise.side(), cruise.climbing());
             if let Some(seen) = seen {
+                self.cost = Some(cruise.usual().cost());
                 self.known |= seen.elasticity >= KNEE_SEEN;
                 self.report(&seen);
             }

@@ -35,6 +35,9 @@ use crate::time::Timestamp;
 /// when twenty attempts have passed for each refusal that the last rise has cost. Only answers and
 /// refusals count: an attempt that failed or was cancelled does not show that the server has room.
 ///
+/// A stream on which nothing happens, a long poll and a request that waits for its time-out are no work: their
+/// places count apart after a while, as at a server.
+///
 /// Source: that of [`Adaptive`](crate::Adaptive) for the experiments; Jacobson, *Congestion Avoidance
 /// and Control* (1988), for the way back, and RFC 7661 for the limit that was not reached.
 ///
@@ -311,6 +314,11 @@ impl Default for Remote {
 }
 
 impl Limit for Remote {
+    /// A watch that is idle, or a long poll, is no work for the server.
+    fn counts_waiting(&self) -> bool {
+        false
+    }
+
     fn limit(&self) -> usize {
         self.exact().round() as usize
     }

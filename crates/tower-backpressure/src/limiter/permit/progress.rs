@@ -44,6 +44,11 @@ impl Permit {
         }
     }
 
+    /// Whether the time that a part of the body keeps a worker busy may be a sign of work.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.stamp.is_some() && !self.shared.counts_waiting()
+    }
+
     /// A part of the body is handed over, which kept a worker busy for this long. If the reader does
     /// not ask for more for a while, the permit counts apart until it does.
     pub(crate) fn waits_for_reader(&mut self, busy: Duration) {
@@ -61,14 +66,13 @@ impl Permit {
     /// The reader has asked for more, and the service has none yet. Under a limit that counts waiting,
     /// the permit counts for as long as that takes.
     pub(crate) fn waits_for_service(&mut self) {
+        if self.shared.counts_waiting() {
+            return self.remove_stamp();
+        }
         if !matches!(self.stage, Stage::Producing { .. }) {
             self.stage = Stage::Producing { since: Instant::now() };
         }
-        if self.shared.counts_waiting() {
-            self.remove_stamp();
-        } else {
-            self.renew_stamp();
-        }
+        self.renew_stamp();
     }
 
     /// A part of a body that the reader waited for is an attempt like any other: a limit that saw
