@@ -1,5 +1,6 @@
 //! What the service can do.
 
+use crate::limit::ran_at;
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 
@@ -20,8 +21,6 @@ pub(crate) struct Capacity {
     busy: Steady,
 }
 
-/// Attempts admitted with this share of the limit in flight ran at the limit.
-const NEARLY_FULL: f64 = 0.9;
 /// So many places are taken to do as well as fewer, though they were never in use. A limit that nothing
 /// has tested may be many times what the service can do.
 const PROVEN: f64 = 16.0;
@@ -37,7 +36,7 @@ impl Capacity {
         self.most = in_flight.max(self.most * (1.0 - 1.0 / f64::from(MANY)));
         self.place.add(latency / self.most.max(PROVEN).min(limit as f64));
         self.busy.add(sample.busy.as_secs_f64());
-        if in_flight >= NEARLY_FULL * limit as f64 {
+        if ran_at(sample, limit as f64) {
             self.full.add(latency / in_flight);
         }
     }

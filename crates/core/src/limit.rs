@@ -15,6 +15,14 @@ pub mod fixed;
 /// The highest limit there is: what a gate's counter can hold with room to spare.
 pub const MAX: usize = 1_000_000;
 
+/// An attempt that was admitted with this share of the limit in flight ran at the limit.
+const NEARLY_FULL: f64 = 0.9;
+
+/// Whether an attempt ran while this limit was reached.
+pub(crate) fn ran_at(sample: &Sample, limit: f64) -> bool {
+    sample.in_flight as f64 >= NEARLY_FULL * limit
+}
+
 /// Sets how many attempts may run at once.
 ///
 /// An algorithm is a plain state machine: it is told what each finished attempt measured and says
@@ -47,6 +55,9 @@ pub trait Limit: fmt::Debug + Send {
 
     /// Learns from an attempt that finished at `now`.
     fn observe(&mut self, sample: &Sample, now: Timestamp);
+
+    /// An attempt finished whose place counted apart, because it only waited.
+    fn observe_apart(&mut self, _sample: &Sample) {}
 
     /// Demand has risen above capacity, or has fallen below it again, as far as the machine can
     /// tell. Only while it is above does anybody suffer from a limit that is too low.

@@ -237,3 +237,46 @@ fn whoever_waits_for_a_worker_in_vain_is_not_served_in_the_next_lull() {
     assert!(longest > Duration::from_millis(5), "the lull is filled: {longest:?}");
     assert!(longest <= Duration::from_millis(15), "by those who came of late: {longest:?}");
 }
+
+/// A limit that rises with each attempt and has measured no queue yet.
+#[derive(Debug)]
+struct Rising(usize);
+
+impl Limit for Rising {
+    fn limit(&self) -> usize {
+        self.0
+    }
+
+    fn observe(&mut self, _sample: &Sample, _now: Timestamp) {
+        self.0 += 1;
+    }
+
+    fn is_known(&self) -> bool {
+        false
+    }
+
+    fn yields(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn while_a_limit_rises_that_is_not_known_to_protect_anything_no_waiting_request_is_displaced() {
+    let at = |millis: u64| Timestamp::from_nanos(millis * 1_000_000);
+    let mut machine = Machine::new(Box::new(Rising(1)), QueueBounds::default());
+    let latency = Duration::from_millis(10);
+    let sample = Sample { busy: latency, ..Sample::new(latency, Outcome::Success) };
+    let mut in_flight = 0;
+    for millis in 0..500 {
+        if millis % 50 == 0 {
+            machine.depart(&sample, at(millis));
+        }
+        let verdict = machine.arrive(Arrival::default(), in_flight, at(millis));
+        assert!(!matches!(verdict, Verdict::Shed(_)), "refused after {millis} ms");
+        in_flight += usize::from(verdict == Verdict::Run);
+        while let Some(next) = machine.next(in_flight, at(millis)) {
+            assert!(matches!(next, Next::Run(_)), "displaced after {millis} ms");
+            in_flight += 1;
+        }
+    }
+}

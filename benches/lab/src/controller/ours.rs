@@ -8,7 +8,9 @@ use backpressure_core::{
     Verdict,
 };
 
-use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site};
+use crate::controller::{
+    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, TaskChange,
+};
 
 #[derive(Debug)]
 struct Ours {
@@ -25,6 +27,8 @@ struct Ours {
     /// Requests in flight, by attempt.
     entries: BTreeMap<u64, Entry>,
     ages: Ages,
+    /// Time that cores have spent on requests so far.
+    worked: Duration,
     /// Decisions that the world has not been told yet.
     decided: VecDeque<Next>,
     explained: Option<Explained>,
@@ -56,6 +60,9 @@ struct Place {
 /// As often as a request that waits in the limiter looks whether time has made room.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Shortest poll that shows that a request does more than wait, as in the limiter of the library.
+const SIGN_OF_WORK: Duration = Duration::from_millis(1);
+
 /// The next look, at a whole millisecond: tokio's timers fire at those.
 fn next_look(now: Timestamp, until: Timestamp) -> Timestamp {
     let millis = (now + LOOK_EVERY).as_nanos().div_ceil(1_000_000);
@@ -86,6 +93,7 @@ impl Ours {
             looks: BTreeSet::new(),
             entries: BTreeMap::new(),
             ages: Ages::default(),
+            worked: Duration::ZERO,
             decided: VecDeque::new(),
             explained,
         }
@@ -164,6 +172,20 @@ impl Ours {
         }
     }
 
+    /// A request in flight has shown that it works: it counts towards the limit again.
+    fn stamp_again(&mut self, id: u64, now: Timestamp) {
+        let Some(&Entry { stamp, .. }) = self.entries.get(&id) else { return };
+        if stamp == self.ages.generation() {
+            return;
+        }
+        self.visit(now, |_, _| ());
+        self.ages.leave(stamp);
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.stamp = self.ages.generation();
+        }
+        self.settle(now);
+    }
+
     /// Asks or tells the machine something; [`settle`](Self::settle) comes next.
     fn visit<T>(&mut self, now: Timestamp, visit: impl FnOnce(&mut Machine, usize) -> T) -> T {
         let passed = std::mem::take(&mut self.passed);
@@ -173,6 +195,7 @@ impl Ours {
         if self.ages.is_due(self.machine.silence(), now) {
             self.ages.turn(self.in_flight, now);
         }
+        self.machine.worked(self.worked);
         let working = self.working();
         visit(&mut self.machine, working)
     }
@@ -245,6 +268,14 @@ impl Controller for Ours {
         true
     }
 
+    fn task(&mut self, id: u64, change: TaskChange, now: Timestamp) {
+        let TaskChange::PollEnds(busy) = change else { return };
+        self.worked += busy;
+        if busy >= SIGN_OF_WORK {
+            self.stamp_again(id, now);
+        }
+    }
+
     fn next(&mut self, _now: Timestamp) -> Option<Next> {
         self.decided.pop_front()
     }
@@ -266,8 +297,7 @@ impl Controller for Ours {
         self.looks.first().map(|&(look, _)| look)
     }
 
-    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
-        self.machine.worked(Duration::try_from_secs_f64(instruments.busy).unwrap_or_default());
+    fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
         while let Some(&(look, ticket)) = self.looks.first() {
             if look > now {
                 return;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decision::{Cause, Decision};
-use crate::limit::{Limit, MAX, Metering};
+use crate::limit::{Limit, MAX, Metering, ran_at};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
@@ -16,7 +16,6 @@ mod search;
 mod step;
 mod window;
 
-use cell::ran_at;
 use experiment::Experiment;
 use step::Step;
 use window::Window;
@@ -65,10 +64,15 @@ pub struct Adaptive {
     full: Window,
     /// Samples before this were made under an older limit.
     settled: Timestamp,
+    /// Seconds that workers have spent on attempts since `since`.
+    worked: f64,
+    since: Timestamp,
     bottleneck: Bottleneck,
     overloaded: bool,
     /// Whether requests were seen to wait for workers that were all busy, at this limit or above it.
     seen: bool,
+    /// Whether the workers were the bottleneck of late.
+    busy: bool,
     yields: bool,
     decision: Option<Decision>,
 }
@@ -121,9 +125,12 @@ impl Adaptive {
             all: Window::default(),
             full: Window::default(),
             settled: Timestamp::ZERO,
+            worked: 0.0,
+            since: Timestamp::ZERO,
             bottleneck: Bottleneck::Here(None),
             overloaded: false,
             seen: false,
+            busy: false,
             yields: true,
             decision: None,
         }
@@ -146,7 +153,10 @@ impl Adaptive {
         let full = std::mem::take(&mut self.full);
         self.all = Window::default();
         self.yields = is_worth_refusing(&full);
-        self.seen = self.queues(&full) || self.is_busy(&full);
+        let span = now.since(self.since).as_secs_f64();
+        self.busy = self.yields && self.worked > BUSY * self.workers * span;
+        self.seen = self.busy || self.queues(&full);
+        (self.worked, self.since) = (0.0, now);
         if self.is_too_high(&full) {
             self.bottleneck = Bottleneck::Here(None);
             let lower = self.limit + GAIN * (full.target() - self.limit);
@@ -161,7 +171,7 @@ impl Adaptive {
         let target = full.target();
         let ours = match self.bottleneck {
             Bottleneck::Here(_) => true,
-            Bottleneck::Elsewhere(_) => self.is_busy(full) || target < FAR_ABOVE * self.limit,
+            Bottleneck::Elsewhere(_) => self.busy || target < FAR_ABOVE * self.limit,
         };
         self.queues(full) && target < self.limit && ours
     }
@@ -171,18 +181,13 @@ impl Adaptive {
         self.yields && full.queue_share() >= NO_QUEUE
     }
 
-    fn is_busy(&self, full: &Window) -> bool {
-        self.yields && full.busy_workers() > BUSY * self.workers
-    }
-
     /// Nobody waits too long for a worker.
     fn look_for_more(&mut self, full: &Window, now: Timestamp) {
-        let seen = self.queues(full) || self.is_busy(full);
         match self.bottleneck {
             Bottleneck::Here(Some(step)) if step.ended_in_a_queue(full) => {
                 self.suspect_elsewhere(step.from(), full, now);
             }
-            Bottleneck::Here(_) if seen || self.is_below_knee(full) => self.step_up(full, now),
+            Bottleneck::Here(_) if self.seen || self.is_below_knee(full) => self.step_up(full, now),
             Bottleneck::Here(_) => self.suspect_elsewhere(self.limit, full, now),
             Bottleneck::Elsewhere(_) => {}
         }
@@ -217,10 +222,13 @@ impl Adaptive {
     /// so that a sudden storm finds a door and not a barn.
     fn decide_calm(&mut self, now: Timestamp) {
         let all = std::mem::take(&mut self.all);
+        (self.worked, self.since) = (0.0, now);
         self.yields = is_worth_refusing(&all);
+        // What ended says nothing of attempts that take longer than a window: those are in flight.
         let sight = 2.0 * self.knee(&all) + 2.0;
-        if self.yields && self.full.is_empty() && sight < self.limit {
-            self.go_to(sight, Cause::Idle, &all, now);
+        let least = sight.max(2.0 * all.most_useful()).min(self.limit);
+        if self.yields && self.full.is_empty() {
+            self.go_to(sight.max(least), Cause::Idle, &all, now);
         }
     }
 
@@ -256,8 +264,9 @@ impl Adaptive {
     }
 }
 
+/// Where nothing was answered, that is not known: then it is.
 fn is_worth_refusing(seen: &Window) -> bool {
-    seen.mean_busy() >= WORTH_REFUSING.as_secs_f64()
+    !seen.has_answers() || seen.busy_for_each_answer() >= WORTH_REFUSING.as_secs_f64()
 }
 
 impl Limit for Adaptive {
@@ -266,6 +275,7 @@ impl Limit for Adaptive {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
+        self.worked += f64::from(sample.weight) * sample.busy.as_secs_f64();
         if sample.outcome == Outcome::Ignore || now < self.settled {
             return;
         }
@@ -309,6 +319,12 @@ impl Limit for Adaptive {
     }
 
     /// Twice as many: what holds the places is not what was measured, and nothing is lost.
+    fn observe_apart(&mut self, sample: &Sample) {
+        if sample.outcome == Outcome::Success {
+            self.all.add(sample);
+        }
+    }
+
     fn stalled(&mut self, now: Timestamp) {
         let higher = (2.0 * self.limit).min(self.bounds.1);
         match &mut self.bottleneck {
@@ -316,6 +332,7 @@ impl Limit for Adaptive {
             Bottleneck::Elsewhere(experiment) => experiment.start_at(higher),
         }
         (self.all, self.full) = (Window::default(), Window::default());
+        (self.worked, self.since) = (0.0, now);
         self.set(higher, Cause::Stalled, now);
     }
 

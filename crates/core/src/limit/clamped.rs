@@ -64,6 +64,10 @@ impl Limit for Clamped {
         self.limit.is_known()
     }
 
+    fn observe_apart(&mut self, sample: &Sample) {
+        self.limit.observe_apart(sample);
+    }
+
     fn stalled(&mut self, now: Timestamp) {
         self.limit.stalled(now);
     }

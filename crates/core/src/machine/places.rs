@@ -49,6 +49,7 @@ impl Machine {
         // A caller that leaves what was silent all along says nothing of how long answers take.
         if sample.outcome == Outcome::Success {
             self.ended(sample);
+            self.limit.observe_apart(sample);
         }
     }
 

@@ -127,7 +127,8 @@ impl Machine {
     /// Only where requests wait for workers: behind an await the oldest are the reserve for a lull.
     /// A wait as long as the work itself is never in vain: it hardly makes an answer later.
     fn fresh_since(&self, rank: usize, now: Timestamp) -> Option<Timestamp> {
-        if !self.is_hopeless(rank) || !self.limit.yields() || self.usual.busy.is_zero() {
+        let waits_for_workers = self.limit.yields() && !self.usual.busy.is_zero();
+        if !self.is_hopeless(rank) || !self.protects || !waits_for_workers {
             return None;
         }
         let turn = self.usual.latency.div_f64(self.limit() as f64);

@@ -6,6 +6,7 @@ use backpressure_core::{Adaptive, Limit, Outcome, Sample, Timestamp};
 
 use world::{CPU, DEPENDENCY, MIX, Service, World};
 
+mod held;
 mod world;
 
 #[test]

@@ -17,8 +17,6 @@ pub(super) struct Cell {
     in_flight: f64,
 }
 
-/// Attempts admitted with this share of the limit in flight ran at the limit.
-const NEARLY_FULL: f64 = 0.9;
 /// One latency counts for no more than so many times the usual: a single stuck attempt is no
 /// measurement.
 const LONGEST: f64 = 20.0;
@@ -139,11 +137,6 @@ pub(super) fn turnover(sample: &Sample, usual: f64) -> f64 {
         _ if usual > 0.0 => (sample.useful().as_secs_f64() / usual).min(1.0),
         _ => 1.0,
     }
-}
-
-/// Whether an attempt ran while this limit was reached.
-pub(super) fn ran_at(sample: &Sample, limit: f64) -> bool {
-    sample.in_flight as f64 >= NEARLY_FULL * limit
 }
 
 /// Two limits compared.

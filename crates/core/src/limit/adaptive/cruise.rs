@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::cell::{Cell, Comparison, ran_at};
-use crate::limit::MAX;
+use super::cell::{Cell, Comparison};
+use crate::limit::{MAX, ran_at};
 use crate::sample::Sample;
 use crate::time::Timestamp;
 

@@ -1,9 +1,10 @@
 //! Finding the knee behind an await: by trying.
 
-use super::cell::{Cell, Comparison, ran_at, turnover};
+use super::cell::{Cell, Comparison, turnover};
 use super::cruise::Cruise;
 use super::search::{Search, Step};
 use crate::decision::Cause;
+use crate::limit::ran_at;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 

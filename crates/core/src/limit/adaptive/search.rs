@@ -141,6 +141,16 @@ impl Search {
     fn judge(&self, limit: f64, cell: &Cell, seen: &Comparison, width: f64) -> Step {
         let used = seen.is_used(0.0);
         let pays = if self.down { seen.elasticity > self.waited } else { used };
+        if self.down && pays && seen.elasticity - DOUBT * seen.error < MOSTLY_WAITED {
+            // The higher limit was looked at too briefly to leave it for good.
+            return Step::On(Self {
+                from: limit,
+                base: *cell,
+                down: false,
+                reach: self.from / limit,
+                ..*self
+            });
+        }
         if pays {
             let above = if self.down { Some(self.base) } else { self.above };
             let next = Self { from: limit, base: *cell, above, steps: self.steps + 1, ..*self };
@@ -185,5 +195,42 @@ impl Comparison {
     fn is_used(&self, deviations: f64) -> bool {
         let wider = (self.limits.1 / self.limits.0).ln();
         (self.elasticity - deviations * self.error) * wider < USED * wider.min(LN_2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Outcome;
+    use crate::sample::Sample;
+    use std::time::Duration;
+
+    /// So many attempts, half of which take so many milliseconds and half three times as long.
+    fn cell(attempts: u32, millis: u64, in_flight: usize) -> Cell {
+        let mut cell = Cell::default();
+        for attempt in 0..attempts {
+            let latency = Duration::from_millis(millis * if attempt % 2 == 0 { 1 } else { 3 });
+            cell.add(&Sample { in_flight, ..Sample::new(latency, Outcome::Success) }, 0.0);
+        }
+        cell
+    }
+
+    /// What a search downwards from 44 makes of 22, where latency was twice as long at 44.
+    fn down_after(attempts: u32) -> Search {
+        let search = Search::down(44.0, cell(attempts, 200, 44), 2.0);
+        let low = cell(200, 100, 22);
+        let (step, _) = search.next(22.0, &low, &low).expect("enough attempts");
+        let Step::On(next) = step else { panic!("{step:?}") };
+        next
+    }
+
+    #[test]
+    fn a_limit_that_was_measured_well_is_left_for_a_lower_one() {
+        assert!(down_after(300).candidate() < 22.0);
+    }
+
+    #[test]
+    fn a_limit_that_was_measured_in_a_few_attempts_is_measured_again_before_it_is_left() {
+        assert_eq!(down_after(2).candidate(), 44.0);
     }
 }

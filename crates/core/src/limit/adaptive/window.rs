@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::outcome::Outcome;
 use crate::sample::Sample;
 
 /// What a number of attempts measured. Ratios of sums, never means of ratios: a mix of short and
@@ -9,11 +10,13 @@ use crate::sample::Sample;
 #[derive(Debug, Default)]
 pub(super) struct Window {
     count: f64,
+    answered: f64,
     /// Seconds, each.
     latency: f64,
     run_queue: f64,
     busy: f64,
     in_flight: f64,
+    most_in_flight: f64,
 }
 
 /// Standard deviations of the number that are away from the worker.
@@ -22,14 +25,20 @@ const ROOM: f64 = 4.5;
 impl Window {
     pub(super) fn add(&mut self, sample: &Sample) {
         self.count += 1.0;
+        self.answered += f64::from(u8::from(sample.outcome == Outcome::Success));
         self.latency += sample.latency.as_secs_f64();
         self.run_queue += sample.run_queue.as_secs_f64();
         self.busy += sample.busy.as_secs_f64();
         self.in_flight += sample.in_flight as f64;
+        self.most_in_flight = self.most_in_flight.max(sample.in_flight as f64);
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.count == 0.0
+    }
+
+    pub(super) fn has_answers(&self) -> bool {
+        self.answered > 0.0
     }
 
     pub(super) fn count(&self) -> f64 {
@@ -46,8 +55,9 @@ impl Window {
         1.0 - share(self.busy, self.latency - self.run_queue)
     }
 
-    pub(super) fn mean_busy(&self) -> f64 {
-        self.busy / self.count.max(1.0)
+    /// Seconds on a worker for each answer: attempts that were cancelled may never have run.
+    pub(super) fn busy_for_each_answer(&self) -> f64 {
+        self.busy / self.answered
     }
 
     /// Seconds.
@@ -77,13 +87,13 @@ impl Window {
         self.in_flight / self.count.max(1.0)
     }
 
-    pub(super) fn mean_latency(&self) -> Duration {
-        Duration::try_from_secs_f64(self.latency / self.count.max(1.0)).unwrap_or(Duration::ZERO)
+    /// The most that were in flight without waiting for a worker.
+    pub(super) fn most_useful(&self) -> f64 {
+        self.most_in_flight * (1.0 - self.queue_share())
     }
 
-    /// Workers that were kept busy, on average.
-    pub(super) fn busy_workers(&self) -> f64 {
-        self.mean_in_flight() * share(self.busy, self.latency)
+    pub(super) fn mean_latency(&self) -> Duration {
+        Duration::try_from_secs_f64(self.latency / self.count.max(1.0)).unwrap_or(Duration::ZERO)
     }
 }
 
