@@ -342,10 +342,9 @@ mod tests {
     /// Queues and steps behind an await, in this process and at a shared processor; callers that leave, retry and obey
     /// `Retry-After`; priorities; streams with stages of their own, failures, and a replica that is lost.
     ///
-    /// Not among them are scenarios in which requests compute or are read for long: the simulated machine sees neither
-    /// how long a poll of a handler took nor which side owes the next part of a body, so places count apart at other
-    /// moments than in a limiter.
-    const SCENARIOS: [&str; 17] = [
+    /// Not among them are scenarios in which bodies are read for long: the simulated machine does not see which side
+    /// owes the next part of a body, so places count apart at other moments than in a limiter.
+    const SCENARIOS: [&str; 23] = [
         "slots-exp-2x",
         "step-up-slots",
         "step-back-slots",
@@ -363,6 +362,12 @@ mod tests {
         "priorities-in-phase",
         "slow-uploads-slots",
         "bursts-slots",
+        "cpu-2x",
+        "mix-2x",
+        "closed-loop-cpu",
+        "slower-work-visible",
+        "churn",
+        "chain",
     ];
 
     /// Attempts that end at the same moment in the order of their requests: tokio's timers fire in any.
