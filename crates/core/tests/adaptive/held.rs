@@ -52,7 +52,7 @@ fn attempts_that_were_cancelled_before_they_ran_do_not_make_a_handler_look_cheap
     let waited = Duration::from_secs(2);
     let sample =
         Sample { run_queue: waited, in_flight: 1_000, ..Sample::new(waited, Outcome::Cancelled) };
-    for attempt in 1..=100 {
+    for attempt in 1..=400 {
         limit.observe(&sample, Timestamp::ZERO + waited + attempt * SHORT);
     }
     assert!(limit.limit() <= 250 && limit.yields(), "{}", limit.limit());

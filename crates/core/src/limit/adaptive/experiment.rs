@@ -1,6 +1,6 @@
 //! Finding the knee behind an await: by trying.
 
-use super::cell::{Cell, Comparison, turnover};
+use super::cell::{Cell, Comparison, MIN_SAMPLES, MOSTLY_WAITED, turnover};
 use super::cruise::Cruise;
 use super::search::{Search, Step};
 use crate::decision::Cause;
@@ -66,12 +66,8 @@ const UNFILLED: f64 = 2.0;
 const MEMORY: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
 const BASE_ERROR: f64 = 0.012;
-/// More of the difference than this waits at a knee, and less where nothing is scarce.
-const KNEE_SEEN: f64 = 0.5;
-/// Attempts that a first impression rests on at least.
-const LEAST_IMPRESSION: f64 = 16.0;
-/// Attempts that a search begins with.
-const BASE: (f64, f64) = (16.0, 300.0);
+/// Attempts that a search begins with at most.
+const MOST_BASE: f64 = 300.0;
 
 impl Experiment {
     pub(super) fn new(limit: f64, overloaded: bool) -> Self {
@@ -163,7 +159,7 @@ impl Experiment {
 
     fn begin(&mut self) {
         let Mode::Base(before) = self.mode else { return };
-        let enough = (self.cell.spread() / BASE_ERROR).clamp(BASE.0, BASE.1);
+        let enough = (self.cell.spread() / BASE_ERROR).clamp(MIN_SAMPLES, MOST_BASE);
         if self.cell.count() < enough {
             return;
         }
@@ -203,7 +199,7 @@ impl Experiment {
     /// Goes on upwards after one turnover of what is in flight, if nothing speaks against it.
     fn leap(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
-        if self.guarding || self.impression.count() < self.limit.max(LEAST_IMPRESSION) {
+        if self.guarding || self.impression.count() < self.limit.max(MIN_SAMPLES) {
             return;
         }
         if let Some(search) = search.leap(&self.impression) {
@@ -230,16 +226,12 @@ impl Experiment {
             self.go(self.limit);
         } else if cruise.is_turn_over(residual, now) {
             let seen = cruise.turn(residual, now);
-            let (side, climbing) = (cruise.side(), cruise.climbing());
+            let side = cruise.side();
             if let Some(seen) = seen {
-                self.known |= seen.elasticity >= KNEE_SEEN;
+                self.known |= seen.elasticity >= MOSTLY_WAITED;
                 self.report(&seen);
             }
-            self.known &= climbing.is_none();
-            match climbing {
-                Some(base) => self.step(Search::up(side, base)),
-                None => self.go(side),
-            }
+            self.go(side);
         }
     }
 
