@@ -24,8 +24,8 @@ pub(crate) struct Capacity {
 /// So many places are taken to do as well as fewer, though they were never in use. A limit that nothing
 /// has tested may be many times what the service can do.
 const PROVEN: f64 = 16.0;
-/// A roof that is lower than what was measured by less than this is chance.
-const FAR_BELOW: f64 = 0.6;
+/// A rate is lower than another one if it is below this share of it. What lies between is chance.
+pub(crate) const FAR_BELOW: f64 = 0.6;
 
 impl Capacity {
     pub(crate) fn observe(&mut self, sample: &Sample, limit: usize) {

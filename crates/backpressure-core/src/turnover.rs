@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::capacity::FAR_BELOW;
 use crate::time::Timestamp;
 
 /// Counts the places that come free while the limit is reached.
@@ -28,8 +29,6 @@ pub(crate) struct Turnover {
 const FORGET_AFTER: f64 = 64.0;
 /// Places that have to come free before their rate beats what answers say: ±35 % by chance.
 const ENOUGH: f64 = 8.0;
-/// A rate is another than what answers say if it is below this share of it.
-const FAR_BELOW: f64 = 0.6;
 
 impl Turnover {
     /// So many were admitted without asking.

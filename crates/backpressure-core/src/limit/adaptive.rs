@@ -54,6 +54,8 @@ use window::Window;
 pub struct Adaptive {
     /// The limit, before rounding.
     limit: f64,
+    /// Where it started.
+    initial: f64,
     /// An operator's bounds.
     bounds: (f64, f64),
     /// Workers that run requests.
@@ -88,16 +90,10 @@ enum Bottleneck {
 
 /// Places a worker starts with: few enough that a cold start under storm is over in one window.
 const INITIAL_PER_WORKER: usize = 12;
-/// Part of the way to the target that one decision goes.
-const GAIN: f64 = 0.8;
-/// No decision divides the limit by more.
-const STEEPEST: f64 = 0.2;
-/// Nor multiplies it by more.
-const STEEPEST_UP: f64 = 3.0;
-/// A target this many times the limit is far above it.
-const FAR_BELOW: f64 = 1.1;
-/// Attempts that show a limit to be twice too high.
-const CLEAR: f64 = 8.0;
+/// No decision multiplies or divides the limit by more: a target far away is an extrapolation.
+const MAX_FACTOR_PER_DECISION: f64 = 3.0;
+/// Attempts that show a limit to be twice too high: most of their time is spent waiting.
+const MIN_SAMPLES_FAR_TOO_HIGH: f64 = 8.0;
 /// Below this share of latency, waiting for a worker is noise.
 const NO_QUEUE: f64 = 0.02;
 /// Workers that are busy for this share of the time are the bottleneck.
@@ -120,6 +116,7 @@ impl Adaptive {
         let limit = (workers * INITIAL_PER_WORKER) as f64;
         Self {
             limit,
+            initial: limit,
             bounds: (1.0, MAX as f64),
             workers: workers as f64,
             all: Window::default(),
@@ -143,7 +140,7 @@ impl Adaptive {
 
     /// A limit twice too high shows in a few attempts: most of their time is spent waiting.
     fn is_far_too_high(&self) -> bool {
-        self.full.count() >= CLEAR
+        self.full.count() >= MIN_SAMPLES_FAR_TOO_HIGH
             && is_worth_refusing(&self.full)
             && 2.0 * self.full.target() < self.limit
     }
@@ -159,8 +156,8 @@ impl Adaptive {
         (self.worked, self.since) = (0.0, now);
         if self.is_too_high(&full) {
             self.bottleneck = Bottleneck::Here(None);
-            let lower = self.limit + GAIN * (full.target() - self.limit);
-            self.follow(lower.max(STEEPEST * self.limit), &full, now);
+            let lower = full.target().max(self.limit / MAX_FACTOR_PER_DECISION);
+            self.follow(lower, &full, now);
         } else {
             self.look_for_more(&full, now);
         }
@@ -203,10 +200,8 @@ impl Adaptive {
         if target <= self.limit && !self.is_below_knee(full) {
             return;
         }
-        // Well below what the workers could overlap there is no need to feel the way.
-        let far = target > FAR_BELOW * self.limit || self.is_below_knee(full);
-        let reach = if far { target.max(self.knee(full)) } else { target };
-        let higher = (self.limit + GAIN * (reach - self.limit)).min(STEEPEST_UP * self.limit);
+        let reach = if self.is_below_knee(full) { target.max(self.knee(full)) } else { target };
+        let higher = reach.min(MAX_FACTOR_PER_DECISION * self.limit);
         self.bottleneck = Bottleneck::Here(Some(Step::of(full)));
         self.follow(higher, full, now);
     }
@@ -218,17 +213,18 @@ impl Adaptive {
         self.follow(limit, full, now);
     }
 
-    /// The limit was not reached for a whole window: keep it within sight of what could be used,
-    /// so that a sudden storm finds a door and not a barn.
+    /// The limit was not reached for a whole window: it stays near what the service can do, so that a
+    /// sudden storm is not let in as a whole.
     fn decide_calm(&mut self, now: Timestamp) {
         let all = std::mem::take(&mut self.all);
         (self.worked, self.since) = (0.0, now);
         self.yields = is_worth_refusing(&all);
+        // A queue behind an await looks like work away from the worker: that raises no limit by itself.
+        let sight = (2.0 * self.knee(&all) + 2.0).min(self.limit.max(self.initial));
         // What ended says nothing of attempts that take longer than a window: those are in flight.
-        let sight = 2.0 * self.knee(&all) + 2.0;
-        let least = sight.max(2.0 * all.most_useful()).min(self.limit);
+        let in_use = (2.0 * all.most_useful()).min(self.limit);
         if self.yields && self.full.is_empty() {
-            self.go_to(sight.max(least), Cause::Idle, &all, now);
+            self.go_to(sight.max(in_use), Cause::Idle, &all, now);
         }
     }
 
@@ -347,6 +343,7 @@ impl Limit for Adaptive {
 
     fn start_at(&mut self, initial: usize) {
         self.limit = (initial as f64).clamp(self.bounds.0, self.bounds.1);
+        self.initial = self.limit;
         self.bottleneck = Bottleneck::Here(None);
     }
 

@@ -47,7 +47,7 @@ fn attempts_that_were_cancelled_before_they_ran_do_not_make_a_handler_look_cheap
     limit.start_at(1_000);
     let waited = Duration::from_secs(2);
     let sample = Sample::new(waited, Outcome::Cancelled).run_queue(waited).in_flight(1_000);
-    for attempt in 1..=100 {
+    for attempt in 1..=400 {
         limit.observe(&sample, Timestamp::ZERO + waited + attempt * SHORT);
     }
     assert!(limit.limit() <= 250 && limit.yields(), "{}", limit.limit());

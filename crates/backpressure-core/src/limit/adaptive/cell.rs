@@ -17,13 +17,13 @@ pub(super) struct Cell {
     in_flight: f64,
 }
 
-/// One latency counts for no more than so many times the usual: a single stuck attempt is no
-/// measurement.
-const LONGEST: f64 = 20.0;
 /// Shorter latencies are taken for this: there is no logarithm of nothing.
 const SHORTEST: Duration = Duration::from_nanos(100);
-/// Limits closer than this in logarithm tell nothing apart.
-const LEAST_CONTRAST: f64 = 0.03;
+/// Attempts that any judgement rests on at least. With fewer, a mean of exponential latencies is known to no
+/// better than a quarter; with more, a start at ten requests a second takes seconds longer.
+pub(super) const MIN_SAMPLES: f64 = 16.0;
+/// Share of a difference in limits that went into waiting, above which more of it waited than not.
+pub(super) const MOSTLY_WAITED: f64 = 0.5;
 /// Nobody was answered: the next one might have been.
 const NONE_ANSWERED: f64 = 0.5;
 /// Some attempts that happened to take the same time do not make the next one certain.
@@ -35,8 +35,7 @@ impl Cell {
     /// An attempt without an answer counts for as much of an attempt as it held its place: one that
     /// failed at once counts for nothing, so that failures which load does not cause change nothing.
     pub(super) fn add(&mut self, sample: &Sample, usual: f64) {
-        let longest = if usual > 0.0 { LONGEST * usual } else { f64::INFINITY };
-        let seconds = sample.useful().max(SHORTEST).as_secs_f64().min(longest);
+        let seconds = sample.useful().max(SHORTEST).as_secs_f64();
         let weight = turnover(sample, usual);
         self.count += weight;
         self.answered += f64::from(u8::from(sample.outcome == Outcome::Success));
@@ -104,7 +103,7 @@ impl Cell {
     pub(super) fn compare(&self, higher: &Self) -> Comparison {
         let limits = (self.in_flight(), higher.in_flight());
         let wider = (limits.1 / limits.0).ln();
-        if wider < LEAST_CONTRAST || self.count == 0.0 {
+        if wider <= 0.0 || self.count == 0.0 {
             return Comparison { limits, elasticity: 0.5, error: f64::INFINITY };
         }
         // Where nobody is answered, whatever can be had is further down.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cell::{Cell, Comparison};
+use super::cell::{Cell, Comparison, MIN_SAMPLES};
 use crate::limit::{MAX, ran_at};
 use crate::sample::Sample;
 use crate::time::Timestamp;
@@ -21,12 +21,6 @@ pub(super) struct Cruise {
     high: Cell,
     /// Both sides, as of the last decision.
     usual: Cell,
-    /// Moves upwards in a row.
-    climbs: u32,
-    /// What a move is multiplied by: less after each turn, more while it goes on one way.
-    gain: f64,
-    /// The last move, in logarithm.
-    moved: f64,
 }
 
 /// A time at one limit, and those who were admitted in it.
@@ -53,8 +47,6 @@ const RETREAT: f64 = 0.6;
 const MOST: f64 = 8_000.0;
 /// Latency that is longer or shorter by less, in logarithm, is no change.
 const UPSET: f64 = 0.35;
-/// Attempts that a change has to be seen in; more where most are short and a few take long.
-const SEEN: f64 = 16.0;
 /// Standard deviations that pass for chance.
 const CHANCE: f64 = 7.0;
 /// A turn lasts for so many turnovers of what is in flight, and at least so many attempts.
@@ -62,16 +54,8 @@ const TURNOVERS: f64 = 2.0;
 const LEAST: f64 = 24.0;
 /// And for so many times what an attempt in flight still takes.
 const RESIDUALS: f64 = 4.0;
-/// Moves get shorter by this when they turn around, and longer by this while they do not.
-const NEARER: f64 = 0.6;
-const FARTHER: f64 = 1.5;
-const NEAREST: f64 = 0.25;
-/// Downwards a single move is at most a third of one upwards.
-const FASTEST: f64 = 5.0;
 /// Turns from one decision to the next.
 const ROUND: u32 = 5;
-/// After so many moves upwards in a row the knee is somewhere else.
-const CLIMBING: u32 = 2;
 
 impl Cruise {
     pub(super) fn at(centre: f64) -> Self {
@@ -84,9 +68,6 @@ impl Cruise {
             low: none,
             high: none,
             usual: none,
-            climbs: 0,
-            gain: 1.0,
-            moved: 0.0,
         };
         cruise.now.limit = cruise.side();
         cruise
@@ -128,9 +109,10 @@ impl Cruise {
             && now.since(self.now.begun).as_secs_f64() > RESIDUALS * residual
     }
 
-    /// Whether latency is another than it was, as far as can be told so soon.
+    /// Whether latency is another than it was, as far as can be told so soon: in more attempts where most are
+    /// short and a few take long.
     pub(super) fn is_upset_by(&self, cell: &Cell) -> bool {
-        cell.count() >= SEEN * (1.0 + self.usual.spread()) && self.differs_from(cell)
+        cell.count() >= MIN_SAMPLES * (1.0 + self.usual.spread()) && self.differs_from(cell)
     }
 
     /// Whether latency is another than it was, beyond doubt and by a factor that matters.
@@ -152,11 +134,6 @@ impl Cruise {
         found
     }
 
-    /// What was measured, if it asks for more again and again.
-    pub(super) fn climbing(&self) -> Option<Cell> {
-        (self.climbs >= CLIMBING).then_some(self.usual)
-    }
-
     fn decide(&mut self) -> Option<Comparison> {
         let seen = self.low.compare(&self.high);
         let both = self.low.and(&self.high);
@@ -166,27 +143,12 @@ impl Cruise {
         if seen.error > CERTAIN && both.count() < MOST {
             return None;
         }
-        let climbs = if seen.elasticity < AIM / 2.0 { self.climbs + 1 } else { 0 };
-        let moved = step(&seen, self.centre);
-        let gain = self.gain_of(moved);
-        let factor = if seen.is_collapse(OBVIOUS) { RETREAT } else { (gain * moved).exp() };
+        let factor =
+            if seen.is_collapse(OBVIOUS) { RETREAT } else { step(&seen, self.centre).exp() };
         let centre = self.centre * factor;
         let now = self.now;
-        *self = Self { usual: both, climbs, gain, moved, now, ..Self::at(centre) };
+        *self = Self { usual: both, now, ..Self::at(centre) };
         Some(seen)
-    }
-
-    /// Kesten's rule: whoever turns around is near, whoever goes on is far.
-    fn gain_of(&self, moved: f64) -> f64 {
-        let product = moved * self.moved;
-        let gain = if product < 0.0 {
-            self.gain * NEARER
-        } else if product > 0.0 {
-            self.gain * FARTHER
-        } else {
-            self.gain
-        };
-        gain.clamp(NEAREST, if moved < 0.0 { FASTEST } else { 1.0 })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Finding the knee behind an await: by trying.
 
-use super::cell::{Cell, Comparison, turnover};
+use super::cell::{Cell, Comparison, MIN_SAMPLES, MOSTLY_WAITED, turnover};
 use super::cruise::Cruise;
 use super::search::{Search, Step};
 use crate::decision::Cause;
@@ -68,16 +68,12 @@ const UNFILLED: f64 = 2.0;
 const MEMORY: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
 const BASE_ERROR: f64 = 0.012;
-/// More of the difference than this waits at a knee, and less where nothing is scarce.
-const KNEE_SEEN: f64 = 0.5;
-/// Attempts that a first impression rests on at least.
-const LEAST_IMPRESSION: f64 = 16.0;
-/// Places that are held so many times as long do not do what they did: the limit is searched for anew.
+/// Permits that are held this many times as long as before: the limit may be far too low, and is searched for anew.
 const SLOWED: f64 = 4.0;
-/// Seen in so many turnovers of the limit: of those that came together the first to end took short.
+/// Turnovers of the limit in which that must be seen: of requests admitted together the first to end are the short ones.
 const SLOWED_TURNOVERS: f64 = 2.0;
-/// Attempts that a search begins with.
-const BASE: (f64, f64) = (16.0, 300.0);
+/// Attempts that a search begins with at most.
+const MOST_BASE: f64 = 300.0;
 
 impl Experiment {
     pub(super) fn new(limit: f64, overloaded: bool) -> Self {
@@ -170,7 +166,7 @@ impl Experiment {
 
     fn begin(&mut self) {
         let Mode::Base(before) = self.mode else { return };
-        let enough = (self.cell.spread() / BASE_ERROR).clamp(BASE.0, BASE.1);
+        let enough = (self.cell.spread() / BASE_ERROR).clamp(MIN_SAMPLES, MOST_BASE);
         if self.cell.count() < enough {
             return;
         }
@@ -212,7 +208,7 @@ impl Experiment {
     fn leap(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
         let least = if self.guarding { WHOLE } else { 1.0 };
-        if self.impression.count() < (least * self.limit).max(LEAST_IMPRESSION) {
+        if self.impression.count() < (least * self.limit).max(MIN_SAMPLES) {
             return;
         }
         if let Some(search) = search.leap(&self.impression) {
@@ -233,7 +229,7 @@ impl Experiment {
     /// takes long may be nothing scarce. At a limit that is small by then answers are few, and small steps
     /// would take minutes.
     fn is_slowed(&self) -> bool {
-        let seen = self.impression.count() >= (SLOWED_TURNOVERS * self.limit).max(LEAST_IMPRESSION);
+        let seen = self.impression.count() >= (SLOWED_TURNOVERS * self.limit).max(MIN_SAMPLES);
         seen && self.cost.is_some_and(|cost| self.impression.cost() > SLOWED * cost)
     }
 
@@ -254,17 +250,13 @@ impl Experiment {
             self.go(self.limit);
         } else if cruise.is_turn_over(residual, now) {
             let seen = cruise.turn(residual, now);
-            let (side, climbing) = (cruise.side(), cruise.climbing());
+            let side = cruise.side();
             if let Some(seen) = seen {
                 self.cost = Some(cruise.usual().cost());
-                self.known |= seen.elasticity >= KNEE_SEEN;
+                self.known |= seen.elasticity >= MOSTLY_WAITED;
                 self.report(&seen);
             }
-            self.known &= climbing.is_none();
-            match climbing {
-                Some(base) => self.step(Search::up(side, base)),
-                None => self.go(side),
-            }
+            self.go(side);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_2;
 
-use super::cell::{Cell, Comparison};
+use super::cell::{Cell, Comparison, MIN_SAMPLES, MOSTLY_WAITED};
 use crate::limit::MAX;
 
 /// Halves as long as that shortens latency as much, or doubles as long as it does not lengthen it.
@@ -34,8 +34,7 @@ pub(super) enum Step {
     Knee(f64, Option<Cell>),
 }
 
-/// Attempts that a step rests on: at least, and at most.
-const LEAST: f64 = 16.0;
+/// Attempts that a step rests on at most.
 const MOST: f64 = 1_500.0;
 /// Error of an elasticity that a step asks for.
 const CERTAIN: f64 = 0.25;
@@ -43,18 +42,12 @@ const CERTAIN: f64 = 0.25;
 const LONGER: f64 = 3.0;
 /// Nearly all of the larger limit waited.
 const WAITED: f64 = 0.8;
-/// More of it waited than not. One comparison in twenty is two errors off: a client that is in
-/// doubt looks further down, where whoever waits is no worse off.
-const MOSTLY_WAITED: f64 = 0.5;
 /// Less of a doubling waited than this: nearly all of it was used.
 const USED: f64 = 0.3;
 /// No first step up is longer.
 const FURTHEST: f64 = 16.0;
 /// A knee is passed by this factor, and by a share of its error: there capacity is.
 const BEYOND: f64 = 1.03;
-const DOUBT: f64 = 1.0;
-/// But not where the higher limit has done less, by so many standard deviations.
-const LIKELY: f64 = 2.0;
 
 impl Search {
     /// Downwards first: if latency has grown, that costs least, whatever the reason. If it turns
@@ -84,7 +77,8 @@ impl Search {
         }
     }
 
-    /// The same for a client.
+    /// The same for a client, where a request that waits is no worse off: in doubt it looks further down. One
+    /// comparison in twenty is two errors off.
     pub(super) const fn guarding(self) -> Self {
         Self { waited: MOSTLY_WAITED, ..self }
     }
@@ -111,7 +105,7 @@ impl Search {
     pub(super) fn leap(&self, impression: &Cell) -> Option<Self> {
         let waits = |before: &Cell| {
             let seen = before.compare(impression);
-            seen.elasticity >= MOSTLY_WAITED || !seen.is_used(DOUBT)
+            seen.elasticity >= MOSTLY_WAITED || !seen.is_used(1.0)
         };
         let goes_on = !self.down
             && !impression.is_in_vain()
@@ -125,7 +119,7 @@ impl Search {
     pub(super) fn next(&self, limit: f64, cell: &Cell, usual: &Cell) -> Option<(Step, Comparison)> {
         let spread = usual.spread().max(self.base.spread()).max(cell.spread());
         let width = (limit / self.from).ln().abs();
-        let enough = (2.0 * spread / (CERTAIN * width).powi(2)).clamp(LEAST, MOST);
+        let enough = (2.0 * spread / (CERTAIN * width).powi(2)).clamp(MIN_SAMPLES, MOST);
         if cell.count() < enough {
             return None;
         }
@@ -141,7 +135,7 @@ impl Search {
     fn judge(&self, limit: f64, cell: &Cell, seen: &Comparison, width: f64) -> Step {
         let used = seen.is_used(0.0);
         let pays = if self.down { seen.elasticity > self.waited } else { used };
-        if self.down && pays && seen.elasticity - DOUBT * seen.error < MOSTLY_WAITED {
+        if self.down && pays && seen.elasticity - seen.error < MOSTLY_WAITED {
             // The higher limit was looked at too briefly to leave it for good.
             return Step::On(Self {
                 from: limit,
@@ -167,11 +161,7 @@ impl Search {
                 return Step::On(Self { down: true, above: Some(*cell), ..*self });
             }
         }
-        let beyond = if seen.is_collapse(LIKELY) {
-            1.0
-        } else {
-            BEYOND * (DOUBT * seen.error * width).clamp(0.0, 0.5).exp()
-        };
+        let beyond = BEYOND * (seen.error * width).clamp(0.0, 0.5).exp();
         Step::Knee(beyond * self.knee(limit, cell, used), self.known)
     }
 
