@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tower_backpressure::{Arrival, Limiter, Outcome, QueueBounds, Shed};
+use tower_backpressure::{Limiter, Outcome, QueueBounds, RequestInfo, Shed};
 
 #[tokio::main]
 async fn main() {
@@ -31,7 +31,7 @@ async fn main() {
 }
 
 async fn run(limiter: &Limiter) -> Result<(), Shed> {
-    let mut permit = limiter.acquire(Arrival::default()).await?; // waits in the queue, or is rejected
+    let mut permit = limiter.acquire(RequestInfo::default()).await?; // waits in the queue, or is rejected
     permit.measure(sleep(Duration::from_millis(100))).await; // the job
     permit.record(Outcome::Success); // an adaptive limit learns from this
     Ok(()) // dropping the permit admits the next job

@@ -53,7 +53,7 @@ async fn watch(limits: &OriginLimitLayer, origin: &Uri) {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let Some(limiter) = limits.limiter(origin) else { continue };
         let now = limiter.snapshot();
-        let change = limiter.decision().map_or("none yet".to_owned(), |last| last.to_string());
+        let change = limiter.last_change().map_or("none yet".to_owned(), |last| last.to_string());
         println!(
             "{second:>2} s: {} in flight, {} queued in the client; last change: {change}",
             now.in_flight, now.queued

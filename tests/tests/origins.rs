@@ -244,7 +244,7 @@ async fn a_connection_that_fails_fast_is_no_fast_server() {
     }
     let limiter = limiter(&layer, HERE);
     assert_eq!((limiter.snapshot().limit, limiter.snapshot().in_flight), (INITIAL, 0));
-    assert_eq!(limiter.decision(), None);
+    assert_eq!(limiter.last_change(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,8 +268,8 @@ async fn what_the_server_refuses_lowers_the_limit_for_that_server() {
         }
         let here = limiter(&layer, HERE);
         assert!(here.snapshot().limit < 10, "{status}: {:?}", here.snapshot());
-        let because = here.decision().expect("it moved").because;
-        assert!(matches!(because, Cause::Pushback { .. }), "{status}: {because}");
+        let cause = here.last_change().expect("it moved").cause;
+        assert!(matches!(cause, Cause::Pushback { .. }), "{status}: {cause}");
         assert_eq!(limiter(&layer, "http://there/").snapshot().limit, INITIAL, "{status}");
     }
 }

@@ -1,14 +1,14 @@
 //! No class is refused while a lower one is admitted, whatever the phase of arrivals.
 //!
-//! The machine is driven in virtual time by a service with a fixed service time: one worker that
+//! The controller is driven in virtual time by a service with a fixed service time: one worker that
 //! computes, or slots behind an await.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use backpressure_core::{
-    Adaptive, Arrival, Fixed, Limit, Machine, Next, Outcome, Priority, QueueBounds, Reason, Sample,
-    Ticket, Timestamp, Verdict,
+    Adaptive, Controller, Decision, Dequeued, Fixed, Limit, Outcome, Priority, QueueBounds, Reason,
+    RequestInfo, Sample, Ticket, Timestamp,
 };
 use fastrand::Rng;
 
@@ -30,9 +30,9 @@ struct Request {
     fate: Fate,
 }
 
-/// A service behind a machine.
+/// A service behind a controller.
 struct Service {
-    machine: Machine,
+    controller: Controller,
     /// How many are worked on at once; the others wait for a worker, in order of admission.
     workers: usize,
     time: Duration,
@@ -52,7 +52,7 @@ impl Service {
         time: Duration,
     ) -> Self {
         Self {
-            machine: Machine::new(Box::new(limit), bounds),
+            controller: Controller::new(Box::new(limit), bounds),
             workers,
             time,
             requests: Vec::new(),
@@ -86,12 +86,12 @@ impl Service {
             if done == Some(at) {
                 let index = self.busy.iter().position(|&(when, _)| when == at).expect("just seen");
                 let (_, id) = self.busy.swap_remove(index);
-                self.depart(id);
+                self.complete(id);
             } else {
                 let ticket = self.waiting.iter().find(|(_, (_, until))| *until == at);
                 let (&ticket, &(id, _)) = ticket.expect("just seen");
                 self.waiting.remove(&ticket);
-                let shed = self.machine.expire(ticket, self.now).expect("it was waiting");
+                let shed = self.controller.expire(ticket, self.now).expect("it was waiting");
                 self.decide(id, Fate::Rejected(shed.reason));
             }
             self.settle();
@@ -102,11 +102,11 @@ impl Service {
         let id = self.requests.len();
         let (came, decided) = (self.now, self.now);
         self.requests.push(Request { priority, came, decided, fate: Fate::Waiting });
-        let arrival = Arrival::default().priority(priority);
-        match self.machine.arrive(arrival, self.in_flight, self.now) {
-            Verdict::Run => self.run(id),
-            Verdict::Wait(ticket, until) => _ = self.waiting.insert(ticket, (id, until)),
-            Verdict::Shed(shed) => self.decide(id, Fate::Rejected(shed.reason)),
+        let info = RequestInfo::default().priority(priority);
+        match self.controller.arrive(info, self.in_flight, self.now) {
+            Decision::Run => self.run(id),
+            Decision::Queue(ticket, until) => _ = self.waiting.insert(ticket, (id, until)),
+            Decision::Reject(shed) => self.decide(id, Fate::Rejected(shed.reason)),
         }
         self.settle();
     }
@@ -125,7 +125,7 @@ impl Service {
         }
     }
 
-    fn depart(&mut self, id: usize) {
+    fn complete(&mut self, id: usize) {
         let Fate::Running { since, in_flight } = self.requests[id].fate else {
             panic!("only what runs ends");
         };
@@ -135,20 +135,20 @@ impl Service {
             .run_queue(run_queue)
             .busy(busy)
             .in_flight(in_flight);
-        self.machine.depart(&sample, self.now);
+        self.controller.complete(&sample, self.now);
         self.in_flight -= 1;
         self.requests[id].fate = Fate::Served;
         self.work();
     }
 
     fn settle(&mut self) {
-        while let Some(next) = self.machine.next(self.in_flight, self.now) {
+        while let Some(next) = self.controller.next(self.in_flight, self.now) {
             match next {
-                Next::Run(ticket) => {
+                Dequeued::Run(ticket) => {
                     let (id, _) = self.waiting.remove(&ticket).expect("it was waiting");
                     self.run(id);
                 }
-                Next::Shed(ticket, shed) => {
+                Dequeued::Reject(ticket, shed) => {
                     let (id, _) = self.waiting.remove(&ticket).expect("it was waiting");
                     self.decide(id, Fate::Rejected(shed.reason));
                 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use backpressure_core::{Arrival, Sample, Timestamp};
+use backpressure_core::{RequestInfo, Sample, Timestamp};
 
 mod aimd;
 pub(crate) mod baseline;
@@ -105,7 +105,7 @@ pub(crate) struct AttemptInfo {
     /// The user or session that sends it; the requests of one user are alike.
     pub(crate) user: u32,
     /// Priority and deadline.
-    pub(crate) arrival: Arrival,
+    pub(crate) arrival: RequestInfo,
 }
 
 /// What the executor does with the task of an attempt.

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use backpressure_core::Decision;
+use backpressure_core::LimitChange;
 use clap::Args;
 
 use crate::controller::{Site, ours};
@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Prints a change of the limit of one replica.
-fn tell(replica: u32, change: Decision) {
+fn tell(replica: u32, change: LimitChange) {
     let seconds = change.at.as_nanos() as f64 / 1e9;
     say(&format!("{seconds:9.3} s  replica {replica}  {change}"));
 }

@@ -6,42 +6,43 @@
 #![forbid(unsafe_code)]
 
 mod ages;
-mod arrival;
 mod bounds;
-mod capacity;
+mod controller;
 mod decision;
-mod flood;
+mod flood_detector;
+mod idle_window;
+mod latency_estimate;
 pub mod limit;
-mod machine;
+mod limit_change;
 mod out_of_range;
 mod outcome;
-mod pressure;
+mod overload_detector;
 mod priority;
 mod queue;
 mod rank;
+mod release_rate;
+mod request_info;
 mod sample;
 mod schedule;
 mod shed;
-mod stall;
+mod stall_detector;
+mod throughput;
 mod time;
-mod turnover;
-mod usual;
-mod vacancy;
-mod verdict;
 
 pub use crate::ages::Ages;
-pub use crate::arrival::Arrival;
 pub use crate::bounds::QueueBounds;
-pub use crate::decision::{Cause, Decision};
+pub use crate::controller::Controller;
+pub use crate::decision::{Decision, Dequeued};
 pub use crate::limit::{
-    Limit, Metering, adaptive::Adaptive, adaptive::remote::Remote, aimd::Aimd, fixed::Fixed,
+    Limit, Metering, adaptive::Adaptive, adaptive::client_limit::ClientLimit, aimd::Aimd,
+    fixed::Fixed,
 };
-pub use crate::machine::Machine;
+pub use crate::limit_change::{Cause, LimitChange};
 pub use crate::out_of_range::OutOfRange;
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
+pub use crate::request_info::RequestInfo;
 pub use crate::sample::Sample;
 pub use crate::shed::{Reason, Shed};
 pub use crate::time::Timestamp;
-pub use crate::verdict::{Next, Verdict};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::decision::Decision;
+use crate::limit_change::LimitChange;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -25,7 +25,7 @@ pub(crate) fn ran_at(sample: &Sample, limit: f64) -> bool {
 
 /// Sets how many attempts may run at once.
 ///
-/// An algorithm is a plain state machine: it is told what each finished attempt measured and says
+/// An algorithm is a plain state controller: it is told what each finished attempt measured and says
 /// what the limit is from now on. It owns no clock and takes no lock, so it can be stepped by hand
 /// in a test, run in a simulation and driven by a gate without knowing which.
 ///
@@ -49,7 +49,7 @@ pub(crate) fn ran_at(sample: &Sample, limit: f64) -> bool {
 /// }
 /// ```
 pub trait Limit: fmt::Debug + Send {
-    /// How many may run at once from now on. A machine takes any number for the nearest one in
+    /// How many may run at once from now on. A controller takes any number for the nearest one in
     /// 1..=1 000 000.
     fn limit(&self) -> usize;
 
@@ -59,12 +59,12 @@ pub trait Limit: fmt::Debug + Send {
     /// An attempt finished whose place counted apart, because it only waited.
     fn observe_apart(&mut self, _sample: &Sample) {}
 
-    /// Demand has risen above capacity, or has fallen below it again, as far as the machine can
+    /// Demand has risen above capacity, or has fallen below it again, as far as the controller can
     /// tell. Only while it is above does anybody suffer from a limit that is too low.
     fn demand(&mut self, _overloaded: bool, _now: Timestamp) {}
 
     /// The last move, and why it was made; `None`: there was none, or nothing is said.
-    fn decision(&self) -> Option<Decision> {
+    fn last_change(&self) -> Option<LimitChange> {
         None
     }
 
@@ -78,7 +78,7 @@ pub trait Limit: fmt::Debug + Send {
         Metering::Latency
     }
 
-    /// An operator bounds the limit; `min` is in 1..=`max`, and `max` at most 1 000 000. A machine
+    /// An operator bounds the limit; `min` is in 1..=`max`, and `max` at most 1 000 000. A controller
     /// clamps what [`limit`](Self::limit) answers in any case. An algorithm that is told can also keep
     /// from searching outside the bounds.
     fn bound(&mut self, _min: usize, _max: usize) {}

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
-    // The order of the fields is the order of the queue: rank first, then arrival.
+    // The order of the fields is the order of the queue: rank first, then info.
     rank: Rank,
     number: u64,
 }
@@ -98,8 +98,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arrival::Arrival;
     use crate::priority::Priority;
+    use crate::request_info::RequestInfo;
 
     const NEVER: Patience = Patience {
         until: Timestamp::from_nanos(u64::MAX),
@@ -108,7 +108,7 @@ mod tests {
     };
 
     fn rank(priority: Priority) -> Rank {
-        Rank::of(&Arrival::default().priority(priority))
+        Rank::of(&RequestInfo::default().priority(priority))
     }
 
     fn next(queue: &mut Queue) -> Option<Ticket> {
@@ -121,7 +121,7 @@ mod tests {
         let mut queue = Queue::default();
         let batch = queue.push(rank(Priority::Deferrable), NEVER);
         let page = queue.push(rank(Priority::Normal), NEVER);
-        let again = queue.push(Rank::of(&Arrival::default().returning(true)), NEVER);
+        let again = queue.push(Rank::of(&RequestInfo::default().returning(true)), NEVER);
         let first = queue.push(rank(Priority::Critical), NEVER);
         let second = queue.push(rank(Priority::Critical), NEVER);
         let order: Vec<_> = std::iter::from_fn(|| next(&mut queue)).collect();

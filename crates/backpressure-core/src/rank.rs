@@ -1,7 +1,7 @@
 //! The order in which waiting requests run: by class, then by whether they come back when told.
 
-use crate::arrival::Arrival;
 use crate::priority::Priority;
+use crate::request_info::RequestInfo;
 use crate::time::Timestamp;
 
 /// The rank of a request: its class, and within the class returning requests before new ones.
@@ -19,8 +19,8 @@ pub(crate) struct Rank {
 pub(crate) const RANKS: usize = 8;
 
 impl Rank {
-    pub(crate) const fn of(arrival: &Arrival) -> Self {
-        Self { priority: arrival.priority, returning: arrival.returning }
+    pub(crate) const fn of(info: &RequestInfo) -> Self {
+        Self { priority: info.priority, returning: info.returning }
     }
 
     /// Whether it comes back when it was told to.
@@ -43,7 +43,7 @@ pub(crate) struct DemandMix {
     came: [f64; RANKS],
 }
 
-/// Number of arrivals after which an old arrival has lost all but 1/e of its weight. A share near the
+/// Number of arrivals after which an old info has lost all but 1/e of its weight. A share near the
 /// edge of overload is then known to ±5 %; a fourth of it doubles that, four times as much would need
 /// seconds to notice another mix at a few hundred requests a second.
 const MIX_MEMORY: f64 = 512.0;
@@ -110,12 +110,12 @@ mod tests {
     use super::*;
 
     fn rank(priority: Priority) -> Rank {
-        Rank::of(&Arrival::default().priority(priority))
+        Rank::of(&RequestInfo::default().priority(priority))
     }
 
     #[test]
     fn class_counts_before_returning() {
-        let returning = Rank::of(&Arrival::default().returning(true));
+        let returning = Rank::of(&RequestInfo::default().returning(true));
         assert!(rank(Priority::Normal) < returning && returning < rank(Priority::Critical));
         let order: Vec<_> = [
             rank(Priority::Sheddable),

@@ -3,7 +3,7 @@
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point in time: nanoseconds since an epoch that the driver of the machine picks.
+/// A point in time: nanoseconds since an epoch that the driver of the controller picks.
 ///
 /// The core never asks for the time, so the same decisions run on tokio's clock, on its paused
 /// clock and in a simulation. Arithmetic saturates: a `u64` of nanoseconds lasts 584 years.

@@ -1,4 +1,4 @@
-//! Arrival times of an open loop, computed before the first request is sent.
+//! RequestInfo times of an open loop, computed before the first request is sent.
 
 use fastrand::Rng;
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub(crate) struct Step {
     pub(crate) lasts: Duration,
 }
 
-/// Arrival times of a Poisson process whose rate goes through the steps. The same seed gives the same times.
+/// RequestInfo times of a Poisson process whose rate goes through the steps. The same seed gives the same times.
 pub(crate) fn poisson(seed: u64, steps: &[Step]) -> Vec<Duration> {
     let mut dice = Rng::with_seed(seed);
     let mut arrivals = Vec::new();

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::deadline::Deadline;
 use crate::limiter::Limiter;
 use crate::observe::Telemetry;
-use backpressure_core::Arrival;
+use backpressure_core::RequestInfo;
 
 pub(crate) mod body;
 pub(crate) mod classify;
@@ -54,15 +54,15 @@ pub struct Policy {
 
 impl Policy {
     /// What the limiter needs to know of a request. Uses up the request's return ticket.
-    fn arrival<B>(&self, request: &Request<B>, now: Instant) -> Arrival {
+    fn info<B>(&self, request: &Request<B>, now: Instant) -> RequestInfo {
         let extensions = request.extensions();
         let tickets = self.tickets.as_ref();
         let is_returning = tickets.is_some_and(|tickets| tickets.take(request.headers(), now));
         let priority = extensions.get().copied().unwrap_or_default();
-        let arrival = Arrival::default().priority(priority).returning(is_returning);
+        let info = RequestInfo::default().priority(priority).returning(is_returning);
         match extensions.get() {
-            Some(&Deadline(at)) => arrival.deadline(self.limiter.timestamp(at)),
-            None => arrival,
+            Some(&Deadline(at)) => info.deadline(self.limiter.timestamp(at)),
+            None => info,
         }
     }
 }

@@ -38,8 +38,8 @@ mod observe;
 pub mod server;
 
 pub use backpressure_core::{
-    Adaptive, Arrival, Cause, Decision, Fixed, Limit, Metering, OutOfRange, Outcome, Priority,
-    QueueBounds, Reason, Remote, Sample, Shed, Timestamp,
+    Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, OutOfRange, Outcome,
+    Priority, QueueBounds, Reason, RequestInfo, Sample, Shed, Timestamp,
 };
 
 #[cfg(feature = "http")]

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use backpressure_core::{
-    Adaptive, Arrival, Decision, Fixed, Limit, Machine, Metering, OutOfRange, QueueBounds, Shed,
-    Timestamp,
+    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, OutOfRange, QueueBounds,
+    RequestInfo, Shed, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -38,10 +38,10 @@ use self::shared::Shared;
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tower_backpressure::Shed> {
-/// use tower_backpressure::{Arrival, Limiter, QueueBounds};
+/// use tower_backpressure::{RequestInfo, Limiter, QueueBounds};
 ///
 /// let limiter = Limiter::fixed(1, QueueBounds::NONE);
-/// let permit = limiter.acquire(Arrival::default()).await?;
+/// let permit = limiter.acquire(RequestInfo::default()).await?;
 /// assert!(limiter.try_acquire().is_err());
 /// drop(permit);
 /// assert!(limiter.try_acquire().is_ok());
@@ -98,7 +98,7 @@ impl Limiter {
     /// A limiter with any algorithm. Its answers are clamped to 1..=1 000 000.
     #[must_use]
     pub fn new(limit: impl Limit + 'static, queue: QueueBounds) -> Self {
-        Self { shared: Arc::new(Shared::new(Machine::new(Box::new(limit), queue))) }
+        Self { shared: Arc::new(Shared::new(Controller::new(Box::new(limit), queue))) }
     }
 
     /// Acquires a permit, waiting in the queue if necessary.
@@ -108,8 +108,8 @@ impl Limiter {
     ///
     /// # Panics
     /// When the request has to wait outside a tokio runtime with time enabled.
-    pub fn acquire(&self, arrival: Arrival) -> Acquire {
-        Acquire::new(Arc::clone(&self.shared), arrival)
+    pub fn acquire(&self, info: RequestInfo) -> Acquire {
+        Acquire::new(Arc::clone(&self.shared), info)
     }
 
     /// Acquires a permit now or not at all.
@@ -129,20 +129,20 @@ impl Limiter {
     pub fn snapshot(&self) -> Snapshot {
         let (in_flight, now) = (self.shared.in_flight(), self.shared.now());
         let apart = self.shared.silent();
-        self.shared.inspect(|machine| Snapshot {
-            limit: machine.limit(),
+        self.shared.inspect(|controller| Snapshot {
+            limit: controller.limit(),
             in_flight,
             apart,
-            queued: machine.queued(),
-            overloaded: machine.is_overloaded(now),
+            queued: controller.queued(),
+            overloaded: controller.is_overloaded(now),
         })
     }
 
     /// The last change of the limit and the numbers behind it; `None` when it has not changed, or
     /// when its algorithm does not explain its changes.
     #[must_use]
-    pub fn decision(&self) -> Option<Decision> {
-        self.shared.inspect(Machine::decision)
+    pub fn last_change(&self) -> Option<LimitChange> {
+        self.shared.inspect(Controller::last_change)
     }
 
     /// Replaces the algorithm of the limit.
@@ -152,7 +152,7 @@ impl Limiter {
     /// [`bound_limit`](Self::bound_limit) stay.
     pub fn replace_limit(&self, limit: impl Limit + 'static) {
         let limit = Box::new(limit);
-        self.change(|machine| machine.replace_limit(limit));
+        self.change(|controller| controller.replace_limit(limit));
     }
 
     /// Keeps the limit in `min..=max` whatever its algorithm says.
@@ -160,19 +160,19 @@ impl Limiter {
     /// `min` is clamped to 1..=1 000 000 and `max` to `min`..=1 000 000. The same number twice pins the
     /// limit; `1..=1_000_000` removes the bounds.
     pub fn bound_limit(&self, min: usize, max: usize) {
-        self.change(|machine| machine.bound_limit(min, max));
+        self.change(|controller| controller.bound_limit(min, max));
     }
 
     /// The bounds of the limit; 1 and 1 000 000 where none were set.
     #[must_use]
     pub fn limit_bounds(&self) -> (usize, usize) {
-        self.shared.inspect(Machine::limit_bounds)
+        self.shared.inspect(Controller::limit_bounds)
     }
 
     /// Starts the limit from this number, if its algorithm has a state to start from. Meant for a
     /// limiter that has served no request yet.
     pub fn start_limit_at(&self, initial: usize) {
-        self.change(|machine| machine.start_limit_at(initial));
+        self.change(|controller| controller.start_limit_at(initial));
     }
 
     /// What the limit needs measured of each request.
@@ -183,7 +183,7 @@ impl Limiter {
 
     /// Changes the bounds of the queue. Requests beyond a shorter bound are rejected.
     pub fn bound_queue(&self, queue: QueueBounds) {
-        self.change(|machine| machine.bound_queue(queue));
+        self.change(|controller| controller.bound_queue(queue));
     }
 
     /// Rejects every new request from now on, for a process that is about to end. Each is told to come
@@ -200,16 +200,16 @@ impl Limiter {
     /// assert_eq!(shed.retry_after, Duration::from_secs(1));
     /// ```
     pub fn drain(&self) {
-        self.change(Machine::drain);
+        self.change(Controller::drain);
     }
 
-    /// An instant on this limiter's own scale, for [`Arrival::deadline`].
+    /// An instant on this limiter's own scale, for [`RequestInfo::deadline`].
     #[must_use]
     pub fn timestamp(&self, at: Instant) -> Timestamp {
         self.shared.timestamp(at)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Machine)) {
+    fn change(&self, change: impl FnOnce(&mut Controller)) {
         self.shared.change(self.shared.now(), change);
     }
 }
@@ -224,14 +224,14 @@ impl Limiter {
     }
 
     /// What the first poll of [`acquire`](Self::acquire) does, without a future where none is needed.
-    pub(crate) fn start_acquire(&self, arrival: Arrival, now: Instant) -> Acquired {
-        Acquire::start(&self.shared, arrival, now)
+    pub(crate) fn start_acquire(&self, info: RequestInfo, now: Instant) -> Acquired {
+        Acquire::start(&self.shared, info, now)
     }
 
     /// Whether the load is far above what can be served, as of the last request that found no permit:
     /// clients retry immediately, or a crowd arrived at once. Delaying rejections slows them down.
     pub(crate) fn is_flooded(&self) -> bool {
-        self.shared.inspect(Machine::is_flooded)
+        self.shared.inspect(Controller::is_flooded)
     }
 
     /// The limit, without the lock.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 use tower_backpressure::{
-    Arrival, Limit, Limiter, Metering, Outcome, Permit, QueueBounds, Sample, Timestamp,
+    Limit, Limiter, Metering, Outcome, Permit, QueueBounds, RequestInfo, Sample, Timestamp,
 };
 
 /// Records the samples that it observes.
@@ -38,7 +38,7 @@ impl Recorder {
 
 async fn acquire(recorder: &Recorder) -> (Limiter, Permit) {
     let limiter = Limiter::new(recorder.clone(), QueueBounds::NONE);
-    let permit = limiter.acquire(Arrival::default()).await.expect("a free permit");
+    let permit = limiter.acquire(RequestInfo::default()).await.expect("a free permit");
     (limiter, permit)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower_backpressure::{
-    Arrival, Fixed, Limit, Limiter, Outcome, Priority, QueueBounds, Reason, Sample, Timestamp,
+    Fixed, Limit, Limiter, Outcome, Priority, QueueBounds, Reason, RequestInfo, Sample, Timestamp,
 };
 
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -20,8 +20,8 @@ fn queue(max_len: usize) -> QueueBounds {
 #[tokio::test(start_paused = true)]
 async fn a_request_above_the_limit_waits_for_a_permit() {
     let limiter = Limiter::fixed(1, queue(1));
-    let first = limiter.acquire(Arrival::default()).await.expect("a free permit");
-    let queued = tokio::spawn(limiter.acquire(Arrival::default()));
+    let first = limiter.acquire(RequestInfo::default()).await.expect("a free permit");
+    let queued = tokio::spawn(limiter.acquire(RequestInfo::default()));
     sleep(Duration::from_millis(10)).await;
     assert_eq!(limiter.snapshot().queued, 1);
     drop(first);
@@ -36,7 +36,7 @@ async fn no_request_waits_longer_than_the_queue_allows() {
     let limiter = Limiter::fixed(1, queue(8));
     let _first = limiter.try_acquire().expect("a free permit");
     let began = Instant::now();
-    let shed = limiter.acquire(Arrival::default()).await.expect_err("no permit is released");
+    let shed = limiter.acquire(RequestInfo::default()).await.expect_err("no permit is released");
     assert_eq!(shed.reason, Reason::QueueTimeout);
     assert!(began.elapsed() >= MAX_WAIT && began.elapsed() < 2 * MAX_WAIT);
 }
@@ -46,12 +46,12 @@ async fn no_request_waits_past_its_deadline() {
     let limiter = Limiter::fixed(1, queue(8));
     let _first = limiter.try_acquire().expect("a free permit");
     let soon = Instant::now() + Duration::from_millis(20);
-    let arrival = Arrival::default().deadline(limiter.timestamp(soon));
-    let shed = limiter.acquire(arrival).await.expect_err("no permit is released");
+    let info = RequestInfo::default().deadline(limiter.timestamp(soon));
+    let shed = limiter.acquire(info).await.expect_err("no permit is released");
     assert_eq!(shed.reason, Reason::Deadline);
     assert!(Instant::now() < soon + Duration::from_millis(20));
     // A request whose deadline has passed does not wait at all.
-    let shed = limiter.acquire(arrival).await.expect_err("the deadline has passed");
+    let shed = limiter.acquire(info).await.expect_err("the deadline has passed");
     assert_eq!(shed.reason, Reason::Deadline);
 }
 
@@ -59,9 +59,9 @@ async fn no_request_waits_past_its_deadline() {
 async fn a_full_queue_rejects_and_says_when_to_come_back() {
     let limiter = Limiter::fixed(1, queue(1));
     let _first = limiter.try_acquire().expect("a free permit");
-    let _second = tokio::spawn(limiter.acquire(Arrival::default()));
+    let _second = tokio::spawn(limiter.acquire(RequestInfo::default()));
     sleep(Duration::from_millis(1)).await;
-    let shed = limiter.acquire(Arrival::default()).await.expect_err("no permit is free");
+    let shed = limiter.acquire(RequestInfo::default()).await.expect_err("no permit is free");
     assert_eq!(shed.reason, Reason::QueueFull);
     assert!(shed.retry_after > Duration::ZERO);
 }
@@ -70,7 +70,7 @@ async fn a_full_queue_rejects_and_says_when_to_come_back() {
 async fn a_request_above_the_limit_is_rejected_at_once_without_a_queue() {
     let limiter = Limiter::fixed(1, QueueBounds::NONE);
     let _first = limiter.try_acquire().expect("a free permit");
-    let shed = limiter.acquire(Arrival::default()).await.expect_err("no permit is free");
+    let shed = limiter.acquire(RequestInfo::default()).await.expect_err("no permit is free");
     assert_eq!(shed.reason, Reason::Limit);
 }
 
@@ -78,7 +78,8 @@ async fn a_request_above_the_limit_is_rejected_at_once_without_a_queue() {
 async fn a_higher_priority_runs_first_and_displaces_a_lower_one() {
     let limiter = Limiter::fixed(1, queue(2));
     let first = limiter.try_acquire().expect("a free permit");
-    let acquire = |priority| tokio::spawn(limiter.acquire(Arrival::default().priority(priority)));
+    let acquire =
+        |priority| tokio::spawn(limiter.acquire(RequestInfo::default().priority(priority)));
     let batch = acquire(Priority::Deferrable);
     let page = acquire(Priority::Normal);
     sleep(Duration::from_millis(1)).await;
@@ -96,7 +97,7 @@ async fn a_higher_priority_runs_first_and_displaces_a_lower_one() {
 async fn a_queued_request_that_is_dropped_leaves_the_queue() {
     let limiter = Limiter::fixed(1, queue(4));
     let first = limiter.try_acquire().expect("a free permit");
-    let dropped = timeout(Duration::from_millis(5), limiter.acquire(Arrival::default())).await;
+    let dropped = timeout(Duration::from_millis(5), limiter.acquire(RequestInfo::default())).await;
     assert!(dropped.is_err());
     assert_eq!(limiter.snapshot().queued, 0);
     drop(first);
@@ -107,8 +108,8 @@ async fn a_queued_request_that_is_dropped_leaves_the_queue() {
 async fn a_permit_granted_to_a_dropped_request_goes_to_the_next_one() {
     let limiter = Limiter::fixed(1, queue(4));
     let first = limiter.try_acquire().expect("a free permit");
-    let dropped = tokio::spawn(limiter.acquire(Arrival::default()));
-    let next = tokio::spawn(limiter.acquire(Arrival::default()));
+    let dropped = tokio::spawn(limiter.acquire(RequestInfo::default()));
+    let next = tokio::spawn(limiter.acquire(RequestInfo::default()));
     sleep(Duration::from_millis(1)).await;
     // The permit is granted to `dropped`, which is never polled again.
     drop(first);
@@ -126,7 +127,7 @@ async fn a_lower_limit_takes_effect_as_permits_are_released_and_a_higher_one_at_
     assert_eq!(limiter.snapshot().in_flight, 4);
     permits.truncate(2);
     assert!(limiter.try_acquire().is_err());
-    let queued = tokio::spawn(limiter.acquire(Arrival::default()));
+    let queued = tokio::spawn(limiter.acquire(RequestInfo::default()));
     sleep(Duration::from_millis(1)).await;
     limiter.replace_limit(Fixed::new(3));
     let _permit = queued.await.expect("no panic").expect("admitted by the new limit");
@@ -139,7 +140,7 @@ async fn an_idle_adaptive_limiter_admits_a_burst() {
         .map(|_| {
             let limiter = limiter.clone();
             tokio::spawn(async move {
-                let mut permit = limiter.acquire(Arrival::default()).await?;
+                let mut permit = limiter.acquire(RequestInfo::default()).await?;
                 permit.measure(sleep(Duration::from_millis(10))).await;
                 permit.record(Outcome::Success);
                 Ok::<_, tower_backpressure::Shed>(())
@@ -185,7 +186,7 @@ async fn the_io_driver_is_polled_between_requests_from_the_queue() {
             let (limiter, ran) = (limiter.clone(), Arc::clone(&ran));
             tokio::spawn(async move {
                 let mut permit =
-                    limiter.acquire(Arrival::default()).await.expect("admitted from the queue");
+                    limiter.acquire(RequestInfo::default()).await.expect("admitted from the queue");
                 permit.measure(compute(Duration::from_millis(5))).await;
                 ran.fetch_add(1, Ordering::SeqCst);
             })
@@ -208,8 +209,10 @@ async fn ten_thousand_tasks_never_exceed_the_limit_and_all_permits_are_released(
             let (running, max_running) = (Arc::clone(&running), Arc::clone(&max_running));
             let limiter = limiter.clone();
             tokio::spawn(async move {
-                let acquired =
-                    timeout(Duration::from_micros(n % 300), limiter.acquire(Arrival::default()));
+                let acquired = timeout(
+                    Duration::from_micros(n % 300),
+                    limiter.acquire(RequestInfo::default()),
+                );
                 let Ok(Ok(_permit)) = acquired.await else { return };
                 max_running.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 tokio::task::yield_now().await;
@@ -231,7 +234,7 @@ async fn a_queue_without_a_time_limit_admits_a_request_after_a_day() {
     let bounds = QueueBounds::new(1, Duration::MAX);
     let limiter = Limiter::fixed(1, bounds);
     let first = limiter.try_acquire().expect("a free permit");
-    let queued = tokio::spawn(limiter.acquire(Arrival::default()));
+    let queued = tokio::spawn(limiter.acquire(RequestInfo::default()));
     advance(Duration::from_secs(86_400)).await;
     drop(first);
     let _permit = queued.await.expect("no panic").expect("admitted after a day");

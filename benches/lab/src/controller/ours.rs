@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use backpressure_core::{
-    Adaptive, Ages, Decision, Machine, Next as Turn, QueueBounds, Sample, Shed, Ticket, Timestamp,
-    Verdict,
+    Adaptive, Ages, Controller as Machine, Decision, Dequeued, LimitChange, QueueBounds, Sample,
+    Shed, Ticket, Timestamp,
 };
 
 use crate::controller::{
@@ -38,8 +38,8 @@ struct Ours {
 #[derive(Clone, Copy, Debug)]
 struct Explained {
     replica: u32,
-    report: fn(u32, Decision),
-    last: Option<Decision>,
+    report: fn(u32, LimitChange),
+    last: Option<LimitChange>,
 }
 
 /// A request in flight: how many were in flight with it when it was admitted, and the stamp of its place.
@@ -74,7 +74,7 @@ pub(super) fn make(site: &Site) -> Box<dyn Controller> {
 }
 
 /// Ours, which reports every change of the limit of a replica.
-pub(crate) fn explained(site: &Site, report: fn(u32, Decision)) -> Box<dyn Controller> {
+pub(crate) fn explained(site: &Site, report: fn(u32, LimitChange)) -> Box<dyn Controller> {
     let explained = Explained { replica: site.replica, report, last: None };
     Box::new(Ours::new(site, Some(explained)))
 }
@@ -101,7 +101,7 @@ impl Ours {
 
     fn explain(&mut self) {
         let Some(explained) = &mut self.explained else { return };
-        let change = self.machine.decision();
+        let change = self.machine.last_change();
         if let Some(change) = change.filter(|change| Some(*change) != explained.last) {
             (explained.report)(explained.replica, change);
         }
@@ -146,8 +146,8 @@ impl Ours {
         let sample = sample.in_flight(in_flight);
         self.visit(now, |_, _| ());
         match self.ages.is_silent(stamp) {
-            true => self.machine.depart_silent(&sample),
-            false => self.machine.depart(&sample, now),
+            true => self.machine.complete_silent(&sample),
+            false => self.machine.complete(&sample, now),
         }
         self.settle(now);
     }
@@ -190,7 +190,7 @@ impl Ours {
     fn visit<T>(&mut self, now: Timestamp, visit: impl FnOnce(&mut Machine, usize) -> T) -> T {
         let passed = std::mem::take(&mut self.passed);
         if passed > 0 {
-            self.machine.passed(passed, now);
+            self.machine.admitted_undecided(passed, now);
         }
         if self.ages.is_due(self.machine.silence(), now) {
             self.ages.turn(self.in_flight, now);
@@ -208,14 +208,14 @@ impl Ours {
     /// Admits and rejects requests that wait as far as possible, and opens the fast path.
     fn settle(&mut self, now: Timestamp) {
         while let Some(decision) = self.machine.next(self.working(), now) {
-            let (Turn::Run(ticket) | Turn::Shed(ticket, _)) = decision;
+            let (Dequeued::Run(ticket) | Dequeued::Reject(ticket, _)) = decision;
             let Some(id) = self.forget(ticket) else { continue };
             let next = match decision {
-                Turn::Run(_) => {
+                Dequeued::Run(_) => {
                     self.enter(id);
                     Next::Run(id)
                 }
-                Turn::Shed(_, shed) => Next::Shed(id, refusal(shed)),
+                Dequeued::Reject(_, shed) => Next::Shed(id, refusal(shed)),
             };
             self.decided.push_back(next);
         }
@@ -235,15 +235,15 @@ impl Controller for Ours {
         let asks =
             |machine: &mut Machine, in_flight| machine.arrive(attempt.arrival, in_flight, now);
         let answer = match self.visit(now, asks) {
-            Verdict::Run => {
+            Decision::Run => {
                 self.enter(attempt.id);
                 Answer::Run
             }
-            Verdict::Wait(ticket, until) => {
+            Decision::Queue(ticket, until) => {
                 self.wait(attempt.id, ticket, until, now);
                 Answer::Wait
             }
-            Verdict::Shed(shed) => Answer::Shed(refusal(shed)),
+            Decision::Reject(shed) => Answer::Shed(refusal(shed)),
         };
         self.settle(now);
         answer

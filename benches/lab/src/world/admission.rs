@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backpressure_core::{Arrival, Outcome, Priority, Sample, Timestamp};
+use backpressure_core::{Outcome, Priority, RequestInfo, Sample, Timestamp};
 
 use crate::controller::{Answer, AttemptInfo, Controller, Make, Next, Refusal, Site};
 use crate::scenario::stream::Criticality;
@@ -74,7 +74,7 @@ impl World<'_> {
     pub(super) fn enters(&mut self, id: Id, until: u64) {
         let Some(request) = self.requests.get_mut(id) else { return };
         let StreamPlan { stream, passes, .. } = &self.plan.streams[request.spec.stream as usize];
-        let mut arrival = Arrival::default().priority(priority(stream.priority));
+        let mut arrival = RequestInfo::default().priority(priority(stream.priority));
         if stream.tells && until < u64::MAX {
             arrival = arrival.deadline(Timestamp::from_nanos(until));
         }

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use crate::decision::{Cause, Decision};
 use crate::limit::{Limit, MAX, Metering, ran_at};
+use crate::limit_change::{Cause, LimitChange};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
-mod cell;
-mod cruise;
+pub mod client_limit;
+mod cohort;
 mod experiment;
-pub mod remote;
+mod last_increase;
 mod search;
-mod step;
+mod tracker;
 mod window;
 
 use experiment::Experiment;
-use step::Step;
+use last_increase::LastIncrease;
 use window::Window;
 
 /// Finds how many requests this process can usefully run at once, and follows it when it changes.
@@ -76,14 +76,14 @@ pub struct Adaptive {
     /// Whether the workers were the bottleneck of late.
     busy: bool,
     yields: bool,
-    decision: Option<Decision>,
+    decision: Option<LimitChange>,
 }
 
 /// Where requests wait, as far as is known.
 #[derive(Debug)]
 enum Bottleneck {
     /// Here, for a worker; and where the last step up began.
-    Here(Option<Step>),
+    Here(Option<LastIncrease>),
     /// Behind an await, if anywhere.
     Elsewhere(Box<Experiment>),
 }
@@ -202,7 +202,7 @@ impl Adaptive {
         }
         let reach = if self.is_below_knee(full) { target.max(self.knee(full)) } else { target };
         let higher = reach.min(MAX_FACTOR_PER_DECISION * self.limit);
-        self.bottleneck = Bottleneck::Here(Some(Step::of(full)));
+        self.bottleneck = Bottleneck::Here(Some(LastIncrease::of(full)));
         self.follow(higher, full, now);
     }
 
@@ -238,24 +238,24 @@ impl Adaptive {
     /// Never below the number of workers: each can run one.
     fn follow(&mut self, limit: f64, seen: &Window, now: Timestamp) {
         let limit = limit.max(self.workers);
-        let because = Cause::RunQueue { waited: seen.queue_share(), useful: seen.useful() };
-        self.go_to(limit, because, seen, now);
+        let cause = Cause::RunQueue { waited: seen.queue_share(), useful: seen.useful() };
+        self.go_to(limit, cause, seen, now);
     }
 
-    fn go_to(&mut self, limit: f64, because: Cause, seen: &Window, now: Timestamp) {
+    fn go_to(&mut self, limit: f64, cause: Cause, seen: &Window, now: Timestamp) {
         let limit = limit.clamp(self.bounds.0, self.bounds.1);
         if (limit / self.limit - 1.0).abs() > 0.1 {
             self.settled = now + seen.mean_latency();
         }
-        self.set(limit, because, now);
+        self.set(limit, cause, now);
     }
 
-    fn set(&mut self, limit: f64, because: Cause, now: Timestamp) {
+    fn set(&mut self, limit: f64, cause: Cause, now: Timestamp) {
         let from = self.limit();
         self.limit = limit;
         let to = self.limit();
         if from != to {
-            self.decision = Some(Decision { at: now, from, to, because });
+            self.decision = Some(LimitChange { at: now, from, to, cause });
         }
     }
 }
@@ -282,9 +282,9 @@ impl Limit for Adaptive {
             }
         }
         if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {
-            if let Some(because) = experiment.observe(sample, now) {
+            if let Some(cause) = experiment.observe(sample, now) {
                 let limit = experiment.limit();
-                self.set(limit, because, now);
+                self.set(limit, cause, now);
             }
         }
         if self.full.count() >= self.enough() || self.is_far_too_high() {
@@ -303,7 +303,7 @@ impl Limit for Adaptive {
         }
     }
 
-    fn decision(&self) -> Option<Decision> {
+    fn last_change(&self) -> Option<LimitChange> {
         self.decision
     }
 

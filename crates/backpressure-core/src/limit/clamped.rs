@@ -1,7 +1,7 @@
-//! The limit of a machine: any algorithm's, within what a counter can hold and an operator allows.
+//! The limit of a controller: any algorithm's, within what a counter can hold and an operator allows.
 
-use crate::decision::Decision;
 use crate::limit::{Limit, MAX, Metering};
+use crate::limit_change::LimitChange;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -44,8 +44,8 @@ impl Limit for Clamped {
         self.limit.demand(overloaded, now);
     }
 
-    fn decision(&self) -> Option<Decision> {
-        self.limit.decision()
+    fn last_change(&self) -> Option<LimitChange> {
+        self.limit.last_change()
     }
 
     fn workers(&self) -> Option<usize> {

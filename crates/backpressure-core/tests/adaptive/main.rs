@@ -15,7 +15,7 @@ fn a_service_that_only_computes_runs_two_at_once() {
     for (load, possible) in [(2.0, 0.93), (5.0, 0.99), (10.0, 0.99), (50.0, 0.99)] {
         let mut world = World::new(CPU);
         world.run(load, 2.0).run(load, 20.0);
-        assert!(world.machine.limit() <= 2, "{load}×: limit {}", world.machine.limit());
+        assert!(world.controller.limit() <= 2, "{load}×: limit {}", world.controller.limit());
         assert!(world.goodput(20.0) > possible, "{load}×: goodput {}", world.goodput(20.0));
     }
 }
@@ -25,7 +25,7 @@ fn a_service_that_waits_settles_near_its_knee() {
     for load in [2.0, 5.0, 10.0, 50.0] {
         let mut world = World::new(MIX);
         world.run(load, 2.0).run(load, 20.0);
-        let limit = world.machine.limit();
+        let limit = world.controller.limit();
         assert!((11..=17).contains(&limit), "{load}×: limit {limit}");
         assert!(world.goodput(20.0) > 0.97, "{load}×: goodput {}", world.goodput(20.0));
     }
@@ -56,7 +56,7 @@ fn a_hidden_bottleneck_is_found() {
     for load in [2.0, 5.0, 20.0] {
         let mut world = World::new(DEPENDENCY);
         world.run(load, 10.0).run(load, 60.0);
-        let limit = world.machine.limit();
+        let limit = world.controller.limit();
         assert!((7..=14).contains(&limit), "{load}×: limit {limit} for eight slots");
         assert!(world.goodput(60.0) > 0.95, "{load}×: goodput {}", world.goodput(60.0));
     }
@@ -70,7 +70,7 @@ fn slower_is_told_from_fuller() {
         world.run(5.0, 20.0);
         world.service = Service { away, slots, ..DEPENDENCY };
         world.run(5.0, 20.0).run(5.0, 20.0);
-        let limit = world.machine.limit();
+        let limit = world.controller.limit();
         // One turn in five runs an eighth lower, to compare.
         assert!((knee * 7 / 8..=2 * knee + 3).contains(&limit), "limit {limit} for {slots} slots");
         assert!(world.goodput(20.0) > 0.9, "{slots} slots: goodput {}", world.goodput(20.0));
@@ -84,7 +84,7 @@ fn a_queue_that_stands_is_overload_even_if_no_more_come_than_go() {
     let before = world.shed;
     world.run(1.0, 20.0);
     assert_eq!(before, 0, "the burst waits");
-    assert!(world.machine.queued() <= 96, "{} still wait", world.machine.queued());
+    assert!(world.controller.queued() <= 96, "{} still wait", world.controller.queued());
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn every_move_says_what_it_rests_on() {
     for service in [MIX, DEPENDENCY] {
         let mut world = World::new(service);
         world.run(5.0, 20.0);
-        let decision = world.machine.decision().expect("it has moved");
+        let decision = world.controller.last_change().expect("it has moved");
         assert!(decision.to_string().starts_with("limit "), "{decision}");
         assert_ne!(decision.from, decision.to);
     }
@@ -103,7 +103,7 @@ fn a_storm_out_of_the_blue_is_over_within_a_second() {
     let mut world = World::new(MIX);
     world.run(0.5, 10.0).run(10.0, 1.0).run(10.0, 2.0);
     assert!(world.goodput(2.0) > 0.97, "goodput {}", world.goodput(2.0));
-    let (waiting, limit) = (world.machine.queued(), world.machine.limit());
+    let (waiting, limit) = (world.controller.queued(), world.controller.limit());
     assert!(waiting <= limit / 2, "{waiting} still wait for {limit} places");
     world.run(0.5, 1.0).run(0.5, 10.0);
     assert_eq!(world.shed, 0, "nobody is turned away once it is over");
@@ -131,7 +131,7 @@ fn where_everybody_gives_up_fewer_are_let_in() {
         // Five service times: who finds forty before him leaves in vain.
         world.patience = 0.1;
         world.run(load, 20.0).run(load, 20.0);
-        let limit = world.machine.limit();
+        let limit = world.controller.limit();
         assert!((8..=20).contains(&limit), "{load}×: limit {limit} for eight slots");
         assert!(world.goodput(20.0) > 0.85, "{load}×: goodput {}", world.goodput(20.0));
     }
@@ -142,8 +142,8 @@ fn a_wide_pool_is_opened_when_it_is_needed() {
     let service = Service { slots: 500, away: 0.050, ..DEPENDENCY };
     let mut world = World::new(service);
     world.run(0.9, 10.0).run(0.9, 20.0);
-    assert_eq!(world.shed, 0, "limit {}", world.machine.limit());
-    assert!(world.machine.limit() >= 450, "limit {}", world.machine.limit());
+    assert_eq!(world.shed, 0, "limit {}", world.controller.limit());
+    assert!(world.controller.limit() >= 450, "limit {}", world.controller.limit());
 }
 
 #[test]

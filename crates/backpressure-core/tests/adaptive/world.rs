@@ -1,11 +1,12 @@
-//! A small exact simulation of a service behind the machine.
+//! A small exact simulation of a service behind the controller.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::Duration;
 
 use backpressure_core::{
-    Adaptive, Arrival, Machine, Next, Outcome, QueueBounds, Sample, Ticket, Timestamp, Verdict,
+    Adaptive, Controller, Decision, Dequeued, Outcome, QueueBounds, RequestInfo, Sample, Ticket,
+    Timestamp,
 };
 
 /// A service: so many workers; a request takes `rounds` turns of `cpu` on a worker, each followed
@@ -25,7 +26,7 @@ pub(crate) const CPU: Service =
 /// Four turns of 1 ms, each followed by 10 ms elsewhere: the knee is 11 requests a worker.
 pub(crate) const MIX: Service =
     Service { workers: 1, rounds: 4, cpu: 0.001, away: 0.010, slots: usize::MAX };
-/// Next to no computing, and a dependency that serves eight at once, for 20 ms each.
+/// Dequeued to no computing, and a dependency that serves eight at once, for 20 ms each.
 pub(crate) const DEPENDENCY: Service =
     Service { workers: 2, rounds: 1, cpu: 0.0001, away: 0.020, slots: 8 };
 
@@ -74,7 +75,7 @@ pub(crate) struct World {
     pub(crate) service: Service,
     /// How long a caller waits for an answer, in seconds.
     pub(crate) patience: f64,
-    pub(crate) machine: Machine,
+    pub(crate) controller: Controller,
     now: f64,
     serial: u64,
     agenda: BinaryHeap<(Reverse<u64>, Reverse<u64>, usize)>,
@@ -97,7 +98,7 @@ impl World {
         Self {
             service,
             patience: f64::INFINITY,
-            machine: Machine::new(Box::new(limit), QueueBounds::default()),
+            controller: Controller::new(Box::new(limit), QueueBounds::default()),
             now: 0.0,
             serial: 0,
             agenda: BinaryHeap::new(),
@@ -156,25 +157,25 @@ impl World {
         if self.patience.is_finite() {
             self.at(self.now + self.patience, Happens::GivesUp(id));
         }
-        match self.machine.arrive(Arrival::default(), self.in_flight, self.clock()) {
-            Verdict::Run => self.admit(id),
-            Verdict::Wait(ticket, _) => {
+        match self.controller.arrive(RequestInfo::default(), self.in_flight, self.clock()) {
+            Decision::Run => self.admit(id),
+            Decision::Queue(ticket, _) => {
                 self.waiting.insert(ticket, id);
                 self.requests[id].stage = Stage::Waiting(ticket);
             }
-            Verdict::Shed(_) => self.turn_away(id),
+            Decision::Reject(_) => self.turn_away(id),
         }
         self.settle();
     }
 
     fn settle(&mut self) {
-        while let Some(next) = self.machine.next(self.in_flight, self.clock()) {
+        while let Some(next) = self.controller.next(self.in_flight, self.clock()) {
             match next {
-                Next::Run(ticket) => {
+                Dequeued::Run(ticket) => {
                     let id = self.waiting.remove(&ticket).expect("it waits");
                     self.admit(id);
                 }
-                Next::Shed(ticket, _) => {
+                Dequeued::Reject(ticket, _) => {
                     let id = self.waiting.remove(&ticket).expect("it waits");
                     self.turn_away(id);
                 }
@@ -200,7 +201,7 @@ impl World {
         match std::mem::replace(&mut self.requests[id].stage, Stage::Over) {
             Stage::Waiting(ticket) => {
                 self.waiting.remove(&ticket);
-                assert!(self.machine.abandon(ticket));
+                assert!(self.controller.abandon(ticket));
             }
             Stage::Inside => self.departs(id, Outcome::Cancelled),
             Stage::Arriving | Stage::Over => {}
@@ -268,7 +269,7 @@ impl World {
             .run_queue(Duration::from_secs_f64(request.run_queue))
             .busy(Duration::from_secs_f64(request.busy))
             .in_flight(request.in_flight);
-        self.machine.depart(&sample, self.clock());
+        self.controller.complete(&sample, self.clock());
     }
 
     fn at(&mut self, when: f64, happens: Happens) {

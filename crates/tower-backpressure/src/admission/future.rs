@@ -203,7 +203,7 @@ impl Policy {
         S: Clone,
     {
         let now = Instant::now();
-        let guard = match self.limiter.start_acquire(self.arrival(&request, now), now) {
+        let guard = match self.limiter.start_acquire(self.info(&request, now), now) {
             Acquired::Permit(permit) => self.admit(permit),
             Acquired::Queued(acquire) if self.switches.dry_run => self.run_while_queued(acquire),
             Acquired::Rejected(shed) if self.switches.dry_run => self.run_rejected(shed, now),

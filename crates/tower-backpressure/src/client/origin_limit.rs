@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use backpressure_core::{Outcome, QueueBounds, Remote};
+use backpressure_core::{ClientLimit, Outcome, QueueBounds};
 use http::{Request, StatusCode, Uri, request, response};
 use tower_layer::Layer;
 
@@ -77,7 +77,7 @@ pub use self::reqwest::ReqwestFuture;
 ///
 /// # What the limit learns from
 ///
-/// [`Remote`] learns from the time to the head of a response, by experiment, and from pushback: a 429
+/// [`ClientLimit`] learns from the time to the head of a response, by experiment, and from pushback: a 429
 /// or 503, or `RESOURCE_EXHAUSTED` or `UNAVAILABLE` in gRPC. Where more than a tenth of the responses
 /// are pushback, the limit falls as far as that reduces their share. An error, a time-out (408, 504,
 /// `DEADLINE_EXCEEDED`) or any other failure says nothing about capacity, as it may have come fast. An
@@ -267,7 +267,7 @@ impl Settings {
     #[cold]
     fn policy(&self, origin: &str) -> Policy {
         Policy {
-            limiter: Limiter::new(Remote::new(), self.queue),
+            limiter: Limiter::new(ClientLimit::new(), self.queue),
             rejection: self.rejection.clone(),
             telemetry: self.telemetry.of_origin(origin),
             switches: self.switches.clone(),

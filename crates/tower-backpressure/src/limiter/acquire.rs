@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use backpressure_core::{Arrival, Shed, Ticket, Timestamp};
+use backpressure_core::{RequestInfo, Shed, Ticket, Timestamp};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
@@ -28,7 +28,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct Acquire {
         shared: Arc<Shared>,
-        arrival: Arrival,
+        info: RequestInfo,
         // `None` before the first poll and after the decision.
         queued: Option<Queued>,
         #[pin]
@@ -61,13 +61,13 @@ pub(crate) enum Acquired {
 }
 
 impl Acquire {
-    pub(crate) const fn new(shared: Arc<Shared>, arrival: Arrival) -> Self {
-        Self { shared, arrival, queued: None, settle: None }
+    pub(crate) const fn new(shared: Arc<Shared>, info: RequestInfo) -> Self {
+        Self { shared, info, queued: None, settle: None }
     }
 
     /// What the first poll does, without a future where none is needed.
-    pub(crate) fn start(shared: &Arc<Shared>, arrival: Arrival, now: Instant) -> Acquired {
-        match shared.request(arrival, shared.timestamp(now)) {
+    pub(crate) fn start(shared: &Arc<Shared>, info: RequestInfo, now: Instant) -> Acquired {
+        match shared.request(info, shared.timestamp(now)) {
             Answer::Run(entry) => {
                 Acquired::Permit(Permit::new(Arc::clone(shared), entry, Stage::Admitted))
             }
@@ -76,7 +76,7 @@ impl Acquire {
                 let queued = Queued { ticket, until };
                 let settle = Some(queued.sleep(shared));
                 let shared = Arc::clone(shared);
-                Acquired::Queued(Self { shared, arrival, queued: Some(queued), settle })
+                Acquired::Queued(Self { shared, info, queued: Some(queued), settle })
             }
         }
     }
@@ -101,7 +101,7 @@ impl Future for Acquire {
         let shared = &**this.shared;
         let queued = match *this.queued {
             Some(queued) => queued,
-            None => match shared.request(*this.arrival, shared.now()) {
+            None => match shared.request(*this.info, shared.now()) {
                 Answer::Run(entry) => {
                     let shared = Arc::clone(this.shared);
                     return Poll::Ready(Ok(Permit::new(shared, entry, Stage::Admitted)));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use backpressure_core::{Arrival, Fixed, Machine, QueueBounds, Ticket, Timestamp};
+use backpressure_core::{Controller, Fixed, QueueBounds, RequestInfo, Ticket, Timestamp};
 use loom::thread;
 
 use super::counter::Entry;
@@ -18,11 +18,11 @@ const NOW: Timestamp = Timestamp::ZERO;
 
 fn shared(limit: usize, max_len: usize) -> Arc<Shared> {
     let bounds = QueueBounds::new(max_len, Duration::from_secs(1));
-    Arc::new(Shared::new(Machine::new(Box::new(Fixed::new(limit)), bounds)))
+    Arc::new(Shared::new(Controller::new(Box::new(Fixed::new(limit)), bounds)))
 }
 
 fn arrive(shared: &Shared) -> Answer {
-    shared.request(Arrival::default(), NOW)
+    shared.request(RequestInfo::default(), NOW)
 }
 
 fn one_in_flight_and_one_queued() -> (Arc<Shared>, Ticket) {
@@ -51,7 +51,7 @@ fn request(shared: &Shared, limit: usize) -> Option<Ticket> {
 
 fn nothing_is_left(shared: &Shared) {
     assert_eq!(shared.in_flight(), 0);
-    assert_eq!(shared.inspect(Machine::queued), 0);
+    assert_eq!(shared.inspect(Controller::queued), 0);
     assert!(shared.counter.try_enter().is_some(), "a permit is free again");
 }
 
@@ -108,7 +108,7 @@ fn a_queue_timeout_races_with_admission() {
         }
         releaser.join().expect("no panic");
         assert_eq!(shared.in_flight(), 0);
-        assert_eq!(shared.inspect(Machine::queued), 0);
+        assert_eq!(shared.inspect(Controller::queued), 0);
     });
 }
 
@@ -119,7 +119,7 @@ fn a_limit_that_falls_meanwhile_strands_no_request() {
         let Answer::Run(_) = arrive(&shared) else { unreachable!("no permit is in use") };
         let other = Arc::clone(&shared);
         let task = thread::spawn(move || request(&other, 2));
-        shared.change(NOW, |machine| machine.replace_limit(Box::new(Fixed::new(1))));
+        shared.change(NOW, |controller| controller.replace_limit(Box::new(Fixed::new(1))));
         release(&shared);
         if let Some(ticket) = task.join().expect("no panic") {
             shared.collect(ticket, Waker::noop()).expect("decided").expect("admitted");

@@ -26,10 +26,10 @@ pub(super) use self::start::Stage;
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tower_backpressure::Shed> {
-/// use tower_backpressure::{Arrival, Limiter, Outcome};
+/// use tower_backpressure::{RequestInfo, Limiter, Outcome};
 ///
 /// let limiter = Limiter::adaptive();
-/// let mut permit = limiter.acquire(Arrival::default()).await?;
+/// let mut permit = limiter.acquire(RequestInfo::default()).await?;
 /// let sum = permit.measure(async { 1 + 1 }).await;
 /// permit.record(Outcome::Success);
 /// # assert_eq!(sum, 2);
@@ -53,7 +53,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// `stage` says whether the request was admitted on arrival or from the queue.
+    /// `stage` says whether the request was admitted on info or from the queue.
     #[inline]
     pub(super) fn new(shared: Arc<Shared>, entry: Entry, stage: Stage) -> Self {
         let metering = shared.metering();

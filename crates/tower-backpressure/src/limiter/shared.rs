@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use backpressure_core::{Arrival, Machine, Metering, Sample, Shed, Ticket, Timestamp};
+use backpressure_core::{Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
 use tokio::time::Instant;
 
 use super::activity::Activity;
@@ -49,24 +49,24 @@ struct Published {
 const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 impl Shared {
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub(crate) fn new(controller: Controller) -> Self {
         Self {
-            counter: Counter::new(machine.open()),
-            published: Published::new(&machine),
+            counter: Counter::new(controller.open()),
+            published: Published::new(&controller),
             activity: Activity::default(),
             busy: AtomicU64::new(0),
-            state: Mutex::new(State::new(machine)),
+            state: Mutex::new(State::new(controller)),
             epoch: Instant::now(),
             io_polled: AtomicU64::new(0),
         }
     }
 
     /// Admits a request, queues it or rejects it.
-    pub(crate) fn request(&self, arrival: Arrival, now: Timestamp) -> Answer {
-        let in_time = arrival.deadline.is_none_or(|deadline| now < deadline);
+    pub(crate) fn request(&self, info: RequestInfo, now: Timestamp) -> Answer {
+        let in_time = info.deadline.is_none_or(|deadline| now < deadline);
         match in_time.then(|| self.counter.try_enter()).flatten() {
             Some(entry) => Answer::Run(entry),
-            None => self.with_state(now, |state, counter| state.arrive(arrival, counter, now)),
+            None => self.with_state(now, |state, counter| state.arrive(info, counter, now)),
         }
     }
 
@@ -95,7 +95,7 @@ impl Shared {
             if let Some(every) = state.learn(sample, stamp, now) {
                 self.published.sampling.store(every, Ordering::Relaxed);
             }
-            self.published.yields.store(state.machine().yields(), Ordering::Relaxed);
+            self.published.yields.store(state.controller().yields(), Ordering::Relaxed);
         });
     }
 
@@ -120,15 +120,15 @@ impl Shared {
     }
 
     /// Reads the controller.
-    pub(crate) fn inspect<T>(&self, read: impl FnOnce(&Machine) -> T) -> T {
-        read(self.lock().machine())
+    pub(crate) fn inspect<T>(&self, read: impl FnOnce(&Controller) -> T) -> T {
+        read(self.lock().controller())
     }
 
     /// Changes the controller.
-    pub(crate) fn change(&self, now: Timestamp, change: impl FnOnce(&mut Machine)) {
+    pub(crate) fn change(&self, now: Timestamp, change: impl FnOnce(&mut Controller)) {
         self.with_state(now, |state, _| {
-            change(state.machine_mut());
-            self.published.settings(state.machine());
+            change(state.controller_mut());
+            self.published.settings(state.controller());
         });
     }
 
@@ -140,7 +140,7 @@ impl Shared {
         let answer = work(&mut state, &self.counter);
         let wakers = state.settle(&self.counter, now);
         self.published.silent.store(state.silent(), Ordering::Relaxed);
-        self.published.limit.store(state.machine().limit(), Ordering::Relaxed);
+        self.published.limit.store(state.controller().limit(), Ordering::Relaxed);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         answer
@@ -271,28 +271,28 @@ impl Shared {
 }
 
 impl Published {
-    fn new(machine: &Machine) -> Self {
+    fn new(controller: &Controller) -> Self {
         let published = Self {
-            limit: AtomicUsize::new(machine.limit()),
+            limit: AtomicUsize::new(controller.limit()),
             metering: AtomicU32::new(0),
             sampling: AtomicU32::new(1),
             yields: AtomicBool::new(false),
             counts_waiting: AtomicBool::new(false),
             silent: AtomicUsize::new(0),
         };
-        published.settings(machine);
+        published.settings(controller);
         published
     }
 
     /// Publishes what depends on the algorithm of the limit.
-    fn settings(&self, machine: &Machine) {
-        let metering = match machine.metering() {
+    fn settings(&self, controller: &Controller) {
+        let metering = match controller.metering() {
             Metering::Nothing => 0,
             Metering::Latency => 1,
             _ => 2,
         };
         self.metering.store(metering, Ordering::Relaxed);
-        self.yields.store(machine.yields(), Ordering::Relaxed);
-        self.counts_waiting.store(machine.counts_waiting(), Ordering::Relaxed);
+        self.yields.store(controller.yields(), Ordering::Relaxed);
+        self.counts_waiting.store(controller.counts_waiting(), Ordering::Relaxed);
     }
 }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::task::Waker;
 use std::time::Duration;
 
-use backpressure_core::{Ages, Arrival, Machine, Next, Sample, Shed, Ticket, Timestamp, Verdict};
+use backpressure_core::{
+    Ages, Controller, Decision, Dequeued, RequestInfo, Sample, Shed, Ticket, Timestamp,
+};
 
 use super::activity::Activity;
 use super::counter::{Counter, Entry, SERIALS};
@@ -13,7 +15,7 @@ use super::sampler::Sampler;
 /// The state behind the lock.
 #[derive(Debug)]
 pub(crate) struct State {
-    machine: Machine,
+    controller: Controller,
     queued: HashMap<Ticket, Waiter>,
     sampler: Sampler,
     ages: Ages,
@@ -42,9 +44,9 @@ pub(crate) enum Answer {
 const MAX_SILENT: usize = 48_000;
 
 impl State {
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub(crate) fn new(controller: Controller) -> Self {
         Self {
-            machine,
+            controller,
             queued: HashMap::new(),
             sampler: Sampler::new(),
             ages: Ages::default(),
@@ -52,12 +54,12 @@ impl State {
         }
     }
 
-    pub(crate) const fn machine(&self) -> &Machine {
-        &self.machine
+    pub(crate) const fn controller(&self) -> &Controller {
+        &self.controller
     }
 
-    pub(crate) const fn machine_mut(&mut self) -> &mut Machine {
-        &mut self.machine
+    pub(crate) const fn controller_mut(&mut self) -> &mut Controller {
+        &mut self.controller
     }
 
     /// Tells the controller how many requests were admitted without a decision, and how long workers
@@ -69,26 +71,31 @@ impl State {
         busy: Duration,
         now: Timestamp,
     ) {
-        self.machine.worked(busy);
-        if self.ages.is_due(self.machine.silence(), now) {
+        self.controller.worked(busy);
+        if self.ages.is_due(self.controller.silence(), now) {
             self.ages.turn(activity.turn(), now);
         }
         let serial = counter.serial();
         let admitted = serial.wrapping_sub(self.reported) % SERIALS;
         if admitted > 0 {
-            self.machine.passed(admitted, now);
+            self.controller.admitted_undecided(admitted, now);
             self.reported = serial;
         }
     }
 
     /// A request that needs a decision. The counter is closed meanwhile: until it opens again it can
     /// only fall, and a permit whose release makes it fall takes the lock next.
-    pub(crate) fn arrive(&mut self, arrival: Arrival, counter: &Counter, now: Timestamp) -> Answer {
+    pub(crate) fn arrive(
+        &mut self,
+        info: RequestInfo,
+        counter: &Counter,
+        now: Timestamp,
+    ) -> Answer {
         counter.close();
-        match self.machine.arrive(arrival, self.counted(counter), now) {
-            Verdict::Run => Answer::Run(self.enter(counter)),
-            Verdict::Shed(shed) => Answer::Shed(shed),
-            Verdict::Wait(ticket, until) => {
+        match self.controller.arrive(info, self.counted(counter), now) {
+            Decision::Run => Answer::Run(self.enter(counter)),
+            Decision::Reject(shed) => Answer::Shed(shed),
+            Decision::Queue(ticket, until) => {
                 self.queued.insert(ticket, Waiter::Waiting(None));
                 Answer::Wait(ticket, until)
             }
@@ -103,7 +110,7 @@ impl State {
     ) -> Result<Entry, Shed> {
         counter.close();
         let counted = self.counted(counter);
-        self.machine.arrive_or_leave(counted, now).map(|()| self.enter(counter))
+        self.controller.arrive_without_queue(counted, now).map(|()| self.enter(counter))
     }
 
     /// Teaches the limit; returns the new sampling interval when it changed.
@@ -115,8 +122,8 @@ impl State {
     ) -> Option<u32> {
         // Latencies of permits that count apart say nothing about those that count.
         match stamp.is_some_and(|stamp| self.ages.is_silent(stamp)) {
-            true => self.machine.depart_silent(sample),
-            false => self.machine.depart(sample, now),
+            true => self.controller.complete_silent(sample),
+            false => self.controller.complete(sample, now),
         }
         self.sampler.measured(now)
     }
@@ -125,17 +132,17 @@ impl State {
     /// counter. Called last whenever the lock is taken; returns the wakers to call without it.
     pub(crate) fn settle(&mut self, counter: &Counter, now: Timestamp) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while let Some(next) = self.machine.next(self.counted(counter), now) {
+        while let Some(next) = self.controller.next(self.counted(counter), now) {
             let (ticket, decision) = match next {
-                Next::Run(ticket) => (ticket, Ok(self.enter(counter))),
-                Next::Shed(ticket, shed) => (ticket, Err(shed)),
+                Dequeued::Run(ticket) => (ticket, Ok(self.enter(counter))),
+                Dequeued::Reject(ticket, shed) => (ticket, Err(shed)),
             };
             let before = self.queued.insert(ticket, Waiter::Decided(decision));
             if let Some(Waiter::Waiting(Some(waker))) = before {
                 wakers.push(waker);
             }
         }
-        let open = self.machine.open();
+        let open = self.controller.open();
         counter.open(if open > 0 { open + self.silent() } else { 0 });
         wakers
     }
@@ -175,7 +182,7 @@ impl State {
     pub(crate) fn expire(&mut self, ticket: Ticket, now: Timestamp) -> Option<Result<Entry, Shed>> {
         match self.queued.remove(&ticket)? {
             Waiter::Decided(decision) => Some(decision),
-            Waiter::Waiting(_) => self.machine.expire(ticket, now).map(Err),
+            Waiter::Waiting(_) => self.controller.expire(ticket, now).map(Err),
         }
     }
 
@@ -190,7 +197,7 @@ impl State {
         match self.queued.remove(&ticket) {
             Some(Waiter::Decided(decision)) => decision.is_ok(),
             Some(Waiter::Waiting(_)) => {
-                self.machine.abandon(ticket);
+                self.controller.abandon(ticket);
                 false
             }
             None => false,

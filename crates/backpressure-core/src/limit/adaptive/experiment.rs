@@ -1,10 +1,10 @@
 //! Finding the knee behind an await: by trying.
 
-use super::cell::{Cell, Comparison, MIN_SAMPLES, MOSTLY_WAITED, turnover};
-use super::cruise::Cruise;
+use super::cohort::{Cohort, Comparison, MIN_SAMPLES, MOSTLY_WAITED, turnover};
 use super::search::{Search, Step};
-use crate::decision::Cause;
+use super::tracker::Tracker;
 use crate::limit::ran_at;
+use crate::limit_change::Cause;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -21,15 +21,15 @@ pub(super) struct Experiment {
     /// take short: it counts from there.
     reached: bool,
     /// Those that ended before.
-    short: Cell,
+    short: Cohort,
     /// Those that ended since then and ran at the limit, settled or not: a first impression.
-    impression: Cell,
+    impression: Cohort,
     /// So many more have to end until those that follow have seen no other limit.
     settling: f64,
     /// Those that ended since then.
-    cell: Cell,
+    cell: Cohort,
     /// Those that ended of late.
-    usual: Cell,
+    usual: Cohort,
     /// Seconds that a place was held for an answer when the limit was last found right.
     cost: Option<f64>,
     /// What the limit rests on.
@@ -45,9 +45,9 @@ pub(super) struct Experiment {
 #[derive(Debug)]
 enum Mode {
     /// Measures where it stands, before a search; or after what looked like a change.
-    Base(Option<Cruise>),
+    Base(Option<Tracker>),
     Search(Search),
-    Cruise(Cruise),
+    Tracker(Tracker),
 }
 
 /// Without overload a knee that was found is kept at a distance.
@@ -81,11 +81,11 @@ impl Experiment {
             mode: Mode::Base(None),
             limit,
             reached: false,
-            short: Cell::default(),
-            impression: Cell::default(),
+            short: Cohort::default(),
+            impression: Cohort::default(),
             settling: limit,
-            cell: Cell::default(),
-            usual: Cell::default(),
+            cell: Cohort::default(),
+            usual: Cohort::default(),
             cost: None,
             cause: Cause::Demand { overloaded },
             overloaded,
@@ -101,7 +101,7 @@ impl Experiment {
 
     pub(super) fn limit(&self) -> f64 {
         match self.mode {
-            Mode::Cruise(_) if !self.overloaded => AT_EASE * self.limit,
+            Mode::Tracker(_) if !self.overloaded => AT_EASE * self.limit,
             _ => self.limit,
         }
     }
@@ -113,7 +113,7 @@ impl Experiment {
     /// Goes to another limit, and looks whether latency there is what it was.
     pub(super) fn start_at(&mut self, limit: f64) {
         self.mode = match self.mode {
-            Mode::Cruise(cruise) | Mode::Base(Some(cruise)) => Mode::Base(Some(cruise)),
+            Mode::Tracker(tracker) | Mode::Base(Some(tracker)) => Mode::Base(Some(tracker)),
             Mode::Base(None) | Mode::Search(_) => Mode::Base(None),
         };
         self.go(limit);
@@ -123,7 +123,7 @@ impl Experiment {
     pub(super) fn demand(&mut self, overloaded: bool) {
         self.cause = Cause::Demand { overloaded };
         self.overloaded = overloaded;
-        if matches!(self.mode, Mode::Cruise(_)) {
+        if matches!(self.mode, Mode::Tracker(_)) {
             self.go(self.limit);
         }
     }
@@ -140,11 +140,11 @@ impl Experiment {
         match &mut self.mode {
             Mode::Base(_) => self.begin(),
             Mode::Search(_) => self.search(),
-            Mode::Cruise(cruise) if self.overloaded => {
-                cruise.add(sample, now - sample.latency, usual);
-                self.cruise(now);
+            Mode::Tracker(tracker) if self.overloaded => {
+                tracker.add(sample, now - sample.latency, usual);
+                self.tracker(now);
             }
-            Mode::Cruise(_) => {}
+            Mode::Tracker(_) => {}
         }
         (self.limit() != before).then_some(self.cause)
     }
@@ -187,7 +187,7 @@ impl Experiment {
     fn search(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
         if self.overloaded && self.short.count() > UNFILLED * self.limit {
-            return self.stay(Cruise::at(self.limit));
+            return self.stay(Tracker::at(self.limit));
         }
         let Some((next, seen)) = search.next(self.limit, &self.cell, &self.usual) else {
             return self.leap();
@@ -199,7 +199,7 @@ impl Experiment {
             Step::Knee(centre, usual) => {
                 self.known = true;
                 self.cost = Some(self.usual.cost());
-                self.stay(Cruise::at(centre).used_to(usual));
+                self.stay(Tracker::at(centre).used_to(usual));
             }
         }
     }
@@ -219,7 +219,7 @@ impl Experiment {
     fn step(&mut self, search: Search) {
         let next = search.candidate();
         if next == search.from() {
-            return self.stay(Cruise::at(next));
+            return self.stay(Tracker::at(next));
         }
         self.mode = Mode::Search(if self.guarding { search.guarding() } else { search });
         self.go(next);
@@ -233,7 +233,7 @@ impl Experiment {
         seen && self.cost.is_some_and(|cost| self.impression.cost() > SLOWED * cost)
     }
 
-    fn cruise(&mut self, now: Timestamp) {
+    fn tracker(&mut self, now: Timestamp) {
         if self.is_slowed() && !self.guarding {
             let base = self.impression;
             let before = self.cost.replace(base.cost()).unwrap_or_default();
@@ -242,17 +242,17 @@ impl Experiment {
             return self.step(Search::start(self.limit, base));
         }
         let residual = self.usual.residual();
-        let Mode::Cruise(cruise) = &mut self.mode else { return };
-        if cruise.is_upset_by(&self.cell) {
-            self.cause = Cause::Change { latency: (self.cell.cost(), cruise.usual().cost()) };
-            self.mode = Mode::Base(Some(*cruise));
+        let Mode::Tracker(tracker) = &mut self.mode else { return };
+        if tracker.is_upset_by(&self.cell) {
+            self.cause = Cause::Change { latency: (self.cell.cost(), tracker.usual().cost()) };
+            self.mode = Mode::Base(Some(*tracker));
             self.usual = self.cell;
             self.go(self.limit);
-        } else if cruise.is_turn_over(residual, now) {
-            let seen = cruise.turn(residual, now);
-            let side = cruise.side();
+        } else if tracker.is_turn_over(residual, now) {
+            let seen = tracker.turn(residual, now);
+            let side = tracker.side();
             if let Some(seen) = seen {
-                self.cost = Some(cruise.usual().cost());
+                self.cost = Some(tracker.usual().cost());
                 self.known |= seen.elasticity >= MOSTLY_WAITED;
                 self.report(&seen);
             }
@@ -260,9 +260,9 @@ impl Experiment {
         }
     }
 
-    fn stay(&mut self, cruise: Cruise) {
-        let side = cruise.side();
-        self.mode = Mode::Cruise(cruise);
+    fn stay(&mut self, tracker: Tracker) {
+        let side = tracker.side();
+        self.mode = Mode::Tracker(tracker);
         self.go(side);
     }
 
@@ -273,14 +273,14 @@ impl Experiment {
 
     fn go(&mut self, limit: f64) {
         self.reached = false;
-        self.short = Cell::default();
-        self.impression = Cell::default();
+        self.short = Cohort::default();
+        self.impression = Cohort::default();
         let spread = self.usual.spread().min(MOST_SPREAD);
         let least = if self.guarding { WHOLE } else { 0.0 };
         let turnovers = if limit > self.limit { TURNOVERS_UP } else { TURNOVERS };
         let turnovers = (turnovers * (1.0 + spread) / 2.0).max(least);
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;
-        self.cell = Cell::default();
+        self.cell = Cohort::default();
     }
 }

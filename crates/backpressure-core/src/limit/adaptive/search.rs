@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_2;
 
-use super::cell::{Cell, Comparison, MIN_SAMPLES, MOSTLY_WAITED};
+use super::cohort::{Cohort, Comparison, MIN_SAMPLES, MOSTLY_WAITED};
 use crate::limit::MAX;
 
 /// Halves as long as that shortens latency as much, or doubles as long as it does not lengthen it.
@@ -10,11 +10,11 @@ use crate::limit::MAX;
 pub(super) struct Search {
     /// The limit to beat, and what it measured.
     from: f64,
-    base: Cell,
+    base: Cohort,
     /// The first impression of the last limit that was left on one.
-    leapt: Option<Cell>,
+    leapt: Option<Cohort>,
     /// What was measured at a limit that was too high.
-    above: Option<Cell>,
+    above: Option<Cohort>,
     down: bool,
     /// From this elasticity on the larger limit is too high.
     waited: f64,
@@ -23,7 +23,7 @@ pub(super) struct Search {
     /// The factor from the limit to beat to the one to try.
     reach: f64,
     /// What was usual before; `None`: that is what has changed.
-    known: Option<Cell>,
+    known: Option<Cohort>,
 }
 
 /// What follows from a comparison.
@@ -31,7 +31,7 @@ pub(super) struct Search {
 pub(super) enum Step {
     On(Search),
     /// The knee, and what is usual there.
-    Knee(f64, Option<Cell>),
+    Knee(f64, Option<Cohort>),
 }
 
 /// Attempts that a step rests on at most.
@@ -52,18 +52,18 @@ const BEYOND: f64 = 1.03;
 impl Search {
     /// Downwards first: if latency has grown, that costs least, whatever the reason. If it turns
     /// out to be no queue, the limit has to grow as latency has, by Little's law.
-    pub(super) fn down(from: f64, base: Cell, grown: f64) -> Self {
+    pub(super) fn down(from: f64, base: Cohort, grown: f64) -> Self {
         let reach = grown.clamp(2.0, FURTHEST);
         Self { down: true, reach, known: None, ..Self::up(from, base) }
     }
 
     /// Upwards first, where nothing is known: who starts should start fast.
-    pub(super) fn start(from: f64, base: Cell) -> Self {
+    pub(super) fn start(from: f64, base: Cohort) -> Self {
         Self { known: None, ..Self::up(from, base) }
     }
 
     /// Upwards, where all that is known asks for more.
-    pub(super) fn up(from: f64, base: Cell) -> Self {
+    pub(super) fn up(from: f64, base: Cohort) -> Self {
         Self {
             from,
             base,
@@ -102,8 +102,8 @@ impl Search {
     /// Where nothing is scarce, a proof would take too long: thousands of attempts where a few take long
     /// and most do not. So the limit goes on as long as nothing speaks against it. What is compared
     /// in the end is still the limit from which it set out.
-    pub(super) fn leap(&self, impression: &Cell) -> Option<Self> {
-        let waits = |before: &Cell| {
+    pub(super) fn leap(&self, impression: &Cohort) -> Option<Self> {
+        let waits = |before: &Cohort| {
             let seen = before.compare(impression);
             seen.elasticity >= MOSTLY_WAITED || !seen.is_used(1.0)
         };
@@ -116,7 +116,12 @@ impl Search {
     }
 
     /// What follows from what was measured at `limit`; `None`: too little was.
-    pub(super) fn next(&self, limit: f64, cell: &Cell, usual: &Cell) -> Option<(Step, Comparison)> {
+    pub(super) fn next(
+        &self,
+        limit: f64,
+        cell: &Cohort,
+        usual: &Cohort,
+    ) -> Option<(Step, Comparison)> {
         let spread = usual.spread().max(self.base.spread()).max(cell.spread());
         let width = (limit / self.from).ln().abs();
         let enough = (2.0 * spread / (CERTAIN * width).powi(2)).clamp(MIN_SAMPLES, MOST);
@@ -132,7 +137,7 @@ impl Search {
         Some((self.judge(limit, cell, &seen, width), seen))
     }
 
-    fn judge(&self, limit: f64, cell: &Cell, seen: &Comparison, width: f64) -> Step {
+    fn judge(&self, limit: f64, cell: &Cohort, seen: &Comparison, width: f64) -> Step {
         let used = seen.is_used(0.0);
         let pays = if self.down { seen.elasticity > self.waited } else { used };
         if self.down && pays && seen.elasticity - seen.error < MOSTLY_WAITED {
@@ -167,7 +172,7 @@ impl Search {
 
     /// Little's law: what a limit that was too high does in a second, at the latency of one that
     /// was not.
-    fn knee(&self, limit: f64, cell: &Cell, used: bool) -> f64 {
+    fn knee(&self, limit: f64, cell: &Cohort, used: bool) -> f64 {
         let (above, below) = match self.above {
             _ if !self.down => (*cell, self.base),
             Some(above) if used => (above, self.base.and(cell)),
@@ -196,8 +201,8 @@ mod tests {
     use std::time::Duration;
 
     /// So many attempts, half of which take so many milliseconds and half three times as long.
-    fn cell(attempts: u32, millis: u64, in_flight: usize) -> Cell {
-        let mut cell = Cell::default();
+    fn cell(attempts: u32, millis: u64, in_flight: usize) -> Cohort {
+        let mut cell = Cohort::default();
         for attempt in 0..attempts {
             let latency = Duration::from_millis(millis * if attempt % 2 == 0 { 1 } else { 3 });
             cell.add(&Sample { in_flight, ..Sample::new(latency, Outcome::Success) }, 0.0);

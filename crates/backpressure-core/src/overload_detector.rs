@@ -3,8 +3,8 @@
 use std::f64::consts::PI;
 use std::time::Duration;
 
+use crate::idle_window::IdleWindow;
 use crate::time::Timestamp;
-use crate::vacancy::Vacancy;
 
 /// Watches the queue and says whether what stands in it is luck or overload.
 ///
@@ -13,7 +13,7 @@ use crate::vacancy::Vacancy;
 /// what tells them apart is whether, once the queue has stood for a while, more keep coming than are
 /// served, by more than chance explains.
 #[derive(Debug)]
-pub(crate) struct Pressure {
+pub(crate) struct OverloadDetector {
     state: State,
     /// Arrivals between two looks at whether overload has passed: the more often it came right
     /// back, the closer demand is to capacity and the more evidence it takes.
@@ -35,7 +35,7 @@ enum State {
     /// `stood` counts who was served since the queue was last short.
     Queueing { since: Timestamp, arrived: u32, served: u32, stood: u32 },
     /// Demand is above capacity; the counts are those of the current block.
-    Overloaded { arrived: u32, served: u32, shed: u32, last_shed: Timestamp, vacancy: Vacancy },
+    Overloaded { arrived: u32, served: u32, shed: u32, last_shed: Timestamp, idle: IdleWindow },
 }
 
 /// A queue that drains within this (or within two service times) is a burst.
@@ -71,7 +71,7 @@ const STANDS: u32 = 1_500;
 const SHORTEST_BLOCK: u32 = 64;
 /// The longest block: a fifth above capacity is told from a tenth below.
 const LONGEST_BLOCK: u32 = 1_024;
-/// Vacancy is looked at when so many could have been served, and after two service times at least:
+/// IdleWindow is looked at when so many could have been served, and after two service times at least:
 /// a limit that was just doubled takes one to fill.
 const LULL: f64 = 256.0;
 /// Overload that passed so long ago says nothing about the next.
@@ -79,7 +79,7 @@ const FORGET: Duration = Duration::from_secs(30);
 /// Overload in which nobody is turned away for this (or for four service times) has passed.
 const QUIET: Duration = Duration::from_secs(1);
 
-impl Pressure {
+impl OverloadDetector {
     pub(crate) const fn new() -> Self {
         Self {
             state: State::Calm,
@@ -95,7 +95,7 @@ impl Pressure {
     }
 
     /// How many should wait under overload: as few as keep capacity from standing idle for more
-    /// than a hundredth of the time, between one arrival and the next.
+    /// than a hundredth of the time, between one info and the next.
     ///
     /// `n` places before a server leave it idle for `(N − 1) / (N^(n+1) − 1)` of the time at
     /// `N` times its capacity (M/M/1/n); many servers even each other out.
@@ -225,17 +225,17 @@ impl Pressure {
         service: Duration,
         now: Timestamp,
     ) {
-        let State::Overloaded { vacancy, .. } = &mut self.state else {
+        let State::Overloaded { idle, .. } = &mut self.state else {
             return;
         };
         let free = limit.saturating_sub(in_flight) as f64 / limit as f64;
         let span = service.mul_f64((LULL / limit as f64).max(2.0));
-        if vacancy.shows_lull(free, span, now) {
+        if idle.shows_lull(free, span, now) {
             *self = Self { lull: Some(now), ..Self::new() };
         }
     }
 
-    /// An arrival is turned away.
+    /// An info is turned away.
     pub(crate) fn shed(&mut self, now: Timestamp) {
         if let State::Overloaded { arrived, shed, last_shed, .. } = &mut self.state {
             *arrived += 1;
@@ -252,7 +252,7 @@ impl Pressure {
         }
     }
 
-    /// An arrival runs or waits, where so many may run and so many wait.
+    /// An info runs or waits, where so many may run and so many wait.
     ///
     /// Overloaded → Queueing once fewer of a block were turned away than would be at full load.
     pub(crate) fn admitted(&mut self, limit: usize, room: usize, now: Timestamp) {
@@ -280,9 +280,8 @@ impl Pressure {
 
     fn overload(&mut self, now: Timestamp) {
         if !self.is_overloaded() {
-            let vacancy = Vacancy::since(now);
-            self.state =
-                State::Overloaded { arrived: 0, served: 0, shed: 0, last_shed: now, vacancy };
+            let idle = IdleWindow::since(now);
+            self.state = State::Overloaded { arrived: 0, served: 0, shed: 0, last_shed: now, idle };
         }
     }
 
@@ -331,29 +330,29 @@ mod tests {
 
     #[test]
     fn a_burst_is_not_overload() {
-        let mut pressure = Pressure::new();
+        let mut detector = OverloadDetector::new();
         for _ in 0..500 {
-            pressure.crowded(SERVICE, at(0));
+            detector.crowded(SERVICE, at(0));
         }
         // It drains at 200 a second while 100 a second arrive.
         for millis in (100..2_000).step_by(10) {
-            pressure.crowded(SERVICE, at(millis));
-            pressure.served(2, SERVICE, at(millis));
+            detector.crowded(SERVICE, at(millis));
+            detector.served(2, SERVICE, at(millis));
         }
-        assert!(!pressure.is_overloaded());
+        assert!(!detector.is_overloaded());
     }
 
     #[test]
     fn ten_times_the_capacity_is_overload_within_some_forty_arrivals_of_the_grace() {
-        let mut pressure = Pressure::new();
+        let mut detector = OverloadDetector::new();
         let noticed = (0..)
             .find(|&millis| {
-                pressure.crowded(SERVICE, at(millis));
-                pressure.crowded(SERVICE, at(millis));
+                detector.crowded(SERVICE, at(millis));
+                detector.crowded(SERVICE, at(millis));
                 if millis % 5 == 0 {
-                    pressure.served(1, SERVICE, at(millis));
+                    detector.served(1, SERVICE, at(millis));
                 }
-                pressure.is_overloaded()
+                detector.is_overloaded()
             })
             .expect("noticed at last");
         assert!((100..=120).contains(&noticed), "noticed after {noticed} ms");
@@ -361,39 +360,39 @@ mod tests {
 
     #[test]
     fn overload_ends_when_no_more_are_shed_than_at_full_load() {
-        let mut pressure = Pressure::new();
-        pressure.overload(at(0));
+        let mut detector = OverloadDetector::new();
+        detector.overload(at(0));
         for n in 0..SHORTEST_BLOCK {
             if n % 20 == 0 {
-                pressure.shed(at(1));
+                detector.shed(at(1));
             } else {
-                pressure.admitted(16, 0, at(1));
+                detector.admitted(16, 0, at(1));
             }
         }
-        assert!(!pressure.is_overloaded());
+        assert!(!detector.is_overloaded());
     }
 
     #[test]
     fn overload_lasts_while_half_are_shed() {
-        let mut pressure = Pressure::new();
-        pressure.overload(at(0));
+        let mut detector = OverloadDetector::new();
+        detector.overload(at(0));
         for _ in 0..10 * LONGEST_BLOCK {
-            pressure.shed(at(1));
-            pressure.admitted(16, 0, at(1));
+            detector.shed(at(1));
+            detector.admitted(16, 0, at(1));
         }
-        assert!(pressure.is_overloaded());
+        assert!(detector.is_overloaded());
     }
 
     /// Half of sixteen places are empty for so many of every hundred milliseconds.
     fn overload_survives(empty: u64) -> bool {
-        let mut pressure = Pressure::new();
-        pressure.overload(at(0));
+        let mut detector = OverloadDetector::new();
+        detector.overload(at(0));
         for start in (0..1_000).step_by(100) {
-            pressure.shed(at(start));
-            pressure.unfilled(8, 16, SERVICE, at(start));
-            pressure.unfilled(16, 16, SERVICE, at(start + empty));
+            detector.shed(at(start));
+            detector.unfilled(8, 16, SERVICE, at(start));
+            detector.unfilled(16, 16, SERVICE, at(start + empty));
         }
-        pressure.is_overloaded()
+        detector.is_overloaded()
     }
 
     #[test]
@@ -405,13 +404,14 @@ mod tests {
     #[test]
     fn after_a_lull_a_wave_that_drains_is_no_overload_and_one_that_grows_is_found_sooner() {
         let served_before_overload = |lull: bool, served_at_once: u32| {
-            let mut pressure = Pressure { lull: lull.then_some(at(0)), ..Pressure::new() };
-            pressure.crowded(SERVICE, at(1));
+            let mut detector =
+                OverloadDetector { lull: lull.then_some(at(0)), ..OverloadDetector::new() };
+            detector.crowded(SERVICE, at(1));
             (0..200_u64).find(|&turn| {
-                pressure.crowded(SERVICE, at(200 + turn));
-                pressure.crowded(SERVICE, at(200 + turn));
-                pressure.served(served_at_once, SERVICE, at(200 + turn));
-                pressure.is_overloaded()
+                detector.crowded(SERVICE, at(200 + turn));
+                detector.crowded(SERVICE, at(200 + turn));
+                detector.served(served_at_once, SERVICE, at(200 + turn));
+                detector.is_overloaded()
             })
         };
         assert_eq!(served_before_overload(true, 3), None);
@@ -421,11 +421,11 @@ mod tests {
 
     #[test]
     fn overload_that_turned_nobody_away_for_a_second_has_passed() {
-        let mut pressure = Pressure::new();
-        pressure.overload(at(0));
-        pressure.rest(SERVICE, at(999));
-        assert!(pressure.is_overloaded());
-        pressure.rest(SERVICE, at(1_001));
-        assert!(!pressure.is_overloaded());
+        let mut detector = OverloadDetector::new();
+        detector.overload(at(0));
+        detector.rest(SERVICE, at(999));
+        assert!(detector.is_overloaded());
+        detector.rest(SERVICE, at(1_001));
+        assert!(!detector.is_overloaded());
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::Machine;
-use crate::arrival::Arrival;
+use super::Controller;
+use crate::decision::Decision;
 use crate::limit::Limit;
 use crate::queue::{Patience, Ticket};
 use crate::rank::Rank;
+use crate::request_info::RequestInfo;
 use crate::shed::Reason;
 use crate::time::Timestamp;
-use crate::verdict::Verdict;
 
 /// As many latencies are shorter than this share of the mean as are longer, where they are
 /// exponential.
@@ -22,10 +22,10 @@ pub(super) const LOWEST: usize = 0;
 /// seconds: no longer than a request may wait by default.
 const LONGEST_HOLD_BACK: Duration = Duration::from_secs(1);
 
-impl Machine {
+impl Controller {
     /// Counts a request of this rank that asks.
     pub(super) fn asked(&mut self, rank: Rank, in_flight: usize, now: Timestamp) {
-        self.turnover.visit(in_flight, self.limit(), self.open() == 0, now);
+        self.releases.visit(in_flight, self.limit(), self.open() == 0, now);
         if rank.is_returning() {
             self.schedule.returned(now);
         } else {
@@ -41,14 +41,14 @@ impl Machine {
     /// No class is refused while a lower one waits or is admitted: requests of lower ranks do not
     /// count towards the room of a higher one, they give way to it, and after a refusal they are
     /// held back until the refused request would have had its turn.
-    pub(super) fn seat(&mut self, arrival: Arrival, held_back: bool, now: Timestamp) -> Verdict {
-        let rank = Rank::of(&arrival);
+    pub(super) fn seat(&mut self, info: RequestInfo, held_back: bool, now: Timestamp) -> Decision {
+        let rank = Rank::of(&info);
         let room = self.room(rank.index());
         if room == 0 {
             self.hold_back_below(rank.index(), now);
             return self.refuse(Reason::Limit, now);
         }
-        if !self.is_feasible(rank, arrival.deadline, now) {
+        if !self.is_feasible(rank, info.deadline, now) {
             return self.refuse(Reason::Deadline, now);
         }
         let full = self.queue.ahead_of(rank.index()) >= room && !self.oldest_gives_way(rank);
@@ -56,8 +56,8 @@ impl Machine {
             self.hold_back_below(rank.index(), now);
             return self.refuse(Reason::QueueFull, now);
         }
-        let patience = self.patience(arrival, now);
-        Verdict::Wait(self.queue.push(rank, patience), patience.until)
+        let patience = self.patience(info, now);
+        Decision::Queue(self.queue.push(rank, patience), patience.until)
     }
 
     /// Whether the oldest of the same rank gives way, as where waiting is mostly in vain. A lower
@@ -89,10 +89,10 @@ impl Machine {
         }
     }
 
-    fn patience(&self, arrival: Arrival, now: Timestamp) -> Patience {
+    fn patience(&self, info: RequestInfo, now: Timestamp) -> Patience {
         let until = now + self.bounds.max_wait;
         let longest = Patience { until, then: Reason::QueueTimeout, since: now };
-        match arrival.deadline {
+        match info.deadline {
             Some(until) if until < longest.until => {
                 Patience { until, then: Reason::Deadline, ..longest }
             }
@@ -103,7 +103,7 @@ impl Machine {
     /// Whether the answer would come before the caller's deadline, as far as that can be told.
     fn is_feasible(&self, rank: Rank, deadline: Option<Timestamp>, now: Timestamp) -> bool {
         let wait = self.wait_for(self.queue.ahead_of(rank.index()) + 1);
-        let answered = now + self.usual.latency.mul_f64(MEDIAN) + wait;
+        let answered = now + self.latency.latency.mul_f64(MEDIAN) + wait;
         deadline.is_none_or(|deadline| answered <= deadline)
     }
 
@@ -127,28 +127,28 @@ impl Machine {
     /// Only where requests wait for workers: behind an await the oldest are the reserve for a lull.
     /// A wait as long as the work itself is never in vain: it hardly makes an answer later.
     fn fresh_since(&self, rank: usize, now: Timestamp) -> Option<Timestamp> {
-        let waits_for_workers = self.limit.yields() && !self.usual.busy.is_zero();
+        let waits_for_workers = self.limit.yields() && !self.latency.busy.is_zero();
         if !self.is_hopeless(rank) || !self.protects || !waits_for_workers {
             return None;
         }
-        let turn = self.usual.latency.div_f64(self.limit() as f64);
-        let turns = self.pressure.turns(self.mix.share_from(rank));
-        let longest = turn.mul_f64(turns).max(self.usual.busy);
+        let turn = self.latency.latency.div_f64(self.limit() as f64);
+        let turns = self.overload.turns(self.mix.share_from(rank));
+        let longest = turn.mul_f64(turns).max(self.latency.busy);
         Some(Timestamp::ZERO + now.since(Timestamp::ZERO + longest))
     }
 
     /// Whether most requests of this rank that wait do so in vain.
     fn is_hopeless(&self, rank: usize) -> bool {
-        self.pressure.is_hopeless(self.mix.share_from(rank))
+        self.overload.is_hopeless(self.mix.share_from(rank))
     }
 
     /// How many of this rank and of those above it may wait. Never less for a higher rank.
     pub(super) fn room(&self, rank: usize) -> usize {
-        if !self.pressure.is_overloaded() || !self.protects {
+        if !self.overload.is_overloaded() || !self.protects {
             return self.bounds.max_len;
         }
         let limit = self.limit();
-        let busy = match self.pressure.room(limit, self.mix.share_from(rank)) {
+        let busy = match self.overload.room(limit, self.mix.share_from(rank)) {
             usize::MAX => usize::MAX,
             busy => busy.min(limit.max(LEAST_ROOM)),
         };

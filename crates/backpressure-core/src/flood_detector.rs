@@ -4,7 +4,7 @@ use crate::time::Timestamp;
 
 /// Counts the requests that cannot run at once against the turns of the service.
 #[derive(Debug, Default)]
-pub(crate) struct Flood {
+pub(crate) struct FloodDetector {
     /// Those of the last turns, older ones counting less.
     asked: f64,
     at: Timestamp,
@@ -16,7 +16,7 @@ const TURNS: f64 = 2.0;
 /// this many hardly ever; callers that ask again at once pass it within a turn.
 const MANY: f64 = 40.0;
 
-impl Flood {
+impl FloodDetector {
     /// A request finds no place at a service that finishes `per_second`; `None`: that is not known.
     pub(crate) fn crowded(&mut self, per_second: Option<f64>, now: Timestamp) {
         let Some(per_second) = per_second else { return };
@@ -38,7 +38,7 @@ mod tests {
 
     /// Whether requests at this multiple of the capacity, evenly spaced, are a flood.
     fn floods(times: f64, per_second: f64) -> bool {
-        let mut flood = Flood::default();
+        let mut flood = FloodDetector::default();
         (0..1_000).any(|n| {
             let at = Duration::from_secs_f64(f64::from(n) / (times * per_second));
             flood.crowded(Some(per_second), Timestamp::ZERO + at);

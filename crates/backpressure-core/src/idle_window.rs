@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 
 /// Adds up how many places stand empty, and for how long.
 #[derive(Debug)]
-pub(crate) struct Vacancy {
+pub(crate) struct IdleWindow {
     since: Timestamp,
     /// Share of the places that is empty from `seen` on.
     free: f64,
@@ -19,7 +19,7 @@ pub(crate) struct Vacancy {
 /// are empty for a sixth of the time, and with one for less.
 const LULL: f64 = 0.25;
 
-impl Vacancy {
+impl IdleWindow {
     pub(crate) const fn since(now: Timestamp) -> Self {
         Self { since: now, free: 0.0, seen: now, vacant: 0.0 }
     }
@@ -51,10 +51,10 @@ mod tests {
 
     /// Half the places are empty for so many of every hundred milliseconds.
     fn lulls(empty: u64) -> bool {
-        let mut vacancy = Vacancy::since(at(0));
+        let mut idle = IdleWindow::since(at(0));
         (0..10).any(|round| {
-            vacancy.shows_lull(0.5, SPAN, at(100 * round))
-                | vacancy.shows_lull(0.0, SPAN, at(100 * round + empty))
+            idle.shows_lull(0.5, SPAN, at(100 * round))
+                | idle.shows_lull(0.0, SPAN, at(100 * round + empty))
         })
     }
 
@@ -70,9 +70,9 @@ mod tests {
 
     #[test]
     fn nothing_is_said_before_the_span_is_over() {
-        let mut vacancy = Vacancy::since(at(0));
-        assert!(!vacancy.shows_lull(1.0, SPAN, at(0)));
-        assert!(!vacancy.shows_lull(1.0, SPAN, at(100)));
-        assert!(vacancy.shows_lull(1.0, SPAN, at(101)));
+        let mut idle = IdleWindow::since(at(0));
+        assert!(!idle.shows_lull(1.0, SPAN, at(0)));
+        assert!(!idle.shows_lull(1.0, SPAN, at(100)));
+        assert!(idle.shows_lull(1.0, SPAN, at(101)));
     }
 }

@@ -3,11 +3,11 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
-use super::Machine;
+use super::Controller;
 use crate::limit::{Limit, Metering};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
-use crate::stall::Reached;
+use crate::stall_detector::Reached;
 use crate::time::Timestamp;
 
 /// A place that has given no sign of work for so many times what all but a few answers take counts apart.
@@ -27,16 +27,16 @@ const RISING: Duration = Duration::from_millis(500);
 /// Where nothing is measured, a reader may owe a read for so long before its place counts apart.
 const READER_IDLE: Duration = Duration::from_secs(5);
 
-impl Machine {
+impl Controller {
     /// How long a place is silent before it counts apart: it is no longer in flight then, for this
-    /// machine, until it gives another sign of work.
+    /// controller, until it gives another sign of work.
     #[must_use]
     pub fn silence(&self) -> Duration {
         match self.metering() {
             Metering::Nothing => READER_IDLE,
             _ => {
-                let long = self.usual.long.saturating_mul(SILENT_LATENCIES);
-                let most = self.usual.median.saturating_mul(SILENT_MEDIANS);
+                let long = self.latency.long.saturating_mul(SILENT_LATENCIES);
+                let most = self.latency.median.saturating_mul(SILENT_MEDIANS);
                 SILENT_AT_LEAST.max(long.min(most.max(SILENT_AT_LEAST_BY_MEDIAN)))
             }
         }
@@ -54,7 +54,7 @@ impl Machine {
     }
 
     /// An attempt finished whose place had counted apart; see [`silence`](Self::silence).
-    pub fn depart_silent(&mut self, sample: &Sample) {
+    pub fn complete_silent(&mut self, sample: &Sample) {
         // A caller that leaves what was silent all along says nothing of how long answers take.
         if sample.outcome == Outcome::Success {
             self.ended(sample);
@@ -66,10 +66,10 @@ impl Machine {
     pub(super) fn ended(&mut self, sample: &Sample) -> bool {
         let tells = matches!(sample.outcome, Outcome::Success | Outcome::Cancelled);
         if tells {
-            self.usual.learn_long(sample.latency);
+            self.latency.learn_long(sample.latency);
         }
         if sample.outcome == Outcome::Success {
-            self.usual.learn_median(sample.latency);
+            self.latency.learn_median(sample.latency);
         }
         tells
     }
@@ -83,7 +83,7 @@ impl Machine {
         let reached = Reached {
             limit: self.limit(),
             known: self.limit.is_known(),
-            long: self.usual.long,
+            long: self.latency.long,
             workers: self.limit.workers().unwrap_or(1),
         };
         if self.stall.is_over(reached, self.worked, now) {

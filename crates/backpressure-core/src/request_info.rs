@@ -6,16 +6,16 @@ use crate::time::Timestamp;
 /// What a request says of itself: its priority, its deadline, and whether it comes back when told to.
 ///
 /// ```
-/// use backpressure_core::{Arrival, Priority, Timestamp};
+/// use backpressure_core::{RequestInfo, Priority, Timestamp};
 ///
-/// let arrival = Arrival::default()
+/// let info = RequestInfo::default()
 ///     .priority(Priority::Critical)
 ///     .deadline(Timestamp::from_nanos(1_000));
-/// assert!(arrival.deadline.is_some());
+/// assert!(info.deadline.is_some());
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Arrival {
+pub struct RequestInfo {
     /// Its criticality.
     pub priority: Priority,
     /// The instant after which its response is worthless; `None`: never.
@@ -25,7 +25,7 @@ pub struct Arrival {
     pub returning: bool,
 }
 
-impl Arrival {
+impl RequestInfo {
     /// The same request with another priority.
     #[must_use]
     pub const fn priority(mut self, priority: Priority) -> Self {
@@ -43,9 +43,9 @@ impl Arrival {
     /// The same request, as one that comes back when it was told to, or as a new one.
     ///
     /// ```
-    /// use backpressure_core::Arrival;
+    /// use backpressure_core::RequestInfo;
     ///
-    /// assert!(Arrival::default().returning(true).returning);
+    /// assert!(RequestInfo::default().returning(true).returning);
     /// ```
     #[must_use]
     pub const fn returning(mut self, returning: bool) -> Self {

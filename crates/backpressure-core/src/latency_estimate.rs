@@ -6,7 +6,7 @@ use crate::sample::Sample;
 
 /// Means over the last few dozen attempts. Zero: nothing was measured.
 #[derive(Debug, Default)]
-pub(crate) struct Usual {
+pub(crate) struct LatencyEstimate {
     /// What a place in flight is worth.
     pub(crate) latency: Duration,
     /// The part of it on a worker.
@@ -27,7 +27,7 @@ const MEDIAN_STEP: f64 = 1.0 / 4.0;
 /// A single latency counts for no more than this: an hour is a stuck clock.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-impl Usual {
+impl LatencyEstimate {
     pub(crate) fn learn(&mut self, sample: &Sample) {
         if !sample.outcome.tells_latency() {
             return;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::experiment::Experiment;
-use crate::decision::{Cause, Decision};
 use crate::limit::{Limit, MAX};
+use crate::limit_change::{Cause, LimitChange};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
@@ -46,13 +46,13 @@ use crate::time::Timestamp;
 /// the server refuses bounds them together.
 ///
 /// ```
-/// use backpressure_core::{Limit, Metering, Remote};
+/// use backpressure_core::{Limit, Metering, ClientLimit};
 ///
-/// let limit = Remote::new();
+/// let limit = ClientLimit::new();
 /// assert_eq!((limit.limit(), limit.metering()), (100, Metering::Latency));
 /// ```
 #[derive(Debug)]
-pub struct Remote {
+pub struct ClientLimit {
     experiment: Experiment,
     /// The highest limit that the server's refusals allow.
     ceiling: f64,
@@ -75,7 +75,7 @@ pub struct Remote {
     moved: Timestamp,
     /// Latency of the slower answers of late.
     latency: Duration,
-    decision: Option<Decision>,
+    decision: Option<LimitChange>,
 }
 
 /// Attempts that were answered or refused under one ceiling.
@@ -174,7 +174,7 @@ impl Trial {
     }
 }
 
-impl Remote {
+impl ClientLimit {
     /// A limit that knows nothing yet.
     #[must_use]
     pub fn new() -> Self {
@@ -299,21 +299,21 @@ impl Remote {
         (self.ceiling, self.moved) = (ceiling.max(1.0), now);
     }
 
-    fn explain(&mut self, from: usize, because: Cause, now: Timestamp) {
+    fn explain(&mut self, from: usize, cause: Cause, now: Timestamp) {
         let to = self.limit();
         if from != to {
-            self.decision = Some(Decision { at: now, from, to, because });
+            self.decision = Some(LimitChange { at: now, from, to, cause });
         }
     }
 }
 
-impl Default for Remote {
+impl Default for ClientLimit {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Limit for Remote {
+impl Limit for ClientLimit {
     /// A watch that is idle, or a long poll, is no work for the server.
     fn counts_waiting(&self) -> bool {
         false
@@ -333,8 +333,8 @@ impl Limit for Remote {
             }
             self.latency = sample.latency.max(self.latency.mul_f64(DECAY));
             let from = self.limit();
-            if let Some(because) = self.experiment.observe(sample, now) {
-                self.explain(from, because, now);
+            if let Some(cause) = self.experiment.observe(sample, now) {
+                self.explain(from, cause, now);
             }
         }
         // Refusals are faster than answers: neither counts before both can have come.
@@ -344,7 +344,7 @@ impl Limit for Remote {
         }
     }
 
-    fn decision(&self) -> Option<Decision> {
+    fn last_change(&self) -> Option<LimitChange> {
         self.decision
     }
 }
@@ -355,13 +355,13 @@ mod tests {
 
     /// Answers that come one after the other.
     struct Line {
-        limit: Remote,
+        limit: ClientLimit,
         now: Timestamp,
     }
 
     impl Line {
         fn new() -> Self {
-            Self { limit: Remote::new(), now: Timestamp::ZERO }
+            Self { limit: ClientLimit::new(), now: Timestamp::ZERO }
         }
 
         /// So many end like this, admitted with so many in flight.
@@ -410,7 +410,7 @@ mod tests {
     fn a_fast_failure_is_no_fast_service() {
         let mut line = Line::new();
         assert_eq!(line.end(10_000, Outcome::Ignore, 100), 100);
-        assert!(line.limit.decision().is_none());
+        assert!(line.limit.last_change().is_none());
     }
 
     #[test]
@@ -420,10 +420,10 @@ mod tests {
         line.end(240, Outcome::Success, 40);
         line.end(160, Outcome::Success, 40);
         assert_eq!(line.end(40, Outcome::Overload, 40), 20);
-        let because = line.limit.decision().expect("it moved").because;
+        let cause = line.limit.last_change().expect("it moved").cause;
         assert!(
-            matches!(because, Cause::Pushback { refused } if refused > TOLERATED_SHARE),
-            "{because:?}"
+            matches!(cause, Cause::Pushback { refused } if refused > TOLERATED_SHARE),
+            "{cause:?}"
         );
     }
 

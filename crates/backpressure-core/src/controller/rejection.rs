@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use super::Machine;
+use super::Controller;
+use crate::decision::Decision;
 use crate::limit::Limit;
 use crate::queue::Patience;
 use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
-use crate::verdict::Verdict;
 
-impl Machine {
+impl Controller {
     pub(super) fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
         if patience.then == Reason::QueueTimeout {
-            self.pressure.waited_in_vain(self.bounds.max_wait, self.usual.latency, now);
+            self.overload.waited_in_vain(self.bounds.max_wait, self.latency.latency, now);
             self.tell(now);
         }
         self.shed(patience.then, now)
     }
 
-    pub(super) fn refuse(&mut self, reason: Reason, now: Timestamp) -> Verdict {
-        Verdict::Shed(self.shed(reason, now))
+    pub(super) fn refuse(&mut self, reason: Reason, now: Timestamp) -> Decision {
+        Decision::Reject(self.shed(reason, now))
     }
 
     pub(super) fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
@@ -38,20 +38,20 @@ impl Machine {
 
     /// Places a second that come free, as far as is known.
     fn freed_per_second(&self, now: Timestamp) -> Option<f64> {
-        self.turnover.per_second(self.per_second(), self.limit(), now)
+        self.releases.per_second(self.per_second(), self.limit(), now)
     }
 
     /// Refuses a request whose deadline has passed. Where there is room, another may come at once.
-    pub(super) fn refuse_late(&mut self, in_flight: usize, now: Timestamp) -> Verdict {
+    pub(super) fn refuse_late(&mut self, in_flight: usize, now: Timestamp) -> Decision {
         if self.has_place(in_flight) {
             let retry_after = Duration::from_nanos(1);
-            return Verdict::Shed(Shed { reason: Reason::Deadline, retry_after });
+            return Decision::Reject(Shed { reason: Reason::Deadline, retry_after });
         }
         self.refuse(Reason::Deadline, now)
     }
 
     /// What the service can do, as far as its answers tell.
     pub(super) fn per_second(&self) -> Option<f64> {
-        self.capacity.per_second(self.limit.workers())
+        self.throughput.per_second(self.limit.workers())
     }
 }

@@ -1,11 +1,11 @@
-//! What the machine promises, whatever happens in whatever order.
+//! What the controller promises, whatever happens in whatever order.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use backpressure_core::{
-    Arrival, Fixed, Limit, Machine, Next, Outcome, Priority, QueueBounds, Sample, Shed, Ticket,
-    Timestamp, Verdict,
+    Controller, Decision, Dequeued, Fixed, Limit, Outcome, Priority, QueueBounds, RequestInfo,
+    Sample, Shed, Ticket, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -42,7 +42,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// A driver that keeps its own books and compares.
 struct Driver {
-    machine: Machine,
+    controller: Controller,
     max_len: usize,
     in_flight: usize,
     waiting: Vec<Ticket>,
@@ -54,7 +54,7 @@ impl Driver {
     fn new(max_len: usize) -> Self {
         let bounds = QueueBounds::new(max_len, Duration::from_secs(1));
         Self {
-            machine: Machine::new(Box::new(Fixed::new(3)), bounds),
+            controller: Controller::new(Box::new(Fixed::new(3)), bounds),
             max_len,
             in_flight: 0,
             waiting: Vec::new(),
@@ -66,20 +66,20 @@ impl Driver {
     fn step(&mut self, event: Event) {
         match event {
             Event::Arrive { priority, patience_ms } => self.arrive(priority, patience_ms),
-            Event::Depart { latency_us, outcome } => self.depart(latency_us, outcome),
+            Event::Depart { latency_us, outcome } => self.complete(latency_us, outcome),
             Event::GiveUp(n) => {
                 if let Some(ticket) = self.pick(n) {
-                    assert!(self.machine.abandon(ticket), "{ticket:?} was waiting");
-                    assert!(!self.machine.abandon(ticket), "a place is given up once");
+                    assert!(self.controller.abandon(ticket), "{ticket:?} was waiting");
+                    assert!(!self.controller.abandon(ticket), "a place is given up once");
                 }
             }
             Event::TimeIsUp(n) => {
                 if let Some(ticket) = self.pick(n) {
-                    Self::check(self.machine.expire(ticket, self.now).expect("was waiting"));
-                    assert!(self.machine.expire(ticket, self.now).is_none());
+                    Self::check(self.controller.expire(ticket, self.now).expect("was waiting"));
+                    assert!(self.controller.expire(ticket, self.now).is_none());
                 }
             }
-            Event::Limit(limit) => self.machine.replace_limit(Box::new(Fixed::new(limit))),
+            Event::Limit(limit) => self.controller.replace_limit(Box::new(Fixed::new(limit))),
             Event::Pass(millis) => self.now = self.now + Duration::from_millis(millis),
         }
         self.settle();
@@ -87,35 +87,35 @@ impl Driver {
 
     fn arrive(&mut self, priority: Priority, patience_ms: Option<u64>) {
         let deadline = patience_ms.map(|millis| self.now + Duration::from_millis(millis));
-        let arrival = Arrival::default().priority(priority);
-        let arrival = deadline.map_or(arrival, |deadline| arrival.deadline(deadline));
-        match self.machine.arrive(arrival, self.in_flight, self.now) {
-            Verdict::Run => {
-                assert!(self.in_flight < self.machine.limit());
+        let info = RequestInfo::default().priority(priority);
+        let info = deadline.map_or(info, |deadline| info.deadline(deadline));
+        match self.controller.arrive(info, self.in_flight, self.now) {
+            Decision::Run => {
+                assert!(self.in_flight < self.controller.limit());
                 self.in_flight += 1;
             }
-            Verdict::Wait(ticket, until) => {
+            Decision::Queue(ticket, until) => {
                 assert!(until >= self.now && until <= self.now + Duration::from_secs(1));
                 self.waiting.push(ticket);
             }
-            Verdict::Shed(shed) => Self::check(shed),
+            Decision::Reject(shed) => Self::check(shed),
         }
     }
 
-    fn depart(&mut self, latency_us: u64, outcome: Outcome) {
+    fn complete(&mut self, latency_us: u64, outcome: Outcome) {
         if self.in_flight > 0 {
             let latency = Duration::from_micros(latency_us);
             let sample = Sample::new(latency, outcome).in_flight(self.in_flight);
             self.in_flight -= 1;
-            self.machine.depart(&sample, self.now);
+            self.controller.complete(&sample, self.now);
         }
     }
 
     fn settle(&mut self) {
-        while let Some(next) = self.machine.next(self.in_flight, self.now) {
+        while let Some(next) = self.controller.next(self.in_flight, self.now) {
             let (ticket, runs) = match next {
-                Next::Run(ticket) => (ticket, true),
-                Next::Shed(ticket, shed) => {
+                Dequeued::Run(ticket) => (ticket, true),
+                Dequeued::Reject(ticket, shed) => {
                     Self::check(shed);
                     (ticket, false)
                 }
@@ -124,13 +124,13 @@ impl Driver {
             self.waiting.remove(place.expect("only who waits is called"));
             assert!(self.decided.insert(ticket), "{ticket:?} is decided once");
             if runs {
-                assert!(self.in_flight < self.machine.limit(), "the limit holds");
+                assert!(self.in_flight < self.controller.limit(), "the limit holds");
                 self.in_flight += 1;
             }
         }
-        assert_eq!(self.machine.queued(), self.waiting.len());
+        assert_eq!(self.controller.queued(), self.waiting.len());
         assert!(self.waiting.len() <= self.max_len, "the queue is bounded");
-        let idle = self.in_flight < self.machine.limit();
+        let idle = self.in_flight < self.controller.limit();
         assert!(!idle || self.waiting.is_empty(), "nobody waits for a place that is free");
     }
 
@@ -162,31 +162,31 @@ proptest! {
 
 #[test]
 fn a_higher_class_runs_first_even_when_it_came_last() {
-    let mut machine = Machine::new(Box::new(Fixed::new(1)), QueueBounds::default());
+    let mut controller = Controller::new(Box::new(Fixed::new(1)), QueueBounds::default());
     let now = Timestamp::ZERO;
-    let enter = |machine: &mut Machine, priority| match machine.arrive(
-        Arrival::default().priority(priority),
+    let enter = |controller: &mut Controller, priority| match controller.arrive(
+        RequestInfo::default().priority(priority),
         1,
         now,
     ) {
-        Verdict::Wait(ticket, _) => ticket,
+        Decision::Queue(ticket, _) => ticket,
         other => panic!("the queue has room: {other:?}"),
     };
-    let page = enter(&mut machine, Priority::Normal);
-    let payment = enter(&mut machine, Priority::Critical);
-    assert_eq!(machine.next(0, now), Some(Next::Run(payment)));
-    assert_eq!(machine.next(0, now), Some(Next::Run(page)));
+    let page = enter(&mut controller, Priority::Normal);
+    let payment = enter(&mut controller, Priority::Critical);
+    assert_eq!(controller.next(0, now), Some(Dequeued::Run(payment)));
+    assert_eq!(controller.next(0, now), Some(Dequeued::Run(page)));
 }
 
 #[test]
 fn what_cannot_be_answered_in_time_does_not_wait() {
-    let mut machine = Machine::new(Box::new(Fixed::new(1)), QueueBounds::default());
+    let mut controller = Controller::new(Box::new(Fixed::new(1)), QueueBounds::default());
     let now = Timestamp::ZERO;
-    machine.depart(&Sample::new(Duration::from_millis(100), Outcome::Success), now);
-    let within = |millis| Arrival::default().deadline(now + Duration::from_millis(millis));
+    controller.complete(&Sample::new(Duration::from_millis(100), Outcome::Success), now);
+    let within = |millis| RequestInfo::default().deadline(now + Duration::from_millis(millis));
     // One is in flight: a turn of 100 ms, then 100 ms of service.
-    assert!(matches!(machine.arrive(within(150), 1, now), Verdict::Shed(_)));
-    assert!(matches!(machine.arrive(within(250), 1, now), Verdict::Wait(..)));
+    assert!(matches!(controller.arrive(within(150), 1, now), Decision::Reject(_)));
+    assert!(matches!(controller.arrive(within(250), 1, now), Decision::Queue(..)));
 }
 
 /// Two at once, of requests that compute.
@@ -207,28 +207,28 @@ impl Limit for Two {
 
 #[test]
 fn whoever_waits_for_a_worker_in_vain_is_not_served_in_the_next_lull() {
-    let mut machine = Machine::new(Box::new(Two), QueueBounds::default());
+    let mut controller = Controller::new(Box::new(Two), QueueBounds::default());
     let (mut in_flight, mut came) = (0, HashMap::new());
     let mut longest = Duration::ZERO;
     for half_ms in 0..20_000u64 {
         let now = Timestamp::from_nanos(half_ms * 500_000);
         // Two in 5 ms, which is twice what one worker does, but for a lull of 50 ms now and then.
         if half_ms % 5 == 0 && half_ms % 1_000 >= 100 {
-            match machine.arrive(Arrival::default(), in_flight, now) {
-                Verdict::Run => in_flight += 1,
-                Verdict::Wait(ticket, _) => _ = came.insert(ticket, now),
-                Verdict::Shed(_) => {}
+            match controller.arrive(RequestInfo::default(), in_flight, now) {
+                Decision::Run => in_flight += 1,
+                Decision::Queue(ticket, _) => _ = came.insert(ticket, now),
+                Decision::Reject(_) => {}
             }
         }
         if half_ms % 10 == 9 && in_flight > 0 {
             let busy = Duration::from_millis(5);
             let latency = Duration::from_millis(10);
             let sample = Sample::new(latency, Outcome::Success).busy(busy).in_flight(in_flight);
-            machine.depart(&sample, now);
+            controller.complete(&sample, now);
             in_flight -= 1;
         }
-        while let Some(next) = machine.next(in_flight, now) {
-            let Next::Run(ticket) = next else { continue };
+        while let Some(next) = controller.next(in_flight, now) {
+            let Dequeued::Run(ticket) = next else { continue };
             in_flight += 1;
             if half_ms > 4_000 {
                 longest = longest.max(now.since(came[&ticket]));
@@ -264,19 +264,19 @@ impl Limit for Rising {
 #[test]
 fn while_a_limit_rises_that_is_not_known_to_protect_anything_no_waiting_request_is_displaced() {
     let at = |millis: u64| Timestamp::from_nanos(millis * 1_000_000);
-    let mut machine = Machine::new(Box::new(Rising(1)), QueueBounds::default());
+    let mut controller = Controller::new(Box::new(Rising(1)), QueueBounds::default());
     let latency = Duration::from_millis(10);
     let sample = Sample::new(latency, Outcome::Success).busy(latency);
     let mut in_flight = 0;
     for millis in 0..500 {
         if millis % 50 == 0 {
-            machine.depart(&sample, at(millis));
+            controller.complete(&sample, at(millis));
         }
-        let verdict = machine.arrive(Arrival::default(), in_flight, at(millis));
-        assert!(!matches!(verdict, Verdict::Shed(_)), "refused after {millis} ms");
-        in_flight += usize::from(verdict == Verdict::Run);
-        while let Some(next) = machine.next(in_flight, at(millis)) {
-            assert!(matches!(next, Next::Run(_)), "displaced after {millis} ms");
+        let verdict = controller.arrive(RequestInfo::default(), in_flight, at(millis));
+        assert!(!matches!(verdict, Decision::Reject(_)), "refused after {millis} ms");
+        in_flight += usize::from(verdict == Decision::Run);
+        while let Some(next) = controller.next(in_flight, at(millis)) {
+            assert!(matches!(next, Dequeued::Run(_)), "displaced after {millis} ms");
             in_flight += 1;
         }
     }

@@ -10,7 +10,7 @@ use crate::sample::Sample;
 /// the service can do; below it, it is what was asked for. As long as the limit was not reached the
 /// places that were in use, over the usual latency, are a roof, and so is what the workers can compute.
 #[derive(Debug, Default)]
-pub(crate) struct Capacity {
+pub(crate) struct Throughput {
     /// Seconds a request, of those that ran at the limit: `W / n`.
     full: Steady,
     /// Seconds of latency for each place that may be used.
@@ -27,7 +27,7 @@ const PROVEN: f64 = 16.0;
 /// A rate is lower than another one if it is below this share of it. What lies between is chance.
 pub(crate) const FAR_BELOW: f64 = 0.6;
 
-impl Capacity {
+impl Throughput {
     pub(crate) fn observe(&mut self, sample: &Sample, limit: usize) {
         if sample.outcome != Outcome::Success {
             return;
@@ -89,7 +89,7 @@ mod tests {
     use std::time::Duration;
 
     /// So many attempts of so many milliseconds, with so many in flight.
-    fn run(capacity: &mut Capacity, count: u32, millis: u64, in_flight: usize, limit: usize) {
+    fn run(capacity: &mut Throughput, count: u32, millis: u64, in_flight: usize, limit: usize) {
         let latency = Duration::from_millis(millis);
         let sample = Sample { in_flight, ..Sample::new(latency, Outcome::Success) };
         for _ in 0..count {
@@ -97,26 +97,26 @@ mod tests {
         }
     }
 
-    fn is_about(capacity: &Capacity, expected: f64) {
+    fn is_about(capacity: &Throughput, expected: f64) {
         let measured = capacity.per_second(None).expect("measured");
         assert!((measured / expected - 1.0).abs() < 0.01, "{measured} instead of {expected}");
     }
 
     #[test]
     fn nothing_measured_is_nothing_known() {
-        assert_eq!(Capacity::default().per_second(Some(1)), None);
+        assert_eq!(Throughput::default().per_second(Some(1)), None);
     }
 
     #[test]
     fn below_the_limit_sixteen_places_are_a_roof() {
-        let mut capacity = Capacity::default();
+        let mut capacity = Throughput::default();
         run(&mut capacity, 100, 10, 5, 20);
         is_about(&capacity, 1_600.0);
     }
 
     #[test]
     fn what_was_measured_at_the_limit_counts_when_it_is_calm_again() {
-        let mut capacity = Capacity::default();
+        let mut capacity = Throughput::default();
         run(&mut capacity, 100, 20, 20, 20);
         run(&mut capacity, 1_000, 10, 5, 20);
         is_about(&capacity, 1_000.0);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_service_that_became_slower_is_not_taken_for_what_it_was() {
-        let mut capacity = Capacity::default();
+        let mut capacity = Throughput::default();
         run(&mut capacity, 5_000, 10, 20, 20);
         run(&mut capacity, 2_000, 100, 5, 20);
         // Twenty places were in use, and five of late.
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn workers_compute_no_more_than_they_can() {
-        let mut capacity = Capacity::default();
+        let mut capacity = Throughput::default();
         let latency = Duration::from_millis(10);
         let sample = Sample { busy: latency, ..Sample::new(latency, Outcome::Success) };
         capacity.observe(&sample, 100);
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_no_fast_service() {
-        let mut capacity = Capacity::default();
+        let mut capacity = Throughput::default();
         run(&mut capacity, 100, 10, 5, 20);
         capacity.observe(&Sample::new(Duration::ZERO, Outcome::Overload), 1);
         is_about(&capacity, 1_600.0);

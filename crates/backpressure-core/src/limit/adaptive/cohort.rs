@@ -7,7 +7,7 @@ use crate::sample::Sample;
 
 /// What attempts measured that were admitted under one limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Cell {
+pub(super) struct Cohort {
     /// Attempts that ended, and those of them that were answered.
     count: f64,
     answered: f64,
@@ -29,7 +29,7 @@ const NONE_ANSWERED: f64 = 0.5;
 /// Some attempts that happened to take the same time do not make the next one certain.
 const LEAST_SPREAD: f64 = 0.5;
 
-impl Cell {
+impl Cohort {
     /// Adds an attempt, where a latency of `usual` is nothing special; zero: unknown.
     ///
     /// An attempt without an answer counts for as much of an attempt as it held its place: one that

@@ -1,13 +1,13 @@
-//! What an operator can change while a machine runs. None of it panics, whatever the numbers are.
+//! What an operator can change while a controller runs. None of it panics, whatever the numbers are.
 
 use std::time::Duration;
 
 use crate::bounds::QueueBounds;
+use crate::controller::Controller;
 use crate::limit::Limit;
-use crate::machine::Machine;
 use crate::shed::{Reason, Shed};
 
-impl Machine {
+impl Controller {
     /// Puts another limit in the place of this one; what is in flight stays in flight.
     pub fn replace_limit(&mut self, limit: Box<dyn Limit>) {
         self.limit.replace(limit);
@@ -41,7 +41,7 @@ impl Machine {
         self.draining = true;
     }
 
-    /// What a newcomer is told while the machine drains; `None`: it does not.
+    /// What a newcomer is told while the controller drains; `None`: it does not.
     ///
     /// It books no place: there will be none here. Nor does it say how full this process is.
     pub(super) fn sent_elsewhere(&self) -> Option<Shed> {

@@ -6,7 +6,7 @@ use super::window::Window;
 
 /// Where a step up began.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
+pub(super) struct LastIncrease {
     in_flight: f64,
     /// Useful latency there, in seconds.
     useful: f64,
@@ -17,7 +17,7 @@ const LEAST: f64 = 1.3;
 /// Elasticity of a step that ended in a queue. Far more than that, and something else has happened.
 const WAITED: Range<f64> = 0.5..1.5;
 
-impl Step {
+impl LastIncrease {
     pub(super) fn of(full: &Window) -> Self {
         Self { in_flight: full.mean_in_flight(), useful: full.mean_useful() }
     }

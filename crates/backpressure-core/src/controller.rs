@@ -1,71 +1,71 @@
-//! The admission machine: who runs, who waits, who is turned away.
+//! The admission controller: who runs, who waits, who is turned away.
 
 use std::time::Duration;
 
-use crate::arrival::Arrival;
 use crate::bounds::QueueBounds;
-use crate::capacity::Capacity;
-use crate::decision::Decision;
-use crate::flood::Flood;
+use crate::decision::{Decision, Dequeued};
+use crate::flood_detector::FloodDetector;
+use crate::latency_estimate::LatencyEstimate;
 use crate::limit::clamped::Clamped;
 use crate::limit::{Limit, Metering};
+use crate::limit_change::LimitChange;
 use crate::outcome::Outcome;
-use crate::pressure::Pressure;
+use crate::overload_detector::OverloadDetector;
 use crate::queue::{Queue, Ticket};
 use crate::rank::{DemandMix, HeldBack, Rank};
+use crate::release_rate::ReleaseRate;
+use crate::request_info::RequestInfo;
 use crate::sample::Sample;
 use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
-use crate::stall::Stall;
+use crate::stall_detector::StallDetector;
+use crate::throughput::Throughput;
 use crate::time::Timestamp;
-use crate::turnover::Turnover;
-use crate::usual::Usual;
-use crate::verdict::{Next, Verdict};
 
-mod places;
-mod refusing;
-mod seating;
+mod progress;
+mod queueing;
+mod rejection;
 mod settings;
 
-use self::seating::LOWEST;
+use self::queueing::LOWEST;
 
-/// The admission machine.
+/// The admission controller.
 ///
 /// It is told how many are in flight and owns everything else: the limit, the queue and the
-/// schedule of returns. Call [`arrive`](Self::arrive) for a request, [`depart`](Self::depart) with what a
+/// schedule of returns. Call [`arrive`](Self::arrive) for a request, [`depart`](Self::complete) with what a
 /// finished one measured, and [`next`](Self::next) until it is silent after either.
 ///
 /// ```
-/// use backpressure_core::{Arrival, Fixed, Machine, Next, QueueBounds, Timestamp, Verdict};
+/// use backpressure_core::{RequestInfo, Fixed, Controller, Dequeued, QueueBounds, Timestamp, Decision};
 ///
-/// let mut machine = Machine::new(Box::new(Fixed::new(1)), QueueBounds::default());
+/// let mut controller = Controller::new(Box::new(Fixed::new(1)), QueueBounds::default());
 /// let now = Timestamp::ZERO;
-/// assert_eq!(machine.arrive(Arrival::default(), 0, now), Verdict::Run);
-/// let Verdict::Wait(ticket, _) = machine.arrive(Arrival::default(), 1, now) else {
+/// assert_eq!(controller.arrive(RequestInfo::default(), 0, now), Decision::Run);
+/// let Decision::Queue(ticket, _) = controller.arrive(RequestInfo::default(), 1, now) else {
 ///     panic!("the limit is reached, the queue is empty");
 /// };
 /// // The first one ends: nobody is in flight.
-/// assert_eq!(machine.next(0, now), Some(Next::Run(ticket)));
-/// assert_eq!(machine.next(1, now), None);
+/// assert_eq!(controller.next(0, now), Some(Dequeued::Run(ticket)));
+/// assert_eq!(controller.next(1, now), None);
 /// ```
 #[derive(Debug)]
-pub struct Machine {
+pub struct Controller {
     limit: Clamped,
     bounds: QueueBounds,
     queue: Queue,
-    pressure: Pressure,
+    overload: OverloadDetector,
     schedule: RetryAfterSchedule,
-    flood: Flood,
-    capacity: Capacity,
-    turnover: Turnover,
+    flood: FloodDetector,
+    throughput: Throughput,
+    releases: ReleaseRate,
     mix: DemandMix,
     held_back: HeldBack,
     /// What the limit was last told of demand.
     told: bool,
-    usual: Usual,
+    latency: LatencyEstimate,
     /// Newcomers are sent elsewhere; those who wait are still served.
     draining: bool,
-    stall: Stall,
+    stall: StallDetector,
     /// The limit as it was last seen, and when it last rose, unless it has fallen since.
     risen: (usize, Option<Timestamp>),
     /// Whether the limit is taken to protect something: it is known to, or it has stopped rising.
@@ -74,25 +74,25 @@ pub struct Machine {
     worked: Duration,
 }
 
-impl Machine {
-    /// A machine without history.
+impl Controller {
+    /// A controller without history.
     #[must_use]
     pub fn new(limit: Box<dyn Limit>, bounds: QueueBounds) -> Self {
         Self {
             limit: Clamped::new(limit),
             bounds,
             queue: Queue::default(),
-            pressure: Pressure::new(),
+            overload: OverloadDetector::new(),
             schedule: RetryAfterSchedule::new(),
-            flood: Flood::default(),
-            capacity: Capacity::default(),
-            turnover: Turnover::default(),
+            flood: FloodDetector::default(),
+            throughput: Throughput::default(),
+            releases: ReleaseRate::default(),
             mix: DemandMix::default(),
             held_back: HeldBack::default(),
             told: false,
-            usual: Usual::default(),
+            latency: LatencyEstimate::default(),
             draining: false,
-            stall: Stall::default(),
+            stall: StallDetector::default(),
             risen: (0, None),
             protects: true,
             worked: Duration::ZERO,
@@ -100,40 +100,40 @@ impl Machine {
     }
 
     /// A request arrives while `in_flight` others are in flight.
-    pub fn arrive(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
+    pub fn arrive(&mut self, info: RequestInfo, in_flight: usize, now: Timestamp) -> Decision {
         if self.queue.is_empty() {
-            self.pressure.rest(self.usual.latency, now);
-            self.pressure.unfilled(in_flight, self.limit(), self.usual.latency, now);
+            self.overload.rest(self.latency.latency, now);
+            self.overload.unfilled(in_flight, self.limit(), self.latency.latency, now);
         }
-        self.asked(Rank::of(&arrival), in_flight, now);
+        self.asked(Rank::of(&info), in_flight, now);
         self.watch(in_flight, now);
-        let verdict = self.decide(arrival, in_flight, now);
-        if verdict == Verdict::Run {
-            self.turnover.entered();
+        let verdict = self.decide(info, in_flight, now);
+        if verdict == Decision::Run {
+            self.releases.entered();
         }
         self.tell(now);
         verdict
     }
 
-    fn decide(&mut self, arrival: Arrival, in_flight: usize, now: Timestamp) -> Verdict {
+    fn decide(&mut self, info: RequestInfo, in_flight: usize, now: Timestamp) -> Decision {
         if let Some(shed) = self.sent_elsewhere() {
-            return Verdict::Shed(shed);
+            return Decision::Reject(shed);
         }
-        if arrival.deadline.is_some_and(|deadline| deadline <= now) {
+        if info.deadline.is_some_and(|deadline| deadline <= now) {
             return self.refuse_late(in_flight, now);
         }
-        let held_back = self.held_back.holds_back(Rank::of(&arrival), now);
+        let held_back = self.held_back.holds_back(Rank::of(&info), now);
         if self.has_place(in_flight) && !held_back {
-            self.pressure.admitted(self.limit(), self.room(LOWEST), now);
+            self.overload.admitted(self.limit(), self.room(LOWEST), now);
             self.start(now);
-            return Verdict::Run;
+            return Decision::Run;
         }
-        self.pressure.crowded(self.usual.latency, now);
+        self.overload.crowded(self.latency.latency, now);
         self.flood.crowded(self.per_second(), now);
-        let verdict = self.seat(arrival, held_back, now);
+        let verdict = self.seat(info, held_back, now);
         match verdict {
-            Verdict::Shed(_) => self.pressure.shed(now),
-            _ => self.pressure.admitted(self.limit(), self.room(LOWEST), now),
+            Decision::Reject(_) => self.overload.shed(now),
+            _ => self.overload.admitted(self.limit(), self.room(LOWEST), now),
         }
         verdict
     }
@@ -142,14 +142,14 @@ impl Machine {
     ///
     /// # Errors
     /// [`Shed`] when it cannot run now.
-    pub fn arrive_or_leave(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
+    pub fn arrive_without_queue(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
         if let Some(shed) = self.sent_elsewhere() {
             return Err(shed);
         }
-        let rank = Rank::of(&Arrival::default());
+        let rank = Rank::of(&RequestInfo::default());
         self.asked(rank, in_flight, now);
         if self.has_place(in_flight) && !self.held_back.holds_back(rank, now) {
-            self.turnover.entered();
+            self.releases.entered();
             return Ok(());
         }
         self.hold_back_below(rank.index(), now);
@@ -158,33 +158,33 @@ impl Machine {
     }
 
     /// So many have passed without asking, since this was last said; see [`open`](Self::open).
-    pub fn passed(&mut self, count: u32, now: Timestamp) {
-        self.turnover.passed(count);
+    pub fn admitted_undecided(&mut self, count: u32, now: Timestamp) {
+        self.releases.admitted_undecided(count);
         self.schedule.arrived(count, now);
     }
 
     /// An attempt finished and measured this. Attempts that were not measured are not reported.
-    pub fn depart(&mut self, sample: &Sample, now: Timestamp) {
+    pub fn complete(&mut self, sample: &Sample, now: Timestamp) {
         if self.ended(sample) {
             self.stall.ended(sample.weight);
         }
-        self.capacity.observe(sample, self.limit());
+        self.throughput.observe(sample, self.limit());
         self.limit.observe(sample, now);
         if sample.outcome != Outcome::Cancelled {
-            self.pressure.served(sample.weight, self.usual.latency, now);
+            self.overload.served(sample.weight, self.latency.latency, now);
         }
-        self.usual.learn(sample);
+        self.latency.learn(sample);
     }
 
     /// What happens next to those who wait, with `in_flight` in flight; `None`: nothing.
-    pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Next> {
-        self.turnover.visit(in_flight, self.limit(), self.open() == 0, now);
+    pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Dequeued> {
+        self.releases.visit(in_flight, self.limit(), self.open() == 0, now);
         let is_cut_short = self.queue.len() > self.bounds.max_len;
         if let Some(victim) = self.victim(now) {
-            self.pressure.displaced(now);
+            self.overload.displaced(now);
             let reason = Reason::Displaced;
             let shed = if is_cut_short { self.cut(reason, now) } else { self.shed(reason, now) };
-            return Some(Next::Shed(victim, shed));
+            return Some(Dequeued::Reject(victim, shed));
         }
         if !self.queue.is_empty() {
             self.watch(in_flight, now);
@@ -193,18 +193,18 @@ impl Machine {
             return None;
         }
         let Some((ticket, patience)) = self.pop() else {
-            self.pressure.drained();
-            self.pressure.unfilled(in_flight, self.limit(), self.usual.latency, now);
+            self.overload.drained();
+            self.overload.unfilled(in_flight, self.limit(), self.latency.latency, now);
             self.tell(now);
             return None;
         };
         if patience.until < now {
-            return Some(Next::Shed(ticket, self.give_up(patience, now)));
+            return Some(Dequeued::Reject(ticket, self.give_up(patience, now)));
         }
-        self.pressure.waiting(self.queue.len());
-        self.turnover.entered();
+        self.overload.waiting(self.queue.len());
+        self.releases.entered();
         self.start(now);
-        Some(Next::Run(ticket))
+        Some(Dequeued::Run(ticket))
     }
 
     /// A caller has left the queue; false when its ticket was answered before.
@@ -231,17 +231,17 @@ impl Machine {
 
     /// The last move of the limit, and why it was made.
     #[must_use]
-    pub fn decision(&self) -> Option<Decision> {
-        self.limit.decision()
+    pub fn last_change(&self) -> Option<LimitChange> {
+        self.limit.last_change()
     }
 
-    /// How many may be in flight before an arrival has to ask: the limit while nobody waits.
+    /// How many may be in flight before an info has to ask: the limit while nobody waits.
     ///
     /// Under overload everybody asks: only who is counted can tell that it has passed. So does a
     /// request that may have to leave a free place to a higher class.
     #[must_use]
     pub fn open(&self) -> usize {
-        let asks = self.pressure.is_overloaded() || self.held_back.is_active() || self.draining;
+        let asks = self.overload.is_overloaded() || self.held_back.is_active() || self.draining;
         if self.queue.is_empty() && !asks { self.limit() } else { 0 }
     }
 
@@ -254,7 +254,7 @@ impl Machine {
     /// Whether demand is above capacity.
     #[must_use]
     pub fn is_overloaded(&self, now: Timestamp) -> bool {
-        self.pressure.is_overloaded() && !self.pressure.is_quiet(self.usual.latency, now)
+        self.overload.is_overloaded() && !self.overload.is_quiet(self.latency.latency, now)
     }
 
     /// Whether far more is asked for than could be served, as of the last request that could not run
@@ -278,13 +278,13 @@ impl Machine {
 
     /// Where nothing is measured, whoever starts is taken to be served.
     fn start(&mut self, now: Timestamp) {
-        if self.usual.latency.is_zero() {
-            self.pressure.served(1, self.usual.latency, now);
+        if self.latency.latency.is_zero() {
+            self.overload.served(1, self.latency.latency, now);
         }
     }
 
     fn tell(&mut self, now: Timestamp) {
-        let overloaded = self.pressure.is_overloaded();
+        let overloaded = self.overload.is_overloaded();
         if overloaded != self.told {
             self.told = overloaded;
             self.limit.demand(overloaded, now);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::capacity::FAR_BELOW;
+use crate::throughput::FAR_BELOW;
 use crate::time::Timestamp;
 
 /// Counts the places that come free while the limit is reached.
@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// streams, or come free without an answer because the caller left. A refused caller waits for a
 /// place, so this is what it has to be told.
 #[derive(Debug, Default)]
-pub(crate) struct Turnover {
+pub(crate) struct ReleaseRate {
     /// As of the last visit: how many are in flight, and when that was.
     in_flight: usize,
     visited: Timestamp,
@@ -30,9 +30,9 @@ const FORGET_AFTER: f64 = 64.0;
 /// Places that have to come free before their rate beats what answers say: ±35 % by chance.
 const ENOUGH: f64 = 8.0;
 
-impl Turnover {
+impl ReleaseRate {
     /// So many were admitted without asking.
-    pub(crate) fn passed(&mut self, count: u32) {
+    pub(crate) fn admitted_undecided(&mut self, count: u32) {
         self.passed += count as usize;
     }
 
@@ -92,7 +92,7 @@ mod tests {
     }
 
     /// Two places, both taken again at once when they come free, every `seconds`.
-    fn two_places(turnover: &mut Turnover, rounds: u32, seconds: f64) -> f64 {
+    fn two_places(turnover: &mut ReleaseRate, rounds: u32, seconds: f64) -> f64 {
         for round in 0..rounds {
             let now = at(f64::from(round) * seconds);
             turnover.visit(if round == 0 { 0 } else { 2 }, 2, true, now);
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn places_that_come_free_without_an_answer_count() {
-        let mut turnover = Turnover::default();
+        let mut turnover = ReleaseRate::default();
         let end = two_places(&mut turnover, 20, 4.0);
         let now = at(end + 1.0);
         let rate = |answered| turnover.per_second(answered, 2, now).expect("seen");
@@ -117,14 +117,14 @@ mod tests {
 
     #[test]
     fn answers_are_believed_where_places_come_free_about_as_fast() {
-        let mut turnover = Turnover::default();
+        let mut turnover = ReleaseRate::default();
         let end = two_places(&mut turnover, 100, 0.3);
         assert_eq!(turnover.per_second(Some(7.0), 2, at(end + 0.1)), Some(7.0));
     }
 
     #[test]
     fn places_that_do_not_come_free_at_all_are_expected_the_later_the_longer_it_lasts() {
-        let mut turnover = Turnover::default();
+        let mut turnover = ReleaseRate::default();
         let end = two_places(&mut turnover, 100, 0.3);
         for silence in [1.0, 4.0, 20.0] {
             let rate = turnover.per_second(Some(6.7), 2, at(end + silence)).expect("seen");
@@ -134,10 +134,10 @@ mod tests {
 
     #[test]
     fn a_service_that_is_idle_between_two_requests_is_not_slow() {
-        let mut turnover = Turnover::default();
+        let mut turnover = ReleaseRate::default();
         for round in 0..100 {
             let now = at(10.0 * f64::from(round));
-            turnover.passed(1);
+            turnover.admitted_undecided(1);
             turnover.visit(1, 1, false, now);
         }
         assert_eq!(turnover.per_second(Some(100.0), 1, at(990.0)), Some(100.0));
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn as_long_as_nothing_was_seen_nothing_is_said() {
-        let mut turnover = Turnover::default();
+        let mut turnover = ReleaseRate::default();
         turnover.visit(4, 4, true, at(0.1));
         assert_eq!(turnover.per_second(None, 4, at(0.1)), None);
         assert_eq!(turnover.per_second(None, 4, at(5.1)), Some(0.2));

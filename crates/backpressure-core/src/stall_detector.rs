@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// What holds the places then waits for something else: refusing protects nothing that can be
 /// measured, and one more request can lose nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Stall {
+pub(crate) struct StallDetector {
     since: Timestamp,
     /// Time that workers had spent on requests by then.
     worked: Duration,
@@ -29,7 +29,7 @@ pub(crate) struct Reached {
 }
 
 /// Time after which a limit that is reached may have stalled. Longer than the scheduler makes a request
-/// wait on a busy machine; a tenth of the time for which a request waits by default, so that the limit
+/// wait on a busy controller; a tenth of the time for which a request waits by default, so that the limit
 /// has grown a thousandfold before the first one gives up.
 const STALLED_AFTER: Duration = Duration::from_millis(100);
 /// Attempts that should have ended in that time, and the share of them below which places are held by
@@ -41,7 +41,7 @@ const UNKNOWN: (f64, f64) = (8.0, 1.0 / 8.0);
 /// Workers that were busy for a smaller share of that time are idle.
 const BUSY_SHARE: f64 = 0.5;
 
-impl Stall {
+impl StallDetector {
     /// There is room.
     pub(crate) fn clear(&mut self, worked: Duration, now: Timestamp) {
         *self = Self { since: now, worked, ended: 0.0 };

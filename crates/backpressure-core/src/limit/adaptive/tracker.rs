@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cell::{Cell, Comparison, MIN_SAMPLES};
+use super::cohort::{Cohort, Comparison, MIN_SAMPLES};
 use crate::limit::{MAX, ran_at};
 use crate::sample::Sample;
 use crate::time::Timestamp;
@@ -10,17 +10,17 @@ use crate::time::Timestamp;
 /// Runs a little above and a little below by turns, and moves to where most of the difference
 /// waits: there capacity is used and hardly anybody waits for it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cruise {
+pub(super) struct Tracker {
     centre: f64,
     /// Turns that are over.
     turns: u32,
     /// This turn and the one before, whose late ones are still coming in.
     now: Turn,
     before: Turn,
-    low: Cell,
-    high: Cell,
+    low: Cohort,
+    high: Cohort,
     /// Both sides, as of the last decision.
-    usual: Cell,
+    usual: Cohort,
 }
 
 /// A time at one limit, and those who were admitted in it.
@@ -30,7 +30,7 @@ struct Turn {
     begun: Timestamp,
     /// From here on who is admitted meets nobody of the turn before.
     settled: Timestamp,
-    cell: Cell,
+    cell: Cohort,
 }
 
 /// High over low, in logarithm.
@@ -57,10 +57,10 @@ const RESIDUALS: f64 = 4.0;
 /// Turns from one decision to the next.
 const ROUND: u32 = 5;
 
-impl Cruise {
+impl Tracker {
     pub(super) fn at(centre: f64) -> Self {
-        let none = Cell::default();
-        let mut cruise = Self {
+        let none = Cohort::default();
+        let mut tracker = Self {
             centre: centre.clamp(1.0, MAX as f64),
             turns: 0,
             now: Turn::default(),
@@ -69,23 +69,23 @@ impl Cruise {
             high: none,
             usual: none,
         };
-        cruise.now.limit = cruise.side();
-        cruise
+        tracker.now.limit = tracker.side();
+        tracker
     }
 
     /// The same, knowing what latency was like before.
-    pub(super) fn used_to(mut self, usual: Option<Cell>) -> Self {
+    pub(super) fn used_to(mut self, usual: Option<Cohort>) -> Self {
         self.usual = usual.filter(|usual| !usual.is_in_vain()).unwrap_or_default();
         self
     }
 
     /// The same, after what looked like a change and was none.
-    pub(super) fn hearing(mut self, cell: &Cell) -> Self {
+    pub(super) fn hearing(mut self, cell: &Cohort) -> Self {
         self.usual = self.usual.and(cell);
         self
     }
 
-    pub(super) const fn usual(&self) -> &Cell {
+    pub(super) const fn usual(&self) -> &Cohort {
         &self.usual
     }
 
@@ -111,12 +111,12 @@ impl Cruise {
 
     /// Whether latency is another than it was, as far as can be told so soon: in more attempts where most are
     /// short and a few take long.
-    pub(super) fn is_upset_by(&self, cell: &Cell) -> bool {
+    pub(super) fn is_upset_by(&self, cell: &Cohort) -> bool {
         cell.count() >= MIN_SAMPLES * (1.0 + self.usual.spread()) && self.differs_from(cell)
     }
 
     /// Whether latency is another than it was, beyond doubt and by a factor that matters.
-    pub(super) fn differs_from(&self, cell: &Cell) -> bool {
+    pub(super) fn differs_from(&self, cell: &Cohort) -> bool {
         self.usual.count() > 0.0 && cell.differs_from(&self.usual, UPSET, CHANCE)
     }
 
@@ -130,7 +130,7 @@ impl Cruise {
         let found = if self.turns % ROUND == 1 && self.turns > 1 { self.decide() } else { None };
         self.before = self.now;
         let settled = now + Duration::try_from_secs_f64(residual).unwrap_or(Duration::ZERO);
-        self.now = Turn { limit: self.side(), begun: now, settled, cell: Cell::default() };
+        self.now = Turn { limit: self.side(), begun: now, settled, cell: Cohort::default() };
         found
     }
 
