@@ -235,7 +235,7 @@ impl Controller {
         self.limit.last_change()
     }
 
-    /// How many may be in flight before an info has to ask: the limit while nobody waits.
+    /// How many may be in flight before an arrival has to ask: the limit while nobody waits.
     ///
     /// Under overload everybody asks: only who is counted can tell that it has passed. So does a
     /// request that may have to leave a free place to a higher class.

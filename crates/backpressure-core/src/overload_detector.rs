@@ -95,7 +95,7 @@ impl OverloadDetector {
     }
 
     /// How many should wait under overload: as few as keep capacity from standing idle for more
-    /// than a hundredth of the time, between one info and the next.
+    /// than a hundredth of the time, between one arrival and the next.
     ///
     /// `n` places before a server leave it idle for `(N − 1) / (N^(n+1) − 1)` of the time at
     /// `N` times its capacity (M/M/1/n); many servers even each other out.
@@ -235,7 +235,7 @@ impl OverloadDetector {
         }
     }
 
-    /// An info is turned away.
+    /// An arrival is turned away.
     pub(crate) fn shed(&mut self, now: Timestamp) {
         if let State::Overloaded { arrived, shed, last_shed, .. } = &mut self.state {
             *arrived += 1;
@@ -252,7 +252,7 @@ impl OverloadDetector {
         }
     }
 
-    /// An info runs or waits, where so many may run and so many wait.
+    /// An arrival runs or waits, where so many may run and so many wait.
     ///
     /// Overloaded → Queueing once fewer of a block were turned away than would be at full load.
     pub(crate) fn admitted(&mut self, limit: usize, room: usize, now: Timestamp) {

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// A place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
-    // The order of the fields is the order of the queue: rank first, then info.
+    // The order of the fields is the order of the queue: rank first, then arrival.
     rank: Rank,
     number: u64,
 }

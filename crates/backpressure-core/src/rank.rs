@@ -43,7 +43,7 @@ pub(crate) struct DemandMix {
     came: [f64; RANKS],
 }
 
-/// Number of arrivals after which an old info has lost all but 1/e of its weight. A share near the
+/// Number of arrivals after which an old arrival has lost all but 1/e of its weight. A share near the
 /// edge of overload is then known to ±5 %; a fourth of it doubles that, four times as much would need
 /// seconds to notice another mix at a few hundred requests a second.
 const MIX_MEMORY: f64 = 512.0;

@@ -56,7 +56,7 @@ impl RetryAfter {
         values.filter_map(|value| parse(value, sent)).max()
     }
 
-    /// The time to wait from the info of the response: zero for a date in the past, at most
+    /// The time to wait from the arrival of the response: zero for a date in the past, at most
     /// [`MAX`](Self::MAX).
     #[must_use]
     pub const fn delay(self) -> Duration {
