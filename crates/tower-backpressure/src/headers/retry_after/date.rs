@@ -86,6 +86,6 @@ impl<'a> TwoDigitYear<'a> {
 
 /// `06 Nov 1994 08:49:37 GMT`. `httpdate` requires a weekday that fits, so each is tried.
 fn on_any_weekday(date: &str) -> Option<SystemTime> {
-    let dates = WEEKDAYS.iter().map(|weekday| format!("{}, {date}", &weekday[..3]));
-    dates.filter_map(|date| httpdate::parse_http_date(&date).ok()).next()
+    let mut dates = WEEKDAYS.iter().map(|weekday| format!("{}, {date}", &weekday[..3]));
+    dates.find_map(|date| httpdate::parse_http_date(&date).ok())
 }

@@ -91,8 +91,8 @@ fn unix_time(number: Duration, sent: SystemTime) -> Option<Duration> {
     let (earliest, latest) =
         (sent.checked_sub(UNIX_TIME_RANGE.0)?, sent.checked_add(UNIX_TIME_RANGE.1)?);
     let scales = [1, 1_000, 1_000_000, 1_000_000_000];
-    let times = scales.iter().filter_map(|&scale| UNIX_EPOCH.checked_add(number / scale));
-    let time = times.filter(|time| (earliest..=latest).contains(time)).next()?;
+    let mut times = scales.iter().filter_map(|&scale| UNIX_EPOCH.checked_add(number / scale));
+    let time = times.find(|time| (earliest..=latest).contains(time))?;
     Some(until(time, sent))
 }
 
