@@ -111,7 +111,7 @@ impl Load {
                     advance(length).await;
                 });
             }
-            // The last answer that is of use comes so long after the last info.
+            // The last answer that is of use comes so long after the last arrival.
             let settle = classes.iter().map(|class| class.late_after).max().unwrap_or_default();
             let end = Instant::now() + length + settle;
             while Instant::now() < end {

@@ -69,7 +69,7 @@ impl Hidden {
     }
 
     /// How many thousands have come when one of them, of so many at most, found enough to do here and
-    /// nearly nobody waiting. A controller with much else to do may spoil some.
+    /// nearly nobody waiting. A machine with much other load may spoil some.
     async fn is_spared_after(&self, most: usize) -> Option<usize> {
         for which in 0..most {
             let found = self.thousand(which).await;

@@ -118,7 +118,7 @@ impl Class {
         Self::new(name, Arrivals::Poisson(rate))
     }
 
-    /// One info every `period`.
+    /// One arrival every `period`.
     #[must_use]
     pub fn every(name: &'static str, period: Duration) -> Self {
         Self::new(name, Arrivals::Every(period))

@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod forms;
+
 /// 21 November 2026, 08:00:00 UTC.
 const NOW: u64 = 1_795_248_000;
 
@@ -23,6 +25,14 @@ fn headers(values: &[&str]) -> HeaderMap {
 
 fn parsed(value: &str) -> Option<RetryAfter> {
     RetryAfter::from_headers(&headers(&[value]), at(NOW))
+}
+
+fn strict(value: &str) -> Option<RetryAfter> {
+    RetryAfter::strict(&headers(&[value]), at(NOW))
+}
+
+fn parsed_millis(value: &str) -> Option<u128> {
+    parsed(value).map(|field| field.delay().as_millis())
 }
 
 fn parsed_seconds(value: &str) -> Option<u64> {
@@ -44,12 +54,26 @@ fn a_number_of_seconds_consists_of_digits() {
 }
 
 #[test]
-fn a_value_outside_the_grammar_is_ignored() {
+fn a_value_outside_the_grammar_is_ignored_in_strict_mode() {
     let wrong =
         ["+5", "-1", "1.5", "1e3", "0x10", "", " ", "120, 30", "١٢", "1m0s", "soon", "1 2", "NaN"];
     for value in wrong {
-        assert_eq!(parsed(value), None, "{value:?}");
+        assert_eq!(strict(value), None, "{value:?}");
     }
+}
+
+#[test]
+fn a_value_that_cannot_be_understood_is_a_second_and_never_at_once() {
+    for value in ["+5", "1e3", "0x10", "", " ", "١٢", "soon", "1 2", "NaN", "5x", ".", "1.2.3", ","]
+    {
+        assert_eq!(parsed(value), Some(RetryAfter::new(RetryAfter::UNREADABLE)), "{value:?}");
+    }
+}
+
+fn fields(pairs: &[(&'static str, &str)]) -> Option<RetryAfter> {
+    let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value));
+    let headers = pairs.map(|(name, value)| (name, value.parse().unwrap())).collect();
+    RetryAfter::from_headers(&headers, at(NOW))
 }
 
 #[test]
@@ -84,8 +108,8 @@ fn a_leap_second_is_parsed_as_the_second_after_59() {
     ] {
         assert!(is_date_at(value, 1_483_228_800), "{value}");
     }
-    assert_eq!(parsed("Sat, 31 Dec 2016 23:60:10 GMT"), None);
-    assert_eq!(parsed("Sat, 31 Dec 2016 23:59:61 GMT"), None);
+    assert_eq!(strict("Sat, 31 Dec 2016 23:60:10 GMT"), None);
+    assert_eq!(strict("Sat, 31 Dec 2016 23:59:61 GMT"), None);
 }
 
 #[test]
@@ -109,7 +133,7 @@ fn a_two_digit_year_may_be_in_the_next_century() {
 }
 
 #[test]
-fn a_malformed_date_is_ignored() {
+fn a_malformed_date_is_ignored_in_strict_mode() {
     for value in [
         "Mon, 06 Nov 1994 08:49:37 GMT",
         "sun, 06 nov 1994 08:49:37 gmt",
@@ -119,7 +143,7 @@ fn a_malformed_date_is_ignored() {
         "Sunday, 31-Feb-94 08:49:37 GMT",
         "Sunday, 06-Nov-+4 08:49:37 GMT",
     ] {
-        assert_eq!(parsed(value), None, "{value}");
+        assert_eq!(strict(value), None, "{value}");
     }
 }
 
@@ -130,7 +154,7 @@ fn a_date_in_the_past_is_a_delay_of_zero() {
 
 #[test]
 fn the_longest_of_several_valid_values_counts() {
-    let several = headers(&["3", "soon", "7", "-9"]);
+    let several = headers(&["3", "soon", "7"]);
     let field = RetryAfter::from_headers(&several, at(NOW)).unwrap();
     assert_eq!(field.delay(), Duration::from_secs(7));
 }
@@ -172,8 +196,22 @@ proptest! {
         if let Ok(date) = HeaderValue::from_bytes(&date) {
             headers.insert(DATE, date);
         }
-        if let Some(field) = RetryAfter::from_headers(&headers, at(now)) {
-            prop_assert!(field.delay() <= RetryAfter::MAX);
+        for field in [
+            RetryAfter::from_headers(&headers, at(now)),
+            RetryAfter::strict(&headers, at(now)),
+        ] {
+            prop_assert!(field.is_none_or(|field| field.delay() <= RetryAfter::MAX));
+        }
+    }
+
+    #[test]
+    fn a_tolerant_delay_is_that_of_strict_mode_where_there_is_one(
+        seconds in 0_u64..2_000, sent in 1_000_000_000_u64..4_000_000_000,
+    ) {
+        for value in [seconds.to_string(), httpdate::fmt_http_date(at(sent + seconds))] {
+            let headers = headers(&[&value]);
+            let tolerant = RetryAfter::from_headers(&headers, at(sent));
+            prop_assert_eq!(tolerant, RetryAfter::strict(&headers, at(sent)));
         }
     }
 
@@ -189,7 +227,7 @@ proptest! {
 
     #[test]
     fn a_number_of_seconds_is_parsed_exactly(seconds in any::<u64>(), zeros in 0_usize..5) {
-        let field = parsed(&format!("{}{seconds}", "0".repeat(zeros))).unwrap();
+        let field = strict(&format!("{}{seconds}", "0".repeat(zeros))).unwrap();
         prop_assert_eq!(field.delay(), Duration::from_secs(seconds).min(RetryAfter::MAX));
         prop_assert_eq!(field.is_capped(), seconds > 600);
     }
