@@ -44,7 +44,7 @@ impl Ewma {
         self.mean
     }
 
-    /// Samples that the average rests on, at most the time constant.
+    /// Number of samples so far, at most the time constant.
     pub(crate) const fn samples(&self) -> u32 {
         self.samples
     }

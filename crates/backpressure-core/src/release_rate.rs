@@ -28,8 +28,6 @@ pub(crate) struct ReleaseRate {
 /// Time constant of the mean time between two releases: a standard error of 9 %. Bodies that stream
 /// for seconds make few releases, so that a longer memory would reach back for minutes.
 const RELEASES: u32 = 64;
-/// Releases before their rate overrides the estimate by latency: a standard error of 35 % at most.
-const MIN_RELEASES: u32 = 8;
 /// Without a release for this many times the mean time for which a permit is held, what was measured
 /// no longer holds. Twice as long is beyond the scatter of sixteen permits and more.
 const STUCK_HOLD_TIMES: f64 = 2.0;
@@ -88,11 +86,8 @@ impl ReleaseRate {
     ) -> Option<f64> {
         let secs = self.secs_per_release.mean();
         let measured = (secs > 0.0).then(|| secs.recip());
-        let is_certain = self.secs_per_release.samples() >= MIN_RELEASES;
         let rate = match (estimate, measured) {
-            (Some(estimate), Some(measured))
-                if is_certain && measured < SIMILAR_SHARE * estimate =>
-            {
+            (Some(estimate), Some(measured)) if measured < SIMILAR_SHARE * estimate => {
                 Some(measured)
             }
             (estimate, measured) => estimate.or(measured),
