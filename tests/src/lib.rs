@@ -1,14 +1,14 @@
-//! Promises the workspace keeps, as tests over the whole stack.
+//! Test support for the promises of the workspace, which stand in `tests/`.
 //!
-//! The promises stand in `tests/`; here is what they are tested with: servers and connections on
-//! real sockets, and a body that does as it is told.
+//! Servers and clients on real sockets, a service under load in virtual time, bodies with scripted
+//! frames, and recorders for metrics and samples.
 
 pub mod client;
 pub mod load;
-pub mod meters;
-pub mod raw;
-pub mod samples;
-pub mod script;
+pub mod raw_http1;
+pub mod recorded_metrics;
+pub mod recording_limit;
+pub mod scripted_body;
 pub mod seed;
 pub mod server;
 

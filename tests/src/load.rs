@@ -1,13 +1,13 @@
 //! A virtual service under open-loop load, with the layers that ship, on tokio's paused clock.
 //!
 //! A [`Load`] is a bottleneck and classes of traffic. [`run`](Load::run) sends the traffic through
-//! a layer and returns a [`Report`]: what became of the requests of each class, second by second.
-//! Nothing here computes, because time stands still while a thread does: waiting stands for work.
+//! a layer and returns a [`Report`]: how the requests of each class ended, second by second.
+//! Waiting stands for work, because the paused clock does not advance while a thread computes.
 
 mod caller;
 mod class;
+mod distribution;
 mod handler;
-mod law;
 mod limiter;
 mod report;
 
@@ -25,22 +25,22 @@ use tower_backpressure::Snapshot;
 
 use caller::Caller;
 use handler::{Failed, Handler, Job};
-use report::Journal;
+use report::Recorder;
 
-pub use class::{Answer, Class, Content, Reader};
-pub use law::Law;
+pub use class::{Class, Content, Failure, Reader};
+pub use distribution::Distribution;
 pub use limiter::{adaptive, bare, client, fixed};
 pub use report::{Counts, Report, verify};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A service, and the traffic that it gets.
+/// A service and the traffic it receives.
 #[derive(Clone, Debug)]
 pub struct Load {
     label: String,
     seed: u64,
     slots: usize,
-    service: Law,
+    service: Distribution,
     classes: Vec<Class>,
     suspended: Option<(Duration, Duration)>,
 }
@@ -49,25 +49,26 @@ impl Load {
     /// A service without a bottleneck and without traffic.
     #[must_use]
     pub fn new(label: impl Into<String>, seed: u64) -> Self {
-        let (slots, service) = (tokio::sync::Semaphore::MAX_PERMITS, Law::Fixed(Duration::ZERO));
+        let (slots, service) =
+            (tokio::sync::Semaphore::MAX_PERMITS, Distribution::Fixed(Duration::ZERO));
         Self { label: label.into(), seed, slots, service, classes: Vec::new(), suspended: None }
     }
 
-    /// The same with a bottleneck behind an await: `slots`, each occupied for a draw of `service`.
+    /// Adds a bottleneck behind an await: a request occupies one of `slots` for a time drawn from `service`.
     #[must_use]
-    pub fn bottleneck(mut self, slots: usize, service: Law) -> Self {
+    pub fn bottleneck(mut self, slots: usize, service: Distribution) -> Self {
         (self.slots, self.service) = (slots, service);
         self
     }
 
-    /// The same with one more class of traffic.
+    /// Adds a class of traffic.
     #[must_use]
     pub fn class(mut self, class: Class) -> Self {
         self.classes.push(class);
         self
     }
 
-    /// The same, with the process suspended at a time for so long: its clock jumps.
+    /// Suspends the process at the time `at` for `length`: its clock jumps.
     #[must_use]
     pub fn suspended(mut self, at: Duration, length: Duration) -> Self {
         self.suspended = Some((at, length));
@@ -75,7 +76,7 @@ impl Load {
     }
 
     /// Sends the traffic of `length` through a layer; `limiter` makes it, on the run's own runtime,
-    /// and a function that shows its state.
+    /// and a function that takes its snapshot.
     ///
     /// # Panics
     /// When a request panics.
@@ -87,12 +88,12 @@ impl Load {
     {
         let mut runtime = Builder::new_current_thread();
         let runtime = runtime.enable_all().start_paused(true).build().expect("a runtime");
-        // Dropping the runtime drops all requests that still hang.
+        // Dropping the runtime drops all requests that are still running.
         runtime.block_on(async {
-            let (layer, probe) = limiter();
+            let (layer, snapshot) = limiter();
             let classes: Arc<[Class]> = self.classes.into();
             let names = classes.iter().map(|class| class.name).collect();
-            let journal = Journal::new(names, Instant::now());
+            let recorder = Recorder::new(names, Instant::now());
             let handler = Handler::new(Arc::clone(&classes), self.slots, self.service);
             let service = layer.layer(handler);
             for index in 0..classes.len() {
@@ -100,7 +101,7 @@ impl Load {
                     service: service.clone(),
                     classes: Arc::clone(&classes),
                     index,
-                    journal: journal.clone(),
+                    recorder: recorder.clone(),
                 };
                 let rng = Rng::with_seed(self.seed.wrapping_mul(64).wrapping_add(index as u64));
                 tokio::spawn(caller.send_all(rng, length));
@@ -111,23 +112,23 @@ impl Load {
                     advance(length).await;
                 });
             }
-            // The last answer that is of use comes so long after the last arrival.
+            // The latest response that is still of use arrives this long after the last request.
             let settle = classes.iter().map(|class| class.late_after).max().unwrap_or_default();
             let end = Instant::now() + length + settle;
             while Instant::now() < end {
                 sleep_until(Instant::now() + SECOND).await;
-                journal.look(probe());
+                recorder.record_snapshot(snapshot());
             }
-            journal.report(self.label, self.seed)
+            recorder.report(self.label, self.seed)
         })
     }
 }
 
-/// A service that can be called from tasks of its own.
+/// A service that callers in separate tasks can share.
 pub trait Client:
     Service<
         Request<Job>,
-        Response = Response<Self::Answered>,
+        Response = Response<Self::ResponseBody>,
         Error = Failed,
         Future: Send + 'static,
     > + Clone
@@ -135,8 +136,8 @@ pub trait Client:
     + Sync
     + 'static
 {
-    /// The body of its answers.
-    type Answered: Body<Data = Bytes, Error: Send> + Send + 'static;
+    /// The body of its responses.
+    type ResponseBody: Body<Data = Bytes, Error: Send> + Send + 'static;
 }
 
 impl<S, B> Client for S
@@ -145,5 +146,5 @@ where
     S: Clone + Send + Sync + 'static,
     B: Body<Data = Bytes, Error: Send> + Send + 'static,
 {
-    type Answered = B;
+    type ResponseBody = B;
 }

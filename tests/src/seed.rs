@@ -1,11 +1,11 @@
-//! Randomness that can be had again.
+//! Seeds that make a random test repeatable.
 
 use fastrand::Rng;
 
-/// A seed and its generator: the number in the environment's `SEED`, or a new one. It is printed, so
-/// that a test that fails says how to repeat it.
+/// A seed and its generator. The seed is the environment variable `SEED`, or random; it is printed, so
+/// that a failing test says how to repeat it.
 #[must_use]
-pub fn seeded() -> (u64, Rng) {
+pub fn seeded_rng() -> (u64, Rng) {
     let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(|| fastrand::u64(..));
     println!("repeat with SEED={seed}");

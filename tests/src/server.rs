@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::post;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -18,16 +20,23 @@ use tower_backpressure::AdmissionLayer;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Serves a router as axum does, on a port of its own.
+/// Serves a router with axum on a free port.
 pub async fn serve(router: Router) -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }
 
-/// Serves any service with hyper, one task a connection; the layer is applied to each connection.
+/// Serves a handler at `/` behind a layer that reads uploads of any size and responds with their length.
+pub async fn serve_uploads(layer: AdmissionLayer) -> SocketAddr {
+    let handler = post(async |body: Bytes| body.len().to_string());
+    let app = Router::new().route("/", handler).layer(DefaultBodyLimit::disable());
+    serve(app.layer(layer)).await
+}
+
+/// Serves a service with hyper in one task per connection; the layer is applied anew to each connection.
 ///
-/// Unlike axum it lets a service fail.
+/// Unlike axum, hyper accepts a service that returns errors.
 pub async fn serve_each<L, S, B>(layer: L, service: S) -> SocketAddr
 where
     L: Layer<S> + Send + 'static,
@@ -44,7 +53,7 @@ where
             let service = TowerToHyperService::new(layer.layer(service.clone()));
             tokio::spawn(async move {
                 let builder = auto::Builder::new(TokioExecutor::new());
-                // It fails when the client leaves or the service does, as it should.
+                // An error is expected: the client disconnects or the service fails.
                 let _ = builder.serve_connection_with_upgrades(TokioIo::new(socket), service).await;
             });
         }
@@ -52,13 +61,13 @@ where
     address
 }
 
-/// Waits until nobody is in flight and nobody waits.
+/// Waits until no request is in flight or queued.
 ///
-/// Nothing tells a client when the server has noticed that it left, so this looks again and again.
+/// A client is not told when the server notices a disconnect, so this polls the snapshot.
 ///
 /// # Panics
-/// When somebody is still there after half a minute.
-pub async fn all_gone(layer: &AdmissionLayer) {
+/// When a request remains after half a minute.
+pub async fn wait_until_idle(layer: &AdmissionLayer) {
     for _ in 0..30_000 {
         let now = layer.snapshot();
         if (now.in_flight, now.queued) == (0, 0) {
@@ -66,14 +75,14 @@ pub async fn all_gone(layer: &AdmissionLayer) {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    panic!("somebody never left: {:?}", layer.snapshot());
+    panic!("requests remain: {:?}", layer.snapshot());
 }
 
-/// Waits until so many are in flight.
+/// Waits until `count` requests are in flight.
 ///
 /// # Panics
-/// When they are not after half a minute.
-pub async fn in_flight(layer: &AdmissionLayer, count: usize) {
+/// When the number differs after half a minute.
+pub async fn wait_for_in_flight(layer: &AdmissionLayer, count: usize) {
     for _ in 0..30_000 {
         if layer.snapshot().in_flight == count {
             return;

@@ -1,4 +1,4 @@
-//! No class is refused while a lower one is admitted, whatever the phase of arrivals.
+//! No request is rejected while one of a lower priority is admitted, whatever the phase of arrivals.
 //!
 //! The controller is driven in virtual time by a service with a fixed service time: one worker that
 //! computes, or slots behind an await.
@@ -12,10 +12,10 @@ use backpressure_core::{
 };
 use fastrand::Rng;
 
-/// What a request experienced.
+/// What has happened to a request so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
-    Waiting,
+enum State {
+    Queued,
     Running { since: Timestamp, in_flight: usize },
     Served,
     Rejected(Reason),
@@ -24,20 +24,20 @@ enum Fate {
 #[derive(Clone, Copy, Debug)]
 struct Request {
     priority: Priority,
-    came: Timestamp,
-    /// When it was admitted or refused.
+    arrived: Timestamp,
+    /// When the request was admitted or rejected.
     decided: Timestamp,
-    fate: Fate,
+    state: State,
 }
 
 /// A service behind a controller.
 struct Service {
     controller: Controller,
-    /// How many are worked on at once; the others wait for a worker, in order of admission.
+    /// Requests worked on at once; other admitted requests wait for a worker in order of admission.
     workers: usize,
     time: Duration,
     requests: Vec<Request>,
-    waiting: HashMap<Ticket, (usize, Timestamp)>,
+    queued: HashMap<Ticket, (usize, Timestamp)>,
     admitted: VecDeque<usize>,
     busy: Vec<(Timestamp, usize)>,
     in_flight: usize,
@@ -56,7 +56,7 @@ impl Service {
             workers,
             time,
             requests: Vec::new(),
-            waiting: HashMap::new(),
+            queued: HashMap::new(),
             admitted: VecDeque::new(),
             busy: Vec::new(),
             in_flight: 0,
@@ -64,21 +64,21 @@ impl Service {
         }
     }
 
-    /// Lets all that comes happen in order: those who come are sorted by time.
+    /// Plays arrivals, which are sorted by time, and everything that follows from them.
     fn play(mut self, arrivals: &[(Timestamp, Priority)]) -> Vec<Request> {
         for &(at, priority) in arrivals {
-            self.until(at);
+            self.advance_to(at);
             self.now = at;
             self.arrive(priority);
         }
-        self.until(self.now + Duration::from_secs(10));
+        self.advance_to(self.now + Duration::from_secs(10));
         self.requests
     }
 
-    fn until(&mut self, end: Timestamp) {
+    fn advance_to(&mut self, end: Timestamp) {
         loop {
             let done = self.busy.iter().map(|&(at, _)| at).min();
-            let expires = self.waiting.values().map(|&(_, until)| until).min();
+            let expires = self.queued.values().map(|&(_, until)| until).min();
             let Some(at) = done.into_iter().chain(expires).min().filter(|&at| at <= end) else {
                 return;
             };
@@ -88,11 +88,11 @@ impl Service {
                 let (_, id) = self.busy.swap_remove(index);
                 self.complete(id);
             } else {
-                let ticket = self.waiting.iter().find(|(_, (_, until))| *until == at);
+                let ticket = self.queued.iter().find(|(_, (_, until))| *until == at);
                 let (&ticket, &(id, _)) = ticket.expect("just seen");
-                self.waiting.remove(&ticket);
-                let shed = self.controller.expire(ticket, self.now).expect("it was waiting");
-                self.decide(id, Fate::Rejected(shed.reason));
+                self.queued.remove(&ticket);
+                let shed = self.controller.expire(ticket, self.now).expect("a queued request");
+                self.decide(id, State::Rejected(shed.reason));
             }
             self.settle();
         }
@@ -100,20 +100,20 @@ impl Service {
 
     fn arrive(&mut self, priority: Priority) {
         let id = self.requests.len();
-        let (came, decided) = (self.now, self.now);
-        self.requests.push(Request { priority, came, decided, fate: Fate::Waiting });
+        let (arrived, decided) = (self.now, self.now);
+        self.requests.push(Request { priority, arrived, decided, state: State::Queued });
         let info = RequestInfo::default().priority(priority);
         match self.controller.arrive(info, self.in_flight, self.now) {
             Decision::Run => self.run(id),
-            Decision::Queue(ticket, until) => _ = self.waiting.insert(ticket, (id, until)),
-            Decision::Reject(shed) => self.decide(id, Fate::Rejected(shed.reason)),
+            Decision::Queue(ticket, until) => _ = self.queued.insert(ticket, (id, until)),
+            Decision::Reject(shed) => self.decide(id, State::Rejected(shed.reason)),
         }
         self.settle();
     }
 
     fn run(&mut self, id: usize) {
         self.in_flight += 1;
-        self.decide(id, Fate::Running { since: self.now, in_flight: self.in_flight });
+        self.decide(id, State::Running { since: self.now, in_flight: self.in_flight });
         self.admitted.push_back(id);
         self.work();
     }
@@ -126,8 +126,8 @@ impl Service {
     }
 
     fn complete(&mut self, id: usize) {
-        let Fate::Running { since, in_flight } = self.requests[id].fate else {
-            panic!("only what runs ends");
+        let State::Running { since, in_flight } = self.requests[id].state else {
+            panic!("only a running request completes");
         };
         let latency = self.now.since(since);
         let (run_queue, busy) = (latency - self.time, self.time);
@@ -137,7 +137,7 @@ impl Service {
             .in_flight(in_flight);
         self.controller.complete(&sample, self.now);
         self.in_flight -= 1;
-        self.requests[id].fate = Fate::Served;
+        self.requests[id].state = State::Served;
         self.work();
     }
 
@@ -145,31 +145,38 @@ impl Service {
         while let Some(next) = self.controller.next(self.in_flight, self.now) {
             match next {
                 Dequeued::Run(ticket) => {
-                    let (id, _) = self.waiting.remove(&ticket).expect("it was waiting");
+                    let (id, _) = self.queued.remove(&ticket).expect("a queued request");
                     self.run(id);
                 }
                 Dequeued::Reject(ticket, shed) => {
-                    let (id, _) = self.waiting.remove(&ticket).expect("it was waiting");
-                    self.decide(id, Fate::Rejected(shed.reason));
+                    let (id, _) = self.queued.remove(&ticket).expect("a queued request");
+                    self.decide(id, State::Rejected(shed.reason));
                 }
             }
         }
     }
 
-    fn decide(&mut self, id: usize, fate: Fate) {
+    fn decide(&mut self, id: usize, state: State) {
         self.requests[id].decided = self.now;
-        self.requests[id].fate = fate;
+        self.requests[id].state = state;
     }
 }
 
-/// Share of the requests of a class that were served.
+/// The requests that arrived after a time, when the controller has measured the service.
+fn arrived_after(requests: &[Request], warm_up: Duration) -> Vec<Request> {
+    let arrived =
+        requests.iter().filter(|request| request.arrived.since(Timestamp::ZERO) > warm_up);
+    arrived.copied().collect()
+}
+
+/// Share of the requests of this priority that were served.
 fn served(requests: &[Request], priority: Priority) -> f64 {
     let of_class = || requests.iter().filter(|request| request.priority == priority);
-    of_class().filter(|request| request.fate == Fate::Served).count() as f64
+    of_class().filter(|request| request.state == State::Served).count() as f64
         / of_class().count() as f64
 }
 
-/// `rate` arrivals a second, in phase with all others that have a whole number of them a second.
+/// `rate` arrivals a second at equal distances, in phase with other regular streams.
 fn regular(
     rate: u64,
     seconds: u64,
@@ -196,38 +203,38 @@ fn poisson(
 
 fn merged(streams: Vec<Vec<(Timestamp, Priority)>>) -> Vec<(Timestamp, Priority)> {
     let mut all = streams.concat();
-    // Stable: of one instant, the first stream comes first.
+    // A stable sort: at equal times the first stream comes first.
     all.sort_by_key(|&(at, _)| at);
     all
 }
 
-/// Asserts that nothing was admitted or left waiting below a request that was refused for want of
-/// room: neither at that moment nor until it would have had its turn.
+/// Asserts that when a request was rejected for lack of capacity, no request of a lower priority was
+/// admitted within `turn`, the time until its own turn, or stayed queued and was admitted later.
 fn assert_no_inversion(requests: &[Request], turn: Duration) {
-    let room = [Reason::Limit, Reason::QueueFull, Reason::Displaced];
+    let lack_of_capacity = [Reason::Limit, Reason::QueueFull, Reason::Displaced];
     for class in [Priority::Critical, Priority::Normal, Priority::Deferrable] {
-        let served = |other: &&Request| other.priority < class && other.fate == Fate::Served;
+        let served = |other: &&Request| other.priority < class && other.state == State::Served;
         let mut lower: Vec<_> =
-            requests.iter().filter(served).map(|o| (o.came, o.decided)).collect();
+            requests.iter().filter(served).map(|o| (o.arrived, o.decided)).collect();
         lower.sort();
-        // The latest admission of those that came up to then.
+        // For each arrival, the latest admission among the requests that arrived up to then.
         let mut latest = lower.clone();
         for index in 1..latest.len() {
             latest[index].1 = latest[index].1.max(latest[index - 1].1);
         }
         lower.sort_by_key(|&(_, admitted)| admitted);
         for request in requests.iter().filter(|request| request.priority == class) {
-            let Fate::Rejected(reason) = request.fate else { continue };
-            if !room.contains(&reason) {
+            let State::Rejected(reason) = request.state else { continue };
+            if !lack_of_capacity.contains(&reason) {
                 continue;
             }
             let at = request.decided;
             let next = lower.get(lower.partition_point(|&(_, admitted)| admitted <= at));
             let admitted = next.filter(|&&(_, admitted)| admitted < at + turn);
-            assert!(admitted.is_none(), "{request:?} was refused, {admitted:?} was admitted");
-            let before = latest[..latest.partition_point(|&(came, _)| came < at)].last();
+            assert!(admitted.is_none(), "{request:?} was rejected, {admitted:?} was admitted");
+            let before = latest[..latest.partition_point(|&(arrived, _)| arrived < at)].last();
             let waited = before.filter(|&&(_, admitted)| admitted > at);
-            assert!(waited.is_none(), "{request:?} was refused, {waited:?} went on waiting");
+            assert!(waited.is_none(), "{request:?} was rejected, {waited:?} stayed queued");
         }
     }
 }
@@ -235,7 +242,7 @@ fn assert_no_inversion(requests: &[Request], turn: Duration) {
 const WORK: Duration = Duration::from_millis(5);
 
 #[test]
-fn classes_in_phase_are_served_before_a_flood_of_sheddable_requests() {
+fn higher_priorities_in_phase_are_served_before_a_flood_of_sheddable_requests() {
     for (name, offset_us, limit) in [
         ("in phase, adaptive", 0, None),
         ("1 ms apart, adaptive", 1_000, None),
@@ -263,13 +270,13 @@ fn classes_in_phase_are_served_before_a_flood_of_sheddable_requests() {
         );
         assert!(share(Priority::Critical) >= 1.0, "{name}");
         assert!(share(Priority::Normal) >= 1.0, "{name}");
-        assert!(share(Priority::Sheddable) > 0.13, "{name}: what is left is used");
+        assert!(share(Priority::Sheddable) > 0.13, "{name}: remaining capacity is used");
         assert_no_inversion(&requests, WORK);
     }
 }
 
 #[test]
-fn a_class_that_is_overloaded_by_itself_leaves_nothing_to_lower_ones_and_is_not_late() {
+fn a_priority_that_exceeds_the_capacity_by_itself_leaves_nothing_to_lower_ones() {
     let mut rng = Rng::with_seed(7);
     for limit in [1, 4, 16] {
         let time = WORK * limit;
@@ -281,11 +288,7 @@ fn a_class_that_is_overloaded_by_itself_leaves_nothing_to_lower_ones_and_is_not_
         let slots = limit as usize;
         let service = Service::new(Fixed::new(slots), QueueBounds::default(), slots, time);
         let requests = service.play(&arrivals);
-        let later: Vec<_> = requests
-            .iter()
-            .filter(|request| request.came.since(Timestamp::ZERO).as_secs() >= 5)
-            .copied()
-            .collect();
+        let later = arrived_after(&requests, Duration::from_secs(5));
         let share = |priority| served(&later, priority);
         println!(
             "{limit}: critical {:.3}, normal {:.3}, sheddable {:.3}",
@@ -293,14 +296,14 @@ fn a_class_that_is_overloaded_by_itself_leaves_nothing_to_lower_ones_and_is_not_
             share(Priority::Normal),
             share(Priority::Sheddable)
         );
-        assert!(share(Priority::Critical) > 0.47, "{limit}: half of it can be served");
+        assert!(share(Priority::Critical) > 0.47, "{limit}: capacity for half of them");
         assert!(share(Priority::Normal) < 0.03 && share(Priority::Sheddable) < 0.03);
         assert_no_inversion(&later, WORK);
     }
 }
 
 #[test]
-fn without_a_queue_a_lower_class_does_not_take_the_place_a_higher_one_was_refused() {
+fn without_a_queue_no_lower_priority_is_admitted_after_a_higher_one_was_rejected() {
     let mut rng = Rng::with_seed(11);
     for limit in 1..=4 {
         let arrivals = merged(vec![
@@ -310,17 +313,13 @@ fn without_a_queue_a_lower_class_does_not_take_the_place_a_higher_one_was_refuse
         ]);
         let service = Service::new(Fixed::new(limit), QueueBounds::NONE, limit, WORK);
         let requests = service.play(&arrivals);
-        let later: Vec<_> = requests
-            .iter()
-            .filter(|request| request.came.since(Timestamp::ZERO).as_secs() >= 1)
-            .copied()
-            .collect();
+        let later = arrived_after(&requests, Duration::from_secs(1));
         assert_no_inversion(&later, WORK / limit as u32);
     }
 }
 
 #[test]
-fn no_mix_of_classes_and_rates_is_served_upside_down() {
+fn no_mix_of_priorities_and_rates_is_served_with_inversion() {
     let classes = [Priority::Critical, Priority::Normal, Priority::Deferrable, Priority::Sheddable];
     for seed in 0..60 {
         let mut rng = Rng::with_seed(seed);
@@ -338,13 +337,9 @@ fn no_mix_of_classes_and_rates_is_served_upside_down() {
         });
         let arrivals = merged(streams.into());
         let requests = Service::new(Fixed::new(limit), bounds, limit, time).play(&arrivals);
-        let measured: Vec<_> = requests
-            .iter()
-            .filter(|request| request.came.since(Timestamp::ZERO) > Duration::from_secs(2))
-            .copied()
-            .collect();
+        let measured = arrived_after(&requests, Duration::from_secs(2));
         println!("seed {seed}: {limit} × {time:?}");
-        // Measured rates are right to a per cent or so.
+        // The measured rates are accurate to about a per cent.
         assert_no_inversion(&measured, time.mul_f64(0.9 / limit as f64));
     }
 }

@@ -1,4 +1,4 @@
-//! The callers of a class.
+//! The callers of one class.
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,14 +16,17 @@ use tower_backpressure::Shed;
 
 use super::Client;
 use super::class::{Arrivals, Class, Reader};
+use super::distribution::exponential;
 use super::handler::Job;
-use super::law::exponential;
-use super::report::{Fate, Journal};
+use super::report::{Recorder, RequestOutcome};
 
-/// Where all requests go, for layers that tell origins apart.
+/// The origin of all requests, for layers with a limit per origin.
 pub(crate) const ORIGIN: &str = "http://service/";
-/// How long a caller waits after a refusal before it asks again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long a caller in a closed loop waits after a rejection before its next request.
+const PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(1);
+
+/// Resolution of tokio's timers.
+const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
 
 /// The callers of one class.
 #[derive(Clone)]
@@ -31,7 +34,7 @@ pub(crate) struct Caller<S> {
     pub(crate) service: S,
     pub(crate) classes: Arc<[Class]>,
     pub(crate) index: usize,
-    pub(crate) journal: Journal,
+    pub(crate) recorder: Recorder,
 }
 
 impl<S: Client> Caller<S> {
@@ -43,92 +46,98 @@ impl<S: Client> Caller<S> {
         let mut gap = |rng: &mut Rng| match class.arrivals {
             Arrivals::Poisson(rate) => Duration::from_secs_f64(exponential(rng) / rate),
             Arrivals::Every(period) => period,
-            Arrivals::Crowd(count, over) => over / u32::try_from(count).expect("a small crowd"),
+            Arrivals::Spread(count, over) => {
+                over / u32::try_from(count).expect("fewer than u32::MAX requests")
+            }
             Arrivals::Closed(_) => Duration::ZERO,
             Arrivals::Bursts(count, period) => {
                 arrived += 1;
                 if arrived % count == 1 % count { period } else { Duration::ZERO }
             }
         };
-        let most = match class.arrivals {
-            Arrivals::Crowd(count, _) | Arrivals::Closed(count) => count,
+        let max_requests = match class.arrivals {
+            Arrivals::Spread(count, _) | Arrivals::Closed(count) => count,
             _ => usize::MAX,
         };
         let mut at = class.from;
-        for _ in 0..most {
+        for _ in 0..max_requests {
             at += gap(&mut rng);
             if at >= until {
                 return;
             }
-            // Time is in whole milliseconds; a later time of the same millisecond does not wait.
-            if at >= start.elapsed() + PAUSE / 1_000 {
+            // Tokio's timers have whole milliseconds: a later time within the same one does not wait.
+            if at >= start.elapsed() + TIMER_RESOLUTION {
                 sleep_until(start + whole_millis(at)).await;
             }
             let (caller, rng) = (self.clone(), rng.fork());
             if matches!(class.arrivals, Arrivals::Closed(_)) {
-                tokio::spawn(caller.ask_again_and_again(rng, start + until));
+                tokio::spawn(caller.send_repeatedly(rng, start + until));
             } else {
                 let due = start + whole_millis(at);
-                tokio::spawn(async move { caller.ask(rng, due).await });
+                tokio::spawn(async move { caller.send(rng, due).await });
             }
         }
     }
 
-    async fn ask_again_and_again(self, mut rng: Rng, until: Instant) {
+    async fn send_repeatedly(self, mut rng: Rng, until: Instant) {
         while Instant::now() < until {
-            if self.ask(rng.fork(), Instant::now()).await == Some(Fate::Refused) {
-                sleep(PAUSE).await;
+            if self.send(rng.fork(), Instant::now()).await == Some(RequestOutcome::Rejected) {
+                sleep(PAUSE_AFTER_REJECTION).await;
             }
         }
     }
 
-    /// Sends one request and reads the answer; `None`: its fate was known with the head.
-    async fn ask(&self, mut rng: Rng, sent: Instant) -> Option<Fate> {
+    /// Sends one request and reads the response; `None`: the outcome was recorded at the head.
+    async fn send(&self, mut rng: Rng, sent: Instant) -> Option<RequestOutcome> {
         let class = &self.classes[self.index];
         let fails = class.failing.is_some_and(|(share, _)| rng.f64() < share);
         let job = Job { class: self.index, fails, seed: rng.u64(..) };
-        self.journal.offered(self.index);
-        let fate = self.exchange(job, sent).await;
-        if let Some(fate) = fate {
-            self.journal.ended(self.index, fate);
+        self.recorder.offered(self.index);
+        let outcome = self.exchange(job, sent).await;
+        if let Some(outcome) = outcome {
+            self.recorder.ended(self.index, outcome);
         }
-        fate
+        outcome
     }
 
-    async fn exchange(&self, job: Job, sent: Instant) -> Option<Fate> {
+    async fn exchange(&self, job: Job, sent: Instant) -> Option<RequestOutcome> {
         let class = &self.classes[self.index];
-        let leaves = class.leaves_after.map(|patience| sent + patience);
-        let on_time = |fate| if sent.elapsed() > class.late_after { Fate::Late } else { fate };
+        let cancelled_at = class.cancels_after.map(|patience| sent + patience);
+        let on_time = |outcome| {
+            if sent.elapsed() > class.late_after { RequestOutcome::Late } else { outcome }
+        };
         let mut request = Request::get(ORIGIN).body(job).expect("a request");
         request.extensions_mut().insert(class.priority);
-        let answer = match before(leaves, self.service.clone().oneshot(request)).await {
-            None => return Some(Fate::Left),
-            Some(Err(_)) => return Some(Fate::Failed),
-            Some(Ok(answer)) => answer,
+        let response = match before(cancelled_at, self.service.clone().oneshot(request)).await {
+            None => return Some(RequestOutcome::Cancelled),
+            Some(Err(_)) => return Some(RequestOutcome::Failed),
+            Some(Ok(response)) => response,
         };
-        if answer.extensions().get::<Shed>().is_some() {
-            return Some(Fate::Refused);
+        if response.extensions().get::<Shed>().is_some() {
+            return Some(RequestOutcome::Rejected);
         }
-        if is_failure(&answer) {
-            return Some(Fate::Failed);
+        if is_failure(&response) {
+            return Some(RequestOutcome::Failed);
         }
-        if class.counts_at_head() {
-            self.journal.ended(self.index, on_time(Fate::Served));
+        if class.is_served_at_head() {
+            self.recorder.ended(self.index, on_time(RequestOutcome::Served));
         }
-        let fate = match before(leaves, read(answer.into_body(), class.reader)).await {
-            None => Fate::Left,
-            Some(false) => Fate::Failed,
-            Some(true) => on_time(Fate::Served),
+        let outcome = match before(cancelled_at, read(response.into_body(), class.reader)).await {
+            None => RequestOutcome::Cancelled,
+            Some(false) => RequestOutcome::Failed,
+            Some(true) => on_time(RequestOutcome::Served),
         };
-        (!class.counts_at_head()).then_some(fate)
+        (!class.is_served_at_head()).then_some(outcome)
     }
 }
 
 fn whole_millis(time: Duration) -> Duration {
-    Duration::from_millis(u64::try_from(time.as_millis()).expect("less than for ever"))
+    Duration::from_millis(
+        u64::try_from(time.as_millis()).expect("fewer than u64::MAX milliseconds"),
+    )
 }
 
-/// Drops the work at a time; `None`: it was not done.
+/// Drops the work at `end`; `None`: it was not finished.
 async fn before<W: Future>(end: Option<Instant>, work: W) -> Option<W::Output> {
     match end {
         Some(end) => timeout_at(end, work).await.ok(),
@@ -136,16 +145,16 @@ async fn before<W: Future>(end: Option<Instant>, work: W) -> Option<W::Output> {
     }
 }
 
-fn is_failure<B>(answer: &Response<B>) -> bool {
-    !is_ok(answer.headers()) || !answer.status().is_success()
+fn is_failure<B>(response: &Response<B>) -> bool {
+    !is_ok(response.headers()) || !response.status().is_success()
 }
 
-/// Whether nothing in these headers or trailers says that a gRPC call has failed.
+/// Whether these headers or trailers do not carry the status of a failed gRPC call.
 fn is_ok(headers: &HeaderMap) -> bool {
     headers.get("grpc-status").is_none_or(|status| status == "0")
 }
 
-/// Reads a body; false: it broke off.
+/// Reads a body; false: it ended with an error.
 async fn read(body: impl Body<Data = Bytes>, reader: Reader) -> bool {
     let mut body = pin!(body);
     let mut first = true;

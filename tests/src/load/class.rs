@@ -5,8 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tower_backpressure::Priority;
 
-/// Requests that are alike: how they arrive, what the handler does with them, and how their callers
-/// read the answer.
+/// Requests that arrive, are handled and are read in the same way.
 #[derive(Clone, Debug)]
 pub struct Class {
     pub(crate) name: &'static str,
@@ -14,7 +13,7 @@ pub struct Class {
     pub(crate) from: Duration,
     pub(crate) until: Duration,
     pub(crate) priority: Priority,
-    pub(crate) failing: Option<(f64, Answer)>,
+    pub(crate) failing: Option<(f64, Failure)>,
     pub(crate) fails_after: Duration,
     pub(crate) delay: Duration,
     pub(crate) work: Work,
@@ -22,72 +21,73 @@ pub struct Class {
     pub(crate) content: Content,
     pub(crate) content_type: &'static str,
     pub(crate) reader: Reader,
-    pub(crate) leaves_after: Option<Duration>,
+    pub(crate) cancels_after: Option<Duration>,
     pub(crate) late_after: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrivals {
-    /// Independent, so many a second.
+    /// Poisson arrivals with this rate per second.
     Poisson(f64),
-    /// One every so often.
+    /// One request every period.
     Every(Duration),
-    /// A count of requests spread evenly over a time, and no more.
-    Crowd(usize, Duration),
-    /// A count of callers; each asks again at once after an answer, and a second after a refusal.
+    /// A number of requests spread evenly over a time.
+    Spread(usize, Duration),
+    /// A number of callers that send the next request at once after a response, and a second after a
+    /// rejection.
     Closed(usize),
-    /// So many at once, every so often.
+    /// A number of requests at one moment, every period.
     Bursts(usize, Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
-    /// Nothing scarce is used.
+    /// The handler uses no bottleneck.
     None,
-    /// One turn at the bottleneck.
+    /// The handler occupies a slot of the bottleneck once.
     Turn,
-    /// The handler keeps the only worker for so long.
+    /// The handler occupies the only worker thread for this time.
     Compute(Duration),
     /// The handler never returns.
     Hangs,
 }
 
-/// How the handler fails, before the bottleneck.
+/// How the handler fails. It does so before it reaches the bottleneck.
 #[derive(Clone, Copy, Debug)]
-pub enum Answer {
+pub enum Failure {
     /// With a status.
     Status(StatusCode),
     /// As gRPC does: with 200 and this `grpc-status`.
     Grpc(u8),
-    /// With an error in place of a response.
+    /// With an error instead of a response.
     Error,
-    /// With a head, and a body that breaks off.
+    /// With a successful head and a body that ends with an error.
     Reset,
     /// As gRPC does after a message: with 200, a frame, and this `grpc-status` in the trailers.
     Trailers(u8),
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Clone, Copy, Debug)]
 pub enum Content {
-    /// So many frames of 16 kB, all there at once.
+    /// This many frames of 16 kB, all ready at once.
     Frames(usize),
-    /// One frame, and then nothing for ever: a watch.
+    /// One frame, after which the body stays pending: an idle stream.
     Idle,
-    /// So many frames, each of which takes a turn at the bottleneck when it is asked for.
+    /// This many frames, each of which occupies a slot of the bottleneck when it is polled.
     Turns(usize),
 }
 
-/// How a caller reads.
+/// How a caller reads the body.
 #[derive(Clone, Copy, Debug)]
 pub enum Reader {
-    /// All of it, as fast as it comes.
+    /// Reads the whole body without a pause.
     Eager,
-    /// One frame, and then nothing, but it stays.
+    /// Reads one frame, then stops and keeps the connection open.
     Stalls,
-    /// One frame every so often.
+    /// Pauses for this time after each frame.
     Slow(Duration),
-    /// One frame, then nothing for so long, and then the rest.
+    /// Pauses for this time after the first frame, then reads the rest.
     Pauses(Duration),
 }
 
@@ -107,7 +107,7 @@ impl Class {
             content: Content::Frames(1),
             content_type: "application/json",
             reader: Reader::Eager,
-            leaves_after: None,
+            cancels_after: None,
             late_after: Duration::from_secs(2),
         }
     }
@@ -118,19 +118,19 @@ impl Class {
         Self::new(name, Arrivals::Poisson(rate))
     }
 
-    /// One arrival every `period`.
+    /// One request every `period`.
     #[must_use]
     pub fn every(name: &'static str, period: Duration) -> Self {
         Self::new(name, Arrivals::Every(period))
     }
 
-    /// `count` arrivals spread evenly over a time, and no more.
+    /// `count` arrivals spread evenly over a time.
     #[must_use]
-    pub fn crowd(name: &'static str, count: usize, over: Duration) -> Self {
-        Self::new(name, Arrivals::Crowd(count, over))
+    pub fn spread(name: &'static str, count: usize, over: Duration) -> Self {
+        Self::new(name, Arrivals::Spread(count, over))
     }
 
-    /// Callers that ask again when they are answered, and a second after a refusal.
+    /// Callers that send the next request after a response, or a second after a rejection.
     #[must_use]
     pub fn closed(name: &'static str, callers: usize) -> Self {
         Self::new(name, Arrivals::Closed(callers))
@@ -142,106 +142,107 @@ impl Class {
         Self::new(name, Arrivals::Bursts(count, period))
     }
 
-    /// Arrives only between two times.
+    /// Restricts arrivals to the time between two times.
     #[must_use]
     pub fn between(mut self, from: Duration, until: Duration) -> Self {
         (self.from, self.until) = (from, until);
         self
     }
 
-    /// Its priority.
+    /// Sets the priority of the requests.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// A share of it fails like this.
+    /// Makes a share of the requests fail.
     #[must_use]
-    pub fn failing(mut self, share: f64, answer: Answer) -> Self {
-        self.failing = Some((share, answer));
+    pub fn failing(mut self, share: f64, failure: Failure) -> Self {
+        self.failing = Some((share, failure));
         self
     }
 
-    /// The time in which the handler fails; a millisecond by default.
+    /// Sets the time after which the handler fails; the default is a millisecond.
     #[must_use]
     pub fn fails_after(mut self, time: Duration) -> Self {
         self.fails_after = time;
         self
     }
 
-    /// The handler waits for something that is not scarce after its work: for the end of an upload, say.
+    /// Makes the handler wait after its work for something that is not a bottleneck, such as the end of
+    /// an upload.
     #[must_use]
     pub fn tail(mut self, tail: Duration) -> Self {
         self.tail = tail;
         self
     }
 
-    /// The handler keeps the only worker for so long.
+    /// The handler occupies the only worker thread for this time.
     #[must_use]
     pub fn compute(mut self, time: Duration) -> Self {
         self.work = Work::Compute(time);
         self
     }
 
-    /// The handler first waits for something that is not scarce.
+    /// Makes the handler wait before its work for something that is not a bottleneck.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// The handler takes a turn at the bottleneck before it answers.
+    /// Makes the handler occupy a slot of the bottleneck before it responds.
     #[must_use]
     pub fn work(mut self) -> Self {
         self.work = Work::Turn;
         self
     }
 
-    /// The handler never returns.
+    /// Makes the handler never return.
     #[must_use]
     pub fn hangs(mut self) -> Self {
         self.work = Work::Hangs;
         self
     }
 
-    /// What the answer's body is.
+    /// Sets the body of the responses.
     #[must_use]
     pub fn content(mut self, content: Content) -> Self {
         self.content = content;
         self
     }
 
-    /// The answer's `content-type`.
+    /// Sets the `content-type` of the responses.
     #[must_use]
     pub fn content_type(mut self, content_type: &'static str) -> Self {
         self.content_type = content_type;
         self
     }
 
-    /// How callers read the body.
+    /// Sets how callers read the body.
     #[must_use]
     pub fn reader(mut self, reader: Reader) -> Self {
         self.reader = reader;
         self
     }
 
-    /// Callers leave after this time if the whole answer is not there.
+    /// Makes callers cancel a request whose response is not complete after this time.
     #[must_use]
-    pub fn leaves_after(mut self, patience: Duration) -> Self {
-        self.leaves_after = Some(patience);
+    pub fn cancels_after(mut self, patience: Duration) -> Self {
+        self.cancels_after = Some(patience);
         self
     }
 
-    /// A whole answer later than this is of no use; two seconds if not said.
+    /// Sets the time after which a complete response is too late; the default is two seconds.
     #[must_use]
     pub fn late_after(mut self, late_after: Duration) -> Self {
         self.late_after = late_after;
         self
     }
 
-    /// Whether a request counts as served with the head: its body never ends.
-    pub(crate) const fn counts_at_head(&self) -> bool {
+    /// Whether a request counts as served at the head, because its body is never read to the end.
+    pub(crate) const fn is_served_at_head(&self) -> bool {
         matches!(self.content, Content::Idle) || matches!(self.reader, Reader::Stalls)
     }
 }

@@ -1,4 +1,4 @@
-//! The service behind the layer.
+//! The service behind the layer under test.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -15,23 +15,23 @@ use tokio::sync::Semaphore;
 use tokio::time::{advance, sleep};
 use tower::Service;
 
-use super::class::{Answer, Class, Content, Work};
-use super::law::Law;
-use crate::script::{Broken, End, Script};
+use super::class::{Class, Content, Failure, Work};
+use super::distribution::Distribution;
+use crate::scripted_body::{Broken, End, ScriptedBody};
 
 /// Bytes in a frame: hyper's buffers hold a few of this size.
 const FRAME_SIZE: usize = 16 * 1024;
 
-/// What a request carries.
+/// The content of a request.
 #[derive(Clone, Debug)]
 pub struct Job {
     pub(crate) class: usize,
     pub(crate) fails: bool,
-    /// For the draws of its service times.
+    /// Seed for the draws of its service times.
     pub(crate) seed: u64,
 }
 
-/// The service behind the layer: does what the class of a request says.
+/// The service behind the layer: handles a request as its class describes.
 #[derive(Clone, Debug)]
 pub struct Handler {
     classes: Arc<[Class]>,
@@ -41,18 +41,18 @@ pub struct Handler {
 #[derive(Clone, Debug)]
 struct Bottleneck {
     slots: Arc<Semaphore>,
-    service: Law,
+    service: Distribution,
 }
 
-/// An error in place of a response.
+/// The error of a service that fails without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed;
 
-type Turn = Pin<Box<dyn Future<Output = Rng> + Send>>;
+type SlotUse = Pin<Box<dyn Future<Output = Rng> + Send>>;
 
 impl Bottleneck {
-    async fn turn(self, mut rng: Rng) -> Rng {
-        let slot = self.slots.acquire().await.expect("never closed");
+    async fn occupy_slot(self, mut rng: Rng) -> Rng {
+        let slot = self.slots.acquire().await.expect("the semaphore is never closed");
         sleep(self.service.draw(&mut rng)).await;
         drop(slot);
         rng
@@ -60,69 +60,71 @@ impl Bottleneck {
 }
 
 impl Handler {
-    pub(crate) fn new(classes: Arc<[Class]>, slots: usize, service: Law) -> Self {
+    pub(crate) fn new(classes: Arc<[Class]>, slots: usize, service: Distribution) -> Self {
         let slots = Arc::new(Semaphore::new(slots));
         Self { classes, bottleneck: Bottleneck { slots, service } }
     }
 
-    async fn handle(self, job: Job) -> Result<Response<Answered>, Failed> {
+    async fn handle(self, job: Job) -> Result<Response<HandlerBody>, Failed> {
         let class = &self.classes[job.class];
-        if let (true, Some((_, answer))) = (job.fails, class.failing) {
+        if let (true, Some((_, failure))) = (job.fails, class.failing) {
             sleep(class.fails_after).await;
-            return fail(answer);
+            return fail(failure);
         }
         sleep(class.delay).await;
         let mut rng = Rng::with_seed(job.seed);
         match class.work {
             Work::None => {}
-            Work::Turn => rng = self.bottleneck.clone().turn(rng).await,
+            Work::Turn => rng = self.bottleneck.clone().occupy_slot(rng).await,
             Work::Compute(time) => compute(time),
             Work::Hangs => pending().await,
         }
         sleep(class.tail).await;
         let body = match class.content {
-            Content::Frames(count) => Kind::Script(Script::pieces(count, FRAME_SIZE)),
-            Content::Idle => Kind::Script(Script::pieces(1, 1).end(End::Hangs)),
-            Content::Turns(left) => Kind::Turns {
-                left,
+            Content::Frames(count) => Kind::ScriptedBody(ScriptedBody::pieces(count, FRAME_SIZE)),
+            Content::Idle => Kind::ScriptedBody(ScriptedBody::pieces(1, 1).end(End::Hangs)),
+            Content::Turns(remaining) => Kind::Turns {
+                remaining,
                 bottleneck: self.bottleneck.clone(),
                 rng: Some(rng),
-                turn: None,
+                slot_use: None,
             },
         };
         let head = Response::builder().header(header::CONTENT_TYPE, class.content_type);
-        Ok(head.body(Answered(body)).expect("a response"))
+        Ok(head.body(HandlerBody(body)).expect("a response"))
     }
 }
 
-/// Keeps the only worker: the clock goes on, and no other task is polled meanwhile.
+/// Occupies the only worker thread: the clock advances and no other task is polled meanwhile.
 fn compute(time: Duration) {
-    // The first poll moves the clock; all that follows is a yield.
+    // The first poll advances the clock; the rest of the future would only yield.
     let _ = pin!(advance(time)).poll(&mut Context::from_waker(Waker::noop()));
 }
 
-fn fail(answer: Answer) -> Result<Response<Answered>, Failed> {
-    let empty = Answered(Kind::Script(Script::default()));
+fn fail(failure: Failure) -> Result<Response<HandlerBody>, Failed> {
+    let empty = HandlerBody(Kind::ScriptedBody(ScriptedBody::default()));
     let head = Response::builder();
-    let response = match answer {
-        Answer::Status(status) => head.status(status).body(empty),
-        Answer::Grpc(code) => head
+    let response = match failure {
+        Failure::Status(status) => head.status(status).body(empty),
+        Failure::Grpc(code) => head
             .header(header::CONTENT_TYPE, "application/grpc")
             .header("grpc-status", u16::from(code))
             .body(empty),
-        Answer::Error => return Err(Failed),
-        Answer::Trailers(code) => head
+        Failure::Error => return Err(Failed),
+        Failure::Trailers(code) => head
             .header(header::CONTENT_TYPE, "application/grpc")
-            .body(Answered(Kind::Script(Script::pieces(1, 1).grpc_status(code)))),
-        Answer::Reset => head.body(Answered(Kind::Script(Script::pieces(1, 1).end(End::Broken)))),
+            .body(HandlerBody(Kind::ScriptedBody(ScriptedBody::pieces(1, 1).grpc_status(code)))),
+        Failure::Reset => {
+            head.body(HandlerBody(Kind::ScriptedBody(ScriptedBody::pieces(1, 1).end(End::Broken))))
+        }
     };
     Ok(response.expect("a response"))
 }
 
 impl Service<Request<Job>> for Handler {
-    type Response = Response<Answered>;
+    type Response = Response<HandlerBody>;
     type Error = Failed;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Answered>, Failed>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<HandlerBody>, Failed>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failed>> {
         Poll::Ready(Ok(()))
@@ -133,23 +135,23 @@ impl Service<Request<Job>> for Handler {
     }
 }
 
-/// The body of an answer.
-pub struct Answered(Kind);
+/// The body of a response.
+pub struct HandlerBody(Kind);
 
 enum Kind {
-    /// Frames that are there.
-    Script(Script),
-    /// Frames that take a turn at the bottleneck each.
+    /// Frames that are ready.
+    ScriptedBody(ScriptedBody),
+    /// Frames that each occupy a slot of the bottleneck.
     Turns {
-        left: usize,
+        remaining: usize,
         bottleneck: Bottleneck,
-        /// The source of the draws; none while a turn has it.
+        /// The source of the draws; `None` while `slot_use` has it.
         rng: Option<Rng>,
-        turn: Option<Turn>,
+        slot_use: Option<SlotUse>,
     },
 }
 
-impl Body for Answered {
+impl Body for HandlerBody {
     type Data = Bytes;
     type Error = Broken;
 
@@ -158,30 +160,30 @@ impl Body for Answered {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut self.get_mut().0 {
-            Kind::Script(script) => Pin::new(script).poll_frame(cx),
-            Kind::Turns { left: 0, .. } => Poll::Ready(None),
-            Kind::Turns { left, bottleneck, rng, turn } => {
-                let running = turn.get_or_insert_with(|| {
-                    let rng = rng.take().expect("no turn has it");
-                    Box::pin(bottleneck.clone().turn(rng))
+            Kind::ScriptedBody(script) => Pin::new(script).poll_frame(cx),
+            Kind::Turns { remaining: 0, .. } => Poll::Ready(None),
+            Kind::Turns { remaining, bottleneck, rng, slot_use } => {
+                let running = slot_use.get_or_insert_with(|| {
+                    let rng = rng.take().expect("no slot use has it");
+                    Box::pin(bottleneck.clone().occupy_slot(rng))
                 });
                 *rng = Some(ready!(running.as_mut().poll(cx)));
-                (*turn, *left) = (None, *left - 1);
+                (*slot_use, *remaining) = (None, *remaining - 1);
                 Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"token")))))
             }
         }
     }
 }
 
-impl fmt::Debug for Answered {
+impl fmt::Debug for HandlerBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answered").finish_non_exhaustive()
+        f.debug_struct("HandlerBody").finish_non_exhaustive()
     }
 }
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("failed as ordered")
+        f.write_str("the handler failed")
     }
 }
 

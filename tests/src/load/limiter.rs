@@ -1,4 +1,4 @@
-//! What stands in front of the service.
+//! The layers under test, each with a function that takes a snapshot of its limiter.
 
 use tower::layer::util::Identity;
 use tower_backpressure::{AdmissionLayer, OriginLimitLayer, QueueBounds, Snapshot};
@@ -6,8 +6,8 @@ use tower_backpressure::{AdmissionLayer, OriginLimitLayer, QueueBounds, Snapshot
 use super::caller::ORIGIN;
 
 fn admission(layer: AdmissionLayer) -> (AdmissionLayer, impl Fn() -> Option<Snapshot> + Send) {
-    let probe = layer.clone();
-    (layer, move || Some(probe.snapshot()))
+    let observed = layer.clone();
+    (layer, move || Some(observed.snapshot()))
 }
 
 /// `AdmissionLayer::adaptive` with its defaults, on one worker.
@@ -20,15 +20,15 @@ pub fn fixed(limit: usize) -> (AdmissionLayer, impl Fn() -> Option<Snapshot> + S
     admission(AdmissionLayer::fixed("api", limit).queue(QueueBounds::NONE))
 }
 
-/// The limit of a client, with its defaults.
+/// `OriginLimitLayer` with its defaults.
 pub fn client() -> (OriginLimitLayer, impl Fn() -> Option<Snapshot> + Send) {
     let layer = OriginLimitLayer::new("client");
-    let probe = layer.clone();
+    let observed = layer.clone();
     let origin = ORIGIN.parse().expect("a URI");
-    (layer, move || probe.limiter(&origin).map(|limiter| limiter.snapshot()))
+    (layer, move || observed.limiter(&origin).map(|limiter| limiter.snapshot()))
 }
 
-/// Nothing.
+/// No layer.
 pub fn bare() -> (Identity, impl Fn() -> Option<Snapshot> + Send) {
     (Identity::new(), || None)
 }

@@ -1,4 +1,4 @@
-//! What became of the requests.
+//! How the requests of a run ended, second by second.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,34 +7,34 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower_backpressure::Snapshot;
 
-/// Rows of a timeline that is printed.
-const MOST_ROWS: usize = 40;
+/// Most rows of a printed timeline.
+const MAX_TIMELINE_ROWS: usize = 40;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum RequestOutcome {
     Served,
-    Refused,
+    Rejected,
     Failed,
     Late,
-    Left,
+    Cancelled,
 }
 
-/// Requests of one class, by what became of them.
+/// Requests of one class, counted by how they ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Sent.
+    /// Requests sent.
     pub offered: usize,
-    /// Answered in time.
+    /// Requests served in time.
     pub served: usize,
-    /// Refused by the layer.
-    pub refused: usize,
-    /// Failed in the handler.
+    /// Requests rejected by the layer.
+    pub rejected: usize,
+    /// Requests that failed in the handler.
     pub failed: usize,
-    /// Answered too late.
+    /// Requests served too late.
     pub late: usize,
-    /// Left by the caller.
-    pub left: usize,
+    /// Requests cancelled by their caller.
+    pub cancelled: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,25 +43,25 @@ struct Second {
     snapshot: Option<Snapshot>,
 }
 
-/// Writes down what happens, second by second.
+/// Counts requests as they are sent and end, second by second.
 #[derive(Clone, Debug)]
-pub(crate) struct Journal {
+pub(crate) struct Recorder {
     start: Instant,
     names: Arc<[&'static str]>,
     seconds: Arc<Mutex<Vec<Second>>>,
 }
 
-/// What became of the requests of a run, and the promises it broke.
+/// How the requests of a run ended, and which expectations failed.
 #[derive(Clone, Debug)]
 pub struct Report {
     label: String,
     seed: u64,
     names: Arc<[&'static str]>,
     seconds: Vec<Second>,
-    broken: Vec<String>,
+    failed_expectations: Vec<String>,
 }
 
-impl Journal {
+impl Recorder {
     pub(crate) fn new(names: Arc<[&'static str]>, start: Instant) -> Self {
         Self { start, names, seconds: Arc::default() }
     }
@@ -70,25 +70,25 @@ impl Journal {
         self.change(class, |counts| counts.offered += 1);
     }
 
-    pub(crate) fn ended(&self, class: usize, fate: Fate) {
-        self.change(class, |counts| match fate {
-            Fate::Served => counts.served += 1,
-            Fate::Refused => counts.refused += 1,
-            Fate::Failed => counts.failed += 1,
-            Fate::Late => counts.late += 1,
-            Fate::Left => counts.left += 1,
+    pub(crate) fn ended(&self, class: usize, outcome: RequestOutcome) {
+        self.change(class, |counts| match outcome {
+            RequestOutcome::Served => counts.served += 1,
+            RequestOutcome::Rejected => counts.rejected += 1,
+            RequestOutcome::Failed => counts.failed += 1,
+            RequestOutcome::Late => counts.late += 1,
+            RequestOutcome::Cancelled => counts.cancelled += 1,
         });
     }
 
-    /// Keeps the state of the limiter at the end of the second that has just passed.
-    pub(crate) fn look(&self, snapshot: Option<Snapshot>) {
+    /// Keeps the limiter's snapshot for the second that has just ended.
+    pub(crate) fn record_snapshot(&self, snapshot: Option<Snapshot>) {
         let second = self.second().saturating_sub(1);
         self.at(second, |second| second.snapshot = snapshot);
     }
 
     pub(crate) fn report(self, label: String, seed: u64) -> Report {
         let seconds = std::mem::take(&mut *self.lock());
-        Report { label, seed, names: self.names, seconds, broken: Vec::new() }
+        Report { label, seed, names: self.names, seconds, failed_expectations: Vec::new() }
     }
 
     fn change(&self, class: usize, change: impl FnOnce(&mut Counts)) {
@@ -105,7 +105,8 @@ impl Journal {
     }
 
     fn second(&self) -> usize {
-        usize::try_from(self.start.elapsed().as_secs()).expect("a short run")
+        usize::try_from(self.start.elapsed().as_secs())
+            .expect("a run has fewer than u32::MAX seconds")
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Second>> {
@@ -120,70 +121,71 @@ impl Report {
         self.between(name, Duration::ZERO, Duration::MAX)
     }
 
-    /// What happened to a class between two times, in whole seconds.
+    /// The requests of a class between two times, which are rounded to whole seconds.
     ///
     /// # Panics
     /// When there is no such class.
     #[must_use]
     pub fn between(&self, name: &str, from: Duration, until: Duration) -> Counts {
-        let class = self.names.iter().position(|known| *known == name).expect("a class");
+        let class =
+            self.names.iter().position(|class| *class == name).expect("a class of the load");
         let seconds = (0..).map(Duration::from_secs).zip(&self.seconds);
         let within = seconds.filter(|(at, _)| (from..until).contains(at));
         within.fold(Counts::default(), |sum, (_, second)| sum.plus(second.counts[class]))
     }
 
-    /// The lowest limit that was seen after a time.
+    /// The lowest limit recorded after a time.
     #[must_use]
     pub fn lowest_limit(&self, from: Duration) -> Option<usize> {
-        let seen = self.seconds.iter().skip(usize::try_from(from.as_secs()).ok()?);
-        seen.filter_map(|second| second.snapshot).map(|snapshot| snapshot.limit).min()
+        let snapshots = self.seconds.iter().skip(usize::try_from(from.as_secs()).ok()?);
+        snapshots.filter_map(|second| second.snapshot).map(|snapshot| snapshot.limit).min()
     }
 
-    /// A promise that has to hold.
+    /// Adds `expectation` to the failed ones unless `holds`.
     #[must_use]
-    pub fn expect(mut self, holds: bool, promise: impl fmt::Display) -> Self {
+    pub fn expect(mut self, holds: bool, expectation: impl fmt::Display) -> Self {
         if !holds {
-            self.broken.push(promise.to_string());
+            self.failed_expectations.push(expectation.to_string());
         }
         self
     }
 
-    /// Every request of the class that the handler did not fail has to be served in time.
+    /// Expects that every request of the class is served in time, except those that the handler fails.
     #[must_use]
     pub fn expect_all_served(self, name: &str) -> Self {
         self.expect_all_served_after(name, Duration::ZERO)
     }
 
-    /// The same for what happens after a time. A second is too short to tell: a request may arrive
-    /// in one and be answered in the next, so refusals, late answers and leavers are counted.
+    /// Expects the same after a time. A request may arrive before `from` and end after it, so
+    /// rejected, late and cancelled requests are counted instead of served ones.
     #[must_use]
     pub fn expect_all_served_after(self, name: &str, from: Duration) -> Self {
-        let late = self.between(name, from, Duration::MAX);
-        let (all, lost) = (self.class(name), late.refused + late.late + late.left);
+        let after = self.between(name, from, Duration::MAX);
+        let (all, lost) = (self.class(name), after.rejected + after.late + after.cancelled);
         let lost = lost + all.offered.saturating_sub(all.ended());
-        self.expect(lost == 0, format_args!("{name}: {lost} of {} not served", late.offered))
+        self.expect(lost == 0, format_args!("{name}: {lost} of {} not served", after.offered))
     }
 
-    /// At least so many requests of the class have to be served a second between two times.
+    /// Expects that at least `min_rate` requests of the class a second are served between two times.
     #[must_use]
-    pub fn expect_rate(self, name: &str, least: f64, from: Duration, until: Duration) -> Self {
+    pub fn expect_rate(self, name: &str, min_rate: f64, from: Duration, until: Duration) -> Self {
         let served = self.between(name, from, until).served as f64;
         let rate = served / (until - from).as_secs_f64();
         self.expect(
-            rate >= least,
-            format_args!("{name}: {rate:.1} served a second, not {least:.1}"),
+            rate >= min_rate,
+            format_args!("{name}: {rate:.1} served a second, not {min_rate:.1}"),
         )
     }
 
     fn timeline(&self) -> String {
-        let step = self.seconds.len().div_ceil(MOST_ROWS).max(1);
+        let step = self.seconds.len().div_ceil(MAX_TIMELINE_ROWS).max(1);
         let mut lines = vec![format!("{self}, every {step} s:")];
         for (index, seconds) in self.seconds.chunks(step).enumerate() {
             let state = seconds.last().and_then(|second| second.snapshot);
             let state = state.map_or_else(String::new, |state| {
-                let (limit, held) = (state.limit, state.in_flight);
+                let (limit, in_flight) = (state.limit, state.in_flight);
                 let overloaded = if state.overloaded { " overloaded" } else { "" };
-                format!("limit {limit} in flight {held} queued {}{overloaded}", state.queued)
+                format!("limit {limit} in flight {in_flight} queued {}{overloaded}", state.queued)
             });
             let classes = self.names.iter().enumerate().map(|(class, name)| {
                 let counts = seconds.iter().map(|second| second.counts[class]);
@@ -203,24 +205,23 @@ impl fmt::Display for Report {
         }
         let last = self.seconds.iter().rev().find_map(|second| second.snapshot);
         last.map_or(Ok(()), |last| write!(f, " | limit {}", last.limit))?;
-        let broken = if self.broken.is_empty() { "" } else { " | BROKEN" };
-        f.write_str(broken)
+        f.write_str(if self.failed_expectations.is_empty() { "" } else { " | FAILED" })
     }
 }
 
 impl Counts {
     const fn ended(self) -> usize {
-        self.served + self.refused + self.failed + self.late + self.left
+        self.served + self.rejected + self.failed + self.late + self.cancelled
     }
 
     const fn plus(self, other: Self) -> Self {
         Self {
             offered: self.offered + other.offered,
             served: self.served + other.served,
-            refused: self.refused + other.refused,
+            rejected: self.rejected + other.rejected,
             failed: self.failed + other.failed,
             late: self.late + other.late,
-            left: self.left + other.left,
+            cancelled: self.cancelled + other.cancelled,
         }
     }
 }
@@ -229,10 +230,10 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.served, self.offered)?;
         let others = [
-            ("refused", self.refused),
+            ("rejected", self.rejected),
             ("failed", self.failed),
             ("late", self.late),
-            ("left", self.left),
+            ("cancelled", self.cancelled),
         ];
         others
             .iter()
@@ -244,23 +245,28 @@ impl fmt::Display for Counts {
 /// Prints a line for each run.
 ///
 /// # Panics
-/// When a promise is broken: with the course of the first run that broke one.
+/// When an expectation failed; the timeline of the first such run is printed.
 pub fn verify(reports: impl IntoIterator<Item = Report>) {
-    let mut broken = Vec::new();
+    let mut failed = Vec::new();
     for report in reports {
         println!("{report}");
-        if !report.broken.is_empty() {
-            broken.push(report);
+        if !report.failed_expectations.is_empty() {
+            failed.push(report);
         }
     }
-    if let Some(first) = broken.first() {
+    if let Some(first) = failed.first() {
         println!("{}", first.timeline());
     }
-    let broken: Vec<_> = broken
+    let messages: Vec<_> = failed
         .iter()
         .map(|report| {
-            format!("{} seed {}: {}", report.label, report.seed, report.broken.join("; "))
+            format!(
+                "{} seed {}: {}",
+                report.label,
+                report.seed,
+                report.failed_expectations.join("; ")
+            )
         })
         .collect();
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(messages.is_empty(), "{}", messages.join("\n"));
 }

@@ -1,93 +1,93 @@
-//! A share of the requests fails at once, whatever the load.
+//! A share of the requests fails at once, at any load.
 
 use std::time::Duration;
 
-use backpressure_tests::load::{Answer, Class, Load, Report, adaptive, verify};
+use backpressure_tests::load::{Class, Failure, Load, Report, adaptive, verify};
 use http::StatusCode;
 
-use super::{LEAST_SHARE, Pool, SECOND, WARM_UP, runs};
+use super::{MIN_GOODPUT_SHARE, Pool, SECOND, WARM_UP, runs};
 
 const POOL: Pool = Pool::of(40, 40);
-/// One of sixteen replicas that answers at once; then one in five and one in two requests.
+/// Shares of requests that fail: one of sixteen replicas, one request in five, and one in two.
 const SHARES: [f64; 3] = [1.0 / 16.0, 0.2, 0.5];
 const LENGTH: Duration = Duration::from_secs(30);
 
 /// Traffic of which the healthy part is `load` times what the bottleneck can do.
-fn run(label: &str, load: f64, share: f64, answer: Answer, seed: u64) -> Report {
+fn run(label: &str, load: f64, share: f64, failure: Failure, seed: u64) -> Report {
     let label = format!("{label} {:.0} % {load}x", share * 100.0);
     let rate = load * POOL.capacity() / (1.0 - share);
     Load::new(label, seed)
         .bottleneck(POOL.slots, POOL.service)
-        .class(Class::poisson("good", rate).work().failing(share, answer))
+        .class(Class::poisson("good", rate).work().failing(share, failure))
         .run(LENGTH, adaptive)
 }
 
-fn half_load(label: &str, answer: Answer) {
+fn half_load(label: &str, failure: Failure) {
     verify(
         runs(SHARES)
-            .map(|(share, seed)| run(label, 0.5, share, answer, seed).expect_all_served("good")),
+            .map(|(share, seed)| run(label, 0.5, share, failure, seed).expect_all_served("good")),
     );
 }
 
-fn double_load(label: &str, shares: &[f64], answer: Answer) {
+fn double_load(label: &str, shares: &[f64], failure: Failure) {
     verify(shares.iter().map(|&share| {
-        let least = LEAST_SHARE * POOL.capacity();
-        run(label, 2.0, share, answer, 1).expect_rate("good", least, WARM_UP, LENGTH)
+        let min_rate = MIN_GOODPUT_SHARE * POOL.capacity();
+        run(label, 2.0, share, failure, 1).expect_rate("good", min_rate, WARM_UP, LENGTH)
     }));
 }
 
 macro_rules! failures {
-    ($($half:ident, $double:ident: $label:literal, $answer:expr;)*) => { $(
+    ($($half:ident, $double:ident: $label:literal, $failure:expr;)*) => { $(
         #[test]
         fn $half() {
-            half_load($label, $answer);
+            half_load($label, $failure);
         }
 
         #[test]
         fn $double() {
-            double_load($label, &SHARES, $answer);
+            double_load($label, &SHARES, $failure);
         }
     )* };
 }
 
 failures! {
-    a_share_of_500_refuses_nothing_at_half_load, a_share_of_500_costs_nothing_at_double_load:
-        "H1 500", Answer::Status(StatusCode::INTERNAL_SERVER_ERROR);
-    a_share_of_502_refuses_nothing_at_half_load, a_share_of_502_costs_nothing_at_double_load:
-        "H1 502", Answer::Status(StatusCode::BAD_GATEWAY);
-    a_share_of_503_refuses_nothing_at_half_load, a_share_of_503_costs_nothing_at_double_load:
-        "H1 503", Answer::Status(StatusCode::SERVICE_UNAVAILABLE);
-    a_share_of_504_refuses_nothing_at_half_load, a_share_of_504_costs_nothing_at_double_load:
-        "H1 504", Answer::Status(StatusCode::GATEWAY_TIMEOUT);
-    a_share_of_429_refuses_nothing_at_half_load, a_share_of_429_costs_nothing_at_double_load:
-        "H1 429", Answer::Status(StatusCode::TOO_MANY_REQUESTS);
-    a_share_of_grpc_14_refuses_nothing_at_half_load, a_share_of_grpc_14_costs_nothing_at_double_load:
-        "H1 gRPC 14", Answer::Grpc(14);
-    a_share_of_errors_refuses_nothing_at_half_load, a_share_of_errors_costs_nothing_at_double_load:
-        "H1 error", Answer::Error;
+    a_share_of_500_causes_no_rejection_at_half_load, a_share_of_500_costs_no_goodput_at_double_load:
+        "H1 500", Failure::Status(StatusCode::INTERNAL_SERVER_ERROR);
+    a_share_of_502_causes_no_rejection_at_half_load, a_share_of_502_costs_no_goodput_at_double_load:
+        "H1 502", Failure::Status(StatusCode::BAD_GATEWAY);
+    a_share_of_503_causes_no_rejection_at_half_load, a_share_of_503_costs_no_goodput_at_double_load:
+        "H1 503", Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
+    a_share_of_504_causes_no_rejection_at_half_load, a_share_of_504_costs_no_goodput_at_double_load:
+        "H1 504", Failure::Status(StatusCode::GATEWAY_TIMEOUT);
+    a_share_of_429_causes_no_rejection_at_half_load, a_share_of_429_costs_no_goodput_at_double_load:
+        "H1 429", Failure::Status(StatusCode::TOO_MANY_REQUESTS);
+    a_share_of_grpc_14_causes_no_rejection_at_half_load, a_share_of_grpc_14_costs_no_goodput_at_double_load:
+        "H1 gRPC 14", Failure::Grpc(14);
+    a_share_of_errors_causes_no_rejection_at_half_load, a_share_of_errors_costs_no_goodput_at_double_load:
+        "H1 error", Failure::Error;
 }
 
 #[test]
-fn a_share_of_resets_refuses_nothing_at_half_load() {
-    half_load("H1 reset", Answer::Reset);
+fn a_share_of_resets_causes_no_rejection_at_half_load() {
+    half_load("H1 reset", Failure::Reset);
 }
 
 #[test]
-fn a_share_of_resets_costs_nothing_at_double_load() {
-    double_load("H1 reset", &SHARES[..2], Answer::Reset);
+fn a_share_of_resets_costs_no_goodput_at_double_load() {
+    double_load("H1 reset", &SHARES[..2], Failure::Reset);
 }
 
 #[test]
-#[ignore = "known miss: a head of 200 before a reset passes for a fast answer, and one in six is late"]
-fn a_half_of_resets_costs_nothing_at_double_load() {
-    double_load("H1 reset", &SHARES[2..], Answer::Reset);
+#[ignore = "known miss: no response of the 950 a second required is in time; the limit rises to 6144"]
+fn resets_of_half_the_requests_cost_no_goodput_at_double_load() {
+    double_load("H1 reset", &SHARES[2..], Failure::Reset);
 }
 
-const UNAVAILABLE: Answer = Answer::Status(StatusCode::SERVICE_UNAVAILABLE);
+const UNAVAILABLE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
 
-/// 1.2× with failures for 20 s, and then .8× without.
+/// 1.2 times the capacity with failures for 20 s, then .8 times without.
 #[test]
-fn a_service_is_back_seconds_after_failures_have_stopped() {
+fn a_service_recovers_within_five_seconds_after_failures_have_stopped() {
     let (stop, length) = (20 * SECOND, 60 * SECOND);
     verify(runs([0.09, 0.02, 0.5]).map(|(share, seed)| {
         let before = Class::poisson("before", 1.2 * POOL.capacity()).work();
@@ -101,24 +101,24 @@ fn a_service_is_back_seconds_after_failures_have_stopped() {
     }));
 }
 
-/// So few failures that some windows have none.
-fn few_failures(pool: Pool, length: Duration, seed: u64) {
+/// Failures that are so rare that some measurement windows contain none.
+fn rare_failures_cost_no_goodput(pool: Pool, length: Duration, seed: u64) {
     verify([0.01, 0.02, 0.04].into_iter().map(|share| {
         let rate = 1.2 * pool.capacity() / (1.0 - share);
         Load::new(format!("H18 503 {:.0} % 1.2x {length:?}", share * 100.0), seed)
             .bottleneck(pool.slots, pool.service)
             .class(Class::poisson("good", rate).work().failing(share, UNAVAILABLE))
             .run(length, adaptive)
-            .expect_rate("good", LEAST_SHARE * pool.capacity(), WARM_UP, length)
+            .expect_rate("good", MIN_GOODPUT_SHARE * pool.capacity(), WARM_UP, length)
     }));
 }
 
 #[test]
-fn few_failures_at_1_2_times_the_capacity_cost_nothing() {
-    few_failures(POOL, 60 * SECOND, 1);
+fn rare_failures_cost_no_goodput_in_a_minute_of_overload() {
+    rare_failures_cost_no_goodput(POOL, 60 * SECOND, 1);
 }
 
 #[test]
-fn few_failures_cost_nothing_in_the_long_run() {
-    few_failures(Pool::of(10, 200), 1_200 * SECOND, 2);
+fn rare_failures_cost_no_goodput_in_twenty_minutes_of_overload() {
+    rare_failures_cost_no_goodput(Pool::of(10, 200), 1_200 * SECOND, 2);
 }

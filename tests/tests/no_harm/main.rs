@@ -1,27 +1,27 @@
-//! A service with the defaults of this crate is never worse off than without.
+//! A service behind a layer with default settings serves no fewer requests than without the layer.
 //!
-//! Each test is a world in which a limiter has done harm. Each prints one line for each run, and
-//! the course of the first run that broke a promise:
+//! Each test is a load under which a limiter has once rejected requests that could have been served.
+//! It prints one line for each run, and the timeline of the first run that failed:
 //! `cargo test -p backpressure-tests --release --test no_harm -- --nocapture --test-threads=2`.
 
-mod client_side;
+mod client_limit;
 mod failures;
-mod holders;
-mod nothing_scarce;
+mod no_bottleneck;
+mod permits_without_work;
 
 use std::time::Duration;
 
-use backpressure_tests::load::Law;
+use backpressure_tests::load::Distribution;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=3;
-/// Time in which a limiter may still find its limit in an overload that is there from the start.
+/// Time a limiter may need to find its limit when the load starts above the capacity.
 const WARM_UP: Duration = Duration::from_secs(10);
-/// Share of what the healthy part of a service can do that it has to do under overload.
-const LEAST_SHARE: f64 = 0.95;
+/// Least throughput under overload, as a share of what the healthy part of the service can do.
+const MIN_GOODPUT_SHARE: f64 = 0.95;
 
-/// The first value with all seeds, the others with one: enough to see a kind, in seconds.
+/// Pairs the first value with all seeds and the others with one, which keeps a test within seconds.
 fn runs<T: Copy, const N: usize>(values: [T; N]) -> impl Iterator<Item = (T, u64)> {
     let all = values.into_iter().enumerate();
     all.flat_map(|(n, value)| {
@@ -29,19 +29,19 @@ fn runs<T: Copy, const N: usize>(values: [T; N]) -> impl Iterator<Item = (T, u64
     })
 }
 
-/// A bottleneck.
+/// A bottleneck: requests occupy one of its slots.
 #[derive(Clone, Copy)]
 struct Pool {
     slots: usize,
-    service: Law,
+    service: Distribution,
 }
 
 impl Pool {
     const fn of(slots: usize, millis: u64) -> Self {
-        Self { slots, service: Law::Fixed(Duration::from_millis(millis)) }
+        Self { slots, service: Distribution::Fixed(Duration::from_millis(millis)) }
     }
 
-    /// Requests a second that it can serve.
+    /// Requests a second that the bottleneck can serve.
     fn capacity(self) -> f64 {
         self.slots as f64 / self.service.mean().as_secs_f64()
     }

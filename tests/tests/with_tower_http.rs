@@ -1,16 +1,15 @@
-//! Beside the layers of tower-http, in the order that the README gives.
+//! The layers of this library together with those of tower-http, in the order the README gives.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
 use http::{Method, Request, Response, StatusCode, header};
 use tower::{ServiceBuilder, ServiceExt};
-use tower_backpressure::Permit;
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, QueueBounds, Reason, Rejected};
+use tower_backpressure::{AdmissionLayer, BulkheadLayer, Permit, QueueBounds, Reason, Rejected};
 use tower_http::classify::{
     ClassifiedResponse, ClassifyResponse, NeverClassifyEos, ServerErrorsAsFailures,
     ServerErrorsFailureClass, SharedClassifier,
@@ -21,9 +20,9 @@ use tracing::span;
 
 /// Counts events at level ERROR.
 #[derive(Clone, Default)]
-struct Errors(Arc<AtomicUsize>);
+struct ErrorEvents(Arc<AtomicUsize>);
 
-impl tracing::Subscriber for Errors {
+impl tracing::Subscriber for ErrorEvents {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
         metadata.is_span() || *metadata.level() == tracing::Level::ERROR
     }
@@ -43,11 +42,11 @@ impl tracing::Subscriber for Errors {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// The classifier of the README.
+/// The README's classifier, which does not count rejections as failures.
 #[derive(Clone, Copy)]
-struct Failures;
+struct RejectionsAreSuccesses;
 
-impl ClassifyResponse for Failures {
+impl ClassifyResponse for RejectionsAreSuccesses {
     type FailureClass = ServerErrorsFailureClass;
     type ClassifyEos = NeverClassifyEos<ServerErrorsFailureClass>;
 
@@ -66,13 +65,13 @@ impl ClassifyResponse for Failures {
     }
 }
 
-/// A service whose limit or bulkhead is full, and what keeps it so.
-fn full(is_bulkhead: bool) -> (Router, Permit) {
-    let layer = AdmissionLayer::fixed("api", if is_bulkhead { 8 } else { 1 });
+/// A service whose limit or bulkhead is full, and the permit that keeps it full.
+fn full_service(bulkhead_is_full: bool) -> (Router, Permit) {
+    let layer = AdmissionLayer::fixed("api", if bulkhead_is_full { 8 } else { 1 });
     let layer = layer.queue(QueueBounds::NONE);
     let bulkhead = BulkheadLayer::new("part", 1);
-    let limiter = if is_bulkhead { bulkhead.limiter() } else { layer.limiter() };
-    let permit = limiter.try_acquire().expect("room for one");
+    let limiter = if bulkhead_is_full { bulkhead.limiter() } else { layer.limiter() };
+    let permit = limiter.try_acquire().expect("a free permit");
     let route = get(async || "hello").layer(bulkhead);
     let fails = get(async || StatusCode::INTERNAL_SERVER_ERROR);
     (Router::new().route("/", route).route("/fails", fails).layer(layer), permit)
@@ -85,16 +84,16 @@ async fn send(app: &Router, method: Method, path: &str) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn refusals_are_no_errors_in_the_log_and_failures_are() {
-    for is_bulkhead in [false, true] {
-        let errors = Errors::default();
+async fn rejections_are_not_logged_as_errors_and_failures_are() {
+    for bulkhead_is_full in [false, true] {
+        let errors = ErrorEvents::default();
         let _guard = tracing::subscriber::set_default(errors.clone());
-        let (app, permit) = full(is_bulkhead);
-        let app = app.layer(TraceLayer::new(SharedClassifier::new(Failures)));
+        let (app, permit) = full_service(bulkhead_is_full);
+        let app = app.layer(TraceLayer::new(SharedClassifier::new(RejectionsAreSuccesses)));
         for _ in 0..100 {
-            let answer = send(&app, Method::GET, "/").await;
-            assert_eq!(answer.status(), 503);
-            assert_eq!(Rejected::of(answer.extensions()), Some(Rejected(Reason::Limit)));
+            let response = send(&app, Method::GET, "/").await;
+            assert_eq!(response.status(), 503);
+            assert_eq!(Rejected::of(response.extensions()), Some(Rejected(Reason::Limit)));
         }
         assert_eq!(errors.0.load(Ordering::SeqCst), 0);
         drop(permit);
@@ -104,33 +103,33 @@ async fn refusals_are_no_errors_in_the_log_and_failures_are() {
 }
 
 #[tokio::test]
-async fn a_preflight_is_answered_by_a_full_service_and_its_refusals_reach_a_browser() {
+async fn a_full_service_responds_to_a_preflight_and_browsers_can_read_its_rejections() {
     let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]);
-    let (app, _permit) = full(false);
+    let (app, _permit) = full_service(false);
     let app = app.layer(cors.expose_headers([header::RETRY_AFTER]));
     let preflight = send(&app, Method::OPTIONS, "/").await;
     assert_eq!(preflight.status(), 200);
     assert_eq!(preflight.headers()["access-control-allow-methods"], "GET");
-    let refused = send(&app, Method::GET, "/").await;
-    assert_eq!(refused.status(), 503);
-    assert_eq!(refused.headers()["access-control-allow-origin"], "*");
-    assert_eq!(refused.headers()["access-control-expose-headers"], "retry-after");
+    let rejected = send(&app, Method::GET, "/").await;
+    assert_eq!(rejected.status(), 503);
+    assert_eq!(rejected.headers()["access-control-allow-origin"], "*");
+    assert_eq!(rejected.headers()["access-control-expose-headers"], "retry-after");
 }
 
 #[tokio::test]
-async fn the_layers_of_tower_http_take_ours_without_a_router_between() {
-    let seen = Arc::new(Mutex::new(0));
-    let count = Arc::clone(&seen);
+async fn the_layers_compose_with_those_of_tower_http_without_a_router() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
     let handler = tower::service_fn(move |_: Request<Body>| {
-        *count.lock().expect("no panic") += 1;
+        counter.fetch_add(1, Ordering::SeqCst);
         async { Ok::<_, std::convert::Infallible>(Response::new(Body::empty())) }
     });
     let app = ServiceBuilder::new()
-        .layer(TraceLayer::new(SharedClassifier::new(Failures)))
+        .layer(TraceLayer::new(SharedClassifier::new(RejectionsAreSuccesses)))
         .layer(CorsLayer::permissive())
         .layer(AdmissionLayer::adaptive("api"))
         .layer(BulkheadLayer::new("part", 1))
         .service(handler);
-    let answer = app.oneshot(Request::new(Body::empty())).await.expect("infallible");
-    assert_eq!((answer.status().as_u16(), *seen.lock().expect("no panic")), (200, 1));
+    let response = app.oneshot(Request::new(Body::empty())).await.expect("infallible");
+    assert_eq!((response.status().as_u16(), calls.load(Ordering::SeqCst)), (200, 1));
 }

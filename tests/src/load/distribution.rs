@@ -1,4 +1,4 @@
-//! How long work takes.
+//! Distributions of service times.
 
 use std::f64::consts::TAU;
 use std::time::Duration;
@@ -9,8 +9,8 @@ const NANOS_PER_MILLI: f64 = 1e6;
 
 /// The distribution of a duration.
 #[derive(Clone, Copy, Debug)]
-pub enum Law {
-    /// Always the same.
+pub enum Distribution {
+    /// Constant.
     Fixed(Duration),
     /// Exponential with this mean.
     Exponential(Duration),
@@ -18,9 +18,9 @@ pub enum Law {
     Lognormal(Duration, f64),
 }
 
-impl Law {
-    /// One draw in whole milliseconds, the unit of tokio's timers. Rounding is at random, so that
-    /// the mean stays what it is.
+impl Distribution {
+    /// One draw in whole milliseconds, the unit of tokio's timers. The rounding is random, so that it
+    /// does not change the mean.
     pub(crate) fn draw(self, rng: &mut Rng) -> Duration {
         let nanos = match self {
             Self::Fixed(mean) => mean.as_nanos() as f64,
@@ -43,12 +43,12 @@ impl Law {
     }
 }
 
-/// Exponential with mean one.
+/// An exponential draw with mean one.
 pub(crate) fn exponential(rng: &mut Rng) -> f64 {
     -(1.0 - rng.f64()).ln()
 }
 
-/// Normal with mean zero and deviation one: Box and Muller's transform.
+/// A normal draw with mean zero and deviation one, by the Box-Muller transform.
 fn normal(rng: &mut Rng) -> f64 {
     (2.0 * exponential(rng)).sqrt() * (TAU * rng.f64()).cos()
 }
@@ -58,13 +58,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_law_has_the_mean_it_says() {
+    fn every_distribution_has_its_nominal_mean() {
         let mean = Duration::from_micros(40_300);
-        for law in [Law::Fixed(mean), Law::Exponential(mean), Law::Lognormal(mean, 1.0)] {
+        for distribution in [
+            Distribution::Fixed(mean),
+            Distribution::Exponential(mean),
+            Distribution::Lognormal(mean, 1.0),
+        ] {
             let (mut rng, draws) = (Rng::with_seed(1), 100_000);
-            let sum: Duration = (0..draws).map(|_| law.draw(&mut rng)).sum();
+            let sum: Duration = (0..draws).map(|_| distribution.draw(&mut rng)).sum();
             let ratio = sum.as_secs_f64() / f64::from(draws) / mean.as_secs_f64();
-            assert!((ratio - 1.0).abs() < 0.02, "{law:?}: {ratio}");
+            assert!((ratio - 1.0).abs() < 0.02, "{distribution:?}: {ratio}");
         }
     }
 }

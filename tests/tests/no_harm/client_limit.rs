@@ -1,21 +1,21 @@
-//! The limit of a client towards a server of which a part is broken.
+//! The limit of a client for a server that fails a share of its requests.
 
 use std::time::Duration;
 
-use backpressure_tests::load::{Answer, Class, Content, Load, client, verify};
+use backpressure_tests::load::{Class, Content, Failure, Load, client, verify};
 use http::StatusCode;
 
-use super::{LEAST_SHARE, Pool, SECOND, WARM_UP, runs};
+use super::{MIN_GOODPUT_SHARE, Pool, SECOND, WARM_UP, runs};
 
 const POOL: Pool = Pool::of(40, 40);
 const LENGTH: Duration = Duration::from_secs(30);
-const UNAVAILABLE: Answer = Answer::Status(StatusCode::SERVICE_UNAVAILABLE);
+const UNAVAILABLE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
 
-/// Requests in flight that half the capacity needs: 20, and three deviations of their number.
-const NEEDED_AT_HALF_LOAD: usize = 33;
+/// Requests in flight at half the capacity: 20 on average, plus three standard deviations.
+const IN_FLIGHT_AT_HALF_LOAD: usize = 33;
 
 #[test]
-fn a_client_does_not_give_up_a_server_of_which_a_share_fails() {
+fn a_share_of_failures_does_not_lower_a_clients_limit_below_what_half_load_needs() {
     verify(runs([1.0 / 16.0, 0.2, 0.3, 0.4, 0.5]).map(|(share, seed)| {
         let rate = 0.5 * POOL.capacity() / (1.0 - share);
         let report = Load::new(format!("H2 503 {:.0} % 0.5x", share * 100.0), seed)
@@ -24,39 +24,39 @@ fn a_client_does_not_give_up_a_server_of_which_a_share_fails() {
             .run(LENGTH, client)
             .expect_all_served("good");
         let lowest = report.lowest_limit(SECOND).expect("the origin is known");
-        report.expect(lowest >= NEEDED_AT_HALF_LOAD, format_args!("the limit fell to {lowest}"))
+        report.expect(lowest >= IN_FLIGHT_AT_HALF_LOAD, format_args!("the limit fell to {lowest}"))
     }));
 }
 
 #[test]
-fn a_client_uses_what_a_server_can_do_when_a_share_fails() {
+fn a_client_uses_the_capacity_of_a_server_that_fails_a_share() {
     verify([1.0 / 16.0, 0.12, 0.2, 0.5].into_iter().map(|share| {
         let rate = 2.0 * POOL.capacity() / (1.0 - share);
         Load::new(format!("H2 503 {:.0} % 2x", share * 100.0), 1)
             .bottleneck(POOL.slots, POOL.service)
             .class(Class::poisson("good", rate).work().failing(share, UNAVAILABLE))
             .run(LENGTH, client)
-            .expect_rate("good", LEAST_SHARE * POOL.capacity(), WARM_UP, LENGTH)
+            .expect_rate("good", MIN_GOODPUT_SHARE * POOL.capacity(), WARM_UP, LENGTH)
     }));
 }
 
 #[test]
-fn idle_streams_at_a_server_do_not_fill_a_clients_limit() {
+fn idle_streams_do_not_occupy_a_clients_limit() {
     verify(runs([5.0, 20.0]).map(|(rate, seed)| {
-        let watches = Class::poisson("watches", rate).content(Content::Idle);
-        Load::new(format!("H4 at a client, {rate} watches a second"), seed)
+        let streams = Class::poisson("streams", rate).content(Content::Idle);
+        Load::new(format!("H4 at a client, {rate} idle streams a second"), seed)
             .bottleneck(POOL.slots, POOL.service)
-            .class(watches.content_type("application/grpc"))
+            .class(streams.content_type("application/grpc"))
             .class(Class::poisson("good", 0.5 * POOL.capacity()).work())
             .run(2 * LENGTH, client)
             .expect_all_served("good")
-            .expect_all_served("watches")
+            .expect_all_served("streams")
     }));
 }
 
 #[test]
-fn slow_failures_do_not_fill_a_clients_limit() {
-    let timeout = Answer::Status(StatusCode::GATEWAY_TIMEOUT);
+fn slow_failures_do_not_occupy_a_clients_limit() {
+    let timeout = Failure::Status(StatusCode::GATEWAY_TIMEOUT);
     verify(runs([0.1, 0.01]).map(|(share, seed)| {
         let rate = 0.5 * POOL.capacity() / (1.0 - share);
         let good = Class::poisson("good", rate).work().failing(share, timeout);

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Reads a response's head, to the blank line and no further.
+/// Reads the head of a response up to and including the blank line.
 ///
 /// # Panics
-/// When the connection ends before it does.
+/// When the connection closes before the end of the head.
 pub async fn read_head(socket: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -17,35 +17,35 @@ pub async fn read_head(socket: &mut TcpStream) -> String {
     String::from_utf8(head).expect("a head is text")
 }
 
-/// Reads a response whose body is as long as its `content-length` says.
+/// Reads the head and the body of a response that has a `content-length`.
 ///
 /// # Panics
-/// When there is no such header, or the connection ends first.
+/// When the header is missing or the connection closes too early.
 pub async fn read_response(socket: &mut TcpStream) -> (String, Vec<u8>) {
     let head = read_head(socket).await;
-    let length = header(&head, "content-length").expect("a length");
+    let length = header(&head, "content-length").expect("a content-length");
     let mut body = vec![0; length.parse().expect("a number")];
-    socket.read_exact(&mut body).await.expect("a whole body");
+    socket.read_exact(&mut body).await.expect("a complete body");
     (head, body)
 }
 
-/// Sends a request and reads all that comes, until the server closes.
+/// Sends a request and reads until the server closes the connection.
 ///
 /// # Panics
 /// When the connection breaks.
 pub async fn exchange(address: SocketAddr, request: &str) -> String {
-    let mut socket = TcpStream::connect(address).await.expect("somebody listens");
-    socket.write_all(request.as_bytes()).await.expect("a request is short");
-    let mut answer = Vec::new();
-    socket.read_to_end(&mut answer).await.expect("a whole answer");
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut socket = TcpStream::connect(address).await.expect("the server listens");
+    socket.write_all(request.as_bytes()).await.expect("the socket buffer has room for the request");
+    let mut response = Vec::new();
+    socket.read_to_end(&mut response).await.expect("a complete response");
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// The value of a header in a head.
+/// The value of a header field in the head of a message.
 #[must_use]
 pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     head.lines()
         .filter_map(|line| line.split_once(':'))
-        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .find(|(field, _)| field.eq_ignore_ascii_case(name))
         .map(|(_, value)| value.trim())
 }

@@ -8,8 +8,8 @@ opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 for _ in range(int(count)):
     try:
         print(opener.open(url, body).status)
-    except urllib.error.HTTPError as refusal:
-        refusal.read()
-        print(refusal.status)
+    except urllib.error.HTTPError as rejection:
+        rejection.read()
+        print(rejection.status)
     except OSError as error:
         print(error)

@@ -1,32 +1,32 @@
-//! A limit that writes down what it is taught.
+//! A fixed limit that records the samples it receives.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backpressure_core::{Limit, Sample, Timestamp};
 
-/// Keeps its limit and every sample it sees.
+/// A limit that never changes and keeps every sample.
 #[derive(Clone, Debug)]
-pub struct Notebook {
+pub struct RecordingLimit {
     limit: usize,
     samples: Arc<Mutex<Vec<Sample>>>,
 }
 
-impl Notebook {
-    /// An empty one, with this limit for ever.
+impl RecordingLimit {
+    /// A limit of `limit` without samples.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self { limit, samples: Arc::default() }
     }
 
-    /// What was written since the last look.
+    /// Removes and returns the samples recorded so far.
     #[must_use]
-    pub fn read(&self) -> Vec<Sample> {
+    pub fn take_samples(&self) -> Vec<Sample> {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut samples)
     }
 }
 
-impl Limit for Notebook {
+impl Limit for RecordingLimit {
     fn limit(&self) -> usize {
         self.limit
     }

@@ -1,4 +1,4 @@
-//! A body that does as it is told.
+//! A body with scripted frames and a scripted end.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,33 +9,33 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body that plays frames and then ends, breaks or hangs.
+/// A body that yields its frames and then ends, fails or stays pending.
 #[derive(Debug, Default)]
-pub struct Script {
+pub struct ScriptedBody {
     frames: VecDeque<Frame<Bytes>>,
     end: End,
-    /// The length it promises; none: it does not know.
+    /// The length in its size hint; `None`: unknown.
     length: Option<u64>,
 }
 
 /// What follows the last frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum End {
-    /// Nothing.
+    /// The end of the body.
     #[default]
     Done,
     /// An error.
     Broken,
-    /// Nothing ever again, not even the end.
+    /// The body stays pending for ever.
     Hangs,
 }
 
-/// What went wrong, as ordered.
+/// The error of a body that ends with [`End::Broken`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-impl Script {
-    /// So many pieces of so many bytes, and an end.
+impl ScriptedBody {
+    /// `count` data frames of `size` bytes, then the end.
     #[must_use]
     pub fn pieces(count: usize, size: usize) -> Self {
         let piece = Bytes::from(vec![b'x'; size]);
@@ -43,21 +43,21 @@ impl Script {
         Self { frames, ..Self::default() }
     }
 
-    /// The same with another end.
+    /// Sets what follows the last frame.
     #[must_use]
     pub fn end(mut self, end: End) -> Self {
         self.end = end;
         self
     }
 
-    /// The same with its length known beforehand.
+    /// Announces the length of the body in its size hint.
     #[must_use]
     pub fn sized(mut self) -> Self {
-        self.length = Some(self.left());
+        self.length = Some(self.remaining());
         self
     }
 
-    /// The same with trailers at the end.
+    /// Adds trailers after the data frames.
     #[must_use]
     pub fn trailers(mut self) -> Self {
         let mut trailers = HeaderMap::new();
@@ -66,7 +66,7 @@ impl Script {
         self
     }
 
-    /// The same with the trailers of a gRPC call.
+    /// Adds the trailers of a gRPC response.
     #[must_use]
     pub fn grpc_status(mut self, code: u8) -> Self {
         let mut trailers = HeaderMap::new();
@@ -75,14 +75,14 @@ impl Script {
         self
     }
 
-    /// Bytes to come.
+    /// Bytes of data that have not been yielded yet.
     #[must_use]
-    pub fn left(&self) -> u64 {
+    pub fn remaining(&self) -> u64 {
         self.frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum()
     }
 }
 
-impl Body for Script {
+impl Body for ScriptedBody {
     type Data = Bytes;
     type Error = Broken;
 
@@ -99,13 +99,13 @@ impl Body for Script {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, |_| SizeHint::with_exact(self.left()))
+        self.length.map_or_else(SizeHint::default, |_| SizeHint::with_exact(self.remaining()))
     }
 }
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("broken as ordered")
+        f.write_str("the scripted body failed")
     }
 }
 

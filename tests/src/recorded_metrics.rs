@@ -1,4 +1,4 @@
-//! A recorder of metrics that can be looked at.
+//! A recorder of metrics whose values a test can read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,9 +8,9 @@ use metrics::{
     Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 
-/// Keeps everything, under the name of a metric and the values of its labels.
+/// Keeps every value under the name of its metric followed by the values of its labels.
 #[derive(Debug, Default)]
-pub struct Meters {
+pub struct RecordedMetrics {
     counters: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     gauges: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     histograms: Mutex<BTreeMap<String, Arc<Values>>>,
@@ -19,39 +19,39 @@ pub struct Meters {
 #[derive(Debug, Default)]
 struct Values(Mutex<Vec<f64>>);
 
-impl Meters {
-    /// How often it was counted.
+impl RecordedMetrics {
+    /// The value of a counter.
     ///
     /// # Panics
-    /// When nobody made such a counter.
+    /// When no such counter is registered.
     #[must_use]
     pub fn counter(&self, name: &str) -> u64 {
         let counters = lock(&self.counters);
-        counters.get(name).expect("a known counter").load(Ordering::SeqCst)
+        counters.get(name).expect("a registered counter").load(Ordering::SeqCst)
     }
 
-    /// Where it stands.
+    /// The value of a gauge.
     ///
     /// # Panics
-    /// When nobody made such a gauge.
+    /// When no such gauge is registered.
     #[must_use]
     pub fn gauge(&self, name: &str) -> f64 {
         let gauges = lock(&self.gauges);
-        f64::from_bits(gauges.get(name).expect("a known gauge").load(Ordering::SeqCst))
+        f64::from_bits(gauges.get(name).expect("a registered gauge").load(Ordering::SeqCst))
     }
 
-    /// All that was recorded, in its order.
+    /// All values of a histogram, in the order in which they were recorded.
     ///
     /// # Panics
-    /// When nobody made such a histogram.
+    /// When no such histogram is registered.
     #[must_use]
     pub fn histogram(&self, name: &str) -> Vec<f64> {
         let histograms = lock(&self.histograms);
-        lock(&histograms.get(name).expect("a known histogram").0).clone()
+        lock(&histograms.get(name).expect("a registered histogram").0).clone()
     }
 }
 
-impl Recorder for Meters {
+impl Recorder for RecordedMetrics {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
