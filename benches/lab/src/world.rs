@@ -11,6 +11,7 @@ mod clock;
 mod event_queue;
 pub(crate) mod journal;
 pub(crate) mod plan;
+mod request;
 mod retries;
 mod slab;
 mod source;

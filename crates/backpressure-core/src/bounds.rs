@@ -1,23 +1,23 @@
-//! The bounds of the queue.
+//! The bounds of the queue: its length and the time in it.
 
 use std::time::Duration;
 
-/// The bounds of the queue: requests, and time.
+/// The bounds of the queue: its length, and the time that a request may spend in it.
 ///
 /// ```
 /// use backpressure_core::QueueBounds;
 /// use std::time::Duration;
 ///
-/// let none = QueueBounds::NONE;
-/// let short = QueueBounds::new(16, Duration::from_millis(50));
-/// # assert_ne!(none, short);
+/// let bounds = QueueBounds::new(16, Duration::from_millis(50));
+/// assert_eq!(bounds.max_len, 16);
+/// assert_eq!(QueueBounds::NONE.max_len, 0);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueBounds {
-    /// Requests that may wait; 0: none.
+    /// How many requests may be queued; 0: none.
     pub max_len: usize,
-    /// The longest time a request may wait.
+    /// How long each of them may be queued.
     pub max_wait: Duration,
 }
 
@@ -25,7 +25,7 @@ impl QueueBounds {
     /// No queue: a request is admitted at once or rejected at once.
     pub const NONE: Self = Self::new(0, Duration::ZERO);
 
-    /// At most `max_len` requests wait, each for `max_wait` at most.
+    /// At most `max_len` requests are queued, each for `max_wait` at most.
     #[must_use]
     pub const fn new(max_len: usize, max_wait: Duration) -> Self {
         Self { max_len, max_wait }
@@ -35,8 +35,9 @@ impl QueueBounds {
 impl Default for QueueBounds {
     /// 1024 requests, one second.
     ///
-    /// At 90 % load, chance fills it once in a million even where one worker serves one request at a
-    /// time. Under overload the controller shortens the queue by itself.
+    /// At 98 % of the capacity chance does not fill it even where one worker serves one request at a time
+    /// (0.98^1024 = 10⁻⁹), so that only overload and bursts do. Under overload the controller shortens the queue
+    /// by itself. A second is the longest delay that interactive callers commonly accept.
     fn default() -> Self {
         Self::new(1024, Duration::from_secs(1))
     }

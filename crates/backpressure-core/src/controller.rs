@@ -1,4 +1,4 @@
-//! The admission controller: who runs, who waits, who is turned away.
+//! The admission controller: decides which requests run, which are queued and which are rejected.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::limit_change::LimitChange;
 use crate::outcome::Outcome;
 use crate::overload_detector::OverloadDetector;
 use crate::queue::{Queue, Ticket};
-use crate::rank::{DemandMix, HeldBack, Rank};
+use crate::rank::{DemandMix, PriorityHold, Rank};
 use crate::release_rate::ReleaseRate;
 use crate::request_info::RequestInfo;
 use crate::sample::Sample;
@@ -27,13 +27,13 @@ mod queueing;
 mod rejection;
 mod settings;
 
-use self::queueing::LOWEST;
+use self::queueing::LOWEST_RANK;
 
-/// The admission controller.
+/// The admission controller: owns the limit, the queue and the schedule of Retry-After.
 ///
-/// It is told how many are in flight and owns everything else: the limit, the queue and the
-/// schedule of returns. Call [`arrive`](Self::arrive) for a request, [`depart`](Self::complete) with what a
-/// finished one measured, and [`next`](Self::next) until it is silent after either.
+/// The driver counts what is in flight. It calls [`arrive`](Self::arrive) for a request and
+/// [`complete`](Self::complete) with what a finished one measured. After either it calls
+/// [`next`](Self::next) until that returns `None`.
 ///
 /// ```
 /// use backpressure_core::{RequestInfo, Fixed, Controller, Dequeued, QueueBounds, Timestamp, Decision};
@@ -44,10 +44,34 @@ use self::queueing::LOWEST;
 /// let Decision::Queue(ticket, _) = controller.arrive(RequestInfo::default(), 1, now) else {
 ///     panic!("the limit is reached, the queue is empty");
 /// };
-/// // The first one ends: nobody is in flight.
+/// // The first request ends: none is in flight.
 /// assert_eq!(controller.next(0, now), Some(Dequeued::Run(ticket)));
 /// assert_eq!(controller.next(1, now), None);
 /// ```
+///
+/// # How a request is decided
+///
+/// 1. While the controller drains, the request is rejected.
+/// 2. A request whose deadline has passed is rejected.
+/// 3. It runs if fewer than [`limit`](Self::limit) are in flight and the queue is empty. A request of a
+///    lower rank does not, for as long as one of a higher rank that was just rejected would have been queued.
+/// 4. It is rejected if there is no queue ([`Reason::Limit`]), or if it could not be answered before its
+///    deadline ([`Reason::Deadline`]): behind the requests ahead of it, at the throughput measured.
+/// 5. It is queued if there is room, behind requests of its rank and above. Rank is priority first, then
+///    whether it comes back when it was told to.
+///    - Usually there is room for [`QueueBounds::max_len`]. Each may be queued for
+///      [`QueueBounds::max_wait`] ([`Reason::QueueTimeout`]).
+///    - Under overload there is room for as few as keep permits from being idle, so that the queue adds
+///      little latency. Requests of a lower rank give way ([`Reason::Displaced`]).
+///    - Above 1.3 times the capacity the newest request of a rank runs first and the oldest gives way,
+///      since most will never be served. Otherwise the oldest runs first.
+/// 6. Otherwise it is rejected ([`Reason::QueueFull`]).
+///
+/// *Overload*: more requests arrive than are served, by more than chance explains, while a queue lasts for
+/// longer than 100 ms and two latencies. A shorter queue is a burst, and is queued to its last request.
+///
+/// Each rejection carries a time to come back. These times are spread over the throughput that new requests
+/// leave, so that rejected requests return one after another.
 #[derive(Debug)]
 pub struct Controller {
     limit: Clamped,
@@ -58,24 +82,24 @@ pub struct Controller {
     flood: FloodDetector,
     throughput: Throughput,
     releases: ReleaseRate,
-    mix: DemandMix,
-    held_back: HeldBack,
-    /// What the limit was last told of demand.
-    told: bool,
+    demand_mix: DemandMix,
+    priority_hold: PriorityHold,
     latency: LatencyEstimate,
-    /// Newcomers are sent elsewhere; those who wait are still served.
-    draining: bool,
     stall: StallDetector,
-    /// The limit as it was last seen, and when it last rose, unless it has fallen since.
-    risen: (usize, Option<Timestamp>),
-    /// Whether the limit is taken to protect something: it is known to, or it has stopped rising.
-    protects: bool,
+    /// Whether the limit was last told of overload.
+    reported_overload: bool,
+    /// Whether new requests are rejected because the process shuts down.
+    draining: bool,
+    /// The limit as last observed, and when it last rose; `None` after it fell.
+    last_rise: (usize, Option<Timestamp>),
+    /// Whether the limit is taken to protect the service: it is known to, or it has stopped rising.
+    limit_protects: bool,
     /// Time that workers have spent on requests so far.
     worked: Duration,
 }
 
 impl Controller {
-    /// A controller without history.
+    /// A controller that has measured nothing yet.
     #[must_use]
     pub fn new(limit: Box<dyn Limit>, bounds: QueueBounds) -> Self {
         Self {
@@ -85,142 +109,146 @@ impl Controller {
             overload: OverloadDetector::new(),
             schedule: RetryAfterSchedule::new(),
             flood: FloodDetector::default(),
-            throughput: Throughput::default(),
-            releases: ReleaseRate::default(),
-            mix: DemandMix::default(),
-            held_back: HeldBack::default(),
-            told: false,
-            latency: LatencyEstimate::default(),
-            draining: false,
+            throughput: Throughput::new(),
+            releases: ReleaseRate::new(),
+            demand_mix: DemandMix::new(),
+            priority_hold: PriorityHold::default(),
+            latency: LatencyEstimate::new(),
             stall: StallDetector::default(),
-            risen: (0, None),
-            protects: true,
+            reported_overload: false,
+            draining: false,
+            last_rise: (0, None),
+            limit_protects: true,
             worked: Duration::ZERO,
         }
     }
 
-    /// A request arrives while `in_flight` others are in flight.
+    /// Decides on a request that arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, info: RequestInfo, in_flight: usize, now: Timestamp) -> Decision {
         if self.queue.is_empty() {
-            self.overload.rest(self.latency.latency, now);
-            self.overload.unfilled(in_flight, self.limit(), self.latency.latency, now);
+            self.overload.end_if_quiet(self.latency.mean(), now);
+            self.overload.end_if_idle(in_flight, self.limit(), self.latency.mean(), now);
         }
-        self.asked(Rank::of(&info), in_flight, now);
-        self.watch(in_flight, now);
-        let verdict = self.decide(info, in_flight, now);
-        if verdict == Decision::Run {
-            self.releases.entered();
+        self.record_arrival(Rank::of(&info), in_flight, now);
+        self.check_stall(in_flight, now);
+        let decision = self.decide(info, in_flight, now);
+        if decision == Decision::Run {
+            self.releases.admitted(1);
         }
-        self.tell(now);
-        verdict
+        self.report_demand(now);
+        decision
     }
 
     fn decide(&mut self, info: RequestInfo, in_flight: usize, now: Timestamp) -> Decision {
-        if let Some(shed) = self.sent_elsewhere() {
+        if let Some(shed) = self.shed_if_draining() {
             return Decision::Reject(shed);
         }
         if info.deadline.is_some_and(|deadline| deadline <= now) {
-            return self.refuse_late(in_flight, now);
+            return self.reject_expired(in_flight, now);
         }
-        let held_back = self.held_back.holds_back(Rank::of(&info), now);
-        if self.has_place(in_flight) && !held_back {
-            self.overload.admitted(self.limit(), self.room(LOWEST), now);
-            self.start(now);
+        let is_held = self.priority_hold.holds(Rank::of(&info), now);
+        if self.can_run(in_flight) && !is_held {
+            self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now);
+            self.record_start(now);
             return Decision::Run;
         }
-        self.overload.crowded(self.latency.latency, now);
-        self.flood.crowded(self.per_second(), now);
-        let verdict = self.seat(info, held_back, now);
-        match verdict {
-            Decision::Reject(_) => self.overload.shed(now),
-            _ => self.overload.admitted(self.limit(), self.room(LOWEST), now),
+        self.overload.limit_reached(self.latency.mean(), now);
+        self.flood.limit_reached(self.responses_per_second(), now);
+        let decision = self.queue_or_reject(info, is_held, now);
+        match decision {
+            Decision::Reject(_) => self.overload.rejected(now),
+            _ => self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now),
         }
-        verdict
+        decision
     }
 
-    /// A request of the default class arrives that would rather be turned away than wait.
+    /// Decides on a request of the default priority that must not be queued.
     ///
     /// # Errors
     /// [`Shed`] when it cannot run now.
     pub fn arrive_without_queue(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
-        if let Some(shed) = self.sent_elsewhere() {
+        if let Some(shed) = self.shed_if_draining() {
             return Err(shed);
         }
         let rank = Rank::of(&RequestInfo::default());
-        self.asked(rank, in_flight, now);
-        if self.has_place(in_flight) && !self.held_back.holds_back(rank, now) {
-            self.releases.entered();
+        self.record_arrival(rank, in_flight, now);
+        if self.can_run(in_flight) && !self.priority_hold.holds(rank, now) {
+            self.releases.admitted(1);
             return Ok(());
         }
-        self.hold_back_below(rank.index(), now);
-        self.flood.crowded(self.per_second(), now);
+        self.hold_ranks_below(rank.index(), now);
+        self.flood.limit_reached(self.responses_per_second(), now);
         Err(self.shed(Reason::Limit, now))
     }
 
-    /// So many have passed without asking, since this was last said; see [`open`](Self::open).
+    /// `count` requests were admitted without a decision since the last call; see [`open`](Self::open).
     pub fn admitted_undecided(&mut self, count: u32, now: Timestamp) {
-        self.releases.admitted_undecided(count);
+        self.releases.admitted(count);
         self.schedule.arrived(count, now);
     }
 
-    /// An attempt finished and measured this. Attempts that were not measured are not reported.
+    /// Learns from an attempt that finished. Attempts that were not measured are not reported.
     pub fn complete(&mut self, sample: &Sample, now: Timestamp) {
-        if self.ended(sample) {
+        self.latency.record_quantiles(sample);
+        if matches!(sample.outcome, Outcome::Success | Outcome::Cancelled) {
             self.stall.ended(sample.weight);
         }
-        self.throughput.observe(sample, self.limit());
+        self.throughput.record(sample, self.limit());
         self.limit.observe(sample, now);
         if sample.outcome != Outcome::Cancelled {
-            self.overload.served(sample.weight, self.latency.latency, now);
+            self.overload.served(sample.weight, self.latency.mean(), now);
         }
-        self.latency.learn(sample);
+        self.latency.record_mean(sample);
     }
 
-    /// What happens next to those who wait, with `in_flight` in flight; `None`: nothing.
+    /// What happens next to queued requests, with `in_flight` in flight; `None`: nothing.
     pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Dequeued> {
-        self.releases.visit(in_flight, self.limit(), self.open() == 0, now);
-        let is_cut_short = self.queue.len() > self.bounds.max_len;
-        if let Some(victim) = self.victim(now) {
+        self.observe_releases(in_flight, now);
+        let is_over_bound = self.queue.len() > self.bounds.max_len;
+        if let Some(ticket) = self.displace(now) {
             self.overload.displaced(now);
-            let reason = Reason::Displaced;
-            let shed = if is_cut_short { self.cut(reason, now) } else { self.shed(reason, now) };
-            return Some(Dequeued::Reject(victim, shed));
+            let shed = match is_over_bound {
+                true => self.shed_in_turn(Reason::Displaced, now),
+                false => self.shed(Reason::Displaced, now),
+            };
+            return Some(Dequeued::Reject(ticket, shed));
         }
         if !self.queue.is_empty() {
-            self.watch(in_flight, now);
+            self.check_stall(in_flight, now);
         }
         if in_flight >= self.limit.limit() {
             return None;
         }
-        let Some((ticket, patience)) = self.pop() else {
+        let Some((ticket, entry)) = self.dequeue() else {
             self.overload.drained();
-            self.overload.unfilled(in_flight, self.limit(), self.latency.latency, now);
-            self.tell(now);
+            self.overload.end_if_idle(in_flight, self.limit(), self.latency.mean(), now);
+            self.report_demand(now);
             return None;
         };
-        if patience.until < now {
-            return Some(Dequeued::Reject(ticket, self.give_up(patience, now)));
+        if entry.expires_at < now {
+            return Some(Dequeued::Reject(ticket, self.shed_expired(entry, now)));
         }
-        self.overload.waiting(self.queue.len());
-        self.releases.entered();
-        self.start(now);
+        self.overload.dequeued(self.queue.len());
+        self.releases.admitted(1);
+        self.record_start(now);
         Some(Dequeued::Run(ticket))
     }
 
-    /// A caller has left the queue; false when its ticket was answered before.
+    /// The caller of a queued request has left; false when the ticket was decided before.
     pub fn abandon(&mut self, ticket: Ticket) -> bool {
-        let waited = self.queue.remove(ticket).is_some();
-        if waited {
+        let was_queued = self.queue.remove(ticket).is_some();
+        if was_queued {
             // A longer queue would only make more callers leave.
-            self.risen.1 = None;
+            self.last_rise.1 = None;
         }
-        waited
+        was_queued
     }
 
-    /// Somebody has waited for as long as waiting makes sense; `None` when it was answered before.
+    /// Rejects a request that was queued until the moment given in [`Decision::Queue`]; `None` when the
+    /// ticket was decided before.
     pub fn expire(&mut self, ticket: Ticket, now: Timestamp) -> Option<Shed> {
-        let patience = self.queue.remove(ticket)?;
-        Some(self.give_up(patience, now))
+        let entry = self.queue.remove(ticket)?;
+        Some(self.shed_expired(entry, now))
     }
 
     /// How many may run at once.
@@ -229,23 +257,24 @@ impl Controller {
         self.limit.limit()
     }
 
-    /// The last move of the limit, and why it was made.
+    /// The last change of the limit, and its cause.
     #[must_use]
     pub fn last_change(&self) -> Option<LimitChange> {
         self.limit.last_change()
     }
 
-    /// How many may be in flight before an info has to ask: the limit while nobody waits.
+    /// How many may be in flight without a decision: the limit while the queue is empty.
     ///
-    /// Under overload everybody asks: only who is counted can tell that it has passed. So does a
-    /// request that may have to leave a free place to a higher class.
+    /// 0 means that every request needs a decision. That is so under overload, where arrivals are counted;
+    /// while a request may have to leave a free permit to a higher rank; and while the controller drains.
     #[must_use]
     pub fn open(&self) -> usize {
-        let asks = self.overload.is_overloaded() || self.held_back.is_active() || self.draining;
-        if self.queue.is_empty() && !asks { self.limit() } else { 0 }
+        let decides_all =
+            self.overload.is_overloaded() || self.priority_hold.is_active() || self.draining;
+        if self.queue.is_empty() && !decides_all { self.limit() } else { 0 }
     }
 
-    /// How many wait.
+    /// How many are queued.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
@@ -254,11 +283,11 @@ impl Controller {
     /// Whether demand is above capacity.
     #[must_use]
     pub fn is_overloaded(&self, now: Timestamp) -> bool {
-        self.overload.is_overloaded() && !self.overload.is_quiet(self.latency.latency, now)
+        self.overload.is_overloaded() && !self.overload.is_quiet(self.latency.mean(), now)
     }
 
-    /// Whether far more is asked for than could be served, as of the last request that could not run
-    /// at once: callers ask again as soon as they are refused, or a crowd came in one moment.
+    /// Whether demand was more than some twenty times the capacity at the last request that could not run
+    /// at once: clients retry as soon as they are rejected, or very many arrived in one moment.
     #[must_use]
     pub fn is_flooded(&self) -> bool {
         self.flood.is_flood()
@@ -276,23 +305,28 @@ impl Controller {
         self.limit.yields()
     }
 
-    /// Where nothing is measured, whoever starts is taken to be served.
-    fn start(&mut self, now: Timestamp) {
-        if self.latency.latency.is_zero() {
-            self.overload.served(1, self.latency.latency, now);
+    /// Counts a request that starts as served where nothing is measured of its end.
+    fn record_start(&mut self, now: Timestamp) {
+        if self.latency.mean().is_zero() {
+            self.overload.served(1, Duration::ZERO, now);
         }
     }
 
-    fn tell(&mut self, now: Timestamp) {
+    /// Tells the limit when overload has started or ended.
+    fn report_demand(&mut self, now: Timestamp) {
         let overloaded = self.overload.is_overloaded();
-        if overloaded != self.told {
-            self.told = overloaded;
+        if overloaded != self.reported_overload {
+            self.reported_overload = overloaded;
             self.limit.demand(overloaded, now);
         }
     }
 
-    /// Whether a newcomer can run at once without passing anybody who waits.
-    fn has_place(&self, in_flight: usize) -> bool {
+    fn observe_releases(&mut self, in_flight: usize, now: Timestamp) {
+        self.releases.observe(in_flight, self.limit(), self.open() == 0, now);
+    }
+
+    /// Whether a new request can run at once without passing a queued one.
+    fn can_run(&self, in_flight: usize) -> bool {
         in_flight < self.limit() && self.queue.is_empty()
     }
 }

@@ -1,4 +1,4 @@
-//! The answers of the controller.
+//! What the controller decides.
 
 use crate::queue::Ticket;
 use crate::shed::Shed;
@@ -9,13 +9,14 @@ use crate::time::Timestamp;
 pub enum Decision {
     /// It runs now.
     Run,
-    /// It waits until [`Controller::next`](crate::Controller::next) names the ticket, at the latest until the given moment.
+    /// It is queued until [`Controller::next`](crate::Controller::next) returns the ticket. At the given
+    /// moment the driver calls [`Controller::expire`](crate::Controller::expire).
     Queue(Ticket, Timestamp),
-    /// It is rejected.
+    /// It is rejected, and told when to come back.
     Reject(Shed),
 }
 
-/// What happens to a request that waited in the queue.
+/// What happens to a queued request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dequeued {
     /// It runs now.

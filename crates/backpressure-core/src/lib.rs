@@ -1,7 +1,10 @@
 //! The decisions of overload control, and nothing else.
 //!
-//! Time is an argument, answers are values, state is `&mut self`: no clock, no lock, no runtime,
-//! no protocol. `backpressure-gate` adds the waiting, `tower-backpressure` the HTTP.
+//! [`Controller`] decides for each request whether it runs, is queued or is rejected, and when a rejected
+//! one should come back. A [`Limit`] decides how many may run at once.
+//!
+//! Time is an argument, answers are values, state is `&mut self`: there is no clock, lock, runtime or
+//! protocol in this crate. `tower-backpressure` adds them.
 
 #![forbid(unsafe_code)]
 
@@ -9,6 +12,7 @@ mod ages;
 mod bounds;
 mod controller;
 mod decision;
+mod ewma;
 mod flood_detector;
 mod idle_window;
 mod latency_estimate;

@@ -1,4 +1,4 @@
-//! How many may run at once: the seam, and one file an algorithm.
+//! How many requests may run at once: the trait, and one file for each algorithm.
 
 use std::fmt;
 
@@ -12,10 +12,12 @@ mod bounded;
 pub(crate) mod clamped;
 pub mod fixed;
 
-/// The highest limit there is: what a gate's counter can hold with room to spare.
+/// The highest limit: the counter of a limiter holds this many with room to spare.
 pub const MAX: usize = 1_000_000;
 
-/// An attempt that was admitted with this share of the limit in flight ran at the limit.
+/// An attempt that was admitted with this share of the limit in flight ran at the limit. At 1 a limit with a queue
+/// would count few attempts, as a permit is free for a moment between two requests; much lower, and attempts
+/// below the limit would count.
 const NEARLY_FULL: f64 = 0.9;
 
 /// Whether an attempt ran while this limit was reached.
@@ -25,18 +27,18 @@ pub(crate) fn ran_at(sample: &Sample, limit: f64) -> bool {
 
 /// Sets how many attempts may run at once.
 ///
-/// An algorithm is a plain state controller: it is told what each finished attempt measured and says
-/// what the limit is from now on. It owns no clock and takes no lock, so it can be stepped by hand
-/// in a test, run in a simulation and driven by a gate without knowing which.
+/// An algorithm is a plain state machine: it is told what each finished attempt measured and says what the
+/// limit is from now on. It has no clock and takes no lock, so that it runs the same in a test, in a
+/// simulation and behind a limiter.
 ///
 /// ```
 /// use backpressure_core::{Limit, Outcome, Sample, Timestamp};
 ///
 /// /// One less for every overload, never below one.
 /// #[derive(Debug)]
-/// struct Timid(usize);
+/// struct Decreasing(usize);
 ///
-/// impl Limit for Timid {
+/// impl Limit for Decreasing {
 ///     fn limit(&self) -> usize {
 ///         self.0
 ///     }
@@ -49,26 +51,26 @@ pub(crate) fn ran_at(sample: &Sample, limit: f64) -> bool {
 /// }
 /// ```
 pub trait Limit: fmt::Debug + Send {
-    /// How many may run at once from now on. A controller takes any number for the nearest one in
-    /// 1..=1 000 000.
+    /// How many may run at once from now on. A controller clamps any number to 1..=1 000 000.
     fn limit(&self) -> usize;
 
     /// Learns from an attempt that finished at `now`.
     fn observe(&mut self, sample: &Sample, now: Timestamp);
 
-    /// An attempt finished whose place counted apart, because it only waited.
+    /// An attempt finished whose permit counted apart, because it only waited; see
+    /// [`Controller::silence`](crate::Controller::silence).
     fn observe_apart(&mut self, _sample: &Sample) {}
 
     /// Demand has risen above capacity, or has fallen below it again, as far as the controller can
-    /// tell. Only while it is above does anybody suffer from a limit that is too low.
+    /// tell. Only while it is above does a limit that is too low cost anything.
     fn demand(&mut self, _overloaded: bool, _now: Timestamp) {}
 
-    /// The last move, and why it was made; `None`: there was none, or nothing is said.
+    /// The last change of the limit, and its cause; `None`: there was none, or the algorithm does not say.
     fn last_change(&self) -> Option<LimitChange> {
         None
     }
 
-    /// How many workers run the requests, which bounds what they can compute; `None`: nobody knows.
+    /// How many workers run the requests, which bounds what they can compute; `None`: unknown.
     fn workers(&self) -> Option<usize> {
         None
     }
@@ -79,39 +81,39 @@ pub trait Limit: fmt::Debug + Send {
     }
 
     /// An operator bounds the limit; `min` is in 1..=`max`, and `max` at most 1 000 000. A controller
-    /// clamps what [`limit`](Self::limit) answers in any case. An algorithm that is told can also keep
-    /// from searching outside the bounds.
+    /// clamps [`limit`](Self::limit) in any case. An algorithm that knows the bounds does not search outside
+    /// of them.
     fn bound(&mut self, _min: usize, _max: usize) {}
 
-    /// Starts again from this limit, as far as the algorithm has a state to start from. Said before
-    /// the first request.
+    /// Starts again from this limit, if the algorithm has a limit to start from. Called before the first
+    /// request.
     fn start_at(&mut self, _initial: usize) {}
 
-    /// Whether the limit is known to protect something: queueing was measured at it, or above it. As
-    /// long as it is not, a request that finds it reached waits for as long as the queue allows, and is
-    /// not refused because of overload.
+    /// Whether the limit is known to protect the service: queueing was measured at it, or above it. As long as
+    /// it is not, and the limit rises, a request that finds it reached is queued for as long as the queue
+    /// allows, and is not rejected because of overload.
     fn is_known(&self) -> bool {
         true
     }
 
-    /// The limit was reached for some time in which nothing was answered and the workers were idle.
+    /// The limit was reached for some time in which hardly any attempt ended and the workers were idle.
     fn stalled(&mut self, _now: Timestamp) {}
 
-    /// Whether a request that waits for something counts however long it waits. If not, it counts apart
-    /// after a while, as a body does in any case of which the reader has not asked for more.
+    /// Whether an attempt that only waits counts towards the limit however long it waits. If not, it counts
+    /// apart after a while; see [`Controller::silence`](crate::Controller::silence). A body whose reader has not asked for more does
+    /// so in any case.
     fn counts_waiting(&self) -> bool {
         true
     }
 
-    /// Whether an admitted request should yield once before it runs, so that whoever came with it
-    /// is read and counted first. A handler that never awaits hides its queue from any limit
-    /// otherwise.
+    /// Whether an admitted request should yield once before it runs, so that requests that arrived with it
+    /// are read and counted first. Otherwise a handler that never awaits hides its queue from any limit.
     fn yields(&self) -> bool {
         false
     }
 }
 
-/// What a limit needs measured of each attempt; less is cheaper.
+/// What a limit needs measured of each attempt, from the cheapest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Metering {

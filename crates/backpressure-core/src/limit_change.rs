@@ -1,61 +1,64 @@
-//! Why a limit is what it is: the last move, and the numbers it rests on.
+//! Why a limit is what it is: its last change, and the measurements behind it.
 
 use std::fmt;
 
 use crate::time::Timestamp;
 
-/// A move of a limit.
+/// A change of a limit.
+///
+/// Its `Display` is a sentence for the log: `limit 15 → 17: between 15.0 and 18.0 in flight, …`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LimitChange {
-    /// When it was made.
+    /// When it changed.
     pub at: Timestamp,
     /// The limit before.
     pub from: usize,
     /// The limit after.
     pub to: usize,
-    /// What it rests on.
+    /// Why it changed.
     pub cause: Cause,
 }
 
-/// The numbers that a move rests on.
+/// The measurements that a change rests on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// Requests waited for a worker here.
+    /// Requests were ready to run and waited for a worker.
     RunQueue {
-        /// The share of their latency.
+        /// The share of their latency that they waited.
         waited: f64,
         /// How many did useful work at once, by Little's law.
         useful: f64,
     },
     /// Two limits were compared.
     Experiment {
-        /// The lower one, and the higher one.
+        /// The lower and the higher limit.
         limits: (f64, f64),
-        /// Per cent of latency for a per cent of limit: 0, all of it was used; 1, all of it waited.
+        /// Per cent of latency for each per cent of limit: at 0 the difference of the limits did work, at 1 it
+        /// only waited.
         elasticity: f64,
-        /// One standard deviation of it.
+        /// Its standard error.
         error: f64,
     },
-    /// Latency is another than it was: what was known no longer holds.
+    /// Latency changed, so that what was known no longer holds.
     Change {
-        /// Mean latency, in seconds, over what was usual.
+        /// Mean latency now and before, in seconds.
         latency: (f64, f64),
     },
-    /// Work was refused further down.
+    /// A service behind this one rejected work.
     Pushback {
-        /// The share of attempts.
+        /// The share of attempts that were rejected.
         refused: f64,
     },
-    /// Demand has risen above capacity, or has fallen below it again.
+    /// Demand rose above capacity, or fell below it again.
     Demand {
-        /// Whether it is above.
+        /// Whether it is above capacity now.
         overloaded: bool,
     },
-    /// Little is asked for.
+    /// Demand is far below the limit.
     Idle,
-    /// The limit was reached while nothing was answered and the workers were idle.
+    /// The limit was reached while hardly any attempt ended and the workers were idle.
     Stalled,
 }
 
@@ -99,11 +102,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_decision_says_what_it_rests_on() {
+    fn a_change_displays_its_measurements() {
         let cause = Cause::Experiment { limits: (15.0, 18.0), elasticity: 0.2, error: 0.1 };
-        let decision = LimitChange { at: Timestamp::ZERO, from: 15, to: 17, cause };
+        let change = LimitChange { at: Timestamp::ZERO, from: 15, to: 17, cause };
         assert_eq!(
-            decision.to_string(),
+            change.to_string(),
             "limit 15 → 17: between 15.0 and 18.0 in flight, 0.20 ± 0.10 of the difference waited"
         );
     }

@@ -1,24 +1,23 @@
-//! A number that an option cannot have.
+//! The error of an option that is given a number outside its range.
 
 use std::fmt;
 
-/// A number outside the range of an option: what the `try_` constructors return where the others
-/// panic.
+/// A number outside the range of an option: the error of the `try_` constructors where the others panic.
 ///
 /// ```
 /// use backpressure_core::Fixed;
 ///
-/// let error = Fixed::try_new(0).expect_err("nobody could run");
+/// let error = Fixed::try_new(0).expect_err("no request could run");
 /// assert_eq!(error.to_string(), "limit must be in 1..=1000000");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutOfRange {
-    /// The option.
+    /// The name of the option.
     pub option: &'static str,
-    /// The lowest number it can have.
+    /// The lowest number allowed.
     pub min: usize,
-    /// The highest number it can have.
+    /// The highest number allowed.
     pub max: usize,
 }
 

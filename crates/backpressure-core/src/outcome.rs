@@ -1,26 +1,26 @@
-//! What became of an attempt.
+//! How an attempt ended.
 
-/// How a finished attempt ended, as far as a limit cares.
+/// How a finished attempt ended, as far as it matters to a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Useful work was done: its latency says what the service can do.
+    /// Useful work was done: its latency shows what the service can do.
     Success,
-    /// The work was refused or ran out of time further down: too much was asked for.
+    /// The work was rejected, or timed out, because of load.
     Overload,
-    /// No useful answer, for a reason that need not be load: an error, or a refusal by a dependency.
-    /// It held a place in vain, and its latency is that of no work.
+    /// No useful response, for a reason that need not be load: an error, or a rejection by a dependency. It
+    /// held a permit in vain, and its latency is that of no work.
     Failure,
-    /// Says nothing at all: neither its latency nor its place counts.
+    /// Not to be learnt from: neither its latency nor its permit counts.
     Ignore,
-    /// The caller left before the answer, or the work was called off: it took at least this long,
-    /// and a place was held for nothing.
+    /// The caller left before the response, or the work was cancelled: it took at least this long, and held a
+    /// permit in vain.
     Cancelled,
 }
 
 impl Outcome {
-    /// Whether the latency is that of work done, or of work refused: of nothing that failed, and of
-    /// nothing that was cut short.
+    /// Whether the latency is that of work that ended by itself: of success or overload, not of an attempt
+    /// that failed or was cancelled.
     #[must_use]
     pub const fn tells_latency(self) -> bool {
         matches!(self, Self::Success | Self::Overload)

@@ -1,92 +1,121 @@
-//! Telling a queue that passes from one that stands.
+//! Tells overload from a burst, by the queue.
 
 use std::f64::consts::PI;
 use std::time::Duration;
 
+use crate::ewma::Ewma;
 use crate::idle_window::IdleWindow;
 use crate::time::Timestamp;
 
-/// Watches the queue and says whether what stands in it is luck or overload.
+/// Watches the queue and decides whether it is a burst, which drains, or overload, which does not.
 ///
-/// A burst makes a queue that drains by itself: everybody in it should wait. Demand above capacity
-/// makes one that stands: whoever joins it only makes everybody late. The two look alike at first;
-/// what tells them apart is whether, once the queue has stood for a while, more keep coming than are
-/// served, by more than chance explains.
+/// A burst should be queued to its last request. Under overload each queued request only makes all
+/// later ones late. The two look alike at first. What tells them apart is whether more requests arrive
+/// than are served, by more than chance explains, once the queue has lasted for longer than a burst.
+///
+/// ```text
+///        limit reached           more arrive than are served, a request times out,
+///                                or the queue never gets short
+/// Calm ───────────────→ Queueing ──────────────────────────────────→ Overloaded
+///   ↑     queue empty    │    ↑        no more rejected than at full load     │
+///   └────────────────────┘    └───────────────────────────────────────────────┤
+///   └──────────────── permits idle, or no rejection for a while ──────────────┘
+/// ```
 #[derive(Debug)]
 pub(crate) struct OverloadDetector {
     state: State,
-    /// Arrivals between two looks at whether overload has passed: the more often it came right
-    /// back, the closer demand is to capacity and the more evidence it takes.
+    /// Arrivals between two checks whether overload is over. It doubles each time overload returned
+    /// soon: demand is close to capacity then, and it takes more arrivals to tell which is larger.
     block: u32,
-    /// Share of the arrivals that can be served, as counted under overload.
-    share: f64,
-    /// When it last looked as if overload had passed.
-    left: Timestamp,
-    /// When a lull last ended overload.
-    lull: Option<Timestamp>,
+    /// Share of the arrivals that the service can serve, as counted under overload.
+    served_share: Ewma,
+    /// When too few rejections last ended overload.
+    ended: Timestamp,
+    /// When idle permits last ended overload.
+    ended_by_idling: Option<Timestamp>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nobody waits.
+    /// The queue is empty.
     Calm,
-    /// Somebody has waited since `since`; counted once the grace is over.
-    ///
-    /// `stood` counts who was served since the queue was last short.
-    Queueing { since: Timestamp, arrived: u32, served: u32, stood: u32 },
-    /// Demand is above capacity; the counts are those of the current block.
-    Overloaded { arrived: u32, served: u32, shed: u32, last_shed: Timestamp, idle: IdleWindow },
+    /// The queue has not been empty since `since`. Counting starts when it outlasts a burst.
+    Queueing {
+        since: Timestamp,
+        arrived: u32,
+        served: u32,
+        /// Served since the queue was last short.
+        served_while_long: u32,
+    },
+    /// Demand is above capacity. The counts are those of the current block.
+    Overloaded {
+        arrived: u32,
+        served: u32,
+        rejected: u32,
+        last_rejection: Timestamp,
+        idle: IdleWindow,
+    },
 }
 
-/// A queue that drains within this (or within two service times) is a burst.
-const GRACE: Duration = Duration::from_millis(100);
-/// Standard deviations of the difference of two Poisson counts that pass for chance.
-const CHANCE: f64 = 5.0;
-/// The same shortly after overload that a lull ended: what came in waves comes in waves.
-const CHANCE_IN_WAVES: f64 = 3.0;
-/// Counts below this are too small to have a standard deviation.
-const HEADSTART: f64 = 4.0;
-/// Standard deviations below what full load would shed that show that it is not.
-const EXIT_CHANCE: f64 = 2.0;
-/// Share of capacity that may stand idle under overload for want of somebody who waits.
-const IDLE: f64 = 0.01;
-/// Newer ones that stay after which a wait was in vain: none of them comes once in e³ = 20 times.
-const NEWER: f64 = 3.0;
-/// Weight of a block in the share that is served.
-const SHARE_GAIN: f64 = 0.25;
-/// A limit from here on stands for several servers.
-const MANY: usize = 8;
-/// Below this there is no telling demand from capacity.
-const LEAST_LOAD: f64 = 1.02;
-/// Above this nobody needs to wait: the next is always there.
-const MOST_LOAD: f64 = 1e3;
-/// From here on most who wait would wait in vain: the newest runs first and the oldest gives way.
-const HOPELESS: f64 = 1.3;
-/// A queue that is never shorter than this while so many are served stands, even if no more come
-/// than go: it makes everybody late and nothing faster. At 90 % load chance makes such a queue for
-/// 0.9^96 of the time, and forgets it within 1/(1 − √0.9)² = 380 of those served.
-const SHORT: usize = 96;
-const STANDS: u32 = 1_500;
-/// The shortest block: at twice the capacity it misleads once in some thousand blocks.
-const SHORTEST_BLOCK: u32 = 64;
-/// The longest block: a fifth above capacity is told from a tenth below.
-const LONGEST_BLOCK: u32 = 1_024;
-/// IdleWindow is looked at when so many could have been served, and after two service times at least:
-/// a limit that was just doubled takes one to fill.
-const LULL: f64 = 256.0;
-/// Overload that passed so long ago says nothing about the next.
-const FORGET: Duration = Duration::from_secs(30);
-/// Overload in which nobody is turned away for this (or for four service times) has passed.
-const QUIET: Duration = Duration::from_secs(1);
+/// A queue that drains within this time, or within two latencies, is a burst. A pause of the garbage
+/// collector or of the scheduler makes a queue of some ten milliseconds; one that has lasted for several
+/// times as long delays all of its requests noticeably.
+const MAX_BURST: Duration = Duration::from_millis(100);
+/// Standard deviations of the difference of two Poisson counts that pass for chance. The test is made
+/// for each arrival of a long queue, so that three would mistake every few hundredth burst.
+const OVERLOAD_SIGMAS: f64 = 5.0;
+/// The same within [`OVERLOAD_MEMORY`] after idle permits ended overload: load that comes in waves will
+/// come in another. Without it each wave is queued for longer before it is recognised.
+const OVERLOAD_SIGMAS_IN_WAVES: f64 = 3.0;
+/// Excess of arrivals that passes for chance in any case: smaller counts are not normally distributed.
+const MIN_EXCESS_ARRIVALS: f64 = 4.0;
+/// A queue that never gets shorter than this while [`LONG_QUEUE_SERVED`] are served is overload, even if no
+/// more arrive than are served: it makes all requests late and the service no faster. At 90 % load
+/// chance makes a queue of 96 for 0.9^96 of the time, and forgets it within 1/(1 − √0.9)² = 380
+/// requests served. Without this rule the goodput at 105 % load falls from 0.98 to 0.35 (lab: `cpu-1.05x`).
+const LONG_QUEUE: usize = 96;
+const LONG_QUEUE_SERVED: u32 = 1_500;
+/// Standard deviations below the number of rejections at full load that end overload.
+const END_SIGMAS: f64 = 2.0;
+/// Arrivals in a block. In fewer than the minimum the rejections at twice the capacity would look like
+/// those of full load more than once in some thousand blocks. The maximum tells a fifth above capacity
+/// from a tenth below; a longer one would keep rejecting for seconds after demand has fallen.
+const MIN_BLOCK: u32 = 64;
+const MAX_BLOCK: u32 = 1_024;
+/// Time constant, in blocks, of the served share.
+const SERVED_SHARE_BLOCKS: u32 = 4;
+/// How long an end of overload is remembered: overload that returns within this time needs no new proof.
+const OVERLOAD_MEMORY: Duration = Duration::from_secs(30);
+/// Overload without a rejection for this time, or for four latencies, is over.
+const MAX_QUIET: Duration = Duration::from_secs(1);
+/// Responses in the time for which permits have to be idle to end overload, and the least number of
+/// latencies in it. With fewer, chance idles a quarter of the permits; a limit that has just been doubled
+/// takes one latency to fill.
+const IDLE_WINDOW_RESPONSES: f64 = 256.0;
+const IDLE_WINDOW_LATENCIES: f64 = 2.0;
+/// Share of the time in which a permit may be idle under overload because no request is queued.
+const IDLE_SHARE: f64 = 0.01;
+/// From this limit on the servers even each other out, and one request less has to be queued.
+const MANY_SERVERS: usize = 8;
+/// Bounds of the load, as demand over capacity. Below the minimum it is not known which is larger; above
+/// the maximum the next request is always there.
+const MIN_LOAD: f64 = 1.02;
+const MAX_LOAD: f64 = 1e3;
+/// Above this load most requests of a queue will never be served, so that the newest runs first and the
+/// oldest gives way. Below it, first in first out serves nearly all of them, and in fair order.
+const NEWEST_FIRST_LOAD: f64 = 1.3;
+/// Newer requests still queued, by expectation, after which an older one is rejected: chance leaves none
+/// of them once in e³ = 20 times.
+const NEWER_REQUESTS: f64 = 3.0;
 
 impl OverloadDetector {
     pub(crate) const fn new() -> Self {
         Self {
             state: State::Calm,
-            block: SHORTEST_BLOCK,
-            share: 1.0,
-            left: Timestamp::ZERO,
-            lull: None,
+            block: MIN_BLOCK,
+            served_share: Ewma::settled_at(1.0, SERVED_SHARE_BLOCKS),
+            ended: Timestamp::ZERO,
+            ended_by_idling: None,
         }
     }
 
@@ -94,237 +123,242 @@ impl OverloadDetector {
         matches!(self.state, State::Overloaded { .. })
     }
 
-    /// How many should wait under overload: as few as keep capacity from standing idle for more
-    /// than a hundredth of the time, between one info and the next.
+    /// How many requests to queue under overload: as few as keep a permit from being idle for more than
+    /// [`IDLE_SHARE`] of the time, between one arrival and the next.
     ///
-    /// `n` places before a server leave it idle for `(N − 1) / (N^(n+1) − 1)` of the time at
-    /// `N` times its capacity (M/M/1/n); many servers even each other out.
+    /// A queue of `n` before one server leaves it idle for `(N − 1) / (N^(n+1) − 1)` of the time at
+    /// `N` times its capacity (M/M/1/n).
     ///
-    /// Here and below `share` is the part of demand that is meant: one rank's and those above it.
-    pub(crate) fn room(&self, limit: usize, share: f64) -> usize {
-        let load = self.load(share);
+    /// `demand_share` here and below: the part of demand that counts, of one rank and those above it.
+    pub(crate) fn queue_len(&self, limit: usize, demand_share: f64) -> usize {
+        let load = self.load(demand_share);
         if load < 1.0 {
             return usize::MAX;
         }
-        let load = load.max(LEAST_LOAD);
-        let places = ((load - 1.0) / IDLE).ln_1p() / load.ln();
-        let inside = if limit < MANY { 3 } else { 4 };
-        (places.ceil() as usize).saturating_sub(inside)
+        let load = load.max(MIN_LOAD);
+        let len = ((load - 1.0) / IDLE_SHARE).ln_1p() / load.ln();
+        let running = if limit < MANY_SERVERS { 3 } else { 4 };
+        (len.ceil() as usize).saturating_sub(running)
     }
 
-    /// Whether demand is so far above capacity that who waited longest is the one to turn away.
-    pub(crate) fn is_hopeless(&self, share: f64) -> bool {
-        self.is_overloaded() && self.load(share) > HOPELESS
+    /// Whether demand is so far above capacity that the newest request is to run first.
+    pub(crate) fn serves_newest_first(&self, demand_share: f64) -> bool {
+        self.is_overloaded() && self.load(demand_share) > NEWEST_FIRST_LOAD
     }
 
-    /// How long a wait makes sense where the newest runs first, in turns of capacity: after that
-    /// somebody newer has come for every turn there was.
+    /// After how many responses a queued request has [`NEWER_REQUESTS`] newer ones behind it, where the newest
+    /// runs first.
     ///
-    /// In a turn come `N` and one is served, so `N − 1` newer ones stay. Above twice the capacity
-    /// a longer wait harms nobody, because hardly anybody has to be served that late.
-    pub(crate) fn turns(&self, share: f64) -> f64 {
-        NEWER / (self.load(share) - 1.0).clamp(LEAST_LOAD - 1.0, 1.0)
+    /// At a load of `N`, `N` requests arrive for each response, so that `N − 1` stay. The load counts for
+    /// no more than 2: above that a longer wait does no harm, as hardly any request is served so late.
+    pub(crate) fn responses_until_outrun(&self, demand_share: f64) -> f64 {
+        NEWER_REQUESTS / (self.load(demand_share) - 1.0).clamp(MIN_LOAD - 1.0, 1.0)
     }
 
     /// This share of demand over capacity.
-    fn load(&self, share: f64) -> f64 {
-        share * self.share.recip().clamp(LEAST_LOAD, MOST_LOAD)
+    fn load(&self, demand_share: f64) -> f64 {
+        demand_share * self.served_share.mean().recip().clamp(MIN_LOAD, MAX_LOAD)
     }
 
-    /// Whether nobody has been turned away for so long that overload must have passed.
-    pub(crate) fn is_quiet(&self, service: Duration, now: Timestamp) -> bool {
+    /// Whether the last rejection is so long ago that overload must be over.
+    pub(crate) fn is_quiet(&self, latency: Duration, now: Timestamp) -> bool {
         match self.state {
-            State::Overloaded { last_shed, .. } => now.since(last_shed) > QUIET.max(4 * service),
+            State::Overloaded { last_rejection, .. } => {
+                now.since(last_rejection) > MAX_QUIET.max(4 * latency)
+            }
             State::Calm | State::Queueing { .. } => true,
         }
     }
 
-    /// Overloaded → Calm after a pause.
-    pub(crate) fn rest(&mut self, service: Duration, now: Timestamp) {
-        if self.is_overloaded() && self.is_quiet(service, now) {
+    /// Overloaded → Calm if no request was rejected for a while.
+    pub(crate) fn end_if_quiet(&mut self, latency: Duration, now: Timestamp) {
+        if self.is_overloaded() && self.is_quiet(latency, now) {
             *self = Self::new();
         }
     }
 
     /// A request finds the limit reached.
-    pub(crate) fn crowded(&mut self, service: Duration, now: Timestamp) {
+    pub(crate) fn limit_reached(&mut self, latency: Duration, now: Timestamp) {
         match &mut self.state {
             // Calm → Queueing.
             State::Calm => {
-                if now.since(self.left) > FORGET {
-                    self.block = SHORTEST_BLOCK;
+                if now.since(self.ended) > OVERLOAD_MEMORY {
+                    self.block = MIN_BLOCK;
                 }
-                self.queue(now);
+                self.start_queueing(now);
             }
-            // Queueing → Overloaded once more came than went.
-            State::Queueing { since, arrived, served, stood } => {
-                if now.since(*since) < grace(service) {
+            // Queueing → Overloaded once more arrived than were served.
+            State::Queueing { since, arrived, served, served_while_long } => {
+                if now.since(*since) < max_burst(latency) {
                     return;
                 }
                 *arrived += 1;
                 let (came, went) = (f64::from(*arrived), f64::from(*served));
-                let again = self.left > Timestamp::ZERO && now.since(self.left) < FORGET;
-                let waves = self.lull.is_some_and(|lull| now.since(lull) < FORGET);
-                let chance = if waves { CHANCE_IN_WAVES } else { CHANCE };
-                if again
-                    || *stood > STANDS
-                    || came > went + chance * (came + went).sqrt() + HEADSTART
-                {
-                    self.share = went / came;
-                    self.overload(now);
+                let recent = |end| end > Timestamp::ZERO && now.since(end) < OVERLOAD_MEMORY;
+                let sigmas = match self.ended_by_idling.is_some_and(recent) {
+                    true => OVERLOAD_SIGMAS_IN_WAVES,
+                    false => OVERLOAD_SIGMAS,
+                };
+                let by_chance = sigmas * (came + went).sqrt() + MIN_EXCESS_ARRIVALS;
+                let returned = recent(self.ended);
+                if returned || *served_while_long > LONG_QUEUE_SERVED || came > went + by_chance {
+                    self.served_share = Ewma::settled_at(went / came, SERVED_SHARE_BLOCKS);
+                    self.start_overload(now);
                 }
             }
             State::Overloaded { .. } => {}
         }
     }
 
-    /// So many requests were served to their end. Those that were given up do not count: a queue
-    /// that moves because people leave it in vain is no better than one that stands.
-    pub(crate) fn served(&mut self, count: u32, service: Duration, now: Timestamp) {
+    /// `count` requests were served to their end. Those that gave up do not count: a queue that moves
+    /// because its requests give up is no better than one that does not move.
+    pub(crate) fn served(&mut self, count: u32, latency: Duration, now: Timestamp) {
         match &mut self.state {
-            State::Queueing { since, .. } if now.since(*since) < grace(service) => {}
-            State::Queueing { served, stood, .. } => {
+            State::Queueing { since, .. } if now.since(*since) < max_burst(latency) => {}
+            State::Queueing { served, served_while_long, .. } => {
                 *served = served.saturating_add(count);
-                *stood = stood.saturating_add(count);
+                *served_while_long = served_while_long.saturating_add(count);
             }
             State::Overloaded { served, .. } => *served = served.saturating_add(count),
             State::Calm => {}
         }
     }
 
-    /// So many wait: a queue that is short now and then does not stand.
-    pub(crate) fn waiting(&mut self, count: usize) {
-        if let State::Queueing { stood, .. } = &mut self.state {
-            if count < SHORT {
-                *stood = 0;
+    /// A request has left the queue to run, and `len` are still queued.
+    pub(crate) fn dequeued(&mut self, len: usize) {
+        if let State::Queueing { served_while_long, .. } = &mut self.state {
+            if len < LONG_QUEUE {
+                *served_while_long = 0;
             }
         }
     }
 
-    /// Nobody waits any more: Queueing → Calm.
+    /// Queueing → Calm: the queue is empty.
     pub(crate) fn drained(&mut self) {
         if matches!(self.state, State::Queueing { .. }) {
             self.state = State::Calm;
         }
     }
 
-    /// Somebody waited for as long as anybody may: → Overloaded, if that was longer than a burst.
-    pub(crate) fn waited_in_vain(&mut self, wait: Duration, service: Duration, now: Timestamp) {
-        if wait > grace(service) {
-            self.overload(now);
+    /// → Overloaded if a request was queued for `max_wait` in vain, and that is longer than a burst.
+    pub(crate) fn timed_out(&mut self, max_wait: Duration, latency: Duration, now: Timestamp) {
+        if max_wait > max_burst(latency) {
+            self.start_overload(now);
         }
     }
 
-    /// So many are in flight and nobody waits.
-    ///
-    /// Overloaded → Calm after a lull: whatever was too much, it has passed.
-    pub(crate) fn unfilled(
+    /// Overloaded → Calm if permits were idle for a while. Called while the queue is empty.
+    pub(crate) fn end_if_idle(
         &mut self,
         in_flight: usize,
         limit: usize,
-        service: Duration,
+        latency: Duration,
         now: Timestamp,
     ) {
         let State::Overloaded { idle, .. } = &mut self.state else {
             return;
         };
-        let free = limit.saturating_sub(in_flight) as f64 / limit as f64;
-        let span = service.mul_f64((LULL / limit as f64).max(2.0));
-        if idle.shows_lull(free, span, now) {
-            *self = Self { lull: Some(now), ..Self::new() };
+        let idle_share = limit.saturating_sub(in_flight) as f64 / limit as f64;
+        let latencies = (IDLE_WINDOW_RESPONSES / limit as f64).max(IDLE_WINDOW_LATENCIES);
+        if idle.record(idle_share, latency.mul_f64(latencies), now) {
+            *self = Self { ended_by_idling: Some(now), ..Self::new() };
         }
     }
 
-    /// An info is turned away.
-    pub(crate) fn shed(&mut self, now: Timestamp) {
-        if let State::Overloaded { arrived, shed, last_shed, .. } = &mut self.state {
+    /// A request is rejected on arrival.
+    pub(crate) fn rejected(&mut self, now: Timestamp) {
+        if let State::Overloaded { arrived, rejected, last_rejection, .. } = &mut self.state {
             *arrived += 1;
-            *shed += 1;
-            *last_shed = now;
+            *rejected += 1;
+            *last_rejection = now;
         }
     }
 
-    /// Somebody who waited gives way.
+    /// A queued request is rejected in favour of another one.
     pub(crate) fn displaced(&mut self, now: Timestamp) {
-        if let State::Overloaded { shed, last_shed, .. } = &mut self.state {
-            *shed = shed.saturating_add(1);
-            *last_shed = now;
+        if let State::Overloaded { rejected, last_rejection, .. } = &mut self.state {
+            *rejected = rejected.saturating_add(1);
+            *last_rejection = now;
         }
     }
 
-    /// An info runs or waits, where so many may run and so many wait.
+    /// A request runs or is queued, where `limit` may run and `queue_len` may be queued.
     ///
-    /// Overloaded → Queueing once fewer of a block were turned away than would be at full load.
-    pub(crate) fn admitted(&mut self, limit: usize, room: usize, now: Timestamp) {
-        let State::Overloaded { arrived, served, shed, .. } = &mut self.state else {
+    /// Overloaded → Queueing after a block with fewer rejections than at full load.
+    pub(crate) fn admitted(&mut self, limit: usize, queue_len: usize, now: Timestamp) {
+        let State::Overloaded { arrived, served, rejected, .. } = &mut self.state else {
             return;
         };
         *arrived += 1;
         if *arrived < self.block {
             return;
         }
-        let (came, left) = (f64::from(*arrived), f64::from(*shed));
-        let share = (f64::from(*served) / came).min(1.0);
-        self.share += SHARE_GAIN * (share - self.share);
-        let full_load = shed_at_full_load(limit, room);
-        let expected = came * full_load;
-        let chance = (expected * (1.0 - full_load)).sqrt();
-        if left < expected - EXIT_CHANCE * chance {
-            self.block = (self.block * 2).min(LONGEST_BLOCK);
-            self.left = now;
-            self.queue(now);
+        let (came, turned_away) = (f64::from(*arrived), f64::from(*rejected));
+        self.served_share.add((f64::from(*served) / came).min(1.0));
+        let share = rejected_at_full_load(limit, queue_len);
+        let expected = came * share;
+        let sigma = (expected * (1.0 - share)).sqrt();
+        if turned_away < expected - END_SIGMAS * sigma {
+            self.block = (self.block * 2).min(MAX_BLOCK);
+            self.ended = now;
+            self.start_queueing(now);
         } else {
-            (*arrived, *served, *shed) = (0, 0, 0);
+            (*arrived, *served, *rejected) = (0, 0, 0);
         }
     }
 
-    fn overload(&mut self, now: Timestamp) {
+    fn start_overload(&mut self, now: Timestamp) {
         if !self.is_overloaded() {
-            let idle = IdleWindow::since(now);
-            self.state = State::Overloaded { arrived: 0, served: 0, shed: 0, last_shed: now, idle };
+            self.state = State::Overloaded {
+                arrived: 0,
+                served: 0,
+                rejected: 0,
+                last_rejection: now,
+                idle: IdleWindow::starting(now),
+            };
         }
     }
 
-    const fn queue(&mut self, now: Timestamp) {
-        self.state = State::Queueing { since: now, arrived: 0, served: 0, stood: 0 };
+    const fn start_queueing(&mut self, now: Timestamp) {
+        self.state = State::Queueing { since: now, arrived: 0, served: 0, served_while_long: 0 };
     }
 }
 
-/// How long a queue may stand before it is looked at.
-fn grace(service: Duration) -> Duration {
-    GRACE.max(2 * service)
+/// How long a queue may last that is a burst.
+fn max_burst(latency: Duration) -> Duration {
+    MAX_BURST.max(2 * latency)
 }
 
-/// The share that is turned away when demand equals capacity and so many run and so many wait.
+/// The share that is rejected when demand equals capacity, `limit` run and `queue_len` are queued.
 ///
-/// Erlang's B at an offered load of `limit`, by Ramanujan's approximation
-/// `1/B ≈ √(π·n/2) + 2/3`; each place to wait adds one to `1/B`.
-fn shed_at_full_load(limit: usize, room: usize) -> f64 {
-    1.0 / ((PI * limit as f64 / 2.0).sqrt() + 2.0 / 3.0 + room as f64)
+/// Erlang's B at an offered load of `limit`, by Ramanujan's approximation `1/B ≈ √(π·n/2) + 2/3`;
+/// each queued request adds one to `1/B`.
+fn rejected_at_full_load(limit: usize, queue_len: usize) -> f64 {
+    1.0 / ((PI * limit as f64 / 2.0).sqrt() + 2.0 / 3.0 + queue_len as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SERVICE: Duration = Duration::from_millis(5);
+    const LATENCY: Duration = Duration::from_millis(5);
 
     fn at(millis: u64) -> Timestamp {
         Timestamp::from_nanos(millis * 1_000_000)
     }
 
     /// Erlang's B by its recursion.
-    fn erlang_b(places: u32) -> f64 {
-        let load = f64::from(places);
-        (1..=places).fold(1.0, |b, n| load * b / (f64::from(n) + load * b))
+    fn erlang_b(servers: u32) -> f64 {
+        let load = f64::from(servers);
+        (1..=servers).fold(1.0, |b, n| load * b / (f64::from(n) + load * b))
     }
 
     #[test]
-    fn full_load_matches_erlangs_recursion() {
-        for places in [1, 2, 3, 10, 100, 1_000] {
-            let exact = erlang_b(places);
-            let error = (shed_at_full_load(places as usize, 0) / exact - 1.0).abs();
-            assert!(error < 0.05, "{places} places: off by {error}");
+    fn the_rejections_at_full_load_match_erlangs_recursion() {
+        for servers in [1, 2, 3, 10, 100, 1_000] {
+            let exact = erlang_b(servers);
+            let error = (rejected_at_full_load(servers as usize, 0) / exact - 1.0).abs();
+            assert!(error < 0.05, "{servers} servers: off by {error}");
         }
     }
 
@@ -332,25 +366,25 @@ mod tests {
     fn a_burst_is_not_overload() {
         let mut detector = OverloadDetector::new();
         for _ in 0..500 {
-            detector.crowded(SERVICE, at(0));
+            detector.limit_reached(LATENCY, at(0));
         }
         // It drains at 200 a second while 100 a second arrive.
         for millis in (100..2_000).step_by(10) {
-            detector.crowded(SERVICE, at(millis));
-            detector.served(2, SERVICE, at(millis));
+            detector.limit_reached(LATENCY, at(millis));
+            detector.served(2, LATENCY, at(millis));
         }
         assert!(!detector.is_overloaded());
     }
 
     #[test]
-    fn ten_times_the_capacity_is_overload_within_some_forty_arrivals_of_the_grace() {
+    fn ten_times_the_capacity_is_overload_within_forty_arrivals_after_the_longest_burst() {
         let mut detector = OverloadDetector::new();
         let noticed = (0..)
             .find(|&millis| {
-                detector.crowded(SERVICE, at(millis));
-                detector.crowded(SERVICE, at(millis));
+                detector.limit_reached(LATENCY, at(millis));
+                detector.limit_reached(LATENCY, at(millis));
                 if millis % 5 == 0 {
-                    detector.served(1, SERVICE, at(millis));
+                    detector.served(1, LATENCY, at(millis));
                 }
                 detector.is_overloaded()
             })
@@ -359,12 +393,12 @@ mod tests {
     }
 
     #[test]
-    fn overload_ends_when_no_more_are_shed_than_at_full_load() {
+    fn overload_ends_when_no_more_are_rejected_than_at_full_load() {
         let mut detector = OverloadDetector::new();
-        detector.overload(at(0));
-        for n in 0..SHORTEST_BLOCK {
+        detector.start_overload(at(0));
+        for n in 0..MIN_BLOCK {
             if n % 20 == 0 {
-                detector.shed(at(1));
+                detector.rejected(at(1));
             } else {
                 detector.admitted(16, 0, at(1));
             }
@@ -373,44 +407,46 @@ mod tests {
     }
 
     #[test]
-    fn overload_lasts_while_half_are_shed() {
+    fn overload_lasts_while_half_are_rejected() {
         let mut detector = OverloadDetector::new();
-        detector.overload(at(0));
-        for _ in 0..10 * LONGEST_BLOCK {
-            detector.shed(at(1));
+        detector.start_overload(at(0));
+        for _ in 0..10 * MAX_BLOCK {
+            detector.rejected(at(1));
             detector.admitted(16, 0, at(1));
         }
         assert!(detector.is_overloaded());
     }
 
-    /// Half of sixteen places are empty for so many of every hundred milliseconds.
-    fn overload_survives(empty: u64) -> bool {
+    /// Whether overload lasts while half of 16 permits are idle for `idle_millis` of every hundred.
+    fn overload_lasts(idle_millis: u64) -> bool {
         let mut detector = OverloadDetector::new();
-        detector.overload(at(0));
+        detector.start_overload(at(0));
         for start in (0..1_000).step_by(100) {
-            detector.shed(at(start));
-            detector.unfilled(8, 16, SERVICE, at(start));
-            detector.unfilled(16, 16, SERVICE, at(start + empty));
+            detector.rejected(at(start));
+            detector.end_if_idle(8, 16, LATENCY, at(start));
+            detector.end_if_idle(16, 16, LATENCY, at(start + idle_millis));
         }
         detector.is_overloaded()
     }
 
     #[test]
-    fn places_that_stand_empty_between_two_waves_end_overload() {
-        assert!(!overload_survives(80));
-        assert!(overload_survives(10));
+    fn permits_that_are_idle_between_two_waves_end_overload() {
+        assert!(!overload_lasts(80));
+        assert!(overload_lasts(10));
     }
 
     #[test]
-    fn after_a_lull_a_wave_that_drains_is_no_overload_and_one_that_grows_is_found_sooner() {
-        let served_before_overload = |lull: bool, served_at_once: u32| {
-            let mut detector =
-                OverloadDetector { lull: lull.then_some(at(0)), ..OverloadDetector::new() };
-            detector.crowded(SERVICE, at(1));
+    fn after_idling_a_wave_that_drains_is_no_overload_and_one_that_grows_is_found_sooner() {
+        let served_before_overload = |after_idling: bool, served_at_once: u32| {
+            let mut detector = OverloadDetector {
+                ended_by_idling: after_idling.then_some(at(1)),
+                ..OverloadDetector::new()
+            };
+            detector.limit_reached(LATENCY, at(1));
             (0..200_u64).find(|&turn| {
-                detector.crowded(SERVICE, at(200 + turn));
-                detector.crowded(SERVICE, at(200 + turn));
-                detector.served(served_at_once, SERVICE, at(200 + turn));
+                detector.limit_reached(LATENCY, at(200 + turn));
+                detector.limit_reached(LATENCY, at(200 + turn));
+                detector.served(served_at_once, LATENCY, at(200 + turn));
                 detector.is_overloaded()
             })
         };
@@ -420,12 +456,12 @@ mod tests {
     }
 
     #[test]
-    fn overload_that_turned_nobody_away_for_a_second_has_passed() {
+    fn overload_without_a_rejection_for_a_second_is_over() {
         let mut detector = OverloadDetector::new();
-        detector.overload(at(0));
-        detector.rest(SERVICE, at(999));
+        detector.start_overload(at(0));
+        detector.end_if_quiet(LATENCY, at(999));
         assert!(detector.is_overloaded());
-        detector.rest(SERVICE, at(1_001));
+        detector.end_if_quiet(LATENCY, at(1_001));
         assert!(!detector.is_overloaded());
     }
 }

@@ -1,12 +1,12 @@
-//! How much a request matters.
+//! The priority of a request.
 
-/// Criticality of a request: among those that wait, a higher one runs first.
+/// The priority of a request: of the queued requests, those of the highest run first.
 ///
-/// No class is refused for want of room while a lower one waits or is admitted, nor before the refused
-/// request would have had its turn. What runs is never interrupted.
+/// No request is rejected for want of room while one of a lower priority is queued or admitted. After a rejection
+/// lower priorities are rejected for as long as it would have been queued. What runs is never interrupted.
 ///
-/// Four levels, as in Google's SRE book (chapter 21): more would have to be agreed on by every
-/// caller, fewer cannot tell a page from a prefetch.
+/// Four levels, as in Google's SRE book (chapter 21): more would have to be agreed on by every caller,
+/// fewer cannot tell a page from a prefetch.
 ///
 /// ```
 /// use backpressure_core::Priority;
@@ -19,11 +19,11 @@
 pub enum Priority {
     /// May be shed at any time: prefetch, crawlers, best-effort batch.
     Sheddable,
-    /// May be delayed: batch and background work somebody will miss.
+    /// May be delayed: batch and background work that has to be done at some time.
     Deferrable,
-    /// What a request is unless somebody says otherwise.
+    /// The default.
     #[default]
     Normal,
-    /// The last to be shed: the business stops without it.
+    /// The last to be shed: requests without which the business stops.
     Critical,
 }

@@ -1,4 +1,4 @@
-//! Waiting requests, in the order in which they will run.
+//! Queued requests, in the order in which they will run.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,12 @@ use crate::rank::{RANKS, Rank};
 use crate::shed::Reason;
 use crate::time::Timestamp;
 
-/// A place in the queue.
+/// Identifies a request in the queue.
+///
+/// Only [`Controller::arrive`](crate::Controller::arrive) makes one; no two of a controller are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
-    // The order of the fields is the order of the queue: rank first, then info.
+    // The order of the fields is the order of the queue: rank first, then order of arrival.
     rank: Rank,
     number: u64,
 }
@@ -21,24 +23,24 @@ impl Ticket {
     }
 }
 
-/// How long a request waits, and why no longer.
+/// What is known of a queued request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Patience {
-    /// The last moment at which running still makes sense.
-    pub(crate) until: Timestamp,
-    /// What it is turned away for after that.
-    pub(crate) then: Reason,
-    /// When it came.
-    pub(crate) since: Timestamp,
+pub(crate) struct QueueEntry {
+    pub(crate) queued_at: Timestamp,
+    /// The last moment at which it may still run.
+    pub(crate) expires_at: Timestamp,
+    /// Why it is rejected after that.
+    pub(crate) expiry_reason: Reason,
 }
 
-/// Waiting requests: the highest rank first, within a rank the oldest first.
+/// Queued requests by rank, and by age within a rank.
 ///
-/// One line for each rank, so that the number of requests ahead of a newcomer is a sum of eight.
+/// One map for each rank, so that the number of requests ahead of a new one is a sum of eight lengths.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// Lowest rank first.
-    lines: [BTreeMap<Ticket, Patience>; RANKS],
+    by_rank: [BTreeMap<Ticket, QueueEntry>; RANKS],
+    /// Tickets issued so far.
     issued: u64,
 }
 
@@ -48,50 +50,50 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lines.iter().all(BTreeMap::is_empty)
+        self.by_rank.iter().all(BTreeMap::is_empty)
     }
 
-    /// Takes a place.
-    pub(crate) fn push(&mut self, rank: Rank, patience: Patience) -> Ticket {
+    /// Adds a request.
+    pub(crate) fn push(&mut self, rank: Rank, entry: QueueEntry) -> Ticket {
         self.issued += 1;
         let ticket = Ticket { rank, number: self.issued };
-        self.lines[rank.index()].insert(ticket, patience);
+        self.by_rank[rank.index()].insert(ticket, entry);
         ticket
     }
 
-    /// Gives a place up; `None` when the ticket had none any more.
-    pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Patience> {
-        self.lines[ticket.rank()].remove(&ticket)
+    /// Removes a request; `None` if it is no longer queued.
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<QueueEntry> {
+        self.by_rank[ticket.rank()].remove(&ticket)
     }
 
-    /// The index of the highest rank that waits.
+    /// The index of the highest rank that is queued.
     pub(crate) fn highest(&self) -> Option<usize> {
-        self.lines.iter().rposition(|line| !line.is_empty())
+        self.by_rank.iter().rposition(|entries| !entries.is_empty())
     }
 
-    /// The index of the lowest rank that waits: the one that gives way first.
+    /// The index of the lowest rank that is queued: the one that gives way first.
     pub(crate) fn lowest(&self) -> Option<usize> {
-        self.lines.iter().position(|line| !line.is_empty())
+        self.by_rank.iter().position(|entries| !entries.is_empty())
     }
 
-    /// Takes out the oldest of a rank.
-    pub(crate) fn pop_oldest(&mut self, rank: usize) -> Option<(Ticket, Patience)> {
-        self.lines[rank].pop_first()
+    /// Removes the oldest request of a rank.
+    pub(crate) fn pop_oldest(&mut self, rank: usize) -> Option<(Ticket, QueueEntry)> {
+        self.by_rank[rank].pop_first()
     }
 
-    /// Takes out the newest of a rank.
-    pub(crate) fn pop_newest(&mut self, rank: usize) -> Option<(Ticket, Patience)> {
-        self.lines[rank].pop_last()
+    /// Removes the newest request of a rank.
+    pub(crate) fn pop_newest(&mut self, rank: usize) -> Option<(Ticket, QueueEntry)> {
+        self.by_rank[rank].pop_last()
     }
 
-    /// When the oldest of a rank came.
-    pub(crate) fn oldest_since(&self, rank: usize) -> Option<Timestamp> {
-        self.lines[rank].first_key_value().map(|(_, patience)| patience.since)
+    /// When the oldest request of a rank was queued.
+    pub(crate) fn oldest_queued_at(&self, rank: usize) -> Option<Timestamp> {
+        self.by_rank[rank].first_key_value().map(|(_, entry)| entry.queued_at)
     }
 
-    /// How many wait that would run before a newcomer of this rank.
+    /// How many would run before a new request of this rank.
     pub(crate) fn ahead_of(&self, rank: usize) -> usize {
-        self.lines[rank..].iter().map(BTreeMap::len).sum()
+        self.by_rank[rank..].iter().map(BTreeMap::len).sum()
     }
 }
 
@@ -101,10 +103,10 @@ mod tests {
     use crate::priority::Priority;
     use crate::request_info::RequestInfo;
 
-    const NEVER: Patience = Patience {
-        until: Timestamp::from_nanos(u64::MAX),
-        then: Reason::QueueTimeout,
-        since: Timestamp::ZERO,
+    const ENTRY: QueueEntry = QueueEntry {
+        queued_at: Timestamp::ZERO,
+        expires_at: Timestamp::from_nanos(u64::MAX),
+        expiry_reason: Reason::QueueTimeout,
     };
 
     fn rank(priority: Priority) -> Rank {
@@ -119,11 +121,11 @@ mod tests {
     #[test]
     fn the_highest_rank_runs_first_and_the_oldest_within_it() {
         let mut queue = Queue::default();
-        let batch = queue.push(rank(Priority::Deferrable), NEVER);
-        let page = queue.push(rank(Priority::Normal), NEVER);
-        let again = queue.push(Rank::of(&RequestInfo::default().returning(true)), NEVER);
-        let first = queue.push(rank(Priority::Critical), NEVER);
-        let second = queue.push(rank(Priority::Critical), NEVER);
+        let batch = queue.push(rank(Priority::Deferrable), ENTRY);
+        let page = queue.push(rank(Priority::Normal), ENTRY);
+        let again = queue.push(Rank::of(&RequestInfo::default().returning(true)), ENTRY);
+        let first = queue.push(rank(Priority::Critical), ENTRY);
+        let second = queue.push(rank(Priority::Critical), ENTRY);
         let order: Vec<_> = std::iter::from_fn(|| next(&mut queue)).collect();
         assert_eq!(order, [first, second, again, page, batch]);
     }
@@ -131,28 +133,28 @@ mod tests {
     #[test]
     fn the_lowest_rank_is_the_first_to_give_way() {
         let mut queue = Queue::default();
-        queue.push(rank(Priority::Critical), NEVER);
-        let old = queue.push(rank(Priority::Sheddable), NEVER);
-        queue.push(rank(Priority::Sheddable), NEVER);
-        let lowest = queue.lowest().expect("three wait");
+        queue.push(rank(Priority::Critical), ENTRY);
+        let old = queue.push(rank(Priority::Sheddable), ENTRY);
+        queue.push(rank(Priority::Sheddable), ENTRY);
+        let lowest = queue.lowest().expect("three are queued");
         assert_eq!(queue.pop_oldest(lowest).map(|(ticket, _)| ticket), Some(old));
     }
 
     #[test]
-    fn a_newcomer_counts_only_its_own_rank_and_above() {
+    fn only_its_own_rank_and_higher_ones_are_ahead_of_a_new_request() {
         let mut queue = Queue::default();
-        let classes = [Priority::Sheddable, Priority::Normal, Priority::Critical].map(rank);
-        for class in classes {
-            queue.push(class, NEVER);
+        let ranks = [Priority::Sheddable, Priority::Normal, Priority::Critical].map(rank);
+        for rank in ranks {
+            queue.push(rank, ENTRY);
         }
-        assert_eq!(classes.map(|class| queue.ahead_of(class.index())), [3, 2, 1]);
+        assert_eq!(ranks.map(|rank| queue.ahead_of(rank.index())), [3, 2, 1]);
     }
 
     #[test]
-    fn a_place_is_given_up_once() {
+    fn a_request_is_removed_once() {
         let mut queue = Queue::default();
-        let ticket = queue.push(rank(Priority::Normal), NEVER);
-        assert_eq!(queue.remove(ticket), Some(NEVER));
+        let ticket = queue.push(rank(Priority::Normal), ENTRY);
+        assert_eq!(queue.remove(ticket), Some(ENTRY));
         assert_eq!(queue.remove(ticket), None);
         assert!(queue.is_empty());
     }

@@ -1,13 +1,14 @@
-//! The order in which waiting requests run: by class, then by whether they come back when told.
+//! The order in which queued requests run: by priority, then those first that come back when told.
 
+use crate::ewma::Ewma;
 use crate::priority::Priority;
 use crate::request_info::RequestInfo;
 use crate::time::Timestamp;
 
-/// The rank of a request: its class, and within the class returning requests before new ones.
+/// The rank of a request: its priority, and within a priority returning requests before new ones.
 ///
-/// A request that comes back when it was told to has already been refused once, and a place was
-/// promised to it. New requests of its class give way to it; requests of a higher class do not.
+/// A request that comes back when it was told to has been rejected before, and a permit was promised to
+/// it. New requests of its priority give way to it; requests of a higher priority do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Rank {
     // The order of the fields is the order of the queue.
@@ -15,7 +16,7 @@ pub(crate) struct Rank {
     returning: bool,
 }
 
-/// How many ranks there are: four classes, each with returning and with new requests.
+/// Number of ranks: four priorities, each with new and with returning requests.
 pub(crate) const RANKS: usize = 8;
 
 impl Rank {
@@ -23,7 +24,7 @@ impl Rank {
         Self { priority: info.priority, returning: info.returning }
     }
 
-    /// Whether it comes back when it was told to.
+    /// Whether the request comes back when it was told to.
     pub(crate) const fn is_returning(self) -> bool {
         self.returning
     }
@@ -34,71 +35,76 @@ impl Rank {
     }
 }
 
-/// The share of recent demand that each rank makes.
+/// The share of each rank in recent demand.
 ///
-/// Under strict priority a rank competes only with its own requests and with those above it. Whether
-/// it is overloaded depends on that share of the load, not on the whole.
-#[derive(Debug, Default)]
+/// Under strict priority a rank competes only with its own requests and with those above it. Whether it
+/// is overloaded depends on that share of the load, not on all of it.
+#[derive(Debug)]
 pub(crate) struct DemandMix {
-    came: [f64; RANKS],
+    shares: [Ewma; RANKS],
 }
 
-/// Number of arrivals after which an old info has lost all but 1/e of its weight. A share near the
-/// edge of overload is then known to ±5 %; a fourth of it doubles that, four times as much would need
-/// seconds to notice another mix at a few hundred requests a second.
-const MIX_MEMORY: f64 = 512.0;
+/// Time constant, in arrivals, of the shares. A share near the edge of overload is known to ±5 % then. A
+/// fourth of it doubles that error; four times as much would notice another mix only after seconds, at a
+/// few hundred requests a second.
+const MIX_ARRIVALS: u32 = 512;
 
 impl DemandMix {
-    pub(crate) fn arrived(&mut self, rank: Rank) {
-        self.came.iter_mut().for_each(|came| *came *= 1.0 - 1.0 / MIX_MEMORY);
-        self.came[rank.index()] += 1.0;
+    pub(crate) const fn new() -> Self {
+        Self { shares: [Ewma::new(MIX_ARRIVALS); RANKS] }
     }
 
-    /// The share of demand of the ranks from `index` on; exactly 1 where no rank below it is asked for.
+    pub(crate) fn record(&mut self, rank: Rank) {
+        for (index, share) in self.shares.iter_mut().enumerate() {
+            share.add(f64::from(u8::from(index == rank.index())));
+        }
+    }
+
+    /// The share of the ranks from `index` on; exactly 1 where there is no demand of a lower rank.
     pub(crate) fn share_from(&self, index: usize) -> f64 {
-        let all: f64 = self.came.iter().sum();
-        let below: f64 = self.came[..index].iter().sum();
-        if all > 0.0 { 1.0 - below / all } else { 1.0 }
+        let sum = |shares: &[Ewma]| shares.iter().map(Ewma::mean).sum::<f64>();
+        let all = sum(&self.shares);
+        if all > 0.0 { 1.0 - sum(&self.shares[..index]) / all } else { 1.0 }
     }
 }
 
-/// Until when lower ranks are refused because a higher one was.
+/// How long requests of lower ranks are rejected because one of a higher rank was.
 ///
-/// A refused request would have waited for some turns of the service. A request of a lower rank that
-/// took a place within that time would take it from the refused one.
+/// A rejected request would have been queued for some time. A request of a lower rank that took a permit
+/// within that time would take it from the rejected one.
 #[derive(Debug, Default)]
-pub(crate) struct HeldBack {
+pub(crate) struct PriorityHold {
+    /// By rank: until when the ranks below it are held.
     until: [Option<Timestamp>; RANKS],
-    /// The index of the lowest rank that has asked so far.
+    /// The index of the lowest rank that has arrived so far.
     lowest_seen: Option<usize>,
 }
 
-impl HeldBack {
+impl PriorityHold {
     /// A request of this rank arrives.
     pub(crate) fn arrived(&mut self, rank: Rank) {
         let lowest = self.lowest_seen.map_or(rank.index(), |lowest| lowest.min(rank.index()));
         self.lowest_seen = Some(lowest);
     }
 
-    /// A request of the rank with this index was refused; it would have run at `turn`.
-    pub(crate) fn refused(&mut self, index: usize, turn: Timestamp) {
-        self.until[index] = self.until[index].max(Some(turn));
+    /// Holds the ranks below `index` until a request of that rank, rejected now, would have run.
+    pub(crate) fn hold_below(&mut self, index: usize, until: Timestamp) {
+        self.until[index] = self.until[index].max(Some(until));
     }
 
-    /// Whether a request of this rank has to leave free places to a higher one.
-    pub(crate) fn holds_back(&self, rank: Rank, now: Timestamp) -> bool {
+    /// Whether a request of this rank has to leave free permits to a higher one.
+    pub(crate) fn holds(&self, rank: Rank, now: Timestamp) -> bool {
         self.until[rank.index() + 1..].iter().any(|&until| until >= Some(now))
     }
 
-    /// Forgets what is over at `now`.
+    /// Ends the holds that are over at `now`.
     pub(crate) fn expire(&mut self, now: Timestamp) {
         for until in &mut self.until {
             *until = until.filter(|&until| until >= now);
         }
     }
 
-    /// Whether some request that may arrive has to be held back, as of the last
-    /// [`expire`](Self::expire).
+    /// Whether some rank that arrives here is held, as of the last [`expire`](Self::expire).
     pub(crate) fn is_active(&self) -> bool {
         let lowest = self.lowest_seen.unwrap_or(RANKS);
         self.until.iter().skip(lowest.saturating_add(1)).any(Option::is_some)
@@ -114,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn class_counts_before_returning() {
+    fn a_higher_priority_goes_before_a_returning_request() {
         let returning = Rank::of(&RequestInfo::default().returning(true));
         assert!(rank(Priority::Normal) < returning && returning < rank(Priority::Critical));
         let order: Vec<_> = [
@@ -129,12 +135,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rank_competes_with_itself_and_with_those_above() {
-        let mut mix = DemandMix::default();
+    fn the_share_from_a_rank_on_is_its_own_and_that_of_the_ranks_above() {
+        let mut mix = DemandMix::new();
         let (normal, sheddable) = (rank(Priority::Normal), rank(Priority::Sheddable));
         for _ in 0..1_000 {
-            mix.arrived(normal);
-            (0..3).for_each(|_| mix.arrived(sheddable));
+            mix.record(normal);
+            (0..3).for_each(|_| mix.record(sheddable));
         }
         assert!((mix.share_from(sheddable.index()) - 1.0).abs() < f64::EPSILON);
         assert!((mix.share_from(normal.index()) - 0.25).abs() < 0.01);
@@ -142,18 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_holds_back_lower_ranks_only_and_only_for_its_time() {
+    fn a_rejection_holds_lower_ranks_only_and_only_for_its_time() {
         let at = |nanos| Timestamp::from_nanos(nanos);
-        let mut held = HeldBack::default();
-        held.arrived(rank(Priority::Normal));
-        held.refused(rank(Priority::Normal).index(), at(10));
-        assert!(!held.is_active(), "no lower rank is known");
-        held.arrived(rank(Priority::Sheddable));
-        assert!(held.is_active());
-        assert!(held.holds_back(rank(Priority::Sheddable), at(10)));
-        assert!(!held.holds_back(rank(Priority::Sheddable), at(11)));
-        assert!(!held.holds_back(rank(Priority::Normal), at(10)));
-        held.expire(at(11));
-        assert!(!held.is_active());
+        let mut hold = PriorityHold::default();
+        hold.arrived(rank(Priority::Normal));
+        hold.hold_below(rank(Priority::Normal).index(), at(10));
+        assert!(!hold.is_active(), "no lower rank has arrived");
+        hold.arrived(rank(Priority::Sheddable));
+        assert!(hold.is_active());
+        assert!(hold.holds(rank(Priority::Sheddable), at(10)));
+        assert!(!hold.holds(rank(Priority::Sheddable), at(11)));
+        assert!(!hold.holds(rank(Priority::Normal), at(10)));
+        hold.expire(at(11));
+        assert!(!hold.is_active());
     }
 }

@@ -1,85 +1,108 @@
-//! How often a place comes free while all are taken, whatever became of the request that held it.
+//! Measures how often a permit is released while the limit is reached.
 
 use std::time::Duration;
 
-use crate::throughput::FAR_BELOW;
+use crate::ewma::Ewma;
+use crate::throughput::SIMILAR_SHARE;
 use crate::time::Timestamp;
 
-/// Counts the places that come free while the limit is reached.
+/// Measures how often a permit is released while all of them are in use.
 ///
-/// An answer tells how long the head of an answer took. A place may be held for longer by a body that
-/// streams, or come free without an answer because the caller left. A refused caller waits for a
-/// place, so this is what it has to be told.
-#[derive(Debug, Default)]
+/// A sample ends with the head of a response. A permit may be held for longer, by a body that streams,
+/// or be released without a response, because the caller left. A rejected request needs a permit, so
+/// the time it is told rests on releases.
+#[derive(Debug)]
 pub(crate) struct ReleaseRate {
-    /// As of the last visit: how many are in flight, and when that was.
+    /// As of the last observation.
     in_flight: usize,
-    visited: Timestamp,
-    /// How many were admitted since, one by one and without asking.
-    entered: usize,
-    passed: usize,
-    /// Seconds in which all places were taken, and places that came free in them.
-    full: f64,
-    freed: f64,
-    /// Since when all places are taken and none has come free.
-    silent_since: Option<Timestamp>,
+    observed: Timestamp,
+    /// Requests admitted since.
+    admitted: usize,
+    /// Time without a release while all permits were in use.
+    full_secs: f64,
+    secs_per_release: Ewma,
+    /// Since when all permits are in use and none was released.
+    stuck_since: Option<Timestamp>,
 }
 
-/// Places to come free until the older half of what is known is forgotten: ±15 % by chance.
-const FORGET_AFTER: f64 = 64.0;
-/// Places that have to come free before their rate beats what answers say: ±35 % by chance.
-const ENOUGH: f64 = 8.0;
+/// Time constant of the mean time between two releases: a standard error of 9 %. Bodies that stream
+/// for seconds make few releases, so that a longer memory would reach back for minutes.
+const RELEASES: u32 = 64;
+/// Releases before their rate overrides the estimate by latency: a standard error of 35 % at most.
+const MIN_RELEASES: u32 = 8;
+/// Without a release for this many times the mean time for which a permit is held, what was measured
+/// no longer holds. Twice as long is beyond the scatter of sixteen permits and more.
+const STUCK_HOLD_TIMES: f64 = 2.0;
 
 impl ReleaseRate {
-    /// So many were admitted without asking.
-    pub(crate) fn admitted_undecided(&mut self, count: u32) {
-        self.passed += count as usize;
+    pub(crate) const fn new() -> Self {
+        Self {
+            in_flight: 0,
+            observed: Timestamp::ZERO,
+            admitted: 0,
+            full_secs: 0.0,
+            secs_per_release: Ewma::new(RELEASES),
+            stuck_since: None,
+        }
     }
 
-    /// One is admitted that asked.
-    pub(crate) fn entered(&mut self) {
-        self.entered += 1;
+    /// `count` requests were admitted, with or without a decision.
+    pub(crate) fn admitted(&mut self, count: u32) {
+        self.admitted += count as usize;
     }
 
-    /// So many are in flight now. `asks`: since the last visit every request had to ask, so that each
-    /// coming and going was a visit.
-    pub(crate) fn visit(&mut self, in_flight: usize, limit: usize, asks: bool, now: Timestamp) {
-        let entered = std::mem::take(&mut self.entered) + std::mem::take(&mut self.passed);
-        let freed = (self.in_flight + entered).saturating_sub(in_flight);
+    /// Observes the number in flight. `decides_all`: since the last observation every request was
+    /// decided on, so that each admission and each release was observed.
+    pub(crate) fn observe(
+        &mut self,
+        in_flight: usize,
+        limit: usize,
+        decides_all: bool,
+        now: Timestamp,
+    ) {
+        let admitted = std::mem::take(&mut self.admitted);
+        let released = (self.in_flight + admitted).saturating_sub(in_flight);
         let was_full = self.in_flight >= limit;
-        // Without a visit for each, nothing is known of the time between two requests.
-        if was_full && (asks || entered == 0 && freed == 0) {
-            self.full += now.since(self.visited).as_secs_f64();
-            self.freed += freed as f64;
-            if self.freed > FORGET_AFTER {
-                (self.full, self.freed) = (self.full / 2.0, self.freed / 2.0);
+        // If requests ran undecided, how long all permits were in use between them is unknown.
+        if was_full && (decides_all || admitted == 0 && released == 0) {
+            self.full_secs += now.since(self.observed).as_secs_f64();
+            if released > 0 {
+                let secs = std::mem::take(&mut self.full_secs) / released as f64;
+                self.secs_per_release.add_many(secs, u32::try_from(released).unwrap_or(u32::MAX));
             }
         }
-        if freed > 0 || !was_full {
-            self.silent_since = (in_flight >= limit).then_some(now);
+        if released > 0 || !was_full {
+            self.stuck_since = (in_flight >= limit).then_some(now);
         }
-        (self.in_flight, self.visited) = (in_flight, now);
+        (self.in_flight, self.observed) = (in_flight, now);
     }
 
-    /// Places a second that come free, where answers say `answered`; `None`: nothing was seen.
+    /// Releases a second where latency suggests `estimate`; `None`: neither is known.
+    ///
+    /// The estimate holds unless clearly fewer permits are released: it is the one that scatters less.
     pub(crate) fn per_second(
         &self,
-        answered: Option<f64>,
+        estimate: Option<f64>,
         limit: usize,
         now: Timestamp,
     ) -> Option<f64> {
-        let freed = (self.freed > 0.0 && self.full > 0.0).then(|| self.freed / self.full);
-        let differs = |freed: f64, rate| self.freed >= ENOUGH && freed < FAR_BELOW * rate;
-        let rate = match (answered, freed) {
-            (Some(answered), Some(freed)) if differs(freed, answered) => Some(freed),
-            (answered, freed) => answered.or(freed),
+        let secs = self.secs_per_release.mean();
+        let measured = (secs > 0.0).then(|| secs.recip());
+        let is_certain = self.secs_per_release.samples() >= MIN_RELEASES;
+        let rate = match (estimate, measured) {
+            (Some(estimate), Some(measured))
+                if is_certain && measured < SIMILAR_SHARE * estimate =>
+            {
+                Some(measured)
+            }
+            (estimate, measured) => estimate.or(measured),
         };
-        let silence = self.silent_since.map_or(Duration::ZERO, |since| now.since(since));
-        let silence = silence.as_secs_f64();
-        // Twice as long as a place is held, or two seconds: then nothing of what was known holds.
-        // What has lasted for some time lasts for as long again, as far as is known.
-        let long = 2.0 * rate.map_or(1.0, |rate| limit as f64 / rate);
-        if silence > long { Some(silence.recip()) } else { rate }
+        let stuck = self.stuck_since.map_or(Duration::ZERO, |since| now.since(since));
+        let stuck = stuck.as_secs_f64();
+        // Without a rate a permit is taken to be held for a second.
+        let hold_secs = rate.map_or(1.0, |rate| limit as f64 / rate);
+        // The best guess for what has lasted for some time is that it lasts for as long again.
+        if stuck > STUCK_HOLD_TIMES * hold_secs { Some(stuck.recip()) } else { rate }
     }
 }
 
@@ -91,63 +114,63 @@ mod tests {
         Timestamp::ZERO + Duration::from_secs_f64(seconds)
     }
 
-    /// Two places, both taken again at once when they come free, every `seconds`.
-    fn two_places(turnover: &mut ReleaseRate, rounds: u32, seconds: f64) -> f64 {
+    /// Two permits, both released and acquired again every `seconds`; when the last round started.
+    fn two_permits(rate: &mut ReleaseRate, rounds: u32, seconds: f64) -> f64 {
         for round in 0..rounds {
             let now = at(f64::from(round) * seconds);
-            turnover.visit(if round == 0 { 0 } else { 2 }, 2, true, now);
+            rate.observe(if round == 0 { 0 } else { 2 }, 2, true, now);
             if round > 0 {
-                turnover.visit(0, 2, true, now);
+                rate.observe(0, 2, true, now);
             }
-            (0..2).for_each(|_| turnover.entered());
-            turnover.visit(2, 2, true, now);
+            rate.admitted(2);
+            rate.observe(2, 2, true, now);
         }
         f64::from(rounds - 1) * seconds
     }
 
     #[test]
-    fn places_that_come_free_without_an_answer_count() {
-        let mut turnover = ReleaseRate::default();
-        let end = two_places(&mut turnover, 20, 4.0);
+    fn permits_released_much_later_than_the_head_of_the_response_override_its_latency() {
+        let mut releases = ReleaseRate::new();
+        let end = two_permits(&mut releases, 20, 4.0);
         let now = at(end + 1.0);
-        let rate = |answered| turnover.per_second(answered, 2, now).expect("seen");
+        let rate = |estimate| releases.per_second(estimate, 2, now).expect("measured");
         assert!((rate(None) - 0.5).abs() < 0.02);
         assert!((rate(Some(6.7)) - 0.5).abs() < 0.02);
     }
 
     #[test]
-    fn answers_are_believed_where_places_come_free_about_as_fast() {
-        let mut turnover = ReleaseRate::default();
-        let end = two_places(&mut turnover, 100, 0.3);
-        assert_eq!(turnover.per_second(Some(7.0), 2, at(end + 0.1)), Some(7.0));
+    fn the_estimate_by_latency_holds_where_permits_are_released_about_as_fast() {
+        let mut releases = ReleaseRate::new();
+        let end = two_permits(&mut releases, 100, 0.3);
+        assert_eq!(releases.per_second(Some(7.0), 2, at(end + 0.1)), Some(7.0));
     }
 
     #[test]
-    fn places_that_do_not_come_free_at_all_are_expected_the_later_the_longer_it_lasts() {
-        let mut turnover = ReleaseRate::default();
-        let end = two_places(&mut turnover, 100, 0.3);
-        for silence in [1.0, 4.0, 20.0] {
-            let rate = turnover.per_second(Some(6.7), 2, at(end + silence)).expect("seen");
-            assert!((rate * silence - 1.0).abs() < 0.01, "after {silence} s: {rate} a second");
+    fn the_longer_no_permit_is_released_the_later_the_next_release_is_expected() {
+        let mut releases = ReleaseRate::new();
+        let end = two_permits(&mut releases, 100, 0.3);
+        for stuck in [1.0, 4.0, 20.0] {
+            let rate = releases.per_second(Some(6.7), 2, at(end + stuck)).expect("measured");
+            assert!((rate * stuck - 1.0).abs() < 0.01, "after {stuck} s: {rate} a second");
         }
     }
 
     #[test]
     fn a_service_that_is_idle_between_two_requests_is_not_slow() {
-        let mut turnover = ReleaseRate::default();
+        let mut releases = ReleaseRate::new();
         for round in 0..100 {
             let now = at(10.0 * f64::from(round));
-            turnover.admitted_undecided(1);
-            turnover.visit(1, 1, false, now);
+            releases.admitted(1);
+            releases.observe(1, 1, false, now);
         }
-        assert_eq!(turnover.per_second(Some(100.0), 1, at(990.0)), Some(100.0));
+        assert_eq!(releases.per_second(Some(100.0), 1, at(990.0)), Some(100.0));
     }
 
     #[test]
-    fn as_long_as_nothing_was_seen_nothing_is_said() {
-        let mut turnover = ReleaseRate::default();
-        turnover.visit(4, 4, true, at(0.1));
-        assert_eq!(turnover.per_second(None, 4, at(0.1)), None);
-        assert_eq!(turnover.per_second(None, 4, at(5.1)), Some(0.2));
+    fn without_a_release_or_a_response_the_rate_is_unknown_until_permits_are_stuck() {
+        let mut releases = ReleaseRate::new();
+        releases.observe(4, 4, true, at(0.1));
+        assert_eq!(releases.per_second(None, 4, at(0.1)), None);
+        assert_eq!(releases.per_second(None, 4, at(5.1)), Some(0.2));
     }
 }

@@ -1,9 +1,9 @@
-//! What the controller is told of a request.
+//! What the controller is told about a request.
 
 use crate::priority::Priority;
 use crate::time::Timestamp;
 
-/// What a request says of itself: its priority, its deadline, and whether it comes back when told to.
+/// What is known of a request on arrival: its priority, its deadline, and whether it comes back when told to.
 ///
 /// ```
 /// use backpressure_core::{RequestInfo, Priority, Timestamp};
@@ -16,12 +16,12 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestInfo {
-    /// Its criticality.
+    /// Its priority.
     pub priority: Priority,
     /// The instant after which its response is worthless; `None`: never.
     pub deadline: Option<Timestamp>,
-    /// Whether it was rejected before and comes back when it was told to: it runs before new requests
-    /// of its priority. The caller has to make sure of that.
+    /// Whether it was rejected before and comes back when it was told to: it runs before new requests of its
+    /// priority. The caller has to verify it: a client that could simply claim it would pass all others.
     pub returning: bool,
 }
 

@@ -6,8 +6,8 @@ use crate::outcome::Outcome;
 
 /// The measurements of one finished attempt, from admission to the head of the response.
 ///
-/// Time in the limiter's queue, pauses between retries and the transfer of a body are not part of it: a
-/// limit that measured them would react to its own effects.
+/// Time in the queue of the limiter, pauses between retries and the transfer of a body are not part of it: a limit
+/// that measured them would react to its own effects.
 ///
 /// ```
 /// use backpressure_core::{Outcome, Sample};
@@ -22,7 +22,7 @@ use crate::outcome::Outcome;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// From admission to the head of the response.
+    /// Time from admission to the head of the response.
     pub latency: Duration,
     /// The part of `latency` spent runnable but not run: woken, waiting for a worker.
     pub run_queue: Duration,
@@ -37,7 +37,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// An attempt that took `latency`, with no other in flight and nothing known of how it was spent.
+    /// An attempt that took `latency`, with no other in flight and no measurement of how it was spent.
     #[must_use]
     pub const fn new(latency: Duration, outcome: Outcome) -> Self {
         Self {

@@ -1,237 +1,251 @@
-//! When refused requests may come back.
+//! Schedules when rejected requests should come back (Retry-After).
 
 use std::time::Duration;
 
+use crate::ewma::Ewma;
 use crate::time::Timestamp;
 
-/// Hands out moments in the future, so that refused requests return one by one, as fast as they can
-/// be served and no faster. A constant Retry-After brings all of them back in the same second.
+/// Reserves moments in the future, so that rejected requests come back one by one, as fast as they can
+/// be served. A constant Retry-After brings all of them back within the same second.
 ///
-/// The next moment is `max(next, now) + ρ / rate`: of what is handed out a share ρ is kept, and the
-/// rate is what the service can do less what comes without having been told to. Requests that wait
-/// in the queue come first.
+/// The next moment is `max(previous, now) + kept_share / spare`. `spare` is the throughput of the service
+/// less the requests that come without having been told to. `kept_share` is the share of the reservations
+/// that clients keep: how many arrive of those due. It falls when clients never come back, or retry at
+/// once; what was reserved for them is then given to others. Queued requests go first.
 ///
-/// A caller cannot be told from another here, so ρ is measured: of the arrivals that were due in a
-/// second, how many came? Callers that never return, or that ask again at once, make it fall, and
-/// what was handed out to them lapses.
+/// Single clients are not told apart, except for requests that prove that they come back when told.
 #[derive(Debug)]
 pub(crate) struct RetryAfterSchedule {
-    /// The last moment handed out.
-    next: Timestamp,
-    /// Moments handed out, by the second in which they are due: a ring.
-    due: [f64; SLOTS],
+    /// The last moment reserved.
+    last_reserved: Timestamp,
+    /// Reservations by the second in which they are due: a ring.
+    due: [u32; RING_SECS],
     /// The second that is being counted, since the epoch.
     second: u64,
-    /// Arrivals in it, and those of them that were known to come when told.
-    arrived: f64,
-    returned: f64,
-    /// Means over the last few seconds, and over four times as many.
-    lately: Counts,
-    longer: Counts,
-    /// Arrivals in the two seconds before.
-    before: [f64; 2],
+    /// Arrivals in it.
+    arrived: u32,
+    /// Those that proved to come back when told.
+    returned: u32,
+    /// Arrivals in each of the two seconds before.
+    arrived_before: [u32; 2],
+    /// Arrivals and due reservations a second, over [`RECENT_SECS`].
+    recent_arrived: Ewma,
+    recent_due: Ewma,
+    /// Proven returns and due reservations a second, over [`RETURNS_SECS`].
+    mean_returned: Ewma,
+    mean_due: Ewma,
     /// Arrivals a second that come without having been told to.
-    unprompted: f64,
-    /// Seconds that this rests on.
-    known: f64,
-    /// The share of what is handed out that is kept.
-    kept: f64,
-    /// Spreads what is beyond the horizon evenly.
-    spread: u64,
+    unprompted: Ewma,
+    /// The share of the reservations that clients keep.
+    kept_share: f64,
+    /// State of [`next_fraction`](Self::next_fraction).
+    sequence: u64,
 }
 
-/// What happens in a second: arrivals, those of them that are known to return, and those due.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    arrived: f64,
-    returned: f64,
-    due: f64,
-}
-
-impl Counts {
-    /// Weighs in another second.
-    fn add(&mut self, gain: f64, arrived: f64, returned: f64, due: f64) {
-        self.arrived += gain * (arrived - self.arrived);
-        self.returned += gain * (returned - self.returned);
-        self.due += gain * (due - self.due);
-    }
-}
-
-/// Part of the rate that is handed out: the rest absorbs chance and the callers' own jitter.
-const UTILISATION: f64 = 0.95;
-/// As long as nothing was seen, refused requests are spread over this many seconds after the first.
-const BLIND_SPREAD: f64 = 4.0;
-/// The share of capacity that is handed out even where new requests alone would fill it, where
-/// requests prove that they return. They go before new ones, so this can be kept; half leaves as much
-/// to the others.
-const SHARE_OF_RETURNS: f64 = 0.5;
-/// The same where none does. Returning requests then find what new ones leave them, whenever they come.
-const LEAST_SHARE: f64 = 0.05;
-/// So many turns of the service are handed out at the larger share in any case: a few callers of a
-/// small service are not told to wait for minutes because one of them asks often.
-const NEAR_TURNS: f64 = 8.0;
-/// The longest wait in seconds: what clients commonly accept as a Retry-After. Where it is not enough,
-/// waits are spread over its second half.
-const HORIZON: f64 = 60.0;
-/// The same where new requests alone are more than can be served and none proves that it returns. Long
-/// enough that callers who obey add little to them, and short enough for clients with a deadline.
-const FLOOD_HORIZON: f64 = 10.0;
-/// Time constant in seconds of the rate of unprompted arrivals. A herd that takes ten seconds to come
-/// back must not pass for it, nor a change of demand stay unknown for minutes.
-const MEMORY: f64 = 30.0;
-/// Time constant in seconds of what happened lately. Whole seconds and jitter make callers up to two
-/// seconds late.
-const LATENESS: f64 = 2.0;
-
-/// The least share that is taken to be kept: no two requests are given the same moment.
-const LEAST_KEPT: f64 = 0.01;
-/// Seconds that the ring holds: the horizon, and the second that has begun.
-const SLOTS: usize = 64;
+/// Share of the spare throughput that is reserved. The rest absorbs chance and late clients: at 1 the
+/// returns would fill the service, and a queue of them would never drain.
+const RESERVED_SHARE: f64 = 0.95;
+/// As long as the throughput is unknown, rejected requests are spread over this many seconds after the
+/// first one. A handler that takes a second is measured by then; with more, a fast service idles.
+const UNMEASURED_SPREAD_SECS: f64 = 4.0;
+/// Share of the throughput reserved at least where requests prove that they come back. These go before
+/// new requests, so the service can keep this promise; half leaves as much to new ones.
+const MIN_SHARE_PROVEN: f64 = 0.5;
+/// The same where none proves it: a request that comes back then finds what new ones leave, whatever
+/// it was told. At 0 the wait would be endless.
+const MIN_SHARE_UNPROVEN: f64 = 0.05;
+/// As long as fewer reservations are outstanding, [`MIN_SHARE_PROVEN`] holds in any case. With none, a
+/// few callers of a small service would be told to wait for minutes because one of them retries often.
+const FEW_RESERVATIONS: f64 = 8.0;
+/// The longest wait: what clients commonly accept as a Retry-After. Where it does not suffice, waits are
+/// spread over its second half.
+const MAX_WAIT_SECS: f64 = 60.0;
+/// The same where new requests alone exceed the throughput and none proves that it comes back. Shorter,
+/// and clients that obey would add to the flood; longer, and clients with a deadline would give up.
+const MAX_WAIT_IN_FLOOD_SECS: f64 = 10.0;
+/// Time constant of the rate of unprompted requests. Shorter, and a herd that takes ten seconds to come
+/// back would count as unprompted; longer, and a change of demand would stay unknown for minutes.
+const UNPROMPTED_SECS: u32 = 30;
+/// Time constant of what is compared with the reservations. Whole seconds and jitter make clients up to
+/// two seconds late.
+const RECENT_SECS: u32 = 2;
+/// Time constant of the proven returns: they may be few, so that four times as long is needed.
+const RETURNS_SECS: u32 = 4 * RECENT_SECS;
+/// Fewer proven returns a second than this, by their mean, are none: the last one was a minute ago.
+const MIN_PROVEN_RETURNS: f64 = 0.01;
+/// The least share taken to be kept, so that no two requests are told the same moment.
+const MIN_KEPT_SHARE: f64 = 0.01;
+/// Seconds in the ring: the longest wait and the second that has begun, as a power of two.
+const RING_SECS: usize = 64;
 
 impl RetryAfterSchedule {
-    pub(crate) fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
-            next: Timestamp::ZERO,
-            due: [0.0; SLOTS],
+            last_reserved: Timestamp::ZERO,
+            due: [0; RING_SECS],
             second: 0,
-            arrived: 0.0,
-            returned: 0.0,
-            lately: Counts::default(),
-            longer: Counts::default(),
-            before: [0.0; 2],
-            unprompted: 0.0,
-            known: 0.0,
-            kept: 1.0,
-            // Not quite a whole second: a refusal may be held for the fraction.
-            spread: 1 << 58,
+            arrived: 0,
+            returned: 0,
+            arrived_before: [0; 2],
+            recent_arrived: Ewma::settled_at(0.0, RECENT_SECS),
+            recent_due: Ewma::settled_at(0.0, RECENT_SECS),
+            mean_returned: Ewma::settled_at(0.0, RETURNS_SECS),
+            mean_due: Ewma::settled_at(0.0, RETURNS_SECS),
+            unprompted: Ewma::new(UNPROMPTED_SECS),
+            kept_share: 1.0,
+            // The first fraction is 1/64, so that the first wait is hardly longer than a second: a
+            // response may be delayed by what it exceeds the second.
+            sequence: 1 << 58,
         }
     }
 
-    /// `count` requests came since the last call, new ones as far as is known.
+    /// `count` requests arrived since the last call that do not prove that they were told to.
     pub(crate) fn arrived(&mut self, count: u32, now: Timestamp) {
-        self.pass(now);
-        self.arrived += f64::from(count);
+        self.advance(now);
+        self.arrived = self.arrived.saturating_add(count);
     }
 
-    /// A request came that is known to come when it was told to.
+    /// A request arrived that proves that it comes when it was told to.
     pub(crate) fn returned(&mut self, now: Timestamp) {
         self.arrived(1, now);
-        self.returned += 1.0;
+        self.returned = self.returned.saturating_add(1);
     }
 
-    /// Hands out the moment for a request that is refused now, by a service that finishes `capacity`
-    /// requests a second (`None`: nothing was seen yet), behind `ahead` others that wait.
-    pub(crate) fn book(&mut self, capacity: Option<f64>, ahead: usize, now: Timestamp) -> Duration {
-        self.pass(now);
-        let wait = match capacity {
-            Some(capacity) => self.next_moment(capacity, ahead, now),
-            None => seconds(1.0 + BLIND_SPREAD * self.next_fraction()),
+    /// Reserves the moment for a request that is rejected now, behind `queued` others; how long until
+    /// then. The service finishes `throughput` requests a second; `None`: unknown.
+    pub(crate) fn reserve(
+        &mut self,
+        throughput: Option<f64>,
+        queued: usize,
+        now: Timestamp,
+    ) -> Duration {
+        self.advance(now);
+        let wait = match throughput {
+            Some(throughput) => self.next_wait(throughput, queued, now),
+            None => seconds(1.0 + UNMEASURED_SPREAD_SECS * self.next_fraction()),
         };
-        self.due[slot((now + wait).since(Timestamp::ZERO).as_secs())] += 1.0;
+        let due = &mut self.due[slot((now + wait).since(Timestamp::ZERO).as_secs())];
+        *due = due.saturating_add(1);
         wait
     }
 
-    fn next_moment(&mut self, capacity: f64, ahead: usize, now: Timestamp) -> Duration {
-        let is_near = self.next.since(now).as_secs_f64() * capacity < NEAR_TURNS;
-        let least = if is_near || self.knows_returns() { SHARE_OF_RETURNS } else { LEAST_SHARE };
-        let spare = (capacity - self.unprompted).max(least * capacity);
-        let step = 1.0 / (UTILISATION * spare);
+    fn next_wait(&mut self, throughput: f64, queued: usize, now: Timestamp) -> Duration {
+        let unprompted = self.unprompted.mean();
+        let outstanding = self.last_reserved.since(now).as_secs_f64() * throughput;
+        let min_share = match outstanding < FEW_RESERVATIONS || self.has_proven_returns() {
+            true => MIN_SHARE_PROVEN,
+            false => MIN_SHARE_UNPROVEN,
+        };
+        let spare = (throughput - unprompted).max(min_share * throughput);
+        let step = 1.0 / (RESERVED_SHARE * spare);
         // Where new requests alone are too many, no moment is better than another without proof.
-        let is_flooded = self.unprompted > capacity && !self.knows_returns();
-        let flood_horizon = FLOOD_HORIZON.max(NEAR_TURNS / capacity).min(HORIZON);
-        let horizon = if is_flooded { flood_horizon } else { HORIZON };
-        let queue = self.next.max(now + seconds(ahead as f64 * step));
-        let next = queue + seconds(self.kept * step);
-        let mut wait = next.since(now).max(Duration::from_nanos(1));
-        if wait <= seconds(horizon) {
-            self.next = next;
-        } else {
-            wait = seconds(horizon * (1.0 + self.next_fraction()) / 2.0);
+        let max_wait = match unprompted > throughput && !self.has_proven_returns() {
+            true => MAX_WAIT_IN_FLOOD_SECS.max(FEW_RESERVATIONS / throughput).min(MAX_WAIT_SECS),
+            false => MAX_WAIT_SECS,
+        };
+        let previous = self.last_reserved.max(now + seconds(queued as f64 * step));
+        let next = previous + seconds(self.kept_share * step);
+        let wait = next.since(now).max(Duration::from_nanos(1));
+        if wait > seconds(max_wait) {
+            return seconds(max_wait * (1.0 + self.next_fraction()) / 2.0);
         }
+        self.last_reserved = next;
         wait
     }
 
-    /// Closes the seconds that are over.
-    fn pass(&mut self, now: Timestamp) {
+    /// How long this number of responses takes where `throughput` requests a second are finished (one
+    /// a second if unknown). Reserves nothing.
+    pub(crate) fn wait_for(throughput: Option<f64>, responses: usize) -> Duration {
+        seconds((responses as f64 / throughput.unwrap_or(1.0)).clamp(1e-9, MAX_WAIT_SECS))
+    }
+
+    /// Ends the seconds that are over.
+    fn advance(&mut self, now: Timestamp) {
         let second = now.since(Timestamp::ZERO).as_secs();
         // After twice the ring nothing is left to forget.
-        self.second = self.second.max(second.saturating_sub(2 * SLOTS as u64));
+        self.second = self.second.max(second.saturating_sub(2 * RING_SECS as u64));
         while self.second < second {
-            self.close();
+            self.end_second();
             self.second += 1;
         }
     }
 
     /// Learns from a second that is over.
-    fn close(&mut self) {
-        let due = std::mem::take(&mut self.due[slot(self.second)]);
-        let arrived = std::mem::take(&mut self.arrived);
-        let returned = std::mem::take(&mut self.returned);
-        let least = self.before.iter().fold(arrived, |least, &count| least.min(count));
-        self.before = [self.before[1], arrived];
-        self.lately.add(1.0 / LATENESS, arrived, returned, due);
-        self.longer.add(0.25 / LATENESS, arrived, returned, due);
-        let kept = match self.knows_returns() {
-            true => (self.longer.returned / self.longer.due).min(1.0),
-            false => self.kept_by_count(least),
+    fn end_second(&mut self) {
+        let due = f64::from(std::mem::take(&mut self.due[slot(self.second)]));
+        let [count, returned] = [&mut self.arrived, &mut self.returned].map(std::mem::take);
+        let (arrived, returned) = (f64::from(count), f64::from(returned));
+        let [oldest, previous] = self.arrived_before;
+        let least_of_three = f64::from(oldest.min(previous).min(count));
+        self.arrived_before = [previous, count];
+        self.recent_arrived.add(arrived);
+        self.recent_due.add(due);
+        self.mean_returned.add(returned);
+        self.mean_due.add(due);
+        let kept_share = match self.has_proven_returns() {
+            true => (self.mean_returned.mean() / self.mean_due.mean()).min(1.0),
+            false => self.kept_share_by_count(least_of_three),
         };
-        self.lapse(kept);
-        let prompted = if self.knows_returns() { returned } else { self.kept * due };
+        self.set_kept_share(kept_share);
+        let prompted = if self.has_proven_returns() { returned } else { self.kept_share * due };
         self.learn_unprompted(arrived - prompted);
     }
 
-    /// How long so many turns take where `capacity` requests a second are finished; nothing is booked.
-    pub(crate) fn in_turn(capacity: Option<f64>, turns: usize) -> Duration {
-        seconds((turns as f64 / capacity.unwrap_or(1.0)).clamp(1e-9, HORIZON))
+    /// Whether requests prove that they come back when told: some did within a minute or so.
+    fn has_proven_returns(&self) -> bool {
+        self.mean_returned.mean() > MIN_PROVEN_RETURNS
     }
 
-    /// Whether requests prove that they return: some did within a minute or so.
-    fn knows_returns(&self) -> bool {
-        self.longer.returned > 0.01
-    }
-
-    /// Where less is kept than was thought, what was handed out is served sooner.
-    fn lapse(&mut self, kept: f64) {
+    /// If clients keep less than was assumed, the outstanding reservations are moved forward.
+    fn set_kept_share(&mut self, kept_share: f64) {
         let now = Timestamp::ZERO + Duration::from_secs(self.second + 1);
-        let left = self.next.since(now).mul_f64((kept / self.kept).min(1.0));
-        self.next = self.next.min(now + left);
-        self.kept = kept.max(LEAST_KEPT);
+        let still_kept = (kept_share / self.kept_share).min(1.0);
+        let outstanding = self.last_reserved.since(now).mul_f64(still_kept);
+        self.last_reserved = self.last_reserved.min(now + outstanding);
+        self.kept_share = kept_share.max(MIN_KEPT_SHARE);
     }
 
-    /// The share that is kept where no caller says that it returns: the arrivals beyond the unprompted
-    /// ones are compared with those that were due.
+    /// The share that is kept where no request proves that it comes back: the arrivals beyond the
+    /// unprompted ones are compared with those due.
     ///
-    /// Fewer: callers did not return. For seconds on end more than twice as many as were expected to
-    /// return: callers ask again without being told to, and those due cannot be told from them. A
-    /// single second with many is a burst of new callers.
-    fn kept_by_count(&self, least: f64) -> f64 {
-        let Counts { arrived, due, .. } = self.lately;
-        let mut kept = self.kept;
+    /// Fewer: clients do not come back. For three seconds on end more than twice as many as expected:
+    /// clients retry without being told to, and the ones due cannot be told from them. A single second
+    /// with many is a burst of new requests.
+    fn kept_share_by_count(&self, least_of_three: f64) -> f64 {
+        let (arrived, due) = (self.recent_arrived.mean(), self.recent_due.mean());
+        let unprompted = self.unprompted.mean();
+        let mut kept = self.kept_share;
         if due > 0.0 {
-            // Less one: a single caller that asks every second returns nobody's promise but its own.
-            let beyond = arrived - self.unprompted - 1.0;
-            let (flood, expected) = (least - self.unprompted, 2.0 * kept * due);
-            let came = if flood > expected { kept * expected / flood } else { beyond / due };
-            // A difference of two Poisson counts: the more are due, the more it says.
+            // Less one: a client that polls once a second keeps no reservation but its own.
+            let beyond = arrived - unprompted - 1.0;
+            let (sustained, expected) = (least_of_three - unprompted, 2.0 * kept * due);
+            let came = match sustained > expected {
+                true => kept * expected / sustained,
+                false => beyond / due,
+            };
+            // The difference of two Poisson counts is the more certain the more are due.
             let gain = due * due / (due * due + arrived + 1.0);
             kept += gain * (came.clamp(0.0, 1.0) - kept);
         }
-        // What was learnt of callers is forgotten within a minute: new ones are taken at their word.
-        kept + (1.0 - kept) / (2.0 * MEMORY)
+        // Broken reservations are forgotten within a minute, so that new clients are believed.
+        kept + (1.0 - kept) / (2.0 * f64::from(UNPROMPTED_SECS))
     }
 
-    /// A burst does not pass for the rule: twice the usual and a few count at most.
+    /// A burst is no change of the rate: twice the mean and eight more count at most.
     fn learn_unprompted(&mut self, arrived: f64) {
-        let most = if self.known > 0.0 { 2.0 * self.unprompted + 8.0 } else { f64::MAX };
-        self.known = (self.known + 1.0).min(MEMORY);
-        self.unprompted += (arrived.clamp(0.0, most) - self.unprompted) / self.known;
+        let max = match self.unprompted.samples() {
+            0 => f64::MAX,
+            _ => 2.0 * self.unprompted.mean() + 8.0,
+        };
+        self.unprompted.add(arrived.clamp(0.0, max));
     }
 
-    /// Fractions in 0..1 that fill the interval evenly: multiples of the golden ratio.
+    /// Fractions in 0..1 that fill the interval evenly: the multiples of the golden ratio, modulo one.
     fn next_fraction(&mut self) -> f64 {
-        const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-        let fraction = (self.spread >> 11) as f64 / (1u64 << 53) as f64;
-        self.spread = self.spread.wrapping_add(GOLDEN);
+        /// The fractional part of the golden ratio, times 2^64.
+        const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
+        let fraction = (self.sequence >> 11) as f64 / (1u64 << 53) as f64;
+        self.sequence = self.sequence.wrapping_add(GOLDEN_RATIO);
         fraction
     }
 }
@@ -241,7 +255,7 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 const fn slot(second: u64) -> usize {
-    (second % SLOTS as u64) as usize
+    (second % RING_SECS as u64) as usize
 }
 
 #[cfg(test)]
@@ -262,37 +276,39 @@ mod tests {
     }
 
     #[test]
-    fn no_two_requests_are_given_the_same_moment() {
+    fn no_two_requests_are_told_the_same_moment() {
         let mut schedule = after_five_minutes_of(50);
-        let waits: Vec<_> = (0..20).map(|_| schedule.book(Some(100.0), 0, at(300.0))).collect();
+        let waits: Vec<_> = (0..20).map(|_| schedule.reserve(Some(100.0), 0, at(300.0))).collect();
         assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
     }
 
     #[test]
-    fn a_refused_burst_returns_no_faster_than_spare_capacity_and_not_much_slower() {
+    fn a_rejected_burst_returns_no_faster_than_the_spare_throughput_and_not_much_slower() {
         let mut schedule = after_five_minutes_of(50);
-        let waits = (0..200).map(|_| schedule.book(Some(100.0), 0, at(300.0)));
-        let last = waits.max().expect("200 booked").as_secs_f64();
+        let waits = (0..200).map(|_| schedule.reserve(Some(100.0), 0, at(300.0)));
+        let last = waits.max().expect("200 reserved").as_secs_f64();
         assert!((4.0..4.5).contains(&last), "200 at some 50 a second: {last} s");
     }
 
     #[test]
-    fn past_the_horizon_the_wait_is_spread_and_never_exceeds_a_minute() {
+    fn a_wait_beyond_the_maximum_is_spread_and_never_exceeds_a_minute() {
         let mut schedule = after_five_minutes_of(10);
         for _ in 0..100_000 {
-            assert!(schedule.book(Some(10.0), 0, at(300.0)).as_secs_f64() <= HORIZON);
+            assert!(schedule.reserve(Some(10.0), 0, at(300.0)).as_secs_f64() <= MAX_WAIT_SECS);
         }
         for capacity in [0.0, f64::NAN, f64::INFINITY] {
-            let wait = schedule.book(Some(capacity), 3, at(300.0));
-            assert!(wait > Duration::ZERO && wait.as_secs_f64() <= HORIZON, "{capacity}: {wait:?}");
+            let wait = schedule.reserve(Some(capacity), 3, at(300.0));
+            assert!(
+                wait > Duration::ZERO && wait.as_secs_f64() <= MAX_WAIT_SECS,
+                "{capacity}: {wait:?}"
+            );
         }
     }
 
     #[test]
-    fn without_a_measurement_the_refused_are_spread_and_the_first_is_told_little_more_than_a_second()
-     {
+    fn without_a_measurement_waits_are_spread_and_the_first_hardly_exceeds_a_second() {
         let mut schedule = RetryAfterSchedule::new();
-        let waits: Vec<_> = (0..1_000).map(|_| schedule.book(None, 0, at(0.0))).collect();
+        let waits: Vec<_> = (0..1_000).map(|_| schedule.reserve(None, 0, at(0.0))).collect();
         assert!(waits[0] < Duration::from_millis(1_100), "{:?}", waits[0]);
         for second in 1..5 {
             let within = Duration::from_secs(second)..Duration::from_secs(second + 1);
@@ -302,43 +318,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_due_is_over() {
+    fn reservations_that_are_over_delay_no_later_one() {
         let mut schedule = after_five_minutes_of(100);
         for _ in 0..50 {
-            schedule.book(Some(100.0), 0, at(300.0));
+            schedule.reserve(Some(100.0), 0, at(300.0));
         }
-        assert!(schedule.book(Some(100.0), 0, at(600.0)) < Duration::from_millis(100));
+        assert!(schedule.reserve(Some(100.0), 0, at(600.0)) < Duration::from_millis(100));
     }
 
     #[test]
-    fn promises_that_are_not_kept_lapse_within_seconds() {
+    fn reservations_that_are_not_kept_are_given_to_others_within_seconds() {
         let mut schedule = RetryAfterSchedule::new();
         let last =
-            (0..150).map(|_| schedule.book(Some(6.7), 0, at(60.0))).max().expect("150 booked");
+            (0..150).map(|_| schedule.reserve(Some(6.7), 0, at(60.0))).max().expect("150 reserved");
         assert!(last > Duration::from_secs(20), "{last:?}");
-        // Nothing comes back, but for one that asks once a second.
-        let told = |schedule: &mut RetryAfterSchedule, second| {
+        // No request comes back, except for one client that polls once a second.
+        let wait_of = |schedule: &mut RetryAfterSchedule, second| {
             schedule.arrived(1, at(second));
-            schedule.book(Some(6.7), 0, at(second)).as_secs_f64()
+            schedule.reserve(Some(6.7), 0, at(second)).as_secs_f64()
         };
-        let waits: Vec<_> = (61..70).map(|n| told(&mut schedule, f64::from(n))).collect();
+        let waits: Vec<_> = (61..70).map(|n| wait_of(&mut schedule, f64::from(n))).collect();
         assert!(waits[3..].iter().all(|&wait| wait < 3.0), "{waits:?}");
     }
 
     #[test]
-    fn a_flood_that_asks_again_at_once_books_less_and_less() {
+    fn clients_that_retry_at_once_reserve_less_and_less() {
         let mut schedule = after_five_minutes_of(1);
         let mut last = 0.0;
         for n in 0..6_000 {
             let now = at(300.0 + f64::from(n) / 200.0);
             schedule.arrived(1, now);
-            last = schedule.book(Some(50.0), 0, now).as_secs_f64();
+            last = schedule.reserve(Some(50.0), 0, now).as_secs_f64();
         }
-        assert!(last < 15.0, "four times the capacity, none of it returns: {last} s");
+        assert!(last < 15.0, "four times the throughput, no reservation is kept: {last} s");
     }
 
     #[test]
-    fn a_few_that_return_when_told_keep_their_wait_short_beside_a_flood() {
+    fn a_few_clients_that_come_back_when_told_wait_briefly_beside_a_flood() {
         let mut schedule = RetryAfterSchedule::new();
         let mut returns = std::collections::BTreeSet::new();
         let mut waits = Vec::new();
@@ -349,8 +365,8 @@ mod tests {
                 schedule.returned(now);
             }
             schedule.arrived(1, now);
-            let wait = schedule.book(Some(200.0), 0, now);
-            // One in ten obeys, rounded up and up to a second late.
+            let wait = schedule.reserve(Some(200.0), 0, now);
+            // One in ten comes back, at the next whole second and up to a second late.
             if n % 10 == 0 {
                 let seconds = wait.as_secs_f64().ceil() + f64::from(n % 97) / 97.0;
                 returns.insert(now + Duration::from_secs_f64(seconds));
@@ -363,51 +379,64 @@ mod tests {
     }
 
     #[test]
-    fn bulk_reports_count_like_single_ones() {
+    fn arrivals_reported_together_count_like_single_ones() {
         let mut schedule = RetryAfterSchedule::new();
         for second in 1..=300 {
             schedule.arrived(50, at(f64::from(second)));
         }
-        let (single, bulk) = (after_five_minutes_of(50).unprompted, schedule.unprompted);
+        let (single, bulk) =
+            (after_five_minutes_of(50).unprompted.mean(), schedule.unprompted.mean());
         assert!((single / bulk - 1.0).abs() < 0.02, "{single} and {bulk}");
     }
 
     #[test]
-    fn a_burst_does_not_pass_for_the_rule() {
+    fn a_burst_does_not_change_the_rate_of_unprompted_requests() {
         let mut schedule = after_five_minutes_of(50);
         schedule.arrived(10_000, at(300.0));
         schedule.arrived(50, at(301.0));
         schedule.arrived(50, at(302.0));
-        assert!((49.0..55.0).contains(&schedule.unprompted), "{}", schedule.unprompted);
+        assert!(
+            (49.0..55.0).contains(&schedule.unprompted.mean()),
+            "{}",
+            schedule.unprompted.mean()
+        );
     }
 
     #[test]
-    fn a_herd_that_returns_when_told_is_not_taken_for_demand() {
+    fn a_herd_that_comes_back_when_told_is_not_unprompted() {
         let mut schedule = after_five_minutes_of(50);
         for _ in 0..1_000 {
             schedule.arrived(1, at(300.0));
-            schedule.book(Some(100.0), 0, at(300.0));
+            schedule.reserve(Some(100.0), 0, at(300.0));
         }
         for second in 301..320 {
             schedule.arrived(98, at(f64::from(second)));
         }
-        assert!((46.0..56.0).contains(&schedule.unprompted), "{}", schedule.unprompted);
-        assert!(schedule.kept > 0.8, "{}", schedule.kept);
+        assert!(
+            (46.0..56.0).contains(&schedule.unprompted.mean()),
+            "{}",
+            schedule.unprompted.mean()
+        );
+        assert!(schedule.kept_share > 0.8, "{}", schedule.kept_share);
     }
 
     #[test]
-    fn demand_that_has_risen_is_learnt() {
+    fn a_rise_of_demand_is_learnt() {
         let mut schedule = after_five_minutes_of(50);
         for second in 301..400 {
             schedule.arrived(500, at(f64::from(second)));
         }
-        assert!((400.0..520.0).contains(&schedule.unprompted), "{}", schedule.unprompted);
+        assert!(
+            (400.0..520.0).contains(&schedule.unprompted.mean()),
+            "{}",
+            schedule.unprompted.mean()
+        );
     }
 
     #[test]
-    fn requests_that_wait_in_the_queue_come_first() {
+    fn queued_requests_go_first() {
         let mut schedule = after_five_minutes_of(50);
-        let wait = schedule.book(Some(100.0), 100, at(300.0)).as_secs_f64();
-        assert!((2.0..2.3).contains(&wait), "100 waiting, 50 a second to spare: {wait} s");
+        let wait = schedule.reserve(Some(100.0), 100, at(300.0)).as_secs_f64();
+        assert!((2.0..2.3).contains(&wait), "100 queued, 50 a second to spare: {wait} s");
     }
 }

@@ -11,7 +11,7 @@ pub enum Reason {
     Limit,
     /// The queue is full.
     QueueFull,
-    /// The request waited as long as waiting made sense.
+    /// The request was queued for as long as the queue allows.
     QueueTimeout,
     /// The request gave way to one of higher priority, or to a newer one.
     Displaced,
@@ -47,9 +47,9 @@ impl fmt::Display for Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shed {
-    /// Why.
+    /// Why it was rejected.
     pub reason: Reason,
-    /// When to come back: a reservation, so that rejected requests do not all return at once.
+    /// When to come back. Each rejected request is told another moment, so that they do not all return at once.
     pub retry_after: Duration,
 }
 

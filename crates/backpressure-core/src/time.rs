@@ -1,12 +1,12 @@
-//! Time as the core sees it: a number somebody hands in.
+//! Time as an argument: nanoseconds since an epoch of the driver.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A point in time: nanoseconds since an epoch that the driver of the controller picks.
+/// A point in time: nanoseconds since an epoch that the driver of the controller chooses.
 ///
-/// The core never asks for the time, so the same decisions run on tokio's clock, on its paused
-/// clock and in a simulation. Arithmetic saturates: a `u64` of nanoseconds lasts 584 years.
+/// This crate never reads a clock, so that the same decisions run on tokio's clock, on its paused clock and in a
+/// simulation. Arithmetic saturates: a `u64` of nanoseconds lasts 584 years.
 ///
 /// ```
 /// use backpressure_core::Timestamp;

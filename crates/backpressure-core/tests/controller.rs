@@ -1,4 +1,4 @@
-//! What the controller promises, whatever happens in whatever order.
+//! The promises of the controller, for any order of events.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -11,12 +11,12 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Event {
-    Arrive { priority: Priority, patience_ms: Option<u64> },
-    Depart { latency_us: u64, outcome: Outcome },
-    GiveUp(usize),
-    TimeIsUp(usize),
-    Limit(usize),
-    Pass(u64),
+    Arrive { priority: Priority, deadline_ms: Option<u64> },
+    Complete { latency_us: u64, outcome: Outcome },
+    Abandon(usize),
+    Expire(usize),
+    ReplaceLimit(usize),
+    Wait(u64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -30,22 +30,22 @@ fn event() -> impl Strategy<Value = Event> {
         prop_oneof![Just(Outcome::Success), Just(Outcome::Overload), Just(Outcome::Ignore)];
     prop_oneof![
         6 => (priority, proptest::option::of(0..2_000u64))
-            .prop_map(|(priority, patience_ms)| Event::Arrive { priority, patience_ms }),
+            .prop_map(|(priority, deadline_ms)| Event::Arrive { priority, deadline_ms }),
         5 => (any::<u64>(), outcome)
-            .prop_map(|(latency_us, outcome)| Event::Depart { latency_us, outcome }),
-        1 => any::<usize>().prop_map(Event::GiveUp),
-        1 => any::<usize>().prop_map(Event::TimeIsUp),
-        1 => (1..10usize).prop_map(Event::Limit),
-        3 => (0..500u64).prop_map(Event::Pass),
+            .prop_map(|(latency_us, outcome)| Event::Complete { latency_us, outcome }),
+        1 => any::<usize>().prop_map(Event::Abandon),
+        1 => any::<usize>().prop_map(Event::Expire),
+        1 => (1..10usize).prop_map(Event::ReplaceLimit),
+        3 => (0..500u64).prop_map(Event::Wait),
     ]
 }
 
-/// A driver that keeps its own books and compares.
+/// Drives a controller, and compares it with its own record of what is queued and in flight.
 struct Driver {
     controller: Controller,
     max_len: usize,
     in_flight: usize,
-    waiting: Vec<Ticket>,
+    queued: Vec<Ticket>,
     decided: HashSet<Ticket>,
     now: Timestamp,
 }
@@ -57,7 +57,7 @@ impl Driver {
             controller: Controller::new(Box::new(Fixed::new(3)), bounds),
             max_len,
             in_flight: 0,
-            waiting: Vec::new(),
+            queued: Vec::new(),
             decided: HashSet::new(),
             now: Timestamp::ZERO,
         }
@@ -65,28 +65,30 @@ impl Driver {
 
     fn step(&mut self, event: Event) {
         match event {
-            Event::Arrive { priority, patience_ms } => self.arrive(priority, patience_ms),
-            Event::Depart { latency_us, outcome } => self.complete(latency_us, outcome),
-            Event::GiveUp(n) => {
+            Event::Arrive { priority, deadline_ms } => self.arrive(priority, deadline_ms),
+            Event::Complete { latency_us, outcome } => self.complete(latency_us, outcome),
+            Event::Abandon(n) => {
                 if let Some(ticket) = self.pick(n) {
-                    assert!(self.controller.abandon(ticket), "{ticket:?} was waiting");
-                    assert!(!self.controller.abandon(ticket), "a place is given up once");
+                    assert!(self.controller.abandon(ticket), "{ticket:?} was queued");
+                    assert!(!self.controller.abandon(ticket), "a request is abandoned once");
                 }
             }
-            Event::TimeIsUp(n) => {
+            Event::Expire(n) => {
                 if let Some(ticket) = self.pick(n) {
-                    Self::check(self.controller.expire(ticket, self.now).expect("was waiting"));
+                    Self::check(self.controller.expire(ticket, self.now).expect("was queued"));
                     assert!(self.controller.expire(ticket, self.now).is_none());
                 }
             }
-            Event::Limit(limit) => self.controller.replace_limit(Box::new(Fixed::new(limit))),
-            Event::Pass(millis) => self.now = self.now + Duration::from_millis(millis),
+            Event::ReplaceLimit(limit) => {
+                self.controller.replace_limit(Box::new(Fixed::new(limit)))
+            }
+            Event::Wait(millis) => self.now = self.now + Duration::from_millis(millis),
         }
         self.settle();
     }
 
-    fn arrive(&mut self, priority: Priority, patience_ms: Option<u64>) {
-        let deadline = patience_ms.map(|millis| self.now + Duration::from_millis(millis));
+    fn arrive(&mut self, priority: Priority, deadline_ms: Option<u64>) {
+        let deadline = deadline_ms.map(|millis| self.now + Duration::from_millis(millis));
         let info = RequestInfo::default().priority(priority);
         let info = deadline.map_or(info, |deadline| info.deadline(deadline));
         match self.controller.arrive(info, self.in_flight, self.now) {
@@ -96,7 +98,7 @@ impl Driver {
             }
             Decision::Queue(ticket, until) => {
                 assert!(until >= self.now && until <= self.now + Duration::from_secs(1));
-                self.waiting.push(ticket);
+                self.queued.push(ticket);
             }
             Decision::Reject(shed) => Self::check(shed),
         }
@@ -120,28 +122,28 @@ impl Driver {
                     (ticket, false)
                 }
             };
-            let place = self.waiting.iter().position(|&known| known == ticket);
-            self.waiting.remove(place.expect("only who waits is called"));
+            let index = self.queued.iter().position(|&known| known == ticket);
+            self.queued.remove(index.expect("only a queued request is decided"));
             assert!(self.decided.insert(ticket), "{ticket:?} is decided once");
             if runs {
                 assert!(self.in_flight < self.controller.limit(), "the limit holds");
                 self.in_flight += 1;
             }
         }
-        assert_eq!(self.controller.queued(), self.waiting.len());
-        assert!(self.waiting.len() <= self.max_len, "the queue is bounded");
+        assert_eq!(self.controller.queued(), self.queued.len());
+        assert!(self.queued.len() <= self.max_len, "the queue is bounded");
         let idle = self.in_flight < self.controller.limit();
-        assert!(!idle || self.waiting.is_empty(), "nobody waits for a place that is free");
+        assert!(!idle || self.queued.is_empty(), "no request is queued while a permit is free");
     }
 
     fn pick(&mut self, n: usize) -> Option<Ticket> {
-        let index = n.checked_rem(self.waiting.len())?;
-        Some(self.waiting.remove(index))
+        let index = n.checked_rem(self.queued.len())?;
+        Some(self.queued.remove(index))
     }
 
     fn check(shed: Shed) {
-        assert!(shed.retry_after > Duration::ZERO, "every refusal says when to come back");
-        assert!(shed.retry_after <= Duration::from_secs(60), "and never asks for ages");
+        assert!(shed.retry_after > Duration::ZERO, "every rejection says when to come back");
+        assert!(shed.retry_after <= Duration::from_secs(60), "within a minute");
     }
 }
 
@@ -161,10 +163,10 @@ proptest! {
 }
 
 #[test]
-fn a_higher_class_runs_first_even_when_it_came_last() {
+fn a_request_of_higher_priority_runs_first_even_if_it_arrived_last() {
     let mut controller = Controller::new(Box::new(Fixed::new(1)), QueueBounds::default());
     let now = Timestamp::ZERO;
-    let enter = |controller: &mut Controller, priority| match controller.arrive(
+    let queue = |controller: &mut Controller, priority| match controller.arrive(
         RequestInfo::default().priority(priority),
         1,
         now,
@@ -172,24 +174,24 @@ fn a_higher_class_runs_first_even_when_it_came_last() {
         Decision::Queue(ticket, _) => ticket,
         other => panic!("the queue has room: {other:?}"),
     };
-    let page = enter(&mut controller, Priority::Normal);
-    let payment = enter(&mut controller, Priority::Critical);
+    let page = queue(&mut controller, Priority::Normal);
+    let payment = queue(&mut controller, Priority::Critical);
     assert_eq!(controller.next(0, now), Some(Dequeued::Run(payment)));
     assert_eq!(controller.next(0, now), Some(Dequeued::Run(page)));
 }
 
 #[test]
-fn what_cannot_be_answered_in_time_does_not_wait() {
+fn a_request_that_cannot_meet_its_deadline_is_rejected_at_once() {
     let mut controller = Controller::new(Box::new(Fixed::new(1)), QueueBounds::default());
     let now = Timestamp::ZERO;
     controller.complete(&Sample::new(Duration::from_millis(100), Outcome::Success), now);
     let within = |millis| RequestInfo::default().deadline(now + Duration::from_millis(millis));
-    // One is in flight: a turn of 100 ms, then 100 ms of service.
+    // One is in flight: 100 ms until it ends, then 100 ms of work.
     assert!(matches!(controller.arrive(within(150), 1, now), Decision::Reject(_)));
     assert!(matches!(controller.arrive(within(250), 1, now), Decision::Queue(..)));
 }
 
-/// Two at once, of requests that compute.
+/// A limit of two, for requests that are queued for workers.
 #[derive(Debug)]
 struct Two;
 
@@ -206,17 +208,17 @@ impl Limit for Two {
 }
 
 #[test]
-fn whoever_waits_for_a_worker_in_vain_is_not_served_in_the_next_lull() {
+fn a_request_queued_for_a_worker_behind_newer_ones_is_not_run_in_the_next_pause_of_arrivals() {
     let mut controller = Controller::new(Box::new(Two), QueueBounds::default());
-    let (mut in_flight, mut came) = (0, HashMap::new());
+    let (mut in_flight, mut arrived) = (0, HashMap::new());
     let mut longest = Duration::ZERO;
     for half_ms in 0..20_000u64 {
         let now = Timestamp::from_nanos(half_ms * 500_000);
-        // Two in 5 ms, which is twice what one worker does, but for a lull of 50 ms now and then.
+        // Two arrive in 5 ms, twice what the worker can do, except in a pause of 50 ms each half second.
         if half_ms % 5 == 0 && half_ms % 1_000 >= 100 {
             match controller.arrive(RequestInfo::default(), in_flight, now) {
                 Decision::Run => in_flight += 1,
-                Decision::Queue(ticket, _) => _ = came.insert(ticket, now),
+                Decision::Queue(ticket, _) => _ = arrived.insert(ticket, now),
                 Decision::Reject(_) => {}
             }
         }
@@ -231,15 +233,15 @@ fn whoever_waits_for_a_worker_in_vain_is_not_served_in_the_next_lull() {
             let Dequeued::Run(ticket) = next else { continue };
             in_flight += 1;
             if half_ms > 4_000 {
-                longest = longest.max(now.since(came[&ticket]));
+                longest = longest.max(now.since(arrived[&ticket]));
             }
         }
     }
-    assert!(longest > Duration::from_millis(5), "the lull is filled: {longest:?}");
-    assert!(longest <= Duration::from_millis(15), "by those who came of late: {longest:?}");
+    assert!(longest > Duration::from_millis(5), "queued requests run in the pause: {longest:?}");
+    assert!(longest <= Duration::from_millis(15), "those that arrived last: {longest:?}");
 }
 
-/// A limit that rises with each attempt and has measured no queue yet.
+/// A limit that rises with each attempt and is not known to protect the service.
 #[derive(Debug)]
 struct Rising(usize);
 
@@ -262,7 +264,7 @@ impl Limit for Rising {
 }
 
 #[test]
-fn while_a_limit_rises_that_is_not_known_to_protect_anything_no_waiting_request_is_displaced() {
+fn while_a_limit_rises_that_is_not_known_to_protect_the_service_no_request_is_displaced() {
     let at = |millis: u64| Timestamp::from_nanos(millis * 1_000_000);
     let mut controller = Controller::new(Box::new(Rising(1)), QueueBounds::default());
     let latency = Duration::from_millis(10);
@@ -272,9 +274,9 @@ fn while_a_limit_rises_that_is_not_known_to_protect_anything_no_waiting_request_
         if millis % 50 == 0 {
             controller.complete(&sample, at(millis));
         }
-        let verdict = controller.arrive(RequestInfo::default(), in_flight, at(millis));
-        assert!(!matches!(verdict, Decision::Reject(_)), "refused after {millis} ms");
-        in_flight += usize::from(verdict == Decision::Run);
+        let decision = controller.arrive(RequestInfo::default(), in_flight, at(millis));
+        assert!(!matches!(decision, Decision::Reject(_)), "rejected after {millis} ms");
+        in_flight += usize::from(decision == Decision::Run);
         while let Some(next) = controller.next(in_flight, at(millis)) {
             assert!(matches!(next, Dequeued::Run(_)), "displaced after {millis} ms");
             in_flight += 1;

@@ -8,9 +8,9 @@ use super::World;
 use super::clock::nanos;
 use super::event_queue::Event;
 use super::journal::{AttemptOutcome, AttemptRecord};
+use super::request::RequestSpec;
 use super::retries::{obeys, pause_of};
 use super::slab::Id;
-use super::source::RequestSpec;
 
 /// A request, from its first attempt to its last.
 #[derive(Debug)]

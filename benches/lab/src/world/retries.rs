@@ -7,7 +7,7 @@ use tower_backpressure::client::RetryBudget;
 use crate::scenario::stream::{Retry, Stream};
 
 use super::clock::{fraction, mix, nanos};
-use super::source::RequestSpec;
+use super::request::RequestSpec;
 
 /// The retry budgets of the client processes of a stream, if they keep one.
 #[derive(Debug)]

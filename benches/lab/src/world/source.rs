@@ -9,19 +9,8 @@ use crate::scenario::stream::{Closed, Process, Stream, Tenants};
 use super::clock::{fraction, mix, nanos, seconds};
 use super::journal::RequestRecord;
 use super::plan::{Plan, StreamPlan};
+use super::request::RequestSpec;
 use super::retries::Fleets;
-
-/// What belongs to a request, independent of the controller that it meets.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestSpec {
-    pub(super) stream: u32,
-    /// Every random number of the request is made of this.
-    pub(super) key: u64,
-    pub(super) tenant: u32,
-    pub(super) user: u32,
-    /// Deadline in nanoseconds: an answer after it is worth nothing.
-    pub(super) ends: u64,
-}
 
 #[derive(Debug)]
 pub(crate) struct Source {

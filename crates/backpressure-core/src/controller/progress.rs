@@ -1,4 +1,4 @@
-//! Places that do not turn over: those that count apart, and a limit that is reached in vain.
+//! Permits that show no sign of work, and a limit that is reached without protecting anything.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -10,80 +10,69 @@ use crate::sample::Sample;
 use crate::stall_detector::Reached;
 use crate::time::Timestamp;
 
-/// A place that has given no sign of work for so many times what all but a few answers take counts apart.
-/// Less, and the work of a mix of short and long requests would not count.
-const SILENT_LATENCIES: u32 = 2;
-/// But after so many times what half of the answers take it counts apart in any case. Otherwise long polls that
-/// are more than one in fifty of the answers would fill the limit, and keep all others out.
+/// A permit without a sign of work counts apart after this many times the latency that all but one in
+/// fifty attempts stay below. Sooner, and the long requests of a mix would not count towards the limit.
+const SILENT_PERCENTILES_98: u32 = 2;
+/// After this many times the median latency it counts apart in any case. Otherwise long polls that
+/// are more than one in fifty of the responses would fill the limit and keep all other requests out.
 const SILENT_MEDIANS: u32 = 32;
-/// Which is no less than this: the latency in a crowd that has just begun is far above the median so far.
-const SILENT_AT_LEAST_BY_MEDIAN: Duration = Duration::from_secs(1);
-/// And for so long at least: the scheduler, a collector of garbage or a slow network can make a pause of a
-/// tenth of a second.
-const SILENT_AT_LEAST: Duration = Duration::from_millis(250);
-/// A limit that has not risen for so long has stopped: no longer than half of what a request waits by default,
-/// and several times as long as a stalled limit takes to rise.
-const RISING: Duration = Duration::from_millis(500);
-/// Where nothing is measured, a reader may owe a read for so long before its place counts apart.
-const READER_IDLE: Duration = Duration::from_secs(5);
+/// That time is no less than this: in a burst that has just begun, latency is far above the median so far.
+const MIN_SILENT_MEDIANS: Duration = Duration::from_secs(1);
+/// The shortest silence in any case: the scheduler, a garbage collector or a slow network can make a pause
+/// of a tenth of a second.
+const MIN_SILENCE: Duration = Duration::from_millis(250);
+/// The silence where nothing is measured: how long the reader of a body may owe a read.
+const UNMEASURED_SILENCE: Duration = Duration::from_secs(5);
+/// A limit that has not risen for this time has stopped rising. Half of what a request is queued for by
+/// default, so that the other half is left to reject; several times what a stalled limit takes to rise.
+const MAX_TIME_BETWEEN_RISES: Duration = Duration::from_millis(500);
 
 impl Controller {
-    /// How long a place is silent before it counts apart: it is no longer in flight then, for this
-    /// controller, until it gives another sign of work.
+    /// How long a permit shows no sign of work before it counts apart: until its next sign of work it is
+    /// not in flight for this controller.
+    ///
+    /// Twice the 98th percentile of latency, at most 32 times the median or 1 s, and at least 250 ms. 5 s
+    /// where nothing is measured.
     #[must_use]
     pub fn silence(&self) -> Duration {
-        match self.metering() {
-            Metering::Nothing => READER_IDLE,
-            _ => {
-                let long = self.latency.long.saturating_mul(SILENT_LATENCIES);
-                let most = self.latency.median.saturating_mul(SILENT_MEDIANS);
-                SILENT_AT_LEAST.max(long.min(most.max(SILENT_AT_LEAST_BY_MEDIAN)))
-            }
+        if self.metering() == Metering::Nothing {
+            return UNMEASURED_SILENCE;
         }
+        let by_percentile = self.latency.percentile_98().saturating_mul(SILENT_PERCENTILES_98);
+        let by_median = self.latency.median().saturating_mul(SILENT_MEDIANS);
+        MIN_SILENCE.max(by_percentile.min(by_median.max(MIN_SILENT_MEDIANS)))
     }
 
-    /// Whether a request that waits counts however long; see [`Limit::counts_waiting`].
+    /// Whether an attempt that only waits counts however long; see [`Limit::counts_waiting`].
     #[must_use]
     pub fn counts_waiting(&self) -> bool {
         self.limit.counts_waiting()
     }
 
-    /// Workers have spent so much time on requests so far.
+    /// Workers have spent this much time on requests so far.
     pub fn worked(&mut self, worked: Duration) {
         self.worked = worked;
     }
 
-    /// An attempt finished whose place had counted apart; see [`silence`](Self::silence).
+    /// Learns from an attempt that finished while its permit counted apart; see [`silence`](Self::silence).
     pub fn complete_silent(&mut self, sample: &Sample) {
-        // A caller that leaves what was silent all along says nothing of how long answers take.
+        // A caller that leaves what was silent all along says nothing about how long responses take.
         if sample.outcome == Outcome::Success {
-            self.ended(sample);
+            self.latency.record_quantiles(sample);
             self.limit.observe_apart(sample);
         }
     }
 
-    /// An attempt ended that may have taken as long as any: answered, or called off by its caller.
-    pub(super) fn ended(&mut self, sample: &Sample) -> bool {
-        let tells = matches!(sample.outcome, Outcome::Success | Outcome::Cancelled);
-        if tells {
-            self.latency.learn_long(sample.latency);
-        }
-        if sample.outcome == Outcome::Success {
-            self.latency.learn_median(sample.latency);
-        }
-        tells
-    }
-
-    /// Looks whether the limit is reached in vain, and lets it know.
-    pub(super) fn watch(&mut self, in_flight: usize, now: Timestamp) {
-        self.watch_rise(now);
+    /// Tells the limit when it was reached for some time without protecting anything.
+    pub(super) fn check_stall(&mut self, in_flight: usize, now: Timestamp) {
+        self.check_rise(now);
         if in_flight < self.limit() {
             return self.stall.clear(self.worked, now);
         }
         let reached = Reached {
             limit: self.limit(),
             known: self.limit.is_known(),
-            long: self.latency.long,
+            long: self.latency.percentile_98(),
             workers: self.limit.workers().unwrap_or(1),
         };
         if self.stall.is_over(reached, self.worked, now) {
@@ -91,15 +80,15 @@ impl Controller {
         }
     }
 
-    /// As long as a limit rises that is not known to protect anything, nothing is refused for its sake.
-    fn watch_rise(&mut self, now: Timestamp) {
+    /// While a limit rises that is not known to protect the service, no request is rejected because of it.
+    fn check_rise(&mut self, now: Timestamp) {
         let limit = self.limit();
-        match limit.cmp(&self.risen.0) {
-            Ordering::Less => self.risen = (limit, None),
+        match limit.cmp(&self.last_rise.0) {
+            Ordering::Less => self.last_rise = (limit, None),
             Ordering::Equal => {}
-            Ordering::Greater => self.risen = (limit, Some(now)),
+            Ordering::Greater => self.last_rise = (limit, Some(now)),
         }
-        let rises = self.risen.1.is_some_and(|at| now.since(at) <= RISING);
-        self.protects = self.limit.is_known() || !rises;
+        let rises = self.last_rise.1.is_some_and(|at| now.since(at) <= MAX_TIME_BETWEEN_RISES);
+        self.limit_protects = self.limit.is_known() || !rises;
     }
 }

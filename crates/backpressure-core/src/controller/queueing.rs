@@ -1,159 +1,161 @@
-//! The queue: which requests wait, which give way, and how many of each rank there may be.
+//! The queue: which requests are queued, which give way, and how many of each rank there may be.
 
 use std::time::Duration;
 
 use super::Controller;
 use crate::decision::Decision;
 use crate::limit::Limit;
-use crate::queue::{Patience, Ticket};
+use crate::queue::{QueueEntry, Ticket};
 use crate::rank::Rank;
 use crate::request_info::RequestInfo;
 use crate::shed::Reason;
 use crate::time::Timestamp;
 
-/// As many latencies are shorter than this share of the mean as are longer, where they are
-/// exponential.
-const MEDIAN: f64 = 0.7;
-/// Under overload no more wait than run, or this many where few run.
-const LEAST_ROOM: usize = 32;
-/// The lowest rank: all of the demand is of this rank or above.
-pub(super) const LOWEST: usize = 0;
-/// The longest time for which one refusal holds lower classes back. It matters for work that takes
-/// seconds: no longer than a request may wait by default.
-const LONGEST_HOLD_BACK: Duration = Duration::from_secs(1);
+/// Median latency over mean latency, where latencies are exponential (ln 2). A deadline is met as often
+/// as not then. At 1 half of the requests that would meet it would be rejected.
+const MEDIAN_OVER_MEAN: f64 = 0.7;
+/// Under overload no more are queued than run, or this many where few run: one worker needs a few to
+/// stay busy between two arrivals.
+const MIN_QUEUE_LEN: usize = 32;
+/// The index of the lowest rank: all of the demand is of this rank or above.
+pub(super) const LOWEST_RANK: usize = 0;
+/// The longest time for which one rejection holds lower ranks: as long as a request is queued by default.
+/// It matters for work that takes seconds.
+const MAX_PRIORITY_HOLD: Duration = Duration::from_secs(1);
 
 impl Controller {
-    /// Counts a request of this rank that asks.
-    pub(super) fn asked(&mut self, rank: Rank, in_flight: usize, now: Timestamp) {
-        self.releases.visit(in_flight, self.limit(), self.open() == 0, now);
+    /// Counts a request of this rank that arrives.
+    pub(super) fn record_arrival(&mut self, rank: Rank, in_flight: usize, now: Timestamp) {
+        self.observe_releases(in_flight, now);
         if rank.is_returning() {
             self.schedule.returned(now);
         } else {
             self.schedule.arrived(1, now);
         }
-        self.mix.arrived(rank);
-        self.held_back.arrived(rank);
-        self.held_back.expire(now);
+        self.demand_mix.record(rank);
+        self.priority_hold.arrived(rank);
+        self.priority_hold.expire(now);
     }
 
-    /// Finds a request that cannot run now a place in the queue.
+    /// Decides on a request that cannot run now.
     ///
-    /// No class is refused while a lower one waits or is admitted: requests of lower ranks do not
-    /// count towards the room of a higher one, they give way to it, and after a refusal they are
-    /// held back until the refused request would have had its turn.
-    pub(super) fn seat(&mut self, info: RequestInfo, held_back: bool, now: Timestamp) -> Decision {
+    /// No rank is rejected while a lower one is queued or admitted. Requests of lower ranks do not
+    /// count towards the queue of a higher one; they give way to it. After a rejection they are held until
+    /// the rejected request would have run.
+    pub(super) fn queue_or_reject(
+        &mut self,
+        info: RequestInfo,
+        is_held: bool,
+        now: Timestamp,
+    ) -> Decision {
         let rank = Rank::of(&info);
-        let room = self.room(rank.index());
-        if room == 0 {
-            self.hold_back_below(rank.index(), now);
-            return self.refuse(Reason::Limit, now);
+        let max_len = self.queue_len_for(rank.index());
+        if max_len == 0 {
+            self.hold_ranks_below(rank.index(), now);
+            return self.reject(Reason::Limit, now);
         }
-        if !self.is_feasible(rank, info.deadline, now) {
-            return self.refuse(Reason::Deadline, now);
+        if !self.can_meet_deadline(rank, info.deadline, now) {
+            return self.reject(Reason::Deadline, now);
         }
-        let full = self.queue.ahead_of(rank.index()) >= room && !self.oldest_gives_way(rank);
-        if full || held_back {
-            self.hold_back_below(rank.index(), now);
-            return self.refuse(Reason::QueueFull, now);
+        let is_full = self.queue.ahead_of(rank.index()) >= max_len && !self.oldest_gives_way(rank);
+        if is_full || is_held {
+            self.hold_ranks_below(rank.index(), now);
+            return self.reject(Reason::QueueFull, now);
         }
-        let patience = self.patience(info, now);
-        Decision::Queue(self.queue.push(rank, patience), patience.until)
+        let entry = self.queue_entry(info, now);
+        Decision::Queue(self.queue.push(rank, entry), entry.expires_at)
     }
 
-    /// Whether the oldest of the same rank gives way, as where waiting is mostly in vain. A lower
-    /// rank that waits gives way in any case.
+    /// Whether the oldest request of the same rank gives way. A lower rank gives way in any case.
     fn oldest_gives_way(&self, rank: Rank) -> bool {
-        self.queue.lowest() == Some(rank.index()) && self.is_hopeless(rank.index())
+        self.queue.lowest() == Some(rank.index()) && self.serves_newest_first(rank.index())
     }
 
-    /// A request of the rank with this index was refused for want of room.
-    pub(super) fn hold_back_below(&mut self, rank: usize, now: Timestamp) {
-        let turns = self.queue.ahead_of(rank) + 1;
-        let turn = self.wait_for(turns).min(LONGEST_HOLD_BACK);
-        self.held_back.refused(rank, now + turn);
+    /// Holds the ranks below this one until a request of it that is rejected now would have run.
+    pub(super) fn hold_ranks_below(&mut self, rank: usize, now: Timestamp) {
+        let wait = self.time_for_responses(self.queue.ahead_of(rank) + 1);
+        self.priority_hold.hold_below(rank, now + wait.min(MAX_PRIORITY_HOLD));
     }
 
-    /// The time in which so many requests are finished; zero as long as nothing was measured.
-    fn wait_for(&self, turns: usize) -> Duration {
-        let seconds = self.per_second().map_or(0.0, |rate| turns as f64 / rate);
+    /// The time in which this many requests are finished; zero as long as nothing was measured.
+    fn time_for_responses(&self, count: usize) -> Duration {
+        let seconds = self.responses_per_second().map_or(0.0, |rate| count as f64 / rate);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
-    /// Takes the next to run out of the queue: of the highest rank the oldest, or the newest where
-    /// waiting is mostly in vain.
-    pub(super) fn pop(&mut self) -> Option<(Ticket, Patience)> {
+    /// Removes the request that runs next: of the highest rank the oldest, or the newest where most are
+    /// queued in vain.
+    pub(super) fn dequeue(&mut self) -> Option<(Ticket, QueueEntry)> {
         let rank = self.queue.highest()?;
-        match self.is_hopeless(rank) {
+        match self.serves_newest_first(rank) {
             true => self.queue.pop_newest(rank),
             false => self.queue.pop_oldest(rank),
         }
     }
 
-    fn patience(&self, info: RequestInfo, now: Timestamp) -> Patience {
-        let until = now + self.bounds.max_wait;
-        let longest = Patience { until, then: Reason::QueueTimeout, since: now };
-        match info.deadline {
-            Some(until) if until < longest.until => {
-                Patience { until, then: Reason::Deadline, ..longest }
-            }
-            _ => longest,
-        }
+    fn queue_entry(&self, info: RequestInfo, now: Timestamp) -> QueueEntry {
+        let timeout = now + self.bounds.max_wait;
+        let (expires_at, expiry_reason) = match info.deadline {
+            Some(deadline) if deadline < timeout => (deadline, Reason::Deadline),
+            _ => (timeout, Reason::QueueTimeout),
+        };
+        QueueEntry { queued_at: now, expires_at, expiry_reason }
     }
 
-    /// Whether the answer would come before the caller's deadline, as far as that can be told.
-    fn is_feasible(&self, rank: Rank, deadline: Option<Timestamp>, now: Timestamp) -> bool {
-        let wait = self.wait_for(self.queue.ahead_of(rank.index()) + 1);
-        let answered = now + self.latency.latency.mul_f64(MEDIAN) + wait;
-        deadline.is_none_or(|deadline| answered <= deadline)
+    /// Whether the response is likely to come before the deadline.
+    fn can_meet_deadline(&self, rank: Rank, deadline: Option<Timestamp>, now: Timestamp) -> bool {
+        let wait = self.time_for_responses(self.queue.ahead_of(rank.index()) + 1);
+        let response_at = now + self.latency.mean().mul_f64(MEDIAN_OVER_MEAN) + wait;
+        deadline.is_none_or(|deadline| response_at <= deadline)
     }
 
-    /// A request that waits in vain, or for which there is no room any more. Always one of the lowest
-    /// rank that waits.
-    pub(super) fn victim(&mut self, now: Timestamp) -> Option<Ticket> {
+    /// Removes a request that is queued in vain or for which there is no room any more. It is always the
+    /// oldest of the lowest rank that is queued.
+    pub(super) fn displace(&mut self, now: Timestamp) -> Option<Ticket> {
         let lowest = self.queue.lowest()?;
-        let too_many = self.queue.len() > self.room(lowest);
-        let oldest = self.queue.oldest_since(lowest)?;
-        if !too_many && self.fresh_since(lowest, now).is_none_or(|fresh| oldest >= fresh) {
+        let too_many = self.queue.len() > self.queue_len_for(lowest);
+        let queued_at = self.queue.oldest_queued_at(lowest)?;
+        if !too_many && !self.is_outrun(lowest, queued_at, now) {
             return None;
         }
         let (ticket, _) = self.queue.pop_oldest(lowest)?;
-        self.hold_back_below(lowest, now);
+        self.hold_ranks_below(lowest, now);
         Some(ticket)
     }
 
-    /// Requests of this rank that came before this wait in vain; `None`: none do, or that is not
-    /// known.
+    /// Whether a request of this rank has been queued for so long that newer ones will run before it.
     ///
-    /// Only where requests wait for workers: behind an await the oldest are the reserve for a lull.
-    /// A wait as long as the work itself is never in vain: it hardly makes an answer later.
-    fn fresh_since(&self, rank: usize, now: Timestamp) -> Option<Timestamp> {
-        let waits_for_workers = self.limit.yields() && !self.latency.busy.is_zero();
-        if !self.is_hopeless(rank) || !self.protects || !waits_for_workers {
-            return None;
+    /// Only where requests are queued for workers: with a queue behind an await, the oldest are the reserve
+    /// for the next gap between arrivals. Nor before it was queued for as long as its work takes: that
+    /// delays the response little.
+    fn is_outrun(&self, rank: usize, queued_at: Timestamp, now: Timestamp) -> bool {
+        let queues_for_workers = self.limit.yields() && !self.latency.busy().is_zero();
+        if !self.serves_newest_first(rank) || !self.limit_protects || !queues_for_workers {
+            return false;
         }
-        let turn = self.latency.latency.div_f64(self.limit() as f64);
-        let turns = self.overload.turns(self.mix.share_from(rank));
-        let longest = turn.mul_f64(turns).max(self.latency.busy);
-        Some(Timestamp::ZERO + now.since(Timestamp::ZERO + longest))
+        let secs_per_response = self.latency.mean().div_f64(self.limit() as f64);
+        let responses = self.overload.responses_until_outrun(self.demand_mix.share_from(rank));
+        let max_wait = secs_per_response.mul_f64(responses).max(self.latency.busy());
+        now.since(queued_at) > max_wait
     }
 
-    /// Whether most requests of this rank that wait do so in vain.
-    fn is_hopeless(&self, rank: usize) -> bool {
-        self.overload.is_hopeless(self.mix.share_from(rank))
+    /// Whether the newest request of this rank runs first, as most are queued in vain.
+    fn serves_newest_first(&self, rank: usize) -> bool {
+        self.overload.serves_newest_first(self.demand_mix.share_from(rank))
     }
 
-    /// How many of this rank and of those above it may wait. Never less for a higher rank.
-    pub(super) fn room(&self, rank: usize) -> usize {
-        if !self.overload.is_overloaded() || !self.protects {
+    /// How many of this rank and of those above it may be queued. Never less for a higher rank.
+    pub(super) fn queue_len_for(&self, rank: usize) -> usize {
+        if !self.overload.is_overloaded() || !self.limit_protects {
             return self.bounds.max_len;
         }
         let limit = self.limit();
-        let busy = match self.overload.room(limit, self.mix.share_from(rank)) {
+        let to_stay_busy = match self.overload.queue_len(limit, self.demand_mix.share_from(rank)) {
             usize::MAX => usize::MAX,
-            busy => busy.min(limit.max(LEAST_ROOM)),
+            len => len.min(limit.max(MIN_QUEUE_LEN)),
         };
-        // Who waits in vain costs nothing where the newest runs first, and fills the next lull.
-        let lull = if self.is_hopeless(LOWEST) { (limit / 2).max(1) } else { 0 };
-        self.bounds.max_len.min(busy.max(lull))
+        // Old requests cost nothing where the newest runs first, and fill the next gap between arrivals.
+        let reserve = if self.serves_newest_first(LOWEST_RANK) { (limit / 2).max(1) } else { 0 };
+        self.bounds.max_len.min(to_stay_busy.max(reserve))
     }
 }

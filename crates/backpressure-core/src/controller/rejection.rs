@@ -1,57 +1,59 @@
-//! Refusals: why, and when to come back.
+//! Rejections: why, and when to come back.
 
 use std::time::Duration;
 
 use super::Controller;
 use crate::decision::Decision;
 use crate::limit::Limit;
-use crate::queue::Patience;
+use crate::queue::QueueEntry;
 use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
 
 impl Controller {
-    pub(super) fn give_up(&mut self, patience: Patience, now: Timestamp) -> Shed {
-        if patience.then == Reason::QueueTimeout {
-            self.overload.waited_in_vain(self.bounds.max_wait, self.latency.latency, now);
-            self.tell(now);
-        }
-        self.shed(patience.then, now)
-    }
-
-    pub(super) fn refuse(&mut self, reason: Reason, now: Timestamp) -> Decision {
+    pub(super) fn reject(&mut self, reason: Reason, now: Timestamp) -> Decision {
         Decision::Reject(self.shed(reason, now))
     }
 
+    /// A rejection with a reserved moment to come back.
     pub(super) fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let retry_after = self.schedule.book(self.freed_per_second(now), self.queue.len(), now);
-        Shed { reason, retry_after }
+        let rate = self.releases_per_second(now);
+        Shed { reason, retry_after: self.schedule.reserve(rate, self.queue.len(), now) }
     }
 
-    /// Turns away a request that had a place in a queue which is now shorter or full of higher
-    /// classes: it would have been served in its turn, and may come back then.
-    pub(super) fn cut(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let turns = self.queue.len() + 1;
-        let retry_after = RetryAfterSchedule::in_turn(self.freed_per_second(now), turns);
-        Shed { reason, retry_after }
+    /// Rejects a queued request that may not be queued any longer.
+    pub(super) fn shed_expired(&mut self, entry: QueueEntry, now: Timestamp) -> Shed {
+        if entry.expiry_reason == Reason::QueueTimeout {
+            self.overload.timed_out(self.bounds.max_wait, self.latency.mean(), now);
+            self.report_demand(now);
+        }
+        self.shed(entry.expiry_reason, now)
     }
 
-    /// Places a second that come free, as far as is known.
-    fn freed_per_second(&self, now: Timestamp) -> Option<f64> {
-        self.releases.per_second(self.per_second(), self.limit(), now)
+    /// Rejects a queued request because the operator shortened the queue. It may come back when
+    /// it would have run.
+    pub(super) fn shed_in_turn(&mut self, reason: Reason, now: Timestamp) -> Shed {
+        let rate = self.releases_per_second(now);
+        Shed { reason, retry_after: RetryAfterSchedule::wait_for(rate, self.queue.len() + 1) }
     }
 
-    /// Refuses a request whose deadline has passed. Where there is room, another may come at once.
-    pub(super) fn refuse_late(&mut self, in_flight: usize, now: Timestamp) -> Decision {
-        if self.has_place(in_flight) {
+    /// Rejects a request whose deadline has passed on arrival. While there is a free permit, another
+    /// request may come at once.
+    pub(super) fn reject_expired(&mut self, in_flight: usize, now: Timestamp) -> Decision {
+        if self.can_run(in_flight) {
             let retry_after = Duration::from_nanos(1);
             return Decision::Reject(Shed { reason: Reason::Deadline, retry_after });
         }
-        self.refuse(Reason::Deadline, now)
+        self.reject(Reason::Deadline, now)
     }
 
-    /// What the service can do, as far as its answers tell.
-    pub(super) fn per_second(&self) -> Option<f64> {
+    /// Permits released a second; `None`: unknown.
+    fn releases_per_second(&self, now: Timestamp) -> Option<f64> {
+        self.releases.per_second(self.responses_per_second(), self.limit(), now)
+    }
+
+    /// Responses a second that the service can do, by their latency; `None`: unknown.
+    pub(super) fn responses_per_second(&self) -> Option<f64> {
         self.throughput.per_second(self.limit.workers())
     }
 }

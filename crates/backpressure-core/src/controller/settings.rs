@@ -8,19 +8,19 @@ use crate::limit::Limit;
 use crate::shed::{Reason, Shed};
 
 impl Controller {
-    /// Puts another limit in the place of this one; what is in flight stays in flight.
+    /// Replaces the limit; what is in flight stays in flight.
     pub fn replace_limit(&mut self, limit: Box<dyn Limit>) {
         self.limit.replace(limit);
-        self.told = false;
+        self.reported_overload = false;
     }
 
     /// Keeps the limit in `min..=max` from now on, and every limit that replaces it. Never panics:
-    /// numbers that are no bounds are brought to the nearest that are.
+    /// each number is brought to the nearest that is allowed.
     pub fn bound_limit(&mut self, min: usize, max: usize) {
         self.limit.bound(min, max);
     }
 
-    /// The bounds of the limit; 1 and 1 000 000 where none were chosen.
+    /// The bounds of the limit; 1 and 1 000 000 unless set.
     #[must_use]
     pub fn limit_bounds(&self) -> (usize, usize) {
         self.limit.bounds()
@@ -31,25 +31,25 @@ impl Controller {
         self.limit.start_at(initial);
     }
 
-    /// Bounds the queue anew; [`next`](Self::next) turns away who waits beyond a shorter one.
+    /// Replaces the bounds of the queue; [`next`](Self::next) rejects what is queued beyond shorter ones.
     pub fn bound_queue(&mut self, bounds: QueueBounds) {
         self.bounds = bounds;
     }
 
-    /// Admits no newcomer from now on; requests that wait or are in flight are served to their end.
+    /// Rejects all new requests from now on; those that are queued or in flight are served to their end.
     pub fn drain(&mut self) {
         self.draining = true;
     }
 
-    /// What a newcomer is told while the controller drains; `None`: it does not.
+    /// The rejection of a new request while the controller drains; `None`: it does not.
     ///
-    /// It books no place: there will be none here. Nor does it say how full this process is.
-    pub(super) fn sent_elsewhere(&self) -> Option<Shed> {
+    /// It reserves nothing, as there will be no permit here, and does not tell how full this process is.
+    pub(super) fn shed_if_draining(&self) -> Option<Shed> {
         let shed = Shed::new(Reason::Limit, DRAIN_RETRY_AFTER);
         self.draining.then_some(shed)
     }
 }
 
-/// When to come back to a service one process of which is shutting down: at once, but for the time
-/// that a load balancer takes to notice.
+/// When to come back to a service one process of which shuts down: at once, but for the time that a load
+/// balancer takes to notice.
 const DRAIN_RETRY_AFTER: Duration = Duration::from_secs(1);

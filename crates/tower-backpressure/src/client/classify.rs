@@ -27,15 +27,24 @@ pub(crate) fn is_retryable(
     not_begun || idempotent && is_transient(status)
 }
 
-fn is_transient(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::REQUEST_TIMEOUT
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT
-    )
+/// Whether the server rejected the request because of load or a quota.
+pub(crate) fn is_rejection(status: StatusCode) -> bool {
+    let rejections = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    rejections.contains(&status) || status.as_u16() == SITE_IS_OVERLOADED
 }
+
+fn is_transient(status: StatusCode) -> bool {
+    let failed = [
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::BAD_GATEWAY,
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::GATEWAY_TIMEOUT,
+    ];
+    failed.contains(&status) || status.as_u16() == SITE_IS_OVERLOADED
+}
+
+/// Not registered; used by several large APIs under overload.
+const SITE_IS_OVERLOADED: u16 = 529;
 
 #[cfg(test)]
 mod tests {
@@ -49,7 +58,7 @@ mod tests {
     #[test]
     fn a_request_that_may_have_been_begun_is_retried_only_if_idempotent() {
         let none = HeaderMap::new();
-        for status in [408, 502, 503, 504] {
+        for status in [408, 502, 503, 504, 529] {
             assert!(is_retried(status, &none, true), "{status}");
             assert!(!is_retried(status, &none, false), "{status}");
         }

@@ -52,7 +52,7 @@ mod wait;
 /// | outcome of an attempt | GET, HEAD, PUT, DELETE, … or with `Idempotency-Key` | POST, PATCH, … |
 /// |---|---|---|
 /// | 429, 421, 425; 503 with `x-shed-reason` | yes | yes: the request was not begun |
-/// | 408, 502, 503, 504 | yes | no: the request may have been carried out |
+/// | 408, 502, 503, 504, 529 | yes | no: the request may have been carried out |
 /// | an error of the service inside | yes | no |
 /// | any other response | no | no |
 ///
@@ -65,10 +65,14 @@ mod wait;
 ///
 /// # How long a retry waits
 ///
-/// With `Retry-After`: that long, and a random span of up to one second more, or up to a tenth more where
-/// that is longer. The header counts in whole seconds, so the extra second spreads clients that were told
-/// the same number. It never makes a retry early. Without the header, or when its time has passed: a
-/// random span up to `backoff`, which doubles with each attempt.
+/// - The response names a time: that long, and a random span of up to one second more, or up to a tenth
+///   more where that is longer. Most servers count in whole seconds, so the extra second spreads clients
+///   that were told the same number. It takes at most half of what is left until the deadline, and never
+///   makes a retry early. [`RetryAfter::from_headers`] says which fields and forms are understood.
+/// - A 429, 503 or 529 names no time: at least one second, doubled with each attempt, and up to as much
+///   again.
+/// - Otherwise, or when the time has passed: a random span up to `backoff`, which doubles with each
+///   attempt.
 ///
 /// A rejection by [`AdmissionLayer`](crate::AdmissionLayer) carries a ticket,
 /// [`RETURN_TICKET`](crate::RETURN_TICKET). The retry brings it back, and the server admits it before new
@@ -79,7 +83,8 @@ mod wait;
 /// - The last attempt has been made.
 /// - The budget is spent.
 /// - The wait would end after the deadline.
-/// - The server asks for more than `max_retry_after`. An earlier retry would be rejected again.
+/// - The server asks for more than `max_retry_after`, where an earlier retry would be rejected again, or
+///   for no retry at all.
 ///
 /// The last response or error is then returned at once and unchanged.
 /// [`Attempts::of`](crate::client::Attempts::of) the response's extensions tells how many attempts were
@@ -96,6 +101,7 @@ mod wait;
 /// | [`budget`](Self::budget) | 10 % of the requests, reserve 10 | see [`RetryBudget`]; a retry with a ticket is free, as the server issues no more tickets than it can serve |
 /// | [`deadline`](Self::deadline) | 30 s | about when callers and proxies give up; a batch job has more time and should say so |
 /// | [`max_retry_after`](Self::max_retry_after) | 60 s | the cap of most clients; it has an effect only under a longer deadline |
+/// | [`strict_retry_after`](Self::strict_retry_after) | false | servers send more forms than RFC 9110 allows |
 /// | [`backoff`](Self::backoff) | 50 ms, doubling up to 5 s | longer than a lost connection or a worker's restart takes, and too short for a person to notice |
 /// | [`trust_not_begun`](Self::trust_not_begun) | true | false behind a proxy that resends requests which a server has begun |
 /// | [`seed`](Self::seed) | random | clients must not draw the same jitter |
@@ -218,6 +224,14 @@ impl RetryLayer {
             "max_retry_after must be in 0s..=600s, was {max_retry_after:?}"
         );
         self.edit().max_retry_after = max_retry_after;
+        self
+    }
+
+    /// Whether only `Retry-After` is read, and only in the forms of RFC 9110: see [`RetryAfter::strict`].
+    /// Any other value is ignored then.
+    #[must_use]
+    pub fn strict_retry_after(mut self, strict: bool) -> Self {
+        self.edit().strict_retry_after = strict;
         self
     }
 

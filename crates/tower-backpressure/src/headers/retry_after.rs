@@ -1,17 +1,22 @@
-//! Parses the Retry-After field. Other modules decide which value a server sends and how a client waits.
+//! Parses what a response says about the time of a retry. Other modules decide which value a server
+//! sends and how a client waits.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{AGE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 mod date;
+mod rate_limit;
+mod value;
 
-/// The `Retry-After` of a response as a bounded delay, for a client with a retry loop of its own.
+use self::value::Value;
+
+/// When a server asks for a retry, as a bounded delay, for a client with a retry loop of its own.
 ///
-/// Both forms of RFC 9110, section 10.2.3, are accepted: a number of seconds, and a date in any of the
-/// three formats of section 5.6.7. A date is counted from the response's own `Date` where there is one,
-/// so that a difference between the two clocks does not matter. Of several values the longest counts. A
-/// value in neither form is ignored.
+/// [`from_headers`](Self::from_headers) understands what servers send, and not only what RFC 9110
+/// allows. A value that it does not understand is a delay of [`UNREADABLE`](Self::UNREADABLE), since a
+/// server that asks for a delay never means "at once". [`strict`](Self::strict) takes RFC 9110 to the
+/// letter.
 ///
 /// ```
 /// use http::HeaderMap;
@@ -20,11 +25,15 @@ mod date;
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.insert("retry-after", "120".parse()?);
-/// let retry_after = RetryAfter::from_headers(&headers, SystemTime::now()).expect("a valid value");
+/// let retry_after = RetryAfter::from_headers(&headers, SystemTime::now()).expect("a value");
 /// assert_eq!(retry_after.delay(), Duration::from_secs(120));
 ///
+/// headers.insert("retry-after", "1m30s".parse()?);
+/// let retry_after = RetryAfter::from_headers(&headers, SystemTime::now()).expect("a value");
+/// assert_eq!(retry_after.delay(), Duration::from_secs(90));
+///
 /// headers.insert("retry-after", "99999999999999999999".parse()?);
-/// let retry_after = RetryAfter::from_headers(&headers, SystemTime::now()).expect("a valid value");
+/// let retry_after = RetryAfter::from_headers(&headers, SystemTime::now()).expect("a value");
 /// assert_eq!(retry_after.delay(), RetryAfter::MAX);
 /// assert!(retry_after.is_capped());
 /// # Ok::<(), http::header::InvalidHeaderValue>(())
@@ -33,30 +42,73 @@ mod date;
 pub struct RetryAfter {
     delay: Duration,
     capped: bool,
+    forbids_retry: bool,
 }
+
+/// Fields that count in milliseconds: of OpenAI and of Azure.
+const MILLISECOND_FIELDS: [HeaderName; 2] =
+    [HeaderName::from_static("retry-after-ms"), HeaderName::from_static("x-ms-retry-after-ms")];
+/// Fields by which a server says whether to retry at all: of OpenAI, and of Stripe.
+const SHOULD_RETRY_FIELDS: [HeaderName; 2] =
+    [HeaderName::from_static("x-should-retry"), HeaderName::from_static("stripe-should-retry")];
+const X_RETRY_AFTER: HeaderName = HeaderName::from_static("x-retry-after");
+const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 
 impl RetryAfter {
     /// The longest delay that is returned: ten minutes. A longer one does not describe an overload, and a
     /// client that obeyed an absurd one would sleep for years.
     pub const MAX: Duration = Duration::from_secs(600);
 
-    /// Both forms of the field count in whole seconds. Clients that got the same value may have been
+    /// The delay for a value that is present and cannot be understood: the shortest that a whole
+    /// number of seconds can ask for.
+    pub const UNREADABLE: Duration = Duration::from_secs(1);
+
+    /// Most forms of the field count in whole seconds. Clients that got the same value may have been
     /// expected up to this much apart.
     pub(crate) const RESOLUTION: Duration = Duration::from_secs(1);
 
-    /// Parses the field in the headers of a response; `None` where there is no valid value.
+    /// Parses the fields by which servers ask for a delay; `None` where there are none.
     ///
     /// `now` is the time at which the response arrived. It is used for a date in a response without a
     /// `Date` field, and to complete a two-digit year.
+    ///
+    /// | field | values |
+    /// |---|---|
+    /// | `Retry-After`, `X-Retry-After` | seconds (`120`, `1.5`), a date (RFC 9110, with another zone or case, or ISO 8601), a duration (`30s`, `1m0s`, `PT30S`), a Unix time in seconds or finer near the present, and lists of them |
+    /// | `retry-after-ms`, `x-ms-retry-after-ms` | milliseconds |
+    /// | `grpc-retry-pushback-ms` | milliseconds; negative or invalid: no retry (gRPC proposal A6) |
+    /// | `RateLimit` (all drafts), `X-RateLimit-Reset` and its relatives | the time of the reset, where nothing remains and no field above is there |
+    /// | `x-should-retry`, `stripe-should-retry` | `false`: no retry |
+    ///
+    /// Of several values the longest counts. A negative delay means "do not retry". A date is counted from
+    /// the response's `Date` and `Age`, so that a difference between the two clocks does not matter.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
-        let mut values = headers.get_all(RETRY_AFTER).iter().peekable();
-        values.peek()?;
-        let sent = sent_at(headers, now).unwrap_or(now);
-        values.filter_map(|value| parse(value, sent)).max()
+        let should_not =
+            |name: &HeaderName| headers.get(name).is_some_and(|value| value == "false");
+        if SHOULD_RETRY_FIELDS.iter().any(should_not) {
+            return Some(Self::no_retry());
+        }
+        let sent = sent_at(headers, now);
+        match told(headers, sent) {
+            Told::Value(value) => Some(Self::of(value)),
+            told => match rate_limit::reset(headers, sent) {
+                Some(value) => Some(Self::of(value)),
+                None => matches!(told, Told::Unreadable).then(|| Self::new(Self::UNREADABLE)),
+            },
+        }
     }
 
-    /// The time to wait from the info of the response: zero for a date in the past, at most
+    /// Parses `Retry-After` by RFC 9110, section 10.2.3, alone: a number of seconds, or a date in any of
+    /// the three formats of section 5.6.7. A value in neither form is ignored.
+    #[must_use]
+    pub fn strict(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
+        let sent = sent_at(headers, now);
+        let values = headers.get_all(RETRY_AFTER).iter();
+        values.filter_map(|value| parse_strictly(text(value)?, sent)).max()
+    }
+
+    /// The time to wait from the arrival of the response: zero for a time in the past, at most
     /// [`MAX`](Self::MAX).
     #[must_use]
     pub const fn delay(self) -> Duration {
@@ -69,17 +121,72 @@ impl RetryAfter {
         self.capped
     }
 
+    /// Whether the server asked for no retry at all. [`delay`](Self::delay) is [`MAX`](Self::MAX) then.
+    #[must_use]
+    pub const fn forbids_retry(self) -> bool {
+        self.forbids_retry
+    }
+
     fn new(delay: Duration) -> Self {
-        Self { delay: delay.min(Self::MAX), capped: delay > Self::MAX }
+        let capped = delay > Self::MAX;
+        Self { delay: delay.min(Self::MAX), capped, forbids_retry: false }
+    }
+
+    const fn no_retry() -> Self {
+        Self { delay: Self::MAX, capped: true, forbids_retry: true }
+    }
+
+    fn of(value: Value) -> Self {
+        match value {
+            Value::Delay(delay) => Self::new(delay),
+            Value::Never => Self::no_retry(),
+        }
     }
 }
 
-fn sent_at(headers: &HeaderMap, now: SystemTime) -> Option<SystemTime> {
-    date::parse(text(headers.get(DATE)?)?, now)
+/// What the fields that name a delay say, all together.
+enum Told {
+    Nothing,
+    Unreadable,
+    Value(Value),
 }
 
-fn parse(value: &HeaderValue, sent: SystemTime) -> Option<RetryAfter> {
-    let text = text(value)?;
+fn told(headers: &HeaderMap, sent: SystemTime) -> Told {
+    let mut told = Told::Nothing;
+    let mut add = |value: Option<Value>| {
+        told = match (value, &told) {
+            (Some(value), Told::Value(before)) => Told::Value(value.max(*before)),
+            (Some(value), _) => Told::Value(value),
+            (None, Told::Nothing) => Told::Unreadable,
+            (None, _) => return,
+        };
+    };
+    for name in [RETRY_AFTER, X_RETRY_AFTER] {
+        for field in headers.get_all(name) {
+            add(text(field).and_then(|text| value::parse_list(text, sent)));
+        }
+    }
+    for field in MILLISECOND_FIELDS.iter().flat_map(|name| headers.get_all(name)) {
+        add(text(field).and_then(value::parse_millis));
+    }
+    for field in headers.get_all(GRPC_PUSHBACK) {
+        add(Some(text(field).and_then(value::parse_millis).unwrap_or(Value::Never)));
+    }
+    told
+}
+
+/// When the origin sent the response, on its own clock: a cache adds the `Age` (RFC 9111, section 5.1).
+fn sent_at(headers: &HeaderMap, now: SystemTime) -> SystemTime {
+    let date = headers.get(DATE).and_then(text).and_then(|text| date::parse(text, now));
+    date.and_then(|date| date.checked_add(age(headers))).unwrap_or(now)
+}
+
+fn age(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(AGE).and_then(text).and_then(seconds);
+    Duration::from_secs(seconds.unwrap_or_default())
+}
+
+fn parse_strictly(text: &str, sent: SystemTime) -> Option<RetryAfter> {
     let delay = match seconds(text) {
         Some(seconds) => Duration::from_secs(seconds),
         None => until(date::parse(text, sent)?, sent),

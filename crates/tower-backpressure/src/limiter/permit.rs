@@ -53,7 +53,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// `stage` says whether the request was admitted on info or from the queue.
+    /// `stage` says whether the request was admitted on arrival or from the queue.
     #[inline]
     pub(super) fn new(shared: Arc<Shared>, entry: Entry, stage: Stage) -> Self {
         let metering = shared.metering();

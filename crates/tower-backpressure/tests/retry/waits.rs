@@ -29,17 +29,66 @@ async fn no_retry_is_sent_before_the_servers_retry_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalid_or_past_retry_after_leaves_the_wait_to_the_backoff() {
-    for value in ["soon", "-1", "1.5", "", "0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-        let arrivals = Arrivals::default();
-        let first = response(503, &[("retry-after", value)]);
-        let service = RetryLayer::new().layer(server(&arrivals, &[first.clone(), first, ok()]));
-        service.oneshot(get()).await.unwrap();
-        let gaps = arrivals.gaps();
+async fn a_retry_after_of_zero_or_in_the_past_leaves_the_wait_to_the_backoff() {
+    for value in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+        let gaps = gaps_after(&RetryLayer::new(), &[("retry-after", value)]).await;
         // Tokio's timer counts in milliseconds and rounds up.
         assert!(gaps[0] <= Duration::from_millis(51), "{value}: {gaps:?}");
         assert!(gaps[1] <= Duration::from_millis(101), "{value}: {gaps:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_servers_send_against_the_grammar_is_waited_for() {
+    for (value, millis) in
+        [("1.5", 1_500), ("2, 3", 3_000), ("6s", 6_000), ("soon", 1_000), ("", 1_000)]
+    {
+        let gaps = gaps_after(&RetryLayer::new(), &[("retry-after", value)]).await;
+        assert!(gaps.iter().all(|gap| gap.as_millis() >= millis), "{value}: {gaps:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_strict_mode_a_value_against_the_grammar_counts_as_none() {
+    let layer = RetryLayer::new().strict_retry_after(true);
+    let gaps = gaps_after(&layer, &[("retry-after", "9.5")]).await;
+    assert!(gaps[0] >= SECOND && gaps[0] <= 3 * SECOND, "{gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_without_a_time_is_retried_after_a_second_at_the_earliest() {
+    let gaps = gaps_after(&RetryLayer::new(), &[]).await;
+    assert!(gaps[0] >= SECOND && gaps[1] >= 2 * SECOND, "{gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_forbids_a_retry_gets_none() {
+    for field in [("retry-after", "-1"), ("x-should-retry", "false")] {
+        let arrivals = Arrivals::default();
+        let service = RetryLayer::new().layer(server(&arrivals, &[response(503, &[field])]));
+        assert_eq!(service.oneshot(get()).await.unwrap().status(), 503);
+        assert_eq!(arrivals.count(), 1, "{field:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn jitter_does_not_spend_the_time_left_until_the_deadline() {
+    for seed in 0..100 {
+        let arrivals = Arrivals::default();
+        let layer = RetryLayer::new().deadline(Duration::from_millis(1_200)).seed(seed);
+        let first = response(429, &[("retry-after", "1")]);
+        let service = layer.layer(server(&arrivals, &[first, ok()]));
+        assert_eq!(service.oneshot(get()).await.unwrap().status(), 200, "seed {seed}");
+    }
+}
+
+/// The times between three attempts, of which the first two get a 503 with these fields.
+async fn gaps_after(layer: &RetryLayer, fields: &[(&'static str, &'static str)]) -> Vec<Duration> {
+    let arrivals = Arrivals::default();
+    let rejection = response(503, fields);
+    let service = layer.layer(server(&arrivals, &[rejection.clone(), rejection, ok()]));
+    service.oneshot(get()).await.unwrap();
+    arrivals.gaps()
 }
 
 #[tokio::test(start_paused = true)]

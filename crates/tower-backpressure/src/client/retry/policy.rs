@@ -6,10 +6,10 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::wait::{Backoff, TooLong, Wait};
+use super::wait::{Asked, Backoff, Wait};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::budget::{RetryBudget, Withdrawal};
-use crate::client::classify::is_retryable;
+use crate::client::classify::{is_rejection, is_retryable};
 use crate::client::jitter::Jitter;
 use crate::client::replay::ResponseHead;
 use crate::client::telemetry::{GiveUp, RetryTelemetry, Source};
@@ -21,6 +21,7 @@ pub(super) struct Policy {
     pub(super) trusts_not_begun: bool,
     pub(super) deadline: Duration,
     pub(super) max_retry_after: Duration,
+    pub(super) strict_retry_after: bool,
     pub(super) backoff: Backoff,
     pub(super) budget: RetryBudget,
     pub(super) jitter: Jitter,
@@ -56,6 +57,7 @@ impl Policy {
             trusts_not_begun: true,
             deadline: DEFAULT_DEADLINE,
             max_retry_after: DEFAULT_MAX_RETRY_AFTER,
+            strict_retry_after: false,
             backoff: Backoff::default(),
             budget: RetryBudget::default(),
             jitter: Jitter::new(fastrand::Rng::new()),
@@ -104,7 +106,7 @@ impl Policy {
         if !progress.replayable {
             return Err(GiveUp::NotReplayable);
         }
-        let wait = self.wait(progress.attempts, response)?;
+        let wait = self.wait(progress, response)?;
         let at = Instant::now() + wait.span;
         if progress.deadline.is_some_and(|deadline| at >= deadline) {
             return Err(GiveUp::Deadline);
@@ -122,19 +124,27 @@ impl Policy {
         Ok((wait, Grant { at, withdrawal, ticket }))
     }
 
+    /// The wait before the next attempt: the server's word first, then a backoff.
     fn wait<Res: ResponseHead>(
         &self,
-        attempts: u32,
+        progress: &Progress,
         response: Option<&Res>,
     ) -> Result<Wait, GiveUp> {
-        let by_server = match response {
-            Some(response) => {
-                Wait::from_headers(response.headers(), self.max_retry_after, &self.jitter)
-                    .map_err(|TooLong| GiveUp::RetryAfter)?
+        let asked = response.map_or(Asked::Nothing, |response| {
+            Asked::by(response.headers(), self.max_retry_after, self.strict_retry_after)
+        });
+        let is_rejection = response.is_some_and(|response| is_rejection(response.status()));
+        let left = progress.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        match asked {
+            Asked::For(field) => Ok(Wait::after(field, left, &self.jitter)),
+            Asked::ForTooMuch => Err(GiveUp::RetryAfter),
+            Asked::Nothing if is_rejection => {
+                Ok(self.backoff.after_rejection(progress.attempts, &self.jitter))
             }
-            None => None,
-        };
-        Ok(by_server.unwrap_or_else(|| self.backoff.after(attempts, &self.jitter)))
+            Asked::Nothing | Asked::ForNone => {
+                Ok(self.backoff.after(progress.attempts, &self.jitter))
+            }
+        }
     }
 }
 

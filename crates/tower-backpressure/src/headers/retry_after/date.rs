@@ -1,8 +1,11 @@
-//! HTTP-date: `httpdate`, and the leap seconds and two-digit years that it does not parse.
+//! HTTP-date: `httpdate`, and what it does not parse: leap seconds, two-digit years, and the dates of
+//! servers that do not follow RFC 9110.
 
 use std::time::{Duration, SystemTime};
 
 use super::epoch_seconds;
+
+mod tolerant;
 
 /// The mean Gregorian year: 365.2425 days.
 const SECONDS_PER_YEAR: u64 = 31_556_952;
@@ -21,6 +24,11 @@ pub(super) fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {
         }
         None => parse_regular(text, now),
     }
+}
+
+/// Parses also dates in any case, with a wrong weekday, with another zone, and by ISO 8601.
+pub(super) fn parse_tolerantly(text: &str, now: SystemTime) -> Option<SystemTime> {
+    parse(text, now).or_else(|| tolerant::parse(text, now))
 }
 
 fn parse_regular(text: &str, now: SystemTime) -> Option<SystemTime> {
@@ -69,12 +77,15 @@ impl<'a> TwoDigitYear<'a> {
     }
 
     /// The date in this year. The weekday fits the century that the sender meant, which may differ from the
-    /// one that the rule selects. `httpdate` requires a weekday that fits, so each is tried.
+    /// one that the rule selects.
     fn in_year(&self, year: u64) -> Option<SystemTime> {
         let Self { day, month, time, .. } = self;
-        WEEKDAYS.iter().find_map(|weekday| {
-            let short = &weekday[..3];
-            httpdate::parse_http_date(&format!("{short}, {day} {month} {year}{time}")).ok()
-        })
+        on_any_weekday(&format!("{day} {month} {year}{time}"))
     }
+}
+
+/// `06 Nov 1994 08:49:37 GMT`. `httpdate` requires a weekday that fits, so each is tried.
+fn on_any_weekday(date: &str) -> Option<SystemTime> {
+    let mut dates = WEEKDAYS.iter().map(|weekday| format!("{}, {date}", &weekday[..3]));
+    dates.find_map(|date| httpdate::parse_http_date(&date).ok())
 }

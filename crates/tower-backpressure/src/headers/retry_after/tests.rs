@@ -25,6 +25,14 @@ fn parsed(value: &str) -> Option<RetryAfter> {
     RetryAfter::from_headers(&headers(&[value]), at(NOW))
 }
 
+fn strict(value: &str) -> Option<RetryAfter> {
+    RetryAfter::strict(&headers(&[value]), at(NOW))
+}
+
+fn parsed_millis(value: &str) -> Option<u128> {
+    parsed(value).map(|field| field.delay().as_millis())
+}
+
 fn parsed_seconds(value: &str) -> Option<u64> {
     parsed(value).map(|field| field.delay().as_secs())
 }
@@ -44,12 +52,161 @@ fn a_number_of_seconds_consists_of_digits() {
 }
 
 #[test]
-fn a_value_outside_the_grammar_is_ignored() {
+fn a_value_outside_the_grammar_is_ignored_in_strict_mode() {
     let wrong =
         ["+5", "-1", "1.5", "1e3", "0x10", "", " ", "120, 30", "١٢", "1m0s", "soon", "1 2", "NaN"];
     for value in wrong {
-        assert_eq!(parsed(value), None, "{value:?}");
+        assert_eq!(strict(value), None, "{value:?}");
     }
+}
+
+#[test]
+fn a_value_that_cannot_be_understood_is_a_second_and_never_at_once() {
+    for value in ["+5", "1e3", "0x10", "", " ", "١٢", "soon", "1 2", "NaN", "5x", ".", "1.2.3", ","]
+    {
+        assert_eq!(parsed(value), Some(RetryAfter::new(RetryAfter::UNREADABLE)), "{value:?}");
+    }
+}
+
+#[test]
+fn decimals_durations_and_lists_are_understood() {
+    for (value, millis) in [
+        ("1.5", 1_500),
+        ("2.0", 2_000),
+        ("0.493", 493),
+        ("299.997", 299_997),
+        ("\"2\"", 2_000),
+        ("30s", 30_000),
+        ("1m0s", 60_000),
+        ("6m0s", 360_000),
+        ("0h8m31.5s", 511_500),
+        ("20ms", 20),
+        ("500 ms", 500),
+        ("30 seconds", 30_000),
+        ("1 minute 30 secs", 90_000),
+        ("PT1M30S", 90_000),
+        ("2, 3", 3_000),
+        ("3,soon, 1", 3_000),
+        ("1, Sat, 21 Nov 2026 08:00:07 GMT", 7_000),
+        ("Sat, 21 Nov 2026 08:00:09 GMT, Sat, 21 Nov 2026 08:00:04 GMT", 9_000),
+    ] {
+        assert_eq!(parsed_millis(value), Some(millis), "{value}");
+    }
+}
+
+#[test]
+fn a_fraction_is_rounded_up_to_nanoseconds() {
+    let field = parsed("1.0000000001").unwrap();
+    assert_eq!(field.delay(), Duration::new(1, 1));
+}
+
+#[test]
+fn a_unix_time_is_told_from_a_delay_by_its_size() {
+    for value in ["1795248030", "1795248030.0", "1795248030000", "1795248030000000"] {
+        assert_eq!(parsed_seconds(value), Some(30), "{value}");
+    }
+    assert_eq!(parsed_seconds("1795247000"), Some(0), "in the past");
+    assert!(parsed("999999999").unwrap().is_capped(), "a delay of 31 years");
+}
+
+#[test]
+fn a_negative_delay_forbids_a_retry_and_a_negative_zero_does_not() {
+    for value in ["-1", "-120", "-0.5"] {
+        let field = parsed(value).unwrap();
+        assert!(field.forbids_retry() && field.is_capped(), "{value}");
+    }
+    assert_eq!(parsed_seconds("-0"), Some(0));
+    assert!(!parsed("5").unwrap().forbids_retry());
+}
+
+#[test]
+fn a_server_that_says_not_to_retry_is_obeyed() {
+    for name in ["x-should-retry", "stripe-should-retry"] {
+        for (value, forbids) in [("false", true), ("true", false)] {
+            let mut headers = headers(&["5"]);
+            headers.insert(name, value.parse().unwrap());
+            let field = RetryAfter::from_headers(&headers, at(NOW)).unwrap();
+            assert_eq!(field.forbids_retry(), forbids, "{name}: {value}");
+        }
+    }
+}
+
+fn fields(pairs: &[(&'static str, &str)]) -> Option<RetryAfter> {
+    let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), value));
+    let headers = pairs.map(|(name, value)| (name, value.parse().unwrap())).collect();
+    RetryAfter::from_headers(&headers, at(NOW))
+}
+
+#[test]
+fn fields_of_vendors_are_understood_and_the_longest_counts() {
+    for (pairs, millis) in [
+        (&[("retry-after-ms", "1500")][..], 1_500),
+        (&[("x-ms-retry-after-ms", "42")], 42),
+        (&[("x-retry-after", "7")], 7_000),
+        (&[("retry-after", "2"), ("retry-after-ms", "1500")], 2_000),
+        (&[("grpc-retry-pushback-ms", "250")], 250),
+    ] {
+        let field = fields(pairs).unwrap();
+        assert_eq!(field.delay().as_millis(), millis, "{pairs:?}");
+    }
+    for value in ["-1", "soon", ""] {
+        assert!(fields(&[("grpc-retry-pushback-ms", value)]).unwrap().forbids_retry(), "{value:?}");
+    }
+}
+
+#[test]
+fn the_reset_of_a_used_up_rate_limit_is_a_time_to_return() {
+    for (pairs, seconds) in [
+        (&[("ratelimit", "\"default\";r=0;t=30")][..], Some(30)),
+        (&[("ratelimit", "\"burst\";r=0;t=5, \"daily\";r=0;t=90")], Some(90)),
+        (&[("ratelimit", "\"burst\";r=0;t=5, \"daily\";r=3;t=90")], Some(5)),
+        (&[("ratelimit", "\"default\";r=7;t=30")], None),
+        (&[("ratelimit", "limit=100, remaining=0, reset=50")], Some(50)),
+        (&[("ratelimit-remaining", "0"), ("ratelimit-reset", "12")], Some(12)),
+        (&[("ratelimit-remaining", "4"), ("ratelimit-reset", "12")], None),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1795248045")], Some(45)),
+        (&[("x-ratelimit-reset", "1795248045000")], Some(45)),
+        (&[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")], Some(360)),
+        // Retry-After goes before them, and a cached response does not count.
+        (&[("retry-after", "3"), ("x-ratelimit-reset", "12")], Some(3)),
+        (&[("ratelimit", "\"default\";r=0;t=30"), ("age", "10")], None),
+        (&[("ratelimit", "nonsense;r=0;t=x")], None),
+    ] {
+        let delay = fields(pairs).map(|field| field.delay().as_secs());
+        assert_eq!(delay, seconds, "{pairs:?}");
+    }
+}
+
+#[test]
+fn dates_in_other_forms_are_understood() {
+    for value in [
+        "sat, 21 nov 2026 08:00:20 gmt",
+        "Sat, 21 Nov 2026 08:00:20 UTC",
+        "Sat, 21 Nov 2026 08:00:20 +0000",
+        "Sat, 21 Nov 2026 10:00:20 +0200",
+        "Sat, 21 Nov 2026 03:00:20 -05:00",
+        "Fri, 21 Nov 2026 08:00:20 GMT",
+        "21 Nov 2026 08:00:20 GMT",
+        "Saturday, 21-nov-26 08:00:20 GMT",
+        "2026-11-21T08:00:20Z",
+        "2026-11-21T08:00:20.125Z",
+        "2026-11-21T09:00:20+01:00",
+        "2026-11-21 08:00:20",
+        "2026-11-21 08:00:20 UTC",
+        "Sat, 21 Nov 2026 08:00:19 GMT, 20",
+    ] {
+        assert_eq!(parsed_seconds(value), Some(20), "{value}");
+    }
+}
+
+#[test]
+fn the_age_of_a_cached_response_counts() {
+    let delay = fields(&[
+        ("retry-after", "Sat, 21 Nov 2026 08:00:40 GMT"),
+        ("date", "Sat, 21 Nov 2026 07:59:50 GMT"),
+        ("age", "30"),
+    ]);
+    assert_eq!(delay.unwrap().delay(), Duration::from_secs(20));
 }
 
 #[test]
@@ -84,8 +241,8 @@ fn a_leap_second_is_parsed_as_the_second_after_59() {
     ] {
         assert!(is_date_at(value, 1_483_228_800), "{value}");
     }
-    assert_eq!(parsed("Sat, 31 Dec 2016 23:60:10 GMT"), None);
-    assert_eq!(parsed("Sat, 31 Dec 2016 23:59:61 GMT"), None);
+    assert_eq!(strict("Sat, 31 Dec 2016 23:60:10 GMT"), None);
+    assert_eq!(strict("Sat, 31 Dec 2016 23:59:61 GMT"), None);
 }
 
 #[test]
@@ -109,7 +266,7 @@ fn a_two_digit_year_may_be_in_the_next_century() {
 }
 
 #[test]
-fn a_malformed_date_is_ignored() {
+fn a_malformed_date_is_ignored_in_strict_mode() {
     for value in [
         "Mon, 06 Nov 1994 08:49:37 GMT",
         "sun, 06 nov 1994 08:49:37 gmt",
@@ -119,7 +276,7 @@ fn a_malformed_date_is_ignored() {
         "Sunday, 31-Feb-94 08:49:37 GMT",
         "Sunday, 06-Nov-+4 08:49:37 GMT",
     ] {
-        assert_eq!(parsed(value), None, "{value}");
+        assert_eq!(strict(value), None, "{value}");
     }
 }
 
@@ -130,7 +287,7 @@ fn a_date_in_the_past_is_a_delay_of_zero() {
 
 #[test]
 fn the_longest_of_several_valid_values_counts() {
-    let several = headers(&["3", "soon", "7", "-9"]);
+    let several = headers(&["3", "soon", "7"]);
     let field = RetryAfter::from_headers(&several, at(NOW)).unwrap();
     assert_eq!(field.delay(), Duration::from_secs(7));
 }
@@ -172,8 +329,22 @@ proptest! {
         if let Ok(date) = HeaderValue::from_bytes(&date) {
             headers.insert(DATE, date);
         }
-        if let Some(field) = RetryAfter::from_headers(&headers, at(now)) {
-            prop_assert!(field.delay() <= RetryAfter::MAX);
+        for field in [
+            RetryAfter::from_headers(&headers, at(now)),
+            RetryAfter::strict(&headers, at(now)),
+        ] {
+            prop_assert!(field.is_none_or(|field| field.delay() <= RetryAfter::MAX));
+        }
+    }
+
+    #[test]
+    fn a_tolerant_delay_is_that_of_strict_mode_where_there_is_one(
+        seconds in 0_u64..2_000, sent in 1_000_000_000_u64..4_000_000_000,
+    ) {
+        for value in [seconds.to_string(), httpdate::fmt_http_date(at(sent + seconds))] {
+            let headers = headers(&[&value]);
+            let tolerant = RetryAfter::from_headers(&headers, at(sent));
+            prop_assert_eq!(tolerant, RetryAfter::strict(&headers, at(sent)));
         }
     }
 
@@ -189,7 +360,7 @@ proptest! {
 
     #[test]
     fn a_number_of_seconds_is_parsed_exactly(seconds in any::<u64>(), zeros in 0_usize..5) {
-        let field = parsed(&format!("{}{seconds}", "0".repeat(zeros))).unwrap();
+        let field = strict(&format!("{}{seconds}", "0".repeat(zeros))).unwrap();
         prop_assert_eq!(field.delay(), Duration::from_secs(seconds).min(RetryAfter::MAX));
         prop_assert_eq!(field.is_capped(), seconds > 600);
     }

@@ -12,7 +12,7 @@ use super::Permit;
 /// How far the work of a permit has come.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::limiter) enum Stage {
-    /// Admitted on info; its work has not been polled.
+    /// Admitted on arrival; its work has not been polled.
     Admitted,
     /// Admitted from the queue, when another request completed; its work has not been polled.
     Dequeued,

@@ -1,0 +1,125 @@
+//! Dates that are not HTTP-dates, taken apart into their fields.
+
+use std::time::{Duration, SystemTime};
+
+use super::{TwoDigitYear, on_any_weekday};
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// The fields of a date, as text. The zone is in seconds east of Greenwich.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fields<'a> {
+    day: Option<&'a str>,
+    month: Option<&'static str>,
+    year: Option<&'a str>,
+    time: Option<&'a str>,
+    zone: i64,
+}
+
+pub(super) fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {
+    let fields = Fields::of_iso(text).or_else(|| Fields::of_words(text))?;
+    fields.resolve(now)
+}
+
+impl<'a> Fields<'a> {
+    /// ISO 8601: `2026-11-21T08:49:37Z`, also with a space, a fraction or an offset.
+    fn of_iso(text: &'a str) -> Option<Self> {
+        let (date, time) = text.split_once(['T', 't', ' '])?;
+        let mut parts = date.splitn(3, '-');
+        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+        let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
+        let is_year = year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit());
+        let end = time.find(['Z', 'z', '+', '-', ' ']).unwrap_or(time.len());
+        let (time, zone) = time.split_at(end);
+        is_year.then_some(Self {
+            day: Some(day),
+            month: Some(month),
+            year: Some(year),
+            time: Some(time.split('.').next()?),
+            zone: offset(zone.trim())?,
+        })
+    }
+
+    /// The words of an HTTP-date, in any case and order.
+    fn of_words(text: &'a str) -> Option<Self> {
+        let mut fields = Self::default();
+        let words = text.split([' ', ',', '\t']).filter(|word| !word.is_empty());
+        for word in words {
+            match word.starts_with(['+', '-']) || word.contains(':') {
+                true => fields.take(word)?,
+                // 06-Nov-94
+                false => word.split('-').try_for_each(|part| fields.take(part))?,
+            }
+        }
+        Some(fields)
+    }
+
+    /// Takes one word for what it looks like; `None` where it is nothing known, or there was one like it:
+    /// then the text is a list, and no date.
+    fn take(&mut self, word: &'a str) -> Option<()> {
+        let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+        if word.contains(':') && !word.starts_with(['+', '-']) {
+            set(&mut self.time, word)
+        } else if is_number && word.len() <= 2 && self.day.is_none() {
+            set(&mut self.day, word)
+        } else if is_number && matches!(word.len(), 2 | 4) {
+            set(&mut self.year, word)
+        } else if let Some(month) = month(word) {
+            set(&mut self.month, month)
+        } else if is_weekday(word) {
+            Some(())
+        } else {
+            self.zone = offset(word)?;
+            Some(())
+        }
+    }
+
+    fn resolve(self, now: SystemTime) -> Option<SystemTime> {
+        let (day, month, year) = (self.day?, self.month?, self.year?);
+        let time = self.time?;
+        let (time, leap) = match time.strip_suffix(":60") {
+            Some(minutes) => (format!("{minutes}:59"), Duration::from_secs(1)),
+            None => (time.to_owned(), Duration::ZERO),
+        };
+        let (day, time) = (format!("{day:0>2}"), format!(" {time:0>8} GMT"));
+        let local = match year.len() {
+            2 => {
+                let year = year.parse().ok()?;
+                TwoDigitYear { day: &day, month, year, time: &time }.resolve(now)
+            }
+            _ => on_any_weekday(&format!("{day} {month} {year}{time}")),
+        }?;
+        let zone = Duration::from_secs(self.zone.unsigned_abs());
+        let utc = if self.zone > 0 { local.checked_sub(zone) } else { local.checked_add(zone) }?;
+        utc.checked_add(leap)
+    }
+}
+
+/// Sets a field that is not set yet.
+fn set<T>(field: &mut Option<T>, value: T) -> Option<()> {
+    field.replace(value).is_none().then_some(())
+}
+
+fn month(word: &str) -> Option<&'static str> {
+    let start = word.get(..3)?;
+    MONTHS.into_iter().find(|month| month.eq_ignore_ascii_case(start))
+}
+
+fn is_weekday(word: &str) -> bool {
+    let start = word.get(..3).unwrap_or(word);
+    super::WEEKDAYS.iter().any(|weekday| weekday[..3].eq_ignore_ascii_case(start))
+}
+
+/// Seconds east of Greenwich: `GMT`, `UTC`, `Z`, `+0200`, `-05:00`.
+fn offset(zone: &str) -> Option<i64> {
+    let names = ["", "GMT", "UTC", "UT", "Z"];
+    if names.iter().any(|name| name.eq_ignore_ascii_case(zone)) {
+        return Some(0);
+    }
+    let sign = if zone.starts_with('-') { -1 } else { 1 };
+    let digits = zone.strip_prefix(['+', '-'])?.replace(':', "");
+    let is_valid = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let (hours, minutes) = digits.split_at_checked(2).filter(|_| is_valid)?;
+    Some(sign * (hours.parse::<i64>().ok()? * 3_600 + minutes.parse::<i64>().ok()? * 60))
+}

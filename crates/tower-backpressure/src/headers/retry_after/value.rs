@@ -1,0 +1,133 @@
+//! One value of a field that names a delay, in the forms that servers use.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{date, until};
+
+/// What a value asks for. `Never` is the longest delay of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Value {
+    Delay(Duration),
+    /// A negative delay: "do not retry" (gRPC, and webhook senders).
+    Never,
+}
+
+/// A number this large may be a Unix time: as a delay it would be 31 years.
+const MIN_UNIX_TIME: u64 = 1_000_000_000;
+/// A Unix time is no further in the past than a client's clock may be wrong, and no further ahead than a
+/// quota may last. Any other large number is a delay, and too long.
+const UNIX_TIME_RANGE: (Duration, Duration) =
+    (Duration::from_secs(86_400), Duration::from_secs(366 * 86_400));
+/// Digits of a fraction that count.
+const NANO_DIGITS: usize = 9;
+
+/// The longest of a list of values. A part that cannot be understood is ignored beside one that can.
+pub(super) fn parse_list(text: &str, sent: SystemTime) -> Option<Value> {
+    if let Some(value) = parse(text, sent) {
+        return Some(value);
+    }
+    let mut longest = None;
+    let mut parts = text.split(',').map(str::trim);
+    while let Some(part) = parts.next() {
+        // The comma after a weekday belongs to its date.
+        let is_weekday = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let value = match is_weekday {
+            true => parse(parts.next()?, sent),
+            false => parse(part, sent),
+        };
+        longest = longest.max(value);
+    }
+    longest
+}
+
+/// A single value: seconds, a Unix time, a duration or a date.
+pub(super) fn parse(text: &str, sent: SystemTime) -> Option<Value> {
+    let text = text.trim();
+    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    if let Some(positive) = text.strip_prefix('-') {
+        return negative(positive, parse_decimal(positive)?);
+    }
+    let delay = parse_decimal(text)
+        .map(|seconds| unix_time(seconds, sent).unwrap_or(seconds))
+        .or_else(|| parse_duration(text))
+        .or_else(|| Some(until(date::parse_tolerantly(text, sent)?, sent)))?;
+    Some(Value::Delay(delay))
+}
+
+/// A number of milliseconds; negative for "do not retry".
+pub(super) fn parse_millis(text: &str) -> Option<Value> {
+    let per_milli = |seconds: Duration| seconds / 1_000;
+    match text.strip_prefix('-') {
+        Some(positive) => negative(positive, parse_decimal(positive)?),
+        None => Some(Value::Delay(per_milli(parse_decimal(text)?))),
+    }
+}
+
+fn negative(text: &str, amount: Duration) -> Option<Value> {
+    let is_number = text.starts_with(|first: char| first.is_ascii_digit());
+    is_number.then_some(if amount.is_zero() { Value::Delay(amount) } else { Value::Never })
+}
+
+/// Digits, perhaps with a fraction, which is rounded up to nanoseconds. A number that does not fit is
+/// the longest there is.
+fn parse_decimal(text: &str) -> Option<Duration> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+        return None;
+    }
+    let seconds = whole.parse().unwrap_or(u64::MAX);
+    let (nanos, rest) = fraction.split_at(fraction.len().min(NANO_DIGITS));
+    let nanos: u64 = format!("{nanos:0<NANO_DIGITS$}").parse().ok()?;
+    let rounded_up = u64::from(rest.bytes().any(|digit| digit != b'0'));
+    Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos + rounded_up)))
+}
+
+/// The delay until a Unix time in seconds, milliseconds, microseconds or nanoseconds, if the number is one.
+fn unix_time(number: Duration, sent: SystemTime) -> Option<Duration> {
+    if number.as_secs() < MIN_UNIX_TIME {
+        return None;
+    }
+    let (earliest, latest) =
+        (sent.checked_sub(UNIX_TIME_RANGE.0)?, sent.checked_add(UNIX_TIME_RANGE.1)?);
+    let scales = [1, 1_000, 1_000_000, 1_000_000_000];
+    let mut times = scales.iter().filter_map(|&scale| UNIX_EPOCH.checked_add(number / scale));
+    let time = times.find(|time| (earliest..=latest).contains(time))?;
+    Some(until(time, sent))
+}
+
+/// Numbers with units, such as `1h23m31s`, `500 ms`, `30 seconds` and `PT1M30S`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.to_ascii_lowercase();
+    // ISO 8601 durations: P begins one, and T stands before the hours.
+    let text = text.strip_prefix('p').map_or(text.clone(), |rest| rest.replace('t', ""));
+    let (mut rest, mut sum) = (text.trim(), Duration::ZERO);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let is_number = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+        let (number, after) = split_while(rest, is_number);
+        let (unit, after) = split_while(after.trim_start(), |byte| byte.is_ascii_alphabetic());
+        let amount = parse_decimal(number)?;
+        sum = sum.saturating_add(in_unit(amount, unit)?);
+        rest = after.trim_start();
+    }
+    Some(sum)
+}
+
+fn in_unit(amount: Duration, unit: &str) -> Option<Duration> {
+    Some(match unit {
+        "ms" | "msec" | "msecs" | "millisecond" | "milliseconds" => amount / 1_000,
+        "s" | "sec" | "secs" | "second" | "seconds" => amount,
+        "m" | "min" | "mins" | "minute" | "minutes" => amount.saturating_mul(60),
+        "h" | "hr" | "hrs" | "hour" | "hours" => amount.saturating_mul(3_600),
+        "d" | "day" | "days" => amount.saturating_mul(86_400),
+        _ => return None,
+    })
+}
+
+fn split_while(text: &str, belongs: impl Fn(u8) -> bool) -> (&str, &str) {
+    let end = text.bytes().position(|byte| !belongs(byte)).unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, ""))
+}
