@@ -6,10 +6,10 @@ use crate::time::Timestamp;
 
 /// Counts silent permits without a list of them.
 ///
-/// Each permit has a stamp: the generation in which it last showed a sign of work. After a `span` of time a new
-/// generation begins. A permit is silent if its stamp is older than the generation before, so after one span of
-/// silence at least and two at most. A permit whose stamp is of the current generation need not be reported
-/// when it is stamped again or released, which keeps the common case free of the lock.
+/// Each permit has a stamp: the generation in which it last showed a sign of work. After a `span` of time a
+/// new generation begins. A permit is silent if its stamp is older than the generation before, so after one
+/// span of silence at least and two at most. A permit whose stamp is of the current generation need not be
+/// reported when it is stamped again or released, which keeps the common case free of the lock.
 ///
 /// ```
 /// use backpressure_core::{Ages, Timestamp};

@@ -36,8 +36,8 @@ impl Default for QueueBounds {
     /// 1024 requests, one second.
     ///
     /// At 98 % of the capacity chance does not fill it even where one worker serves one request at a time
-    /// (0.98^1024 = 10⁻⁹), so that only overload and bursts do. Under overload the controller shortens the queue
-    /// by itself. A second is the longest delay that interactive callers commonly accept.
+    /// (0.98^1024 = 10⁻⁹), so that only overload and bursts do. Under overload the controller shortens the
+    /// queue by itself. A second is the longest delay that interactive callers commonly accept.
     fn default() -> Self {
         Self::new(1024, Duration::from_secs(1))
     }

@@ -15,9 +15,9 @@ pub mod fixed;
 /// The highest limit: the counter of a limiter holds this many with room to spare.
 pub const MAX: usize = 1_000_000;
 
-/// An attempt that was admitted with this share of the limit in flight ran at the limit. At 1 a limit with a queue
-/// would count few attempts, as a permit is free for a moment between two requests; much lower, and attempts
-/// below the limit would count.
+/// An attempt that was admitted with this share of the limit in flight ran at the limit. At 1 a limit with
+/// a queue would count few attempts, as a permit is free for a moment between two requests; much lower, and
+/// attempts below the limit would count.
 const NEARLY_FULL: f64 = 0.9;
 
 /// Whether an attempt ran while this limit was reached.
@@ -89,9 +89,9 @@ pub trait Limit: fmt::Debug + Send {
     /// request.
     fn start_at(&mut self, _initial: usize) {}
 
-    /// Whether the limit is known to protect the service: queueing was measured at it, or above it. As long as
-    /// it is not, and the limit rises, a request that finds it reached is queued for as long as the queue
-    /// allows, and is not rejected because of overload.
+    /// Whether the limit is known to protect the service: queueing was measured at it, or above it. As long
+    /// as it is not, and the limit rises, a request that finds it reached is queued for as long as the
+    /// queue allows, and is not rejected because of overload.
     fn is_known(&self) -> bool {
         true
     }
@@ -100,8 +100,8 @@ pub trait Limit: fmt::Debug + Send {
     fn stalled(&mut self, _now: Timestamp) {}
 
     /// Whether an attempt that only waits counts towards the limit however long it waits. If not, it counts
-    /// apart after a while; see [`Controller::silence`](crate::Controller::silence). A body whose reader has not asked for more does
-    /// so in any case.
+    /// apart after a while; see [`Controller::silence`](crate::Controller::silence). A body whose reader
+    /// has not asked for more does so in any case.
     fn counts_waiting(&self) -> bool {
         true
     }

@@ -35,8 +35,8 @@ pub enum Cause {
     Experiment {
         /// The lower and the higher limit.
         limits: (f64, f64),
-        /// Per cent of latency for each per cent of limit: at 0 the difference of the limits did work, at 1 it
-        /// only waited.
+        /// Per cent of latency for each per cent of limit: at 0 the difference of the limits did work, at 1
+        /// it only waited.
         elasticity: f64,
         /// Its standard error.
         error: f64,
@@ -85,14 +85,14 @@ impl fmt::Display for Cause {
                 write!(f, "latency is {now:.4} s and was {usual:.4} s")
             }
             Self::Pushback { refused } => {
-                write!(f, "{:.0} % were refused further down", 100.0 * refused)
+                write!(f, "{:.0} % were rejected by a service behind this one", 100.0 * refused)
             }
-            Self::Demand { overloaded: true } => write!(f, "more is asked for than can be done"),
+            Self::Demand { overloaded: true } => write!(f, "demand is above capacity"),
             Self::Demand { overloaded: false } => {
-                write!(f, "no more is asked for than can be done")
+                write!(f, "demand is no longer above capacity")
             }
-            Self::Idle => write!(f, "little is asked for"),
-            Self::Stalled => write!(f, "nothing was answered, and no worker was busy"),
+            Self::Idle => write!(f, "demand is far below the limit"),
+            Self::Stalled => write!(f, "hardly any attempt ended, and the workers were idle"),
         }
     }
 }

@@ -10,16 +10,16 @@ use crate::time::Timestamp;
 /// Watches the queue and decides whether it is a burst, which drains, or overload, which does not.
 ///
 /// A burst should be queued to its last request. Under overload each queued request only makes all
-/// later ones late. The two look alike at first. What tells them apart is whether more requests arrive
-/// than are served, by more than chance explains, once the queue has lasted for longer than a burst.
+/// later ones late. The two look alike at first. Under overload more requests arrive than are served, by
+/// more than chance explains, once the queue has lasted for longer than a burst.
 ///
 /// ```text
-///        limit reached           more arrive than are served, a request times out,
-///                                or the queue never gets short
-/// Calm ───────────────→ Queueing ──────────────────────────────────→ Overloaded
-///   ↑     queue empty    │    ↑        no more rejected than at full load     │
-///   └────────────────────┘    └───────────────────────────────────────────────┤
-///   └──────────────── permits idle, or no rejection for a while ──────────────┘
+/// Calm       → Queueing     a request finds the limit reached
+/// Queueing   → Calm         the queue is empty
+/// Queueing   → Overloaded   more requests arrive than are served, a request times out in the queue,
+///                           or the queue never gets short
+/// Overloaded → Queueing     no more requests are rejected than at full load
+/// Overloaded → Calm         permits are idle for a while, or no request is rejected for a while
 /// ```
 #[derive(Debug)]
 pub(crate) struct OverloadDetector {
@@ -78,8 +78,8 @@ const LONG_QUEUE_SERVED: u32 = 1_500;
 /// Standard deviations below the number of rejections at full load that end overload.
 const END_SIGMAS: f64 = 2.0;
 /// Arrivals in a block. In fewer than the minimum the rejections at twice the capacity would look like
-/// those of full load more than once in some thousand blocks. The maximum tells a fifth above capacity
-/// from a tenth below; a longer one would keep rejecting for seconds after demand has fallen.
+/// those of full load more than once in some thousand blocks. The maximum distinguishes a fifth above
+/// capacity from a tenth below; a longer one would keep rejecting for seconds after demand has fallen.
 const MIN_BLOCK: u32 = 64;
 const MAX_BLOCK: u32 = 1_024;
 /// Time constant, in blocks, of the served share.
@@ -146,8 +146,8 @@ impl OverloadDetector {
         self.is_overloaded() && self.load(demand_share) > NEWEST_FIRST_LOAD
     }
 
-    /// After how many responses a queued request has [`NEWER_REQUESTS`] newer ones behind it, where the newest
-    /// runs first.
+    /// After how many responses a queued request has [`NEWER_REQUESTS`] newer ones behind it, where the
+    /// newest runs first.
     ///
     /// At a load of `N`, `N` requests arrive for each response, so that `N − 1` stay. The load counts for
     /// no more than 2: above that a longer wait does no harm, as hardly any request is served so late.

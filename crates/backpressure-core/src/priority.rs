@@ -2,8 +2,9 @@
 
 /// The priority of a request: of the queued requests, those of the highest run first.
 ///
-/// No request is rejected for want of room while one of a lower priority is queued or admitted. After a rejection
-/// lower priorities are rejected for as long as it would have been queued. What runs is never interrupted.
+/// No request is rejected for want of room while one of a lower priority is queued or admitted. After a
+/// rejection lower priorities are rejected for as long as it would have been queued. What runs is never
+/// interrupted.
 ///
 /// Four levels, as in Google's SRE book (chapter 21): more would have to be agreed on by every caller,
 /// fewer cannot tell a page from a prefetch.

@@ -6,8 +6,8 @@ use crate::outcome::Outcome;
 
 /// The measurements of one finished attempt, from admission to the head of the response.
 ///
-/// Time in the queue of the limiter, pauses between retries and the transfer of a body are not part of it: a limit
-/// that measured them would react to its own effects.
+/// Time in the queue of the limiter, pauses between retries and the transfer of a body are not part of it:
+/// a limit that measured them would react to its own effects.
 ///
 /// ```
 /// use backpressure_core::{Outcome, Sample};

@@ -49,7 +49,8 @@ impl fmt::Display for Reason {
 pub struct Shed {
     /// Why it was rejected.
     pub reason: Reason,
-    /// When to come back. Each rejected request is told another moment, so that they do not all return at once.
+    /// When to come back. Each rejected request is told another moment, so that they do not all return at
+    /// once.
     pub retry_after: Duration,
 }
 

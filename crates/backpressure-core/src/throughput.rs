@@ -21,18 +21,18 @@ pub(crate) struct Throughput {
     busy_secs: Ewma,
 }
 
-/// Time constant of the means: a standard error of 3 %. With half as many samples the scatter rejects requests
-/// that would have met their deadline (lab: 0.943 instead of 0.948 in `bursts-cpu`). With twice as many, clients
-/// are told to come back as if a service that became slower were still fast (lab: 0.95 instead of 0.99 in
-/// `herd-whole-seconds`).
+/// Time constant of the means: a standard error of 3 %. With half as many samples the scatter rejects
+/// requests that would have met their deadline (lab: 0.943 instead of 0.948 in `bursts-cpu`). With twice as
+/// many, clients are told to come back as if a service that became slower were still fast (lab: 0.95
+/// instead of 0.99 in `herd-whole-seconds`).
 const SAMPLES: u32 = 512;
 /// Number of permits taken to be usable though they were never in use together. With more, a limit
 /// that nothing has tested promises many times what the service can do; with fewer, a service that
 /// was idle so far tells the requests of its first burst to stay away for long.
 const UNTESTED_PERMITS: f64 = 16.0;
 /// A rate above this share of another one is equal to it, but for chance. Larger, and the scatter of a few
-/// samples would count as a slower service (lab: 0.90 instead of 0.95 in `bursts-cpu` at 1); smaller, and a service at half its
-/// former rate would be taken for the former one.
+/// samples would count as a slower service (lab: 0.90 instead of 0.95 in `bursts-cpu` at 1); smaller, and a
+/// service at half its former rate would be taken for the former one.
 pub(crate) const SIMILAR_SHARE: f64 = 0.6;
 
 impl Throughput {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 /// A point in time: nanoseconds since an epoch that the driver of the controller chooses.
 ///
-/// This crate never reads a clock, so that the same decisions run on tokio's clock, on its paused clock and in a
-/// simulation. Arithmetic saturates: a `u64` of nanoseconds lasts 584 years.
+/// This crate never reads a clock, so that the same decisions run on tokio's clock, on its paused clock and
+/// in a simulation. Arithmetic saturates: a `u64` of nanoseconds lasts 584 years.
 ///
 /// ```
 /// use backpressure_core::Timestamp;

@@ -11,12 +11,12 @@ use crate::request_info::RequestInfo;
 use crate::shed::Reason;
 use crate::time::Timestamp;
 
-/// Median latency over mean latency, where latencies are exponential (ln 2). A deadline is met as often
-/// as not then. At 1 half of the requests that would meet it would be rejected.
+/// Median latency over mean latency, where latencies are exponential (ln 2): a deadline after the median is
+/// met as often as not. At 1 requests would be rejected that meet it in up to 63 of 100 cases.
 const MEDIAN_OVER_MEAN: f64 = 0.7;
-/// Under overload no more are queued than run, or this many where few run: one worker needs a few to
-/// stay busy between two arrivals.
-const MIN_QUEUE_LEN: usize = 32;
+/// Under overload no more are queued than run, or this many where fewer run. Longer, and a queue would last
+/// for more than a latency; shorter, and a few servers close to their capacity would be idle at times.
+const MAX_QUEUE_OF_SMALL_LIMIT: usize = 32;
 /// The index of the lowest rank: all of the demand is of this rank or above.
 pub(super) const LOWEST_RANK: usize = 0;
 /// The longest time for which one rejection holds lower ranks: as long as a request is queued by default.
@@ -152,7 +152,7 @@ impl Controller {
         let limit = self.limit();
         let to_stay_busy = match self.overload.queue_len(limit, self.demand_mix.share_from(rank)) {
             usize::MAX => usize::MAX,
-            len => len.min(limit.max(MIN_QUEUE_LEN)),
+            len => len.min(limit.max(MAX_QUEUE_OF_SMALL_LIMIT)),
         };
         // Old requests cost nothing where the newest runs first, and fill the next gap between arrivals.
         let reserve = if self.serves_newest_first(LOWEST_RANK) { (limit / 2).max(1) } else { 0 };

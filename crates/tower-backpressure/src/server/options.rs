@@ -123,7 +123,7 @@ impl AdmissionLayer {
     /// | response | default |
     /// |---|---|
     /// | an [`Outcome`] in its extensions | that outcome, before any rule |
-    /// | a refusal by a layer of this crate further in | [`Outcome::Ignore`] |
+    /// | a rejection by an inner layer of this crate | [`Outcome::Ignore`] |
     /// | 408, 429, 499, any 5xx; an error | [`Outcome::Failure`] |
     /// | gRPC status 0, 3, 5, 6, 7, 9, 11, 12, 16 | [`Outcome::Success`] |
     /// | any other gRPC status | [`Outcome::Failure`] |
