@@ -172,7 +172,7 @@ impl Adaptive {
         self.yields && full.has_run_queue()
     }
 
-    /// Nobody waits too long for a worker.
+    /// No request waits too long for a worker.
     fn look_for_more(&mut self, full: &Window, now: Timestamp) {
         match self.bottleneck {
             Bottleneck::Here(Some(step)) if step.ended_in_a_queue(full) => {

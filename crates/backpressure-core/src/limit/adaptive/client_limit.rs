@@ -45,7 +45,7 @@ use refusals::{Trial, Window};
 /// Source: that of [`Adaptive`](crate::Adaptive) for the experiments; Jacobson, *Congestion Avoidance
 /// and Control* (1988), for the way back, and RFC 7661 for the limit that was not reached.
 ///
-/// Known to fail where fewer callers than the limit make a queue at the server: with nobody waiting
+/// Known to fail where fewer callers than the limit make a queue at the server: with no request waiting
 /// here there is nothing to compare. And each of several clients sees its own share alone; only what
 /// the server refuses bounds them together.
 ///

@@ -59,7 +59,7 @@ const SETTLING_TURNOVERS_DOWN: f64 = 1.4;
 const SETTLING_TURNOVERS_UP: f64 = 2.8;
 /// Spread counts for no more when it comes to how long the past lasts.
 const MAX_SETTLING_SPREAD: f64 = 9.0;
-/// For a client no fewer than these. A full line at a server makes everybody take as long, and connections
+/// For a client no fewer than these. A full line at a server makes all attempts take as long, and connections
 /// that are being opened make some take longer: the last of the past takes more than all of one turnover.
 const MIN_CLIENT_TURNOVERS: f64 = 1.2;
 /// A limit that was not reached in so many turnovers of it binds nothing: there is no need to go on.
