@@ -36,10 +36,10 @@ const STALLED_AFTER: Duration = Duration::from_millis(100);
 /// something else. A limit that protects something has to be sure, and wait for two latencies: a service that
 /// has just lost nine tenths of what it could do would lose more by a higher limit, and requests that came
 /// together also end together.
-const KNOWN: (f64, f64) = (80.0, 1.0 / 16.0);
-const UNKNOWN: (f64, f64) = (8.0, 1.0 / 8.0);
+const KNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (80.0, 1.0 / 16.0);
+const UNKNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (8.0, 1.0 / 8.0);
 /// Workers that were busy for a smaller share of that time are idle.
-const BUSY_SHARE: f64 = 0.5;
+const BUSY_WORKERS_SHARE: f64 = 0.5;
 
 impl StallDetector {
     /// There is room.
@@ -55,7 +55,11 @@ impl StallDetector {
     /// The limit is reached; whether it has been in vain for long enough. The next time counts anew.
     pub(crate) fn is_over(&mut self, reached: Reached, worked: Duration, now: Timestamp) -> bool {
         let lasted = now.since(self.since);
-        let (enough, share) = if reached.known { KNOWN } else { UNKNOWN };
+        let (enough, share) = if reached.known {
+            KNOWN_MIN_EXPECTED_AND_SHARE
+        } else {
+            UNKNOWN_MIN_EXPECTED_AND_SHARE
+        };
         let turnovers = match reached.long.is_zero() {
             true => f64::INFINITY,
             false => lasted.div_duration_f64(reached.long),
@@ -66,7 +70,7 @@ impl StallDetector {
             return false;
         }
         let busy = worked.saturating_sub(self.worked).as_secs_f64();
-        let idle = busy < BUSY_SHARE * reached.workers as f64 * lasted.as_secs_f64();
+        let idle = busy < BUSY_WORKERS_SHARE * reached.workers as f64 * lasted.as_secs_f64();
         let stalled = idle && self.ended < share * expected;
         self.clear(worked, now);
         stalled

@@ -1,7 +1,5 @@
 //! The limit that measures itself.
 
-use std::time::Duration;
-
 use crate::limit::{Limit, MAX, Metering, ran_at};
 use crate::limit_change::{Cause, LimitChange};
 use crate::outcome::Outcome;
@@ -94,17 +92,11 @@ const INITIAL_PER_WORKER: usize = 12;
 const MAX_FACTOR_PER_DECISION: f64 = 3.0;
 /// Attempts that show a limit to be twice too high: most of their time is spent waiting.
 const MIN_SAMPLES_FAR_TOO_HIGH: f64 = 8.0;
-/// Below this share of latency, waiting for a worker is noise.
-const NO_QUEUE: f64 = 0.02;
-/// Workers that are busy for this share of the time are the bottleneck.
-const BUSY: f64 = 0.9;
-/// Where they are not, a target has to be this much lower to say so all the same: somebody else
-/// keeps them busy.
-const FAR_ABOVE: f64 = 0.7;
-/// A request that keeps a worker for less is not worth refusing for it: reading it and answering
-/// 503 takes some 10 µs, and the yield that makes its queue visible about 1 µs.
-const WORTH_REFUSING: Duration = Duration::from_micros(25);
-
+/// Share of the time for which the workers are busy, from which on they are the bottleneck.
+const BUSY_WORKERS_SHARE: f64 = 0.9;
+/// Target over limit below which the workers are the bottleneck although requests do not keep them busy: other tasks
+/// of the process do.
+const FAR_TOO_HIGH_TARGET_SHARE: f64 = 0.7;
 impl Adaptive {
     /// A limit for a process with so many worker threads.
     ///
@@ -141,7 +133,7 @@ impl Adaptive {
     /// A limit twice too high shows in a few attempts: most of their time is spent waiting.
     fn is_far_too_high(&self) -> bool {
         self.full.count() >= MIN_SAMPLES_FAR_TOO_HIGH
-            && is_worth_refusing(&self.full)
+            && self.full.is_worth_refusing()
             && 2.0 * self.full.target() < self.limit
     }
 
@@ -149,9 +141,9 @@ impl Adaptive {
     fn decide_full(&mut self, now: Timestamp) {
         let full = std::mem::take(&mut self.full);
         self.all = Window::default();
-        self.yields = is_worth_refusing(&full);
+        self.yields = full.is_worth_refusing();
         let span = now.since(self.since).as_secs_f64();
-        self.busy = self.yields && self.worked > BUSY * self.workers * span;
+        self.busy = self.yields && self.worked > BUSY_WORKERS_SHARE * self.workers * span;
         self.seen = self.busy || self.queues(&full);
         (self.worked, self.since) = (0.0, now);
         if self.is_too_high(&full) {
@@ -168,17 +160,19 @@ impl Adaptive {
         let target = full.target();
         let ours = match self.bottleneck {
             Bottleneck::Here(_) => true,
-            Bottleneck::Elsewhere(_) => self.busy || target < FAR_ABOVE * self.limit,
+            Bottleneck::Elsewhere(_) => {
+                self.busy || target < FAR_TOO_HIGH_TARGET_SHARE * self.limit
+            }
         };
         self.queues(full) && target < self.limit && ours
     }
 
     /// Whether waiting for a worker is worth mentioning.
     fn queues(&self, full: &Window) -> bool {
-        self.yields && full.queue_share() >= NO_QUEUE
+        self.yields && full.has_run_queue()
     }
 
-    /// Nobody waits too long for a worker.
+    /// No request waits too long for a worker.
     fn look_for_more(&mut self, full: &Window, now: Timestamp) {
         match self.bottleneck {
             Bottleneck::Here(Some(step)) if step.ended_in_a_queue(full) => {
@@ -191,7 +185,7 @@ impl Adaptive {
     }
 
     fn is_below_knee(&self, full: &Window) -> bool {
-        self.yields && self.limit < self.knee(full)
+        self.yields && self.limit < full.workers_knee(self.workers)
     }
 
     /// The workers have room: goes where the run queue says, and remembers where from.
@@ -200,7 +194,11 @@ impl Adaptive {
         if target <= self.limit && !self.is_below_knee(full) {
             return;
         }
-        let reach = if self.is_below_knee(full) { target.max(self.knee(full)) } else { target };
+        let reach = if self.is_below_knee(full) {
+            target.max(full.workers_knee(self.workers))
+        } else {
+            target
+        };
         let higher = reach.min(MAX_FACTOR_PER_DECISION * self.limit);
         self.bottleneck = Bottleneck::Here(Some(LastIncrease::of(full)));
         self.follow(higher, full, now);
@@ -218,19 +216,14 @@ impl Adaptive {
     fn decide_calm(&mut self, now: Timestamp) {
         let all = std::mem::take(&mut self.all);
         (self.worked, self.since) = (0.0, now);
-        self.yields = is_worth_refusing(&all);
+        self.yields = all.is_worth_refusing();
         // A queue behind an await looks like work away from the worker: that raises no limit by itself.
-        let sight = (2.0 * self.knee(&all) + 2.0).min(self.limit.max(self.initial));
+        let sight = (2.0 * all.workers_knee(self.workers) + 2.0).min(self.limit.max(self.initial));
         // What ended says nothing of attempts that take longer than a window: those are in flight.
         let in_use = (2.0 * all.most_useful()).min(self.limit);
         if self.yields && self.full.is_empty() {
             self.go_to(sight.max(in_use), Cause::Idle, &all, now);
         }
-    }
-
-    /// How many requests the workers could overlap if they had nothing else to do.
-    fn knee(&self, seen: &Window) -> f64 {
-        self.workers / (1.0 - seen.away_share()).max(1e-6)
     }
 
     /// Goes where the run queue says.
@@ -258,11 +251,6 @@ impl Adaptive {
             self.decision = Some(LimitChange { at: now, from, to, cause });
         }
     }
-}
-
-/// Where nothing was answered, that is not known: then it is.
-fn is_worth_refusing(seen: &Window) -> bool {
-    !seen.has_answers() || seen.busy_for_each_answer() >= WORTH_REFUSING.as_secs_f64()
 }
 
 impl Limit for Adaptive {

@@ -9,6 +9,10 @@ use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
+mod refusals;
+
+use refusals::{Trial, Window};
+
 /// Finds how many requests a client may usefully have in flight at a server.
 ///
 /// It is the half of [`Adaptive`](crate::Adaptive) that needs to see nothing of the inside: latency is
@@ -41,7 +45,7 @@ use crate::time::Timestamp;
 /// Source: that of [`Adaptive`](crate::Adaptive) for the experiments; Jacobson, *Congestion Avoidance
 /// and Control* (1988), for the way back, and RFC 7661 for the limit that was not reached.
 ///
-/// Known to fail where fewer callers than the limit make a queue at the server: with nobody waiting
+/// Known to fail where fewer callers than the limit make a queue at the server: with no request waiting
 /// here there is nothing to compare. And each of several clients sees its own share alone; only what
 /// the server refuses bounds them together.
 ///
@@ -78,29 +82,6 @@ pub struct ClientLimit {
     decision: Option<LimitChange>,
 }
 
-/// Attempts that were answered or refused under one ceiling.
-#[derive(Clone, Copy, Debug, Default)]
-struct Window {
-    answered: f64,
-    refused: f64,
-    /// Sum of the numbers in flight, and the highest.
-    in_flight: f64,
-    most: f64,
-}
-
-/// A comparison of two ceilings, which are in force by turns.
-#[derive(Clone, Copy, Debug)]
-struct Trial {
-    /// The ceiling before, and the number in flight that it allowed.
-    ceiling: f64,
-    reached: f64,
-    /// The lower ceiling.
-    lower: f64,
-    is_low: bool,
-    high: Window,
-    low: Window,
-}
-
 /// The limit before anything is known, in requests. RFC 9113, section 6.5.2, recommends to allow a peer no
 /// fewer streams, "so as to not unnecessarily limit parallelism".
 const INITIAL: f64 = 100.0;
@@ -119,60 +100,6 @@ const DECAY: f64 = 0.9;
 /// Standard deviations by which a count of refusals differs from chance. Half as many will do for what
 /// costs little if it is wrong.
 const SIGNIFICANT: f64 = 2.0;
-
-impl Window {
-    fn add(&mut self, sample: &Sample) {
-        match sample.outcome {
-            Outcome::Overload => self.refused += 1.0,
-            _ => self.answered += 1.0,
-        }
-        self.in_flight += sample.in_flight as f64;
-        self.most = self.most.max(sample.in_flight as f64);
-    }
-
-    const fn count(&self) -> f64 {
-        self.answered + self.refused
-    }
-
-    fn odds(&self) -> f64 {
-        (self.refused + 0.5) / (self.answered + 0.5)
-    }
-
-    /// Standard deviations by which more than this share was refused.
-    fn excess(&self, share: f64) -> f64 {
-        let expected = share * self.count();
-        (self.refused - expected) / (expected * (1.0 - share)).sqrt()
-    }
-
-    /// Both together.
-    fn and(&self, other: &Self) -> Self {
-        Self {
-            answered: self.answered + other.answered,
-            refused: self.refused + other.refused,
-            in_flight: self.in_flight + other.in_flight,
-            most: self.most.max(other.most),
-        }
-    }
-
-    fn mean_in_flight(&self) -> f64 {
-        self.in_flight / self.count()
-    }
-}
-
-impl Trial {
-    fn add(&mut self, window: &Window) {
-        let side = if self.is_low { &mut self.low } else { &mut self.high };
-        *side = side.and(window);
-    }
-
-    /// Standard deviations by which more was refused under the lower ceiling than load would explain.
-    fn unexplained(&self) -> f64 {
-        let narrower = self.low.mean_in_flight() / self.high.mean_in_flight();
-        let odds = self.high.odds() * narrower.min(1.0).sqrt();
-        let known = self.high.count() / (self.high.count() + self.low.count());
-        self.low.excess(odds / (1.0 + odds)) * known.sqrt()
-    }
-}
 
 impl ClientLimit {
     /// A limit that knows nothing yet.

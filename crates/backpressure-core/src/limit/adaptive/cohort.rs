@@ -24,7 +24,7 @@ const SHORTEST: Duration = Duration::from_nanos(100);
 pub(super) const MIN_SAMPLES: f64 = 16.0;
 /// Share of a difference in limits that went into waiting, above which more of it waited than not.
 pub(super) const MOSTLY_WAITED: f64 = 0.5;
-/// Nobody was answered: the next one might have been.
+/// Answers assumed where there was none: the next attempt might have been answered.
 const NONE_ANSWERED: f64 = 0.5;
 /// Some attempts that happened to take the same time do not make the next one certain.
 const LEAST_SPREAD: f64 = 0.5;
@@ -106,7 +106,7 @@ impl Cohort {
         if wider <= 0.0 || self.count == 0.0 {
             return Comparison { limits, elasticity: 0.5, error: f64::INFINITY };
         }
-        // Where nobody is answered, whatever can be had is further down.
+        // Where no attempt is answered, the capacity is found further down.
         let in_vain = higher.answered == 0.0;
         let slower = if in_vain { wider } else { (higher.cost() / self.cost()).ln() };
         let noise = self.noise(higher, LEAST_SPREAD);
@@ -150,7 +150,7 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Whether the higher limit not only makes everybody wait, but does less: by so many standard
+    /// Whether the higher limit not only makes all attempts wait, but does less: by so many standard
     /// deviations.
     pub(super) fn is_collapse(&self, deviations: f64) -> bool {
         self.elasticity - deviations * self.error > 1.0

@@ -17,8 +17,8 @@ pub(super) struct Experiment {
     mode: Mode,
     /// The limit in force.
     limit: f64,
-    /// Whether anybody has ended who was admitted at the limit. The first to end are those that
-    /// take short: it counts from there.
+    /// Whether an attempt has ended that was admitted at the limit. The first to end are the short
+    /// ones: settling counts from there.
     reached: bool,
     /// Those that ended before.
     short: Cohort,
@@ -50,30 +50,30 @@ enum Mode {
     Tracker(Tracker),
 }
 
-/// Without overload a knee that was found is kept at a distance.
-const AT_EASE: f64 = 1.2;
+/// Factor on the knee that was found, while no request would be refused for a limit that is too high.
+const CALM_LIMIT_FACTOR: f64 = 1.2;
 /// The past has passed after so many turnovers of what is in flight; more where a few attempts
 /// take long.
-const TURNOVERS: f64 = 1.4;
-/// More upwards: of those who come all at once the first to end are those that take short.
-const TURNOVERS_UP: f64 = 2.8;
+const SETTLING_TURNOVERS_DOWN: f64 = 1.4;
+/// More upwards: of requests admitted together, the first to end are the short ones.
+const SETTLING_TURNOVERS_UP: f64 = 2.8;
 /// Spread counts for no more when it comes to how long the past lasts.
-const MOST_SPREAD: f64 = 9.0;
-/// For a client no fewer than these. A full line at a server makes everybody take as long, and connections
+const MAX_SETTLING_SPREAD: f64 = 9.0;
+/// For a client no fewer than these. A full line at a server makes all attempts take as long, and connections
 /// that are being opened make some take longer: the last of the past takes more than all of one turnover.
-const WHOLE: f64 = 1.2;
+const MIN_CLIENT_TURNOVERS: f64 = 1.2;
 /// A limit that was not reached in so many turnovers of it binds nothing: there is no need to go on.
-const UNFILLED: f64 = 2.0;
+const UNREACHED_TURNOVERS: f64 = 2.0;
 /// `usual` stands for so many attempts at most.
-const MEMORY: f64 = 512.0;
+const MAX_RECENT_SAMPLES: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
-const BASE_ERROR: f64 = 0.012;
+const BASE_RELATIVE_VARIANCE: f64 = 0.012;
 /// Permits that are held this many times as long as before: the limit may be far too low, and is searched for anew.
-const SLOWED: f64 = 4.0;
+const SLOWDOWN_FACTOR: f64 = 4.0;
 /// Turnovers of the limit in which that must be seen: of requests admitted together the first to end are the short ones.
 const SLOWED_TURNOVERS: f64 = 2.0;
 /// Attempts that a search begins with at most.
-const MOST_BASE: f64 = 300.0;
+const MAX_BASE_SAMPLES: f64 = 300.0;
 
 impl Experiment {
     pub(super) fn new(limit: f64, overloaded: bool) -> Self {
@@ -101,7 +101,7 @@ impl Experiment {
 
     pub(super) fn limit(&self) -> f64 {
         match self.mode {
-            Mode::Tracker(_) if !self.overloaded => AT_EASE * self.limit,
+            Mode::Tracker(_) if !self.overloaded => CALM_LIMIT_FACTOR * self.limit,
             _ => self.limit,
         }
     }
@@ -133,7 +133,7 @@ impl Experiment {
         let before = self.limit();
         let usual = self.usual.mean();
         self.usual.add(sample, usual);
-        if self.usual.count() > MEMORY {
+        if self.usual.count() > MAX_RECENT_SAMPLES {
             self.usual.fade();
         }
         self.settle(sample, usual);
@@ -166,7 +166,8 @@ impl Experiment {
 
     fn begin(&mut self) {
         let Mode::Base(before) = self.mode else { return };
-        let enough = (self.cell.spread() / BASE_ERROR).clamp(MIN_SAMPLES, MOST_BASE);
+        let enough =
+            (self.cell.spread() / BASE_RELATIVE_VARIANCE).clamp(MIN_SAMPLES, MAX_BASE_SAMPLES);
         if self.cell.count() < enough {
             return;
         }
@@ -186,7 +187,7 @@ impl Experiment {
 
     fn search(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
-        if self.overloaded && self.short.count() > UNFILLED * self.limit {
+        if self.overloaded && self.short.count() > UNREACHED_TURNOVERS * self.limit {
             return self.stay(Tracker::at(self.limit));
         }
         let Some((next, seen)) = search.next(self.limit, &self.cell, &self.usual) else {
@@ -207,7 +208,7 @@ impl Experiment {
     /// Goes on upwards after one turnover of what is in flight, if nothing speaks against it.
     fn leap(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
-        let least = if self.guarding { WHOLE } else { 1.0 };
+        let least = if self.guarding { MIN_CLIENT_TURNOVERS } else { 1.0 };
         if self.impression.count() < (least * self.limit).max(MIN_SAMPLES) {
             return;
         }
@@ -230,7 +231,7 @@ impl Experiment {
     /// would take minutes.
     fn is_slowed(&self) -> bool {
         let seen = self.impression.count() >= (SLOWED_TURNOVERS * self.limit).max(MIN_SAMPLES);
-        seen && self.cost.is_some_and(|cost| self.impression.cost() > SLOWED * cost)
+        seen && self.cost.is_some_and(|cost| self.impression.cost() > SLOWDOWN_FACTOR * cost)
     }
 
     fn tracker(&mut self, now: Timestamp) {
@@ -275,9 +276,10 @@ impl Experiment {
         self.reached = false;
         self.short = Cohort::default();
         self.impression = Cohort::default();
-        let spread = self.usual.spread().min(MOST_SPREAD);
-        let least = if self.guarding { WHOLE } else { 0.0 };
-        let turnovers = if limit > self.limit { TURNOVERS_UP } else { TURNOVERS };
+        let spread = self.usual.spread().min(MAX_SETTLING_SPREAD);
+        let least = if self.guarding { MIN_CLIENT_TURNOVERS } else { 0.0 };
+        let turnovers =
+            if limit > self.limit { SETTLING_TURNOVERS_UP } else { SETTLING_TURNOVERS_DOWN };
         let turnovers = (turnovers * (1.0 + spread) / 2.0).max(least);
         self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
         self.limit = limit;

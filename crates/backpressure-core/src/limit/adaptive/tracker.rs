@@ -8,7 +8,7 @@ use crate::sample::Sample;
 use crate::time::Timestamp;
 
 /// Runs a little above and a little below by turns, and moves to where most of the difference
-/// waits: there capacity is used and hardly anybody waits for it.
+/// waits: there capacity is used and hardly any request waits for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tracker {
     centre: f64,
@@ -23,39 +23,39 @@ pub(super) struct Tracker {
     usual: Cohort,
 }
 
-/// A time at one limit, and those who were admitted in it.
+/// A time at one limit, and the attempts admitted in it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Turn {
     limit: f64,
     begun: Timestamp,
-    /// From here on who is admitted meets nobody of the turn before.
+    /// Attempts admitted from here on meet none of the turn before.
     settled: Timestamp,
     cell: Cohort,
 }
 
-/// High over low, in logarithm.
-const WIDTH: f64 = 0.24;
-/// The elasticity that is looked for.
-const AIM: f64 = 0.82;
+/// Logarithm of the higher limit of a turn over the lower.
+const TURN_WIDTH_LN: f64 = 0.24;
+/// Elasticity at which the limit stays.
+const TARGET_ELASTICITY: f64 = 0.82;
 /// Error of an elasticity that a move asks for.
-const CERTAIN: f64 = 0.3;
-/// Standard deviations that need no closer look.
-const OBVIOUS: f64 = 4.0;
+const MAX_ELASTICITY_ERROR: f64 = 0.3;
+/// Standard deviations that prove a collapse without a closer look.
+const COLLAPSE_DEVIATIONS: f64 = 4.0;
 /// The factor to move by in a collapse.
-const RETREAT: f64 = 0.6;
+const COLLAPSE_FACTOR: f64 = 0.6;
 /// Attempts that a move waits for at most; it is smaller then.
-const MOST: f64 = 8_000.0;
+const MAX_SAMPLES_PER_MOVE: f64 = 8_000.0;
 /// Latency that is longer or shorter by less, in logarithm, is no change.
-const UPSET: f64 = 0.35;
+const CHANGED_LATENCY_LN: f64 = 0.35;
 /// Standard deviations that pass for chance.
-const CHANCE: f64 = 7.0;
+const CHANGED_LATENCY_DEVIATIONS: f64 = 7.0;
 /// A turn lasts for so many turnovers of what is in flight, and at least so many attempts.
-const TURNOVERS: f64 = 2.0;
-const LEAST: f64 = 24.0;
+const MIN_TURNOVERS_PER_TURN: f64 = 2.0;
+const MIN_SAMPLES_PER_TURN: f64 = 24.0;
 /// And for so many times what an attempt in flight still takes.
-const RESIDUALS: f64 = 4.0;
+const MIN_RESIDUAL_LIVES_PER_TURN: f64 = 4.0;
 /// Turns from one decision to the next.
-const ROUND: u32 = 5;
+const TURNS_PER_DECISION: u32 = 5;
 
 impl Tracker {
     pub(super) fn at(centre: f64) -> Self {
@@ -91,8 +91,8 @@ impl Tracker {
 
     /// The limit of this turn.
     pub(super) fn side(&self) -> f64 {
-        let low = (self.centre * (-WIDTH / 2.0).exp()).round().max(1.0);
-        let high = (self.centre * (WIDTH / 2.0).exp()).round().max(low + 1.0);
+        let low = (self.centre * (-TURN_WIDTH_LN / 2.0).exp()).round().max(1.0);
+        let high = (self.centre * (TURN_WIDTH_LN / 2.0).exp()).round().max(low + 1.0);
         if is_high(self.turns) { high } else { low }
     }
 
@@ -105,8 +105,8 @@ impl Tracker {
     }
 
     pub(super) fn is_turn_over(&self, residual: f64, now: Timestamp) -> bool {
-        self.now.cell.count() >= (TURNOVERS * self.now.limit).max(LEAST)
-            && now.since(self.now.begun).as_secs_f64() > RESIDUALS * residual
+        self.now.cell.count() >= (MIN_TURNOVERS_PER_TURN * self.now.limit).max(MIN_SAMPLES_PER_TURN)
+            && now.since(self.now.begun).as_secs_f64() > MIN_RESIDUAL_LIVES_PER_TURN * residual
     }
 
     /// Whether latency is another than it was, as far as can be told so soon: in more attempts where most are
@@ -117,7 +117,8 @@ impl Tracker {
 
     /// Whether latency is another than it was, beyond doubt and by a factor that matters.
     pub(super) fn differs_from(&self, cell: &Cohort) -> bool {
-        self.usual.count() > 0.0 && cell.differs_from(&self.usual, UPSET, CHANCE)
+        self.usual.count() > 0.0
+            && cell.differs_from(&self.usual, CHANGED_LATENCY_LN, CHANGED_LATENCY_DEVIATIONS)
     }
 
     /// A turn is over; what was found, if that was enough.
@@ -127,7 +128,11 @@ impl Tracker {
             *side = side.and(&self.before.cell);
         }
         self.turns += 1;
-        let found = if self.turns % ROUND == 1 && self.turns > 1 { self.decide() } else { None };
+        let found = if self.turns % TURNS_PER_DECISION == 1 && self.turns > 1 {
+            self.decide()
+        } else {
+            None
+        };
         self.before = self.now;
         let settled = now + Duration::try_from_secs_f64(residual).unwrap_or(Duration::ZERO);
         self.now = Turn { limit: self.side(), begun: now, settled, cell: Cohort::default() };
@@ -140,11 +145,14 @@ impl Tracker {
         if self.usual.count() == 0.0 {
             self.usual = both;
         }
-        if seen.error > CERTAIN && both.count() < MOST {
+        if seen.error > MAX_ELASTICITY_ERROR && both.count() < MAX_SAMPLES_PER_MOVE {
             return None;
         }
-        let factor =
-            if seen.is_collapse(OBVIOUS) { RETREAT } else { step(&seen, self.centre).exp() };
+        let factor = if seen.is_collapse(COLLAPSE_DEVIATIONS) {
+            COLLAPSE_FACTOR
+        } else {
+            step(&seen, self.centre).exp()
+        };
         let centre = self.centre * factor;
         let now = self.now;
         *self = Self { usual: both, now, ..Self::at(centre) };
@@ -152,15 +160,16 @@ impl Tracker {
     }
 }
 
-/// Mostly high, where nobody pays for the comparison; low in the middle, so that a drift does not
+/// Mostly high, where the comparison costs no goodput; low in the middle, so that a drift does not
 /// look like a difference.
 const fn is_high(turn: u32) -> bool {
-    turn % ROUND != ROUND / 2
+    turn % TURNS_PER_DECISION != TURNS_PER_DECISION / 2
 }
 
 /// How far to move, in logarithm: as far as the comparison says, and as far as it can be trusted.
 fn step(seen: &Comparison, centre: f64) -> f64 {
-    let trust = (CERTAIN / seen.error).min(1.0).powi(2);
-    let off = (seen.elasticity - AIM).clamp(-AIM, 1.0 - AIM);
-    -off * trust * WIDTH.max(1.0 / centre)
+    let trust = (MAX_ELASTICITY_ERROR / seen.error).min(1.0).powi(2);
+    let off =
+        (seen.elasticity - TARGET_ELASTICITY).clamp(-TARGET_ELASTICITY, 1.0 - TARGET_ELASTICITY);
+    -off * trust * TURN_WIDTH_LN.max(1.0 / centre)
 }
