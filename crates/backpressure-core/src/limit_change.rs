@@ -49,7 +49,7 @@ pub enum Cause {
     /// A service behind this one rejected work.
     Pushback {
         /// The share of attempts that were rejected.
-        refused: f64,
+        rejected: f64,
     },
     /// Demand rose above capacity, or fell below it again.
     Demand {
@@ -84,8 +84,8 @@ impl fmt::Display for Cause {
             Self::Change { latency: (now, usual) } => {
                 write!(f, "latency is {now:.4} s and was {usual:.4} s")
             }
-            Self::Pushback { refused } => {
-                write!(f, "{:.0} % were rejected by a service behind this one", 100.0 * refused)
+            Self::Pushback { rejected } => {
+                write!(f, "{:.0} % were rejected by a service behind this one", 100.0 * rejected)
             }
             Self::Demand { overloaded: true } => write!(f, "demand is above capacity"),
             Self::Demand { overloaded: false } => {

@@ -2,7 +2,7 @@
 
 use crate::limit::MAX;
 
-/// A limit before rounding, in attempts in flight, and the bounds that somebody chose for it.
+/// A limit before rounding, in attempts in flight, and the bounds that were set for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounded {
     value: f64,

@@ -1,4 +1,4 @@
-//! A limit somebody chose.
+//! A constant limit.
 
 use crate::limit::Limit;
 use crate::out_of_range::OutOfRange;

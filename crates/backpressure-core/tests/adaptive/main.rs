@@ -106,7 +106,7 @@ fn a_storm_out_of_the_blue_is_over_within_a_second() {
     let (waiting, limit) = (world.controller.queued(), world.controller.limit());
     assert!(waiting <= limit / 2, "{waiting} still wait for {limit} places");
     world.run(0.5, 1.0).run(0.5, 10.0);
-    assert_eq!(world.shed, 0, "nobody is turned away once it is over");
+    assert_eq!(world.shed, 0, "no request is rejected once it is over");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn callers_who_give_up_soon_do_not_keep_the_queue_from_being_seen() {
 fn where_everybody_gives_up_fewer_are_let_in() {
     for load in [5.0, 10.0] {
         let mut world = World::new(DEPENDENCY);
-        // Five service times: who finds forty before him leaves in vain.
+        // Five service times: a caller that finds forty requests before its own gives up in vain.
         world.patience = 0.1;
         world.run(load, 20.0).run(load, 20.0);
         let limit = world.controller.limit();

@@ -152,7 +152,7 @@ impl ClientLimit {
             self.owed = (self.owed + window.refused).min(TOLERATED_SHARE / 2.0 * WINDOW.1);
             self.start_trial(window, now);
         }
-        self.explain(from, Cause::Pushback { refused: window.refused / count }, now);
+        self.explain(from, Cause::Pushback { rejected: window.refused / count }, now);
     }
 
     /// Too many refusals. Under a ceiling of one there can be no fewer.
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(line.end(40, Outcome::Overload, 40), 20);
         let cause = line.limit.last_change().expect("it moved").cause;
         assert!(
-            matches!(cause, Cause::Pushback { refused } if refused > TOLERATED_SHARE),
+            matches!(cause, Cause::Pushback { rejected } if rejected > TOLERATED_SHARE),
             "{cause:?}"
         );
     }

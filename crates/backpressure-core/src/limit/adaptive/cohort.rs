@@ -84,8 +84,8 @@ impl Cohort {
         if mean > 0.0 { (self.squares / self.count / (mean * mean) - 1.0).max(0.0) } else { 0.0 }
     }
 
-    /// Seconds that a place was held for each answer: those who left in vain are paid for by those
-    /// who stayed.
+    /// Seconds that permits were held for each response: attempts without one add to the cost of those with
+    /// one.
     pub(super) fn cost(&self) -> f64 {
         self.seconds / self.answered.max(NONE_ANSWERED)
     }
