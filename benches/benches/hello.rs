@@ -25,7 +25,7 @@ use tower_backpressure::AdmissionLayer;
 const CONNECTIONS: usize = 32;
 
 /// How long one server runs before the other. Long enough for thousands of requests, short enough that other
-/// load on the controller affects both turns of a round.
+/// load on the machine affects both turns of a round.
 const TURN: Duration = Duration::from_millis(200);
 
 /// Rounds; the whole benchmark takes about 24 s.

@@ -1,4 +1,4 @@
-//! A server with an adaptive limit: it finds how many requests this controller can serve at once, and rejects
+//! A server with an adaptive limit: it finds how many requests this machine can serve at once, and rejects
 //! the others with a `Retry-After`.
 //!
 //! `/` computes for some milliseconds and never awaits, so that more than one request per core at once is

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Bounds the connections. More than ten times the capacity fits within one deadline on any controller whose
+/// Bounds the connections. More than ten times the capacity fits within one deadline on any machine whose
 /// handler takes 5 ms.
 const MOST_CONNECTIONS: usize = 4000;
 

@@ -20,7 +20,7 @@ const PATIENT: Duration = Duration::from_secs(10);
 /// Requests kept in flight to measure the capacity. The highest throughput of them is the capacity.
 const LEVELS: [usize; 3] = [16, 32, 64];
 
-/// What a handler can do on this controller, in this storm.
+/// What a handler can do on this machine, in this storm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Calibration {
     pub(crate) handler: Handler,

@@ -89,7 +89,7 @@ pub(crate) struct Entry {
     pub(crate) stack: Stack,
 }
 
-/// The runs asked for. All stacks of a scenario run one after the other, so that slow changes of the controller
+/// The runs asked for. All stacks of a scenario run one after the other, so that slow changes of the machine
 /// affect all of them.
 pub(crate) fn entries(options: &Options) -> Result<Vec<Entry>, String> {
     let stacks = chosen(&options.stack);

@@ -119,7 +119,7 @@ pub(crate) fn notes(findings: &Findings) -> Vec<String> {
     let least = findings.calibrations.iter().map(Calibration::cpu_at_capacity).fold(1.0, f64::min);
     if cpu::CLOCKS && least < UNDISTURBED {
         notes.push(format!(
-            "Other processes were busy on this controller: at capacity the server got only {:.0} % of its CPU. The figures are \
+            "Other processes were busy on this machine: at capacity the server got only {:.0} % of its CPU. The figures are \
              noisy, and those of different stacks hardly comparable.",
             least * 100.0
         ));

@@ -1,23 +1,23 @@
-//! Latencies under one limit.
+//! Latencies measured under one limit.
 
 use std::time::Duration;
 
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 
-/// What attempts measured that were admitted under one limit.
+/// The measurements of attempts that were admitted under one limit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cohort {
     /// Attempts that ended, and those of them that were answered.
     count: f64,
     answered: f64,
-    /// Seconds of useful latency, and their squares.
+    /// Sums of the useful latencies in seconds, and of their squares.
     seconds: f64,
     squares: f64,
     in_flight: f64,
 }
 
-/// Shorter latencies are taken for this: there is no logarithm of nothing.
+/// Shorter latencies count as this one, since zero has no logarithm.
 const SHORTEST: Duration = Duration::from_nanos(100);
 /// Attempts that any judgement rests on at least. With fewer, a mean of exponential latencies is known to no
 /// better than a quarter; with more, a start at ten requests a second takes seconds longer.
@@ -26,13 +26,13 @@ pub(super) const MIN_SAMPLES: f64 = 16.0;
 pub(super) const MOSTLY_WAITED: f64 = 0.5;
 /// Answers assumed where there was none: the next attempt might have been answered.
 const NONE_ANSWERED: f64 = 0.5;
-/// Some attempts that happened to take the same time do not make the next one certain.
+/// A few attempts that happen to take the same time do not make the next one certain.
 const LEAST_SPREAD: f64 = 0.5;
 
 impl Cohort {
-    /// Adds an attempt, where a latency of `usual` is nothing special; zero: unknown.
+    /// Adds an attempt. `usual` is the usual latency in seconds; zero: unknown.
     ///
-    /// An attempt without an answer counts for as much of an attempt as it held its place: one that
+    /// An attempt without a response counts in proportion to the time for which it held its permit. One that
     /// failed at once counts for nothing, so that failures which load does not cause change nothing.
     pub(super) fn add(&mut self, sample: &Sample, usual: f64) {
         let seconds = sample.useful().max(SHORTEST).as_secs_f64();
@@ -44,7 +44,7 @@ impl Cohort {
         self.in_flight += weight * sample.in_flight as f64;
     }
 
-    /// Both together.
+    /// The attempts of both cohorts.
     pub(super) fn and(&self, other: &Self) -> Self {
         Self {
             count: self.count + other.count,
@@ -55,7 +55,7 @@ impl Cohort {
         }
     }
 
-    /// Lets the past count for half.
+    /// Halves the weight of the attempts so far.
     pub(super) fn fade(&mut self) {
         self.count /= 2.0;
         self.answered /= 2.0;
@@ -90,7 +90,7 @@ impl Cohort {
         self.seconds / self.answered.max(NONE_ANSWERED)
     }
 
-    /// Whether most have left before they were answered.
+    /// Whether most attempts were cancelled before their response.
     pub(super) fn is_in_vain(&self) -> bool {
         2.0 * self.answered < self.count
     }
@@ -99,7 +99,7 @@ impl Cohort {
         (self.in_flight / self.count.max(1.0)).max(1.0)
     }
 
-    /// Compares with what was measured at a higher limit.
+    /// Compares these attempts with those at a higher limit.
     pub(super) fn compare(&self, higher: &Self) -> Comparison {
         let limits = (self.in_flight(), higher.in_flight());
         let wider = (limits.1 / limits.0).ln();
@@ -113,7 +113,7 @@ impl Cohort {
         Comparison { limits, elasticity: slower / wider, error: noise.sqrt() / wider }
     }
 
-    /// Whether latency is another than it was, beyond doubt and by a factor that matters.
+    /// Whether the latency differs from `usual`, beyond doubt and by a factor that matters.
     pub(super) fn differs_from(&self, usual: &Self, least: f64, deviations: f64) -> bool {
         let apart = (self.cost() / usual.cost()).ln().abs();
         apart > least && apart > deviations * self.noise(usual, 0.0).sqrt()
@@ -128,8 +128,8 @@ impl Cohort {
     }
 }
 
-/// How much of a place an attempt has turned over: all of it with an answer, without one as much as
-/// the time it took is of the usual latency.
+/// How much of one attempt an attempt counts for: one with a response, otherwise its time as a share of the
+/// usual latency.
 pub(super) fn turnover(sample: &Sample, usual: f64) -> f64 {
     match sample.outcome {
         Outcome::Success => 1.0,
@@ -138,20 +138,19 @@ pub(super) fn turnover(sample: &Sample, usual: f64) -> f64 {
     }
 }
 
-/// Two limits compared.
+/// The comparison of two limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Comparison {
-    /// How many were in flight: the lower number, and the higher.
+    /// Attempts in flight: the lower number, and the higher.
     pub(super) limits: (f64, f64),
     /// Per cent of latency for a per cent of limit: 0, all of it was used; 1, all of it waited.
     pub(super) elasticity: f64,
-    /// One standard deviation.
+    /// Standard deviation of the elasticity.
     pub(super) error: f64,
 }
 
 impl Comparison {
-    /// Whether the higher limit not only makes all attempts wait, but does less: by so many standard
-    /// deviations.
+    /// Whether throughput is lower at the higher limit, by this many standard deviations.
     pub(super) fn is_collapse(&self, deviations: f64) -> bool {
         self.elasticity - deviations * self.error > 1.0
     }

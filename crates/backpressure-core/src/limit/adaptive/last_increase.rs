@@ -1,20 +1,20 @@
-//! A step up that the run queue asked for, and what became of it.
+//! The last increase that followed from the run queue, and whether it ended in a hidden queue.
 
 use std::ops::Range;
 
 use super::window::Window;
 
-/// Where a step up began.
+/// The state before the increase.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LastIncrease {
     in_flight: f64,
-    /// Useful latency there, in seconds.
+    /// Useful latency before it, in seconds.
     useful: f64,
 }
 
-/// A step that multiplies what is in flight by less shows nothing.
+/// An increase of the requests in flight by a smaller factor shows nothing.
 const LEAST: f64 = 1.3;
-/// Elasticity of a step that ended in a queue. Far more than that, and something else has happened.
+/// Elasticity of an increase that ended in a queue. A larger one has another cause.
 const WAITED: Range<f64> = 0.5..1.5;
 
 impl LastIncrease {
@@ -26,7 +26,7 @@ impl LastIncrease {
         self.in_flight
     }
 
-    /// Whether what came of it is more waiting, and not for a worker.
+    /// Whether the increase only made attempts wait longer, and not for a worker.
     pub(super) fn ended_in_a_queue(&self, full: &Window) -> bool {
         full.mean_in_flight() > LEAST * self.in_flight
             && WAITED.contains(&full.elasticity(self.in_flight, self.useful))
