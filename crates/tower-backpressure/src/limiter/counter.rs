@@ -8,7 +8,9 @@ use super::sync::atomic::{AtomicU64, Ordering};
 /// subtraction. `open` is the limit while the queue is empty, and 0 as soon as a decision is needed:
 /// then every request and every release takes the lock. Because count and rule change in one step, no
 /// request is admitted past the limit and no release overlooks a queued request.
+/// It has a cache line of its own, since every request writes it.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct Counter(AtomicU64);
 
 const FIELD: u64 = (1 << 20) - 1;
