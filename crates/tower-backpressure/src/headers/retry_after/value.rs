@@ -26,18 +26,8 @@ pub(super) fn parse_list(text: &str, sent: SystemTime) -> Option<Value> {
     if let Some(value) = parse(text, sent) {
         return Some(value);
     }
-    let mut longest = None;
-    let mut parts = text.split(',').map(str::trim);
-    while let Some(part) = parts.next() {
-        // The comma after a weekday belongs to its date.
-        let is_weekday = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphabetic());
-        let value = match is_weekday {
-            true => parse(parts.next()?, sent),
-            false => parse(part, sent),
-        };
-        longest = longest.max(value);
-    }
-    longest
+    // A date needs no weekday, so that the comma after one makes no difference.
+    text.split(',').filter_map(|part| parse(part, sent)).max()
 }
 
 /// A single value: seconds, a Unix time, a duration or a date.
@@ -45,7 +35,7 @@ pub(super) fn parse(text: &str, sent: SystemTime) -> Option<Value> {
     let text = text.trim();
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     if let Some(positive) = text.strip_prefix('-') {
-        return negative(positive, parse_decimal(positive)?);
+        return parse_decimal(positive).map(negative);
     }
     let delay = parse_decimal(text)
         .map(|seconds| unix_time(seconds, sent).unwrap_or(seconds))
@@ -56,16 +46,14 @@ pub(super) fn parse(text: &str, sent: SystemTime) -> Option<Value> {
 
 /// A number of milliseconds; negative for "do not retry".
 pub(super) fn parse_millis(text: &str) -> Option<Value> {
-    let per_milli = |seconds: Duration| seconds / 1_000;
-    match text.strip_prefix('-') {
-        Some(positive) => negative(positive, parse_decimal(positive)?),
-        None => Some(Value::Delay(per_milli(parse_decimal(text)?))),
-    }
+    Some(match text.strip_prefix('-') {
+        Some(positive) => negative(parse_decimal(positive)?),
+        None => Value::Delay(parse_decimal(text)? / 1_000),
+    })
 }
 
-fn negative(text: &str, amount: Duration) -> Option<Value> {
-    let is_number = text.starts_with(|first: char| first.is_ascii_digit());
-    is_number.then_some(if amount.is_zero() { Value::Delay(amount) } else { Value::Never })
+fn negative(amount: Duration) -> Value {
+    if amount.is_zero() { Value::Delay(amount) } else { Value::Never }
 }
 
 /// Digits, perhaps with a fraction, which is rounded up to nanoseconds. A number that does not fit is

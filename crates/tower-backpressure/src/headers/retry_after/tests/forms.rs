@@ -21,6 +21,7 @@ fn decimals_durations_and_lists_are_understood() {
         ("PT1M30S", 90_000),
         ("2, 3", 3_000),
         ("3,soon, 1", 3_000),
+        ("5, soon", 5_000),
         ("1, Sat, 21 Nov 2026 08:00:07 GMT", 7_000),
         ("Sat, 21 Nov 2026 08:00:09 GMT, Sat, 21 Nov 2026 08:00:04 GMT", 9_000),
     ] {
