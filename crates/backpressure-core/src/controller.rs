@@ -36,7 +36,7 @@ use self::queueing::LOWEST_RANK;
 /// [`next`](Self::next) until that returns `None`.
 ///
 /// ```
-/// use backpressure_core::{RequestInfo, Fixed, Controller, Dequeued, QueueBounds, Timestamp, Decision};
+/// use backpressure_core::{Controller, Decision, Dequeued, Fixed, QueueBounds, RequestInfo, Timestamp};
 ///
 /// let mut controller = Controller::new(Box::new(Fixed::new(1)), QueueBounds::default());
 /// let now = Timestamp::ZERO;

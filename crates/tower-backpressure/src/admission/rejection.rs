@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use super::classify::Side;
 use super::return_ticket::RETURN_TICKET;
 use crate::headers::content_length::content_length;
-use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD};
+use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD, index_of};
 
 mod grpc;
 mod seconds;
@@ -96,7 +96,7 @@ impl Rejection {
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        let mut response = Response::new(self.bodies[index(shed.reason)].clone());
+        let mut response = Response::new(self.bodies[index_of(shed.reason)].clone());
         *response.status_mut() = self.status;
         *response.headers_mut() = headers;
         response
@@ -192,10 +192,6 @@ fn upload<B>(request: &Request<B>) -> Upload {
         Some(..=MAX_SMALL_UPLOAD) => Upload::Small,
         Some(_) => Upload::Large,
     }
-}
-
-fn index(reason: Reason) -> usize {
-    Reason::ALL.iter().position(|&known| known == reason).unwrap_or(0)
 }
 
 fn name(reason: Reason) -> HeaderValue {

@@ -12,6 +12,11 @@ pub const SHED_REASON: HeaderName = HeaderName::from_static("x-shed-reason");
 /// [`SHED_REASON`] as a static, which look-ups borrow.
 pub(crate) static SHED_REASON_FIELD: HeaderName = SHED_REASON;
 
+/// The position of a reason in [`Reason::ALL`].
+pub(crate) fn index_of(reason: Reason) -> usize {
+    Reason::ALL.iter().position(|&known| known == reason).unwrap_or(0)
+}
+
 /// A layer of this crate in this process rejected the request, or a request that the handler made.
 ///
 /// It is for logs and metrics around the layers, which should not take a rejection for a failure. It

@@ -74,7 +74,7 @@ impl Acquire {
             Answer::Shed(shed) => Acquired::Rejected(shed),
             Answer::Wait(ticket, until) => {
                 let queued = Queued { ticket, until };
-                let settle = Some(queued.sleep(shared));
+                let settle = Some(tokio::time::sleep_until(queued.wakes_at(shared)));
                 let shared = Arc::clone(shared);
                 Acquired::Queued(Self { shared, info, queued: Some(queued), settle })
             }
@@ -83,11 +83,7 @@ impl Acquire {
 }
 
 impl Queued {
-    /// Sleeps until the next time something may have changed without a completion.
-    fn sleep(self, shared: &Shared) -> Sleep {
-        tokio::time::sleep_until(self.wakes_at(shared))
-    }
-
+    /// The next time at which something may have changed without a completion.
     fn wakes_at(self, shared: &Shared) -> Instant {
         shared.instant(self.until.min(shared.now() + SETTLE_INTERVAL))
     }
@@ -96,24 +92,17 @@ impl Queued {
 impl Future for Acquire {
     type Output = Result<Permit, Shed>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.queued.is_none() {
+            match Self::start(&self.shared, self.info, Instant::now()) {
+                Acquired::Permit(permit) => return Poll::Ready(Ok(permit)),
+                Acquired::Rejected(shed) => return Poll::Ready(Err(shed)),
+                Acquired::Queued(acquire) => self.set(acquire),
+            }
+        }
         let mut this = self.project();
         let shared = &**this.shared;
-        let queued = match *this.queued {
-            Some(queued) => queued,
-            None => match shared.request(*this.info, shared.now()) {
-                Answer::Run(entry) => {
-                    let shared = Arc::clone(this.shared);
-                    return Poll::Ready(Ok(Permit::new(shared, entry, Stage::Admitted)));
-                }
-                Answer::Shed(shed) => return Poll::Ready(Err(shed)),
-                Answer::Wait(ticket, until) => {
-                    let queued = Queued { ticket, until };
-                    this.settle.set(Some(queued.sleep(shared)));
-                    *this.queued.insert(queued)
-                }
-            },
-        };
+        let queued = this.queued.expect("set when the request was queued");
         let decision = loop {
             if let Some(decision) = shared.collect(queued.ticket, cx.waker()) {
                 break decision;

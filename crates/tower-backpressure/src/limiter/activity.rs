@@ -8,6 +8,7 @@ use super::sync::atomic::{AtomicU64, Ordering};
 /// Stamping a permit, and removing a stamp of the current generation, is one atomic step each. Because
 /// the generation changes in the same word, no stamp is added or removed between two generations unseen.
 /// Older stamps are rare and are removed with the lock held.
+///
 /// It has a cache line of its own, since every request under an adaptive limit writes it.
 #[derive(Debug, Default)]
 #[repr(align(64))]

@@ -8,6 +8,7 @@ use super::sync::atomic::{AtomicU64, Ordering};
 /// subtraction. `open` is the limit while the queue is empty, and 0 as soon as a decision is needed:
 /// then every request and every release takes the lock. Because count and rule change in one step, no
 /// request is admitted past the limit and no release overlooks a queued request.
+///
 /// It has a cache line of its own, since every request writes it.
 #[derive(Debug)]
 #[repr(align(64))]

@@ -26,7 +26,7 @@ pub(super) use self::start::Stage;
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tower_backpressure::Shed> {
-/// use tower_backpressure::{RequestInfo, Limiter, Outcome};
+/// use tower_backpressure::{Limiter, Outcome, RequestInfo};
 ///
 /// let limiter = Limiter::adaptive();
 /// let mut permit = limiter.acquire(RequestInfo::default()).await?;

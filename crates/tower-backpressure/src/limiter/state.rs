@@ -152,7 +152,7 @@ impl State {
         &mut self.ages
     }
 
-    /// Places that counter apart: silent for long, and not more than there may be.
+    /// Permits that count apart: silent for long, and at most [`MAX_SILENT`].
     pub(crate) fn silent(&self) -> usize {
         self.ages.silent().min(MAX_SILENT)
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use backpressure_core::Reason;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use crate::headers::shed_reason::index_of;
 use crate::limiter::Limiter;
 
 /// The handles of one policy. The first request makes them, so that a recorder that is installed
@@ -67,13 +68,13 @@ impl Metrics {
 
     pub(super) fn shed(&self, reason: Reason, limiter: Option<&Limiter>) {
         let handles = self.handles();
-        handles.shed[index(reason)].increment(1);
+        handles.shed[index_of(reason)].increment(1);
         handles.set_limit(limiter);
     }
 
     pub(super) fn would_reject(&self, reason: Reason, limiter: Option<&Limiter>) {
         let handles = self.handles();
-        handles.would_reject[index(reason)].increment(1);
+        handles.would_reject[index_of(reason)].increment(1);
         handles.set_limit(limiter);
     }
 
@@ -115,10 +116,6 @@ impl Handles {
             self.limit.set(limiter.limit() as f64);
         }
     }
-}
-
-fn index(reason: Reason) -> usize {
-    Reason::ALL.iter().position(|&known| known == reason).unwrap_or(0)
 }
 
 impl Drop for InFlight {
