@@ -15,7 +15,7 @@ pub enum Reason {
     QueueTimeout,
     /// The request gave way to one of higher priority, or to a newer one.
     Displaced,
-    /// The caller's deadline would pass before the answer.
+    /// The caller's deadline would pass before the response.
     Deadline,
 }
 

@@ -32,6 +32,7 @@ mod deadline;
 #[cfg(feature = "http")]
 mod headers;
 mod limiter;
+mod nanos;
 #[cfg(feature = "http")]
 mod observe;
 #[cfg(feature = "server")]
