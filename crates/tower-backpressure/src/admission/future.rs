@@ -154,7 +154,8 @@ where
                         policy.body_holds_permit(response)
                     });
                     let guard = guard.take().filter(|_| keeps_guard);
-                    return polled.map_ok(|response| ResponseBody::admitted(response, guard));
+                    let side = policy.classifier.side();
+                    return polled.map_ok(|it| ResponseBody::admitted(it, guard, side));
                 }
                 StateProj::Rejected { shed, caller, policy, delay, body } => {
                     if let Some(body) = body.take() {

@@ -12,8 +12,8 @@ use reqwest::{Body, ResponseBuilderExt, Url};
 use tower_service::Service;
 
 use super::OriginLimit;
-use super::origin_key::OriginKey;
 use crate::admission::ResponseFuture;
+use crate::client::origin_key::OriginKey;
 
 /// reqwest's client as a service of http's types: the body of a request is reqwest's own request.
 #[derive(Clone, Debug)]

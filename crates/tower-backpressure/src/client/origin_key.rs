@@ -5,7 +5,7 @@ use http::{Request, Uri, header};
 /// An origin (RFC 6454) as far as a request tells it: a scheme, and an authority that may hold more
 /// than the host and the port.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct OriginKey<'a> {
+pub(crate) struct OriginKey<'a> {
     scheme: &'a str,
     authority: &'a str,
 }
@@ -14,12 +14,12 @@ pub(super) struct OriginKey<'a> {
 const MAX_HOST_AND_PORT_BYTES: usize = 255 + ":65535".len();
 
 impl<'a> OriginKey<'a> {
-    pub(super) const fn new(scheme: &'a str, authority: &'a str) -> Self {
+    pub(crate) const fn new(scheme: &'a str, authority: &'a str) -> Self {
         Self { scheme, authority }
     }
 
     /// RFC 9112, section 3.2.2: the URI's authority takes precedence over the Host field.
-    pub(super) fn of<B>(request: &'a Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &'a Request<B>) -> Self {
         let named = Self::of_uri(request.uri());
         if !named.authority.is_empty() {
             return named;
@@ -28,14 +28,14 @@ impl<'a> OriginKey<'a> {
         Self { authority: host.unwrap_or_default(), ..named }
     }
 
-    pub(super) fn of_uri(uri: &'a Uri) -> Self {
+    pub(crate) fn of_uri(uri: &'a Uri) -> Self {
         let authority = uri.authority().map(http::uri::Authority::as_str);
         Self::new(uri.scheme_str().unwrap_or_default(), authority.unwrap_or_default())
     }
 
     /// Replaces `name` by the canonical name: in lower case, without user and default port. It is empty
     /// where the request names no valid host.
-    pub(super) fn write_to(self, name: &mut String) {
+    pub(crate) fn write_to(self, name: &mut String) {
         name.clear();
         let host = self.authority.rsplit_once('@').map_or(self.authority, |(_, host)| host);
         if host.is_empty() || host.len() > MAX_HOST_AND_PORT_BYTES {
