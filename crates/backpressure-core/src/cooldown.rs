@@ -1,0 +1,334 @@
+//! The cool-down of an origin: a time in which a client sends it nothing, because it said so.
+
+use std::time::Duration;
+
+use crate::ramp::{Pass, Ramp, next_phase};
+use crate::time::Timestamp;
+
+/// What one caller was told, applied to all callers of an origin.
+///
+/// ```text
+/// Open     → Quiet      a response says when to come back, and is believed
+/// Quiet    → Probing    the time has passed: one attempt is sent
+/// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response
+/// Resuming → Open       no attempt is held any more
+/// Probing, Resuming → Quiet   a response says again when to come back
+/// ```
+///
+/// ```
+/// use backpressure_core::{Cooldown, CooldownDecision, Ending, Timestamp, Told};
+/// use std::time::Duration;
+///
+/// let mut cooldown = Cooldown::new();
+/// let mut now = Timestamp::ZERO;
+/// let CooldownDecision::Send(pass) = cooldown.decide(now) else { panic!("no cool-down yet") };
+/// let wait = Duration::from_secs(2);
+/// cooldown.ended(pass, Ending::Told(Told::Quota(wait)), 0, now);
+/// assert_eq!(cooldown.decide(now), CooldownDecision::Wait(now + wait));
+/// now = now + wait;
+/// assert!(matches!(cooldown.decide(now), CooldownDecision::Send(_)), "one probe");
+/// assert!(matches!(cooldown.decide(now), CooldownDecision::Wait(_)));
+/// ```
+#[derive(Debug)]
+pub struct Cooldown {
+    phase: Phase,
+    /// Number of the phase, which passes carry.
+    number: u32,
+    /// Rejections for load that named a time since the last answer.
+    rejections: u32,
+    /// Whether any attempt was ever answered.
+    has_answered: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    Quiet { until: Timestamp },
+    Probing { since: Timestamp },
+    Resuming { ramp: Ramp },
+}
+
+/// What happens to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CooldownDecision {
+    /// It is sent now.
+    Send(Pass),
+    /// It is not sent now. At this moment, or when another attempt has ended, it may be asked again.
+    Wait(Timestamp),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// The origin did its work, whatever the result.
+    Answered,
+    /// An error, or a rejection that names no time. It says nothing about when to come back.
+    Failed,
+    /// A response says when to come back.
+    Told(Told),
+    /// The caller left before the response.
+    Cancelled,
+}
+
+/// What a response asks for: no attempt for this long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Told {
+    /// The quota of the client is used up (429). It holds for each attempt of the client.
+    Quota(Duration),
+    /// The origin is overloaded or down (503). It may hold for one of many replicas only, or for a share
+    /// of the attempts: it is believed once nothing else comes any more.
+    Load(Duration),
+}
+
+/// The state of a [`Cooldown`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CooldownState {
+    /// Attempts are sent.
+    Open,
+    /// No attempt is sent before this moment.
+    Quiet(Timestamp),
+    /// One attempt is in flight, and the others wait for its response.
+    Probing,
+    /// A few attempts are in flight, more after each response.
+    Resuming,
+}
+
+/// Rejections for load in a row that are believed. With one dead replica of sixteen as many in a row do
+/// not come by chance, and at half of all responses once in 65 536. An origin that is down is asked this
+/// often before its clients are quiet.
+const BELIEVED_REJECTIONS: u32 = 16;
+/// The same of an origin that has answered nothing yet: there is no sign that it serves anything.
+const BELIEVED_REJECTIONS_AT_START: u32 = 4;
+/// How long the others wait for the response to a probe before one more is sent. A lost probe would hold
+/// all attempts; more than one a second would be no pause.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+/// When an attempt that is held while others resume asks again, if no response makes room before.
+const RESUME_PATIENCE: Duration = Duration::from_secs(1);
+/// Attempts in flight after the answer to the probe.
+const FIRST_RESUMED: u32 = 2;
+
+impl Cooldown {
+    /// An origin that has said nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { phase: Phase::Open, number: 0, rejections: 0, has_answered: false }
+    }
+
+    /// Decides on an attempt.
+    pub fn decide(&mut self, now: Timestamp) -> CooldownDecision {
+        match &mut self.phase {
+            Phase::Open => CooldownDecision::Send(Pass(self.number)),
+            Phase::Quiet { until } if now < *until => CooldownDecision::Wait(*until),
+            Phase::Quiet { .. } => {
+                self.enter(Phase::Probing { since: now });
+                CooldownDecision::Send(Pass(self.number))
+            }
+            Phase::Probing { since } if now < *since + PROBE_PATIENCE => {
+                CooldownDecision::Wait(*since + PROBE_PATIENCE)
+            }
+            Phase::Probing { since } => {
+                *since = now;
+                CooldownDecision::Send(Pass(self.number))
+            }
+            Phase::Resuming { ramp } => match ramp.admits() {
+                true => CooldownDecision::Send(Pass(self.number)),
+                false => CooldownDecision::Wait(now + RESUME_PATIENCE),
+            },
+        }
+    }
+
+    /// An attempt has ended, while `held` others wait to be sent.
+    pub fn ended(&mut self, pass: Pass, ending: Ending, held: usize, now: Timestamp) {
+        let is_current = pass == Pass(self.number);
+        match ending {
+            Ending::Answered => (self.rejections, self.has_answered) = (0, true),
+            Ending::Told(Told::Load(_)) => self.rejections = self.rejections.saturating_add(1),
+            Ending::Told(Told::Quota(_)) | Ending::Failed | Ending::Cancelled => {}
+        }
+        if let Ending::Told(told) = ending
+            && self.believes(told)
+        {
+            let (Told::Quota(wait) | Told::Load(wait)) = told;
+            return self.keep_quiet(now + wait);
+        }
+        if is_current {
+            self.end_in_phase(ending, held, now);
+        }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub const fn state(&self) -> CooldownState {
+        match self.phase {
+            Phase::Open => CooldownState::Open,
+            Phase::Quiet { until } => CooldownState::Quiet(until),
+            Phase::Probing { .. } => CooldownState::Probing,
+            Phase::Resuming { .. } => CooldownState::Resuming,
+        }
+    }
+
+    /// A quota holds for each attempt. After a pause a rejection for load continues the pause; before it,
+    /// others have to agree.
+    fn believes(&self, told: Told) -> bool {
+        let needed = match self.has_answered {
+            true => BELIEVED_REJECTIONS,
+            false => BELIEVED_REJECTIONS_AT_START,
+        };
+        match (&self.phase, told) {
+            (Phase::Open, Told::Load(_)) => self.rejections >= needed,
+            _ => true,
+        }
+    }
+
+    fn keep_quiet(&mut self, until: Timestamp) {
+        match &mut self.phase {
+            Phase::Quiet { until: before } => *before = until.max(*before),
+            _ => self.enter(Phase::Quiet { until }),
+        }
+    }
+
+    /// An attempt of this phase has ended without a word on when to come back.
+    fn end_in_phase(&mut self, ending: Ending, held: usize, now: Timestamp) {
+        match (&mut self.phase, ending) {
+            (Phase::Open | Phase::Quiet { .. }, _) => {}
+            // The next attempt is the probe.
+            (Phase::Probing { .. }, Ending::Cancelled) => self.enter(Phase::Quiet { until: now }),
+            (Phase::Probing { .. }, _) if held == 0 => self.enter(Phase::Open),
+            (Phase::Probing { .. }, _) => {
+                self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED) });
+            }
+            (Phase::Resuming { ramp }, Ending::Cancelled) => ramp.ended(),
+            (Phase::Resuming { .. }, _) if held == 0 => self.enter(Phase::Open),
+            (Phase::Resuming { ramp }, _) => {
+                ramp.ended();
+                ramp.grow();
+            }
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        (self.phase, self.number) = (phase, next_phase(self.number));
+    }
+}
+
+impl Default for Cooldown {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const START: Timestamp = Timestamp::ZERO;
+
+    fn send(cooldown: &mut Cooldown, now: Timestamp) -> Option<Pass> {
+        match cooldown.decide(now) {
+            CooldownDecision::Send(pass) => Some(pass),
+            CooldownDecision::Wait(_) => None,
+        }
+    }
+
+    fn end(cooldown: &mut Cooldown, ending: Ending, held: usize, now: Timestamp) {
+        let pass = send(cooldown, now).expect("it is sent");
+        cooldown.ended(pass, ending, held, now);
+    }
+
+    fn quiet(wait: Duration) -> Cooldown {
+        let mut cooldown = Cooldown::new();
+        end(&mut cooldown, Ending::Told(Told::Quota(wait)), 0, START);
+        cooldown
+    }
+
+    #[test]
+    fn after_the_time_that_was_told_one_attempt_is_sent_and_then_twice_as_many_each_round() {
+        let mut cooldown = quiet(2 * SECOND);
+        assert_eq!(send(&mut cooldown, START + 2 * SECOND - SECOND / 1_000), None);
+        let now = START + 2 * SECOND;
+        let mut rounds = Vec::new();
+        for _ in 0..4 {
+            let sent: Vec<Pass> = std::iter::from_fn(|| send(&mut cooldown, now)).collect();
+            rounds.push(sent.len());
+            for pass in sent {
+                cooldown.ended(pass, Ending::Answered, 100, now);
+            }
+        }
+        assert_eq!(rounds, [1, 2, 4, 8]);
+        end(&mut cooldown, Ending::Answered, 0, now);
+        assert_eq!(cooldown.state(), CooldownState::Open);
+    }
+
+    #[test]
+    fn a_probe_that_is_told_again_extends_the_pause_and_one_that_is_cancelled_leaves_it_to_the_next()
+     {
+        let mut cooldown = quiet(SECOND);
+        end(&mut cooldown, Ending::Cancelled, 3, START + SECOND);
+        end(&mut cooldown, Ending::Told(Told::Load(SECOND)), 3, START + SECOND);
+        assert_eq!(cooldown.state(), CooldownState::Quiet(START + 2 * SECOND));
+        assert_eq!(send(&mut cooldown, START + SECOND), None);
+    }
+
+    #[test]
+    fn a_probe_without_a_response_is_followed_by_another_each_second() {
+        let mut cooldown = quiet(SECOND);
+        let sent: Vec<u32> =
+            (0..40).filter(|n| send(&mut cooldown, START + *n * SECOND / 10).is_some()).collect();
+        assert_eq!(sent, [10, 20, 30]);
+    }
+
+    #[test]
+    fn a_share_of_rejections_for_load_is_not_believed_and_all_of_them_are() {
+        let mut cooldown = Cooldown::new();
+        for n in 0..10_000 {
+            let is_dead = n % 4 != 0;
+            let told = Ending::Told(Told::Load(30 * SECOND));
+            end(&mut cooldown, if is_dead { told } else { Ending::Answered }, 0, START);
+        }
+        let told = || Ending::Told(Told::Load(SECOND));
+        let sent = std::iter::from_fn(|| {
+            send(&mut cooldown, START).map(|pass| {
+                cooldown.ended(pass, told(), 0, START);
+            })
+        });
+        assert_eq!(sent.count(), 13, "the last answer was three attempts ago");
+    }
+
+    #[test]
+    fn an_origin_that_never_answered_is_believed_sooner() {
+        let mut cooldown = Cooldown::new();
+        for _ in 0..BELIEVED_REJECTIONS_AT_START {
+            end(&mut cooldown, Ending::Told(Told::Load(SECOND)), 0, START);
+        }
+        assert_eq!(cooldown.state(), CooldownState::Quiet(START + SECOND));
+    }
+
+    #[test]
+    fn attempts_sent_before_a_pause_do_not_end_it() {
+        let mut cooldown = Cooldown::new();
+        let early: Vec<Pass> = (0..3).map(|_| send(&mut cooldown, START).unwrap()).collect();
+        end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START);
+        cooldown.ended(early[0], Ending::Answered, 0, START);
+        assert_eq!(send(&mut cooldown, START), None);
+        let probe = send(&mut cooldown, START + SECOND).expect("a probe");
+        cooldown.ended(early[1], Ending::Answered, 5, START + SECOND);
+        cooldown.ended(Pass::UNTRACKED, Ending::Answered, 5, START + SECOND);
+        assert_eq!(send(&mut cooldown, START + SECOND), None, "the probe is not answered yet");
+        cooldown.ended(probe, Ending::Answered, 5, START + SECOND);
+        assert!(send(&mut cooldown, START + SECOND).is_some());
+        cooldown.ended(early[2], Ending::Told(Told::Quota(SECOND)), 5, START + SECOND);
+        assert_eq!(cooldown.state(), CooldownState::Quiet(START + 2 * SECOND));
+    }
+
+    #[test]
+    fn a_failure_without_a_word_on_when_to_come_back_ends_the_pause() {
+        let mut cooldown = quiet(SECOND);
+        end(&mut cooldown, Ending::Failed, 0, START + SECOND);
+        assert_eq!(cooldown.state(), CooldownState::Open);
+    }
+}
