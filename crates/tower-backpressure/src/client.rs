@@ -26,8 +26,12 @@
 //! ```
 
 mod attempts;
+mod breaker;
 mod budget;
 mod classify;
+mod cooldown;
+#[cfg(feature = "reqwest")]
+mod http_types;
 mod jitter;
 mod keyed_map;
 mod not_begun;
@@ -36,12 +40,20 @@ mod origin_limit;
 mod origin_map;
 mod replay;
 mod retry;
+mod supervised;
 mod telemetry;
+mod throttle;
 
 pub use self::attempts::Attempts;
+pub use self::breaker::{Breaker, BreakerLayer, BreakerPhase, BreakerSnapshot};
 pub use self::budget::{RetryBudget, Withdrawal};
+pub use self::cooldown::{Cooldown, CooldownLayer, CooldownPhase, CooldownSnapshot};
 #[cfg(feature = "reqwest")]
 pub use self::origin_limit::ReqwestFuture;
 pub use self::origin_limit::{OriginLimit, OriginLimitLayer};
 pub use self::replay::{Replay, ResponseHead};
 pub use self::retry::{ResponseFuture, Retry, RetryLayer};
+#[cfg(feature = "reqwest")]
+pub use self::supervised::SupervisedReqwestFuture;
+pub use self::supervised::{Supervised, SupervisedFuture};
+pub use self::throttle::{Throttle, ThrottleLayer};

@@ -50,7 +50,10 @@ pub use crate::admission::return_ticket::RETURN_TICKET;
 #[cfg(feature = "http")]
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
-pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
+pub use crate::client::{
+    Attempts, BreakerLayer, CooldownLayer, OriginLimit, OriginLimitLayer, Retry, RetryBudget,
+    RetryLayer, ThrottleLayer,
+};
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
 #[cfg(feature = "client")]

@@ -56,7 +56,7 @@ impl<B> ResponseBody<B> {
 
 impl<B: Body> ResponseBody<B> {
     /// The service's response, whose body holds `guard`.
-    pub(super) fn admitted(
+    pub(crate) fn admitted(
         response: Response<B>,
         guard: Option<Guard>,
         side: Side,

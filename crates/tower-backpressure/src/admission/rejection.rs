@@ -68,7 +68,7 @@ impl Rejection {
     }
 
     /// `ticket` gives the caller precedence over new requests when it comes back.
-    pub(super) fn respond(
+    pub(crate) fn respond(
         &self,
         shed: Shed,
         caller: Caller,
@@ -129,7 +129,7 @@ impl Caller {
     }
 
     /// The same caller in this process: there is no connection to close.
-    pub(super) const fn without_connection(self) -> Self {
+    pub(crate) const fn without_connection(self) -> Self {
         Self { upload: Upload::Nothing, ..self }
     }
 

@@ -28,7 +28,7 @@ struct Entry<T> {
 }
 
 /// What a key stands for.
-pub(crate) trait Idle {
+pub trait Idle {
     /// Whether nothing is lost when a state that no request refers to is made anew.
     fn is_idle(&self) -> bool;
 }

@@ -11,7 +11,8 @@ use crate::admission::delayed_rejection::DelayedRejection;
 use crate::admission::rejection::Rejection;
 use crate::admission::response_policy::ResponsePolicy;
 use crate::admission::switches::Switches;
-use crate::admission::{Limited, PermitScope, Policy, SelectPolicy};
+use crate::admission::{Limited, PermitScope, Policy, Recheck, SelectPolicy};
+use crate::client::cooldown::CooldownLayer;
 use crate::client::keyed_map::Idle;
 use crate::client::origin_key::OriginKey;
 use crate::client::origin_map::OriginMap;
@@ -139,6 +140,7 @@ struct Settings {
     switches: Switches,
     rejection: Rejection,
     telemetry: Telemetry,
+    cooldown: Option<CooldownLayer>,
 }
 
 impl OriginLimitLayer {
@@ -151,7 +153,17 @@ impl OriginLimitLayer {
             switches: Switches::default(),
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             telemetry: Telemetry::new(name),
+            cooldown: None,
         })
+    }
+
+    /// Honours the cool-downs of a [`CooldownLayer`] around this layer: a request that waits for a permit when
+    /// a cool-down of its origin begins is not sent when it gets one, and rejected with the time that is left.
+    /// Cool-downs by a [`key`](CooldownLayer::key) do not count.
+    #[must_use]
+    pub fn cooldown(self, cooldown: &CooldownLayer) -> Self {
+        let cooldown = Some(cooldown.clone());
+        Self::of(Settings { cooldown, ..self.origins.settings.clone() })
     }
 
     /// Bounds the queue of each origin; with [`QueueBounds::NONE`] a request is sent at once or rejected.
@@ -278,6 +290,10 @@ impl Settings {
             delayed: DelayedRejection::default(),
             drains: None,
             tickets: None,
+            recheck: self.cooldown.as_ref().map(|cooldown| {
+                let (cooldown, origin) = (cooldown.clone(), origin.to_owned());
+                Recheck(Arc::new(move || cooldown.shed(&origin)))
+            }),
         }
     }
 }
