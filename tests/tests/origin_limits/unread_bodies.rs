@@ -13,8 +13,10 @@ use tower_backpressure::OriginLimitLayer;
 
 use super::{ORIGIN, SECOND, get, limiter};
 
+type MakeBody = fn() -> ScriptedBody;
+
 /// Sends all requests, reads all bodies once it has all heads, and returns how long the heads took.
-async fn heads_before_bodies(calls: usize, body: fn() -> ScriptedBody) -> Duration {
+async fn heads_before_bodies(calls: usize, body: MakeBody) -> Duration {
     let layer = OriginLimitLayer::new("search");
     let client = layer.layer(service_fn(move |_: Request<()>| async move {
         sleep(SECOND / 20).await;
@@ -37,7 +39,7 @@ async fn heads_before_bodies(calls: usize, body: fn() -> ScriptedBody) -> Durati
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_reads_no_body_before_it_has_all_heads_gets_all_of_them() {
-    let bodies: [(&str, fn() -> ScriptedBody); 4] = [
+    let bodies: [(&str, MakeBody); 4] = [
         ("short", || ScriptedBody::pieces(1, 100).sized()),
         ("short, of unknown length", || ScriptedBody::pieces(2, 100)),
         ("long", || ScriptedBody::pieces(10, 64 * 1024).sized()),
@@ -46,7 +48,6 @@ async fn a_caller_that_reads_no_body_before_it_has_all_heads_gets_all_of_them() 
     for calls in [300, 1_000] {
         for (name, body) in bodies {
             let elapsed = heads_before_bodies(calls, body).await;
-            println!("{calls} {name}: {elapsed:?}");
             assert!(elapsed < SECOND, "{calls} {name}: {elapsed:?}");
         }
     }
