@@ -3,6 +3,7 @@
 
 mod breaker;
 mod cooldown;
+mod metrics;
 mod resumption;
 mod throttle;
 

@@ -1,25 +1,20 @@
 //! The cool-down layer: what one caller was told quiets all callers of that origin.
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use backpressure_core::{
-    CooldownDecision, CooldownState, Ending, Outcome, Pass, Priority, Reason, Shed, Timestamp, Told,
-};
+use backpressure_core::{Reason, Shed};
 use fastrand::Rng;
 use http::{HeaderMap, StatusCode, Uri, request};
 use tower_layer::Layer;
 
-use crate::client::classify::is_rejection;
 use crate::client::jitter::Jitter;
-use crate::client::keyed_map::Idle;
-use crate::client::supervised::{
-    Ended, Held, Hold, How, Key, Shared, Supervised, Supervision, Transition, Verdict,
-};
+use crate::client::supervised::{Hold, Key, Shared, Supervised};
 use crate::headers::retry_after::RetryAfter;
-use crate::headers::shed_reason::SHED_REASON_FIELD;
+
+mod state;
+
+use self::state::{Options, OriginCooldown, ToldRule};
 
 /// Sends nothing to an origin that has said when to come back, until then.
 ///
@@ -139,16 +134,6 @@ pub enum CooldownPhase {
     /// A few are in flight, more after each response.
     Resuming,
 }
-
-/// The options of the layer that its decisions need.
-#[derive(Clone)]
-pub struct Options {
-    max_cooldown: Duration,
-    jitter: Jitter,
-    told: Option<Arc<ToldRule>>,
-}
-
-type ToldRule = dyn Fn(StatusCode, &HeaderMap) -> Option<Duration> + Send + Sync;
 
 impl CooldownLayer {
     /// A cool-down for each origin; `name` labels the metrics and events of all of them together.
@@ -275,176 +260,7 @@ impl<S> Layer<S> for CooldownLayer {
     }
 }
 
-/// The cool-down of one origin.
-#[derive(Debug)]
-pub struct OriginCooldown {
-    cooldown: Mutex<backpressure_core::Cooldown>,
-    /// Whether requests are sent without a decision.
-    is_open: AtomicBool,
-    /// Whether an answer has come since the last rejection.
-    has_answered: AtomicBool,
-    held: Arc<Held>,
-}
-
-impl Supervision for OriginCooldown {
-    type Options = Options;
-
-    const REASON: Reason = Reason::Cooldown;
-
-    fn new(_options: &Options) -> Self {
-        Self {
-            cooldown: Mutex::new(backpressure_core::Cooldown::new()),
-            is_open: AtomicBool::new(true),
-            has_answered: AtomicBool::new(false),
-            held: Arc::default(),
-        }
-    }
-
-    fn decide(
-        &self,
-        _options: &Options,
-        _priority: Priority,
-        now: Timestamp,
-    ) -> (Verdict, Transition) {
-        if self.is_open.load(Ordering::Acquire) {
-            return (Verdict::Send(Pass::UNTRACKED), None);
-        }
-        let mut cooldown = self.lock();
-        let before = cooldown.state();
-        let verdict = match cooldown.decide(now) {
-            CooldownDecision::Wait(at) if matches!(before, CooldownState::Quiet(_)) => {
-                Verdict::Wait(at)
-            }
-            CooldownDecision::Wait(at) => Verdict::WaitForOthers(at),
-            CooldownDecision::Send(pass) => Verdict::Send(pass),
-            _ => Verdict::Send(Pass::UNTRACKED),
-        };
-        (verdict, self.settle(&cooldown, before))
-    }
-
-    fn ended(&self, options: &Options, ended: &Ended<'_>, now: Timestamp) -> Transition {
-        let ending = options.ending(&ended.how);
-        let is_answered = ending == Ending::Answered;
-        let is_untracked = ended.pass == Pass::UNTRACKED;
-        if is_untracked && is_answered && self.has_answered.load(Ordering::Relaxed) {
-            return None;
-        }
-        if is_untracked && matches!(ending, Ending::Failed | Ending::Cancelled) {
-            return None;
-        }
-        let mut cooldown = self.lock();
-        let before = cooldown.state();
-        self.has_answered.store(is_answered, Ordering::Relaxed);
-        cooldown.ended(ended.pass, ending, self.held.count(), now);
-        let transition = self.settle(&cooldown, before);
-        match cooldown.state() {
-            CooldownState::Open => self.held.wake_all(),
-            CooldownState::Resuming => self.held.wake(WOKEN_WHILE_RESUMING),
-            _ if ending == Ending::Cancelled => self.held.wake(1),
-            _ => {}
-        }
-        transition
-    }
-
-    fn held(&self) -> Option<&Arc<Held>> {
-        Some(&self.held)
-    }
-}
-
-impl OriginCooldown {
-    fn snapshot(&self, now: Timestamp) -> CooldownSnapshot {
-        let (phase, left) = match self.lock().state() {
-            CooldownState::Quiet(until) if until > now => (CooldownPhase::Quiet, until.since(now)),
-            CooldownState::Quiet(_) | CooldownState::Probing => {
-                (CooldownPhase::Probing, Duration::ZERO)
-            }
-            CooldownState::Resuming => (CooldownPhase::Resuming, Duration::ZERO),
-            _ => (CooldownPhase::Open, Duration::ZERO),
-        };
-        CooldownSnapshot { phase, left, held: self.held.count() }
-    }
-
-    /// Publishes what is read without the lock, and names a state that is not the one before.
-    fn settle(&self, cooldown: &backpressure_core::Cooldown, before: CooldownState) -> Transition {
-        let state = cooldown.state();
-        self.is_open.store(state == CooldownState::Open, Ordering::Release);
-        let has_changed = std::mem::discriminant(&state) != std::mem::discriminant(&before);
-        has_changed.then_some(match state {
-            CooldownState::Quiet(_) => "quiet",
-            CooldownState::Probing => "probing",
-            CooldownState::Resuming => "resuming",
-            _ => "open",
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, backpressure_core::Cooldown> {
-        self.cooldown.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A forgotten cool-down costs the origin a few requests. Kept, cool-downs would have no bound.
-impl Idle for OriginCooldown {
-    fn is_idle(&self) -> bool {
-        true
-    }
-}
-
-impl Options {
-    /// What an attempt says about the origin.
-    fn ending(&self, how: &How<'_>) -> Ending {
-        let (outcome, status, headers) = match how {
-            How::Cancelled => return Ending::Cancelled,
-            How::Error => return Ending::Failed,
-            How::Response { outcome, status, headers } => (*outcome, *status, *headers),
-        };
-        if let Some(wait) = self.told.as_ref().and_then(|rule| rule(status, headers)) {
-            return Ending::Told(Told::Quota(self.bounded(wait)));
-        }
-        match outcome {
-            // A layer inside rejected it: it was not sent.
-            Outcome::Ignore => Ending::Cancelled,
-            Outcome::Overload => self.rejection(status, headers),
-            _ if is_rejection(status) => self.rejection(status, headers),
-            Outcome::Success => Ending::Answered,
-            _ => Ending::Failed,
-        }
-    }
-
-    fn rejection(&self, status: StatusCode, headers: &HeaderMap) -> Ending {
-        let is_quota = status == StatusCode::TOO_MANY_REQUESTS;
-        // Such a server schedules each request by itself, and goes on serving others.
-        let is_personal = !is_quota && headers.contains_key(&SHED_REASON_FIELD);
-        let told = RetryAfter::from_headers(headers, SystemTime::now());
-        // `x-should-retry: false` is about the request.
-        let told = told.filter(|told| !told.forbids_retry() && !told.delay().is_zero());
-        match told {
-            Some(told) if is_quota => Ending::Told(Told::Quota(self.bounded(told.delay()))),
-            Some(told) if !is_personal => Ending::Told(Told::Load(self.bounded(told.delay()))),
-            _ => Ending::Failed,
-        }
-    }
-
-    /// Bounded, with jitter.
-    fn bounded(&self, told: Duration) -> Duration {
-        let told = told.min(self.max_cooldown);
-        told + self.jitter.up_to(RetryAfter::RESOLUTION.max(told / JITTER_DIVISOR))
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("max_cooldown", &self.max_cooldown)
-            .field("has_rule", &self.told.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
 /// As `RetryLayer`: a mistaken value stops a client for a minute at most.
 const DEFAULT_MAX_COOLDOWN: Duration = Duration::from_secs(60);
 /// Megabytes of requests at most, each for long enough for `Retry-After: 1` and `2`.
 const DEFAULT_HOLD: Hold = Hold { max_held: 1_024, max_wait: Duration::from_secs(3) };
-/// Jitter of one part in this many, as in `RetryLayer`.
-const JITTER_DIVISOR: u32 = 10;
-/// A response frees a place and makes room for one more.
-const WOKEN_WHILE_RESUMING: usize = 2;
