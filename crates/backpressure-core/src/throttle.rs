@@ -52,8 +52,8 @@ pub struct ThrottleSettings {
     /// Time constant of the counts. Twice as long, and an origin that is back is throttled for twice as long;
     /// half as long, and the share scatters by a tenth at a hundred requests a second.
     pub window: Duration,
-    /// Requests of a priority in the window below which none is rejected. With fewer, one failure would
-    /// reject half of the requests of a quiet client.
+    /// Requests of a priority in the window below which none is rejected. With fewer, chance would
+    /// reject requests of a quiet client.
     pub min_requests: f64,
     /// The largest share that is rejected. The rest finds out when the origin accepts again.
     pub max_rejected: f64,
@@ -121,7 +121,7 @@ impl Throttle {
 
 impl Default for ThrottleSettings {
     fn default() -> Self {
-        Self { k: 2.0, window: Duration::from_secs(2), min_requests: 10.0, max_rejected: 0.9 }
+        Self { k: 2.0, window: Duration::from_secs(2), min_requests: 20.0, max_rejected: 0.9 }
     }
 }
 
@@ -148,15 +148,15 @@ mod tests {
         assert_eq!(share(100, 50), 0.0);
         assert_eq!(share(100, 25), 50.0 / 101.0);
         assert_eq!(share(1_000, 400), 200.0 / 1_001.0);
-        assert_eq!(share(10, 1), 8.0 / 11.0);
+        assert_eq!(share(20, 2), 16.0 / 21.0);
     }
 
     #[test]
     fn half_of_the_responses_may_be_rejections_and_a_quiet_client_is_never_throttled() {
-        for requests in [1, 9, 10, 1_000] {
+        for requests in [1, 19, 20, 1_000] {
             assert_eq!(share(requests, requests / 2), 0.0, "{requests}");
         }
-        assert_eq!(share(9, 0), 0.0);
+        assert_eq!(share(19, 0), 0.0);
     }
 
     #[test]
@@ -171,9 +171,9 @@ mod tests {
 
     #[test]
     fn rejections_here_count_as_requests_and_are_forgotten_with_time() {
-        let mut throttle = throttle(20, 0);
+        let mut throttle = throttle(40, 0);
         assert!(!throttle.admits(NORMAL, 0.5, Timestamp::ZERO));
-        assert_eq!(throttle.by_priority[NORMAL as usize].requests, 21.0);
+        assert_eq!(throttle.by_priority[NORMAL as usize].requests, 41.0);
         let later = Timestamp::ZERO + Duration::from_secs(2);
         assert_eq!(throttle.rejected_share(NORMAL, later), 0.0);
     }

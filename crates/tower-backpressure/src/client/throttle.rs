@@ -65,7 +65,7 @@ use crate::headers::retry_after::RetryAfter;
 /// |---|---|---|
 /// | [`k`](Self::k) | 2 | the origin may reject half of its requests: it is busy, and an origin of which a part fails is used as before |
 /// | [`window`](Self::window) | 2 s | an origin that is back is used again after about twice as long; in the book it is two minutes |
-/// | [`min_requests`](Self::min_requests) | 10 in the window | a quiet client is never throttled |
+/// | [`min_requests`](Self::min_requests) | 20 in the window | a quiet client is never throttled |
 /// | [`max_rejected`](Self::max_rejected) | 0.9 | the rest finds out when the origin accepts again |
 /// | [`key`](Self::key) | the origin | where one origin has parts that reject alone |
 /// | [`classify`](Self::classify) | see above | |
