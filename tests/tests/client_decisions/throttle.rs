@@ -49,7 +49,7 @@ async fn an_origin_that_rejects_a_share_by_chance_is_used_as_before_and_so_is_it
         };
         let client = layer.layer(server(&Arrivals::new(), answer));
         // At the start, while there are few counts, chance decides more often.
-        load(&client, every, 100 * every).await;
+        load(&client, every, 5 * SECOND).await;
         let responses = load(&client, every, 2_000 * every).await;
         let local = responses.iter().filter(|response| is_local(response)).count();
         assert!(local as f64 <= most * 2_000.0, "{local}, every {every:?}, seed {seed}");
