@@ -2,14 +2,15 @@
 //!
 //! A server measures what it can do ([`AdmissionLayer::adaptive`]), limits single routes
 //! ([`BulkheadLayer`]), and rejects the rest early, saying when to come back. A client comes back when
-//! it was told to, within a budget and a deadline ([`RetryLayer`]), and sends no server more than the
-//! server can use ([`OriginLimitLayer`]). [`Limiter`] is the same machinery for work that is not HTTP.
+//! it was told to, within a budget and a deadline ([`RetryLayer`]), is quiet until then ([`CooldownLayer`]), and
+//! sends no server more than the server can use ([`OriginLimitLayer`]); [`backpressure_client`] puts all of it
+//! around a client. [`Limiter`] is the same machinery for work that is not HTTP.
 //!
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `server` | yes | [`AdmissionLayer`] and [`BulkheadLayer`] |
-//! | `client` | yes | [`RetryLayer`], [`RetryBudget`] and [`OriginLimitLayer`] |
+//! | `client` | yes | the layers of [`client`] |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry |
@@ -51,8 +52,8 @@ pub use crate::admission::return_ticket::RETURN_TICKET;
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
 pub use crate::client::{
-    Attempts, BreakerLayer, CooldownLayer, OriginLimit, OriginLimitLayer, Retry, RetryBudget,
-    RetryLayer, ThrottleLayer,
+    Attempts, BreakerLayer, ClientStack, CooldownLayer, OriginLimit, OriginLimitLayer, Retry,
+    RetryBudget, RetryLayer, ThrottleLayer, backpressure_client,
 };
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;

@@ -5,6 +5,7 @@ mod breaker;
 mod cooldown;
 mod metrics;
 mod resumption;
+mod stack;
 mod throttle;
 
 use std::convert::Infallible;

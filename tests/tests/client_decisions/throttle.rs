@@ -80,7 +80,7 @@ async fn each_priority_is_throttled_by_itself() {
 async fn an_origin_that_accepts_again_is_used_again_within_seconds() {
     let arrivals = Arrivals::new();
     let answer = |at| if at < 30 * SECOND { reply(503, &[]) } else { ok() };
-    let client = ThrottleLayer::new("search").layer(server(&arrivals, answer));
+    let client = ThrottleLayer::new("search").seed(7).layer(server(&arrivals, answer));
     load(&client, MS, 40 * SECOND).await;
     let during = arrivals.between(10 * SECOND, 30 * SECOND);
     assert!((1_600..=2_400).contains(&during), "a tenth finds out: {during}");

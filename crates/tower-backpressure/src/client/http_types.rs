@@ -10,6 +10,8 @@ use pin_project_lite::pin_project;
 use reqwest::{Body, ResponseBuilderExt, Url};
 use tower_service::Service;
 
+use super::attempt_timeout::TimedOut;
+
 /// reqwest's client as a service of http's types: the body of a request is reqwest's own request.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpTypes<S>(pub(crate) S);
@@ -61,8 +63,9 @@ where
     B: http_body::Body<Data = bytes::Bytes> + Send + Sync + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let rejected = response.extensions().get::<Shed>().is_some();
-    let response = if rejected { with_url(response, url.clone()) } else { response };
+    let extensions = response.extensions();
+    let is_local = extensions.get::<Shed>().is_some() || extensions.get::<TimedOut>().is_some();
+    let response = if is_local { with_url(response, url.clone()) } else { response };
     response.map(Body::wrap).into()
 }
 
