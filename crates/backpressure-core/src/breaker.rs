@@ -131,9 +131,11 @@ impl Breaker {
             self.enter(Phase::HalfOpen { since: now, in_flight: 0, succeeded: 0 });
         }
         // Probes without a response are replaced after the time that the breaker would be open.
-        if let Phase::HalfOpen { since, .. } = self.phase
-            && now.since(since) >= self.settings.open_for
-        {
+        let probing_since = match self.phase {
+            Phase::HalfOpen { since, .. } => Some(since),
+            _ => None,
+        };
+        if probing_since.is_some_and(|since| now.since(since) >= self.settings.open_for) {
             self.enter(Phase::HalfOpen { since: now, in_flight: 0, succeeded: 0 });
         }
         let sends = match &mut self.phase {

@@ -149,11 +149,12 @@ impl Cooldown {
             Ending::Told(Told::Load(_)) => self.rejections = self.rejections.saturating_add(1),
             Ending::Told(Told::Quota(_)) | Ending::Failed | Ending::Cancelled => {}
         }
-        if let Ending::Told(told) = ending
-            && self.believes(told)
-        {
-            let (Told::Quota(wait) | Told::Load(wait)) = told;
-            return self.keep_quiet(now + wait);
+        match ending {
+            Ending::Told(told) if self.believes(told) => {
+                let (Told::Quota(wait) | Told::Load(wait)) = told;
+                return self.keep_quiet(now + wait);
+            }
+            _ => {}
         }
         if is_current {
             self.end_in_phase(ending, held, now);

@@ -189,6 +189,23 @@ impl<S> Layer<S> for ClientStack {
     }
 }
 
+impl<S> BackpressureClient<S> {
+    /// The client inside all layers.
+    pub const fn get_ref(&self) -> &S {
+        self.inner.get_ref().get_ref().get_ref().get_ref().get_ref()
+    }
+
+    /// The client inside all layers, to change.
+    pub const fn get_mut(&mut self) -> &mut S {
+        self.inner.get_mut().get_mut().get_mut().get_mut().get_mut()
+    }
+
+    /// The client inside, without the layers.
+    pub fn into_inner(self) -> S {
+        self.inner.into_inner().into_inner().into_inner().into_inner().into_inner()
+    }
+}
+
 impl<S, B> Service<Request<B>> for BackpressureClient<S>
 where
     Stack<S>: Service<Request<B>>,

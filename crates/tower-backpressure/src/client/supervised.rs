@@ -27,8 +27,8 @@ pub(super) use self::shared::{
 
 /// A service that asks before each attempt whether it may be sent, and learns from its response.
 ///
-/// [`Cooldown`](crate::Cooldown), [`Throttle`](crate::Throttle) and [`Breaker`](crate::Breaker) are this
-/// service with different decisions.
+/// [`Cooldown`](super::Cooldown), [`Throttle`](super::Throttle) and [`Breaker`](super::Breaker) are this service
+/// with different decisions.
 pub struct Supervised<S, T: Supervision> {
     inner: S,
     shared: Arc<Shared<T>>,
