@@ -34,7 +34,7 @@ pub struct Cooldown {
     phase: Phase,
     /// Number of the phase, which passes carry.
     number: u32,
-    /// Rejections for load that named a time since the last answer.
+    /// Rejections that named a time since the last answer.
     rejections: u32,
     /// Whether any attempt was ever answered.
     has_answered: bool,
@@ -76,10 +76,10 @@ pub enum Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Told {
-    /// The quota of the client is used up (429). It holds for each attempt of the client.
+    /// The quota of the client is used up (429). It may be that of a route alone.
     Quota(Duration),
-    /// The origin is overloaded or down (503). It may hold for one of many replicas only, or for a share
-    /// of the attempts: it is believed once nothing else comes any more.
+    /// The origin is overloaded or down (503). It may be one of many replicas alone, or a share of the
+    /// attempts.
     Load(Duration),
 }
 
@@ -97,12 +97,17 @@ pub enum CooldownState {
     Resuming,
 }
 
-/// Rejections for load in a row that are believed. With one dead replica of sixteen as many in a row do
+/// Rejections by quota in a row, without an answer to any other attempt, that are taken to hold for all
+/// attempts. After one, a route with a quota of its own would stop all others; with more, an origin that
+/// rejects each attempt is asked more often than it takes to find out.
+const BELIEVED_QUOTA: u32 = 3;
+/// The same for load. With one dead replica of sixteen as many in a row do
 /// not come by chance, and at half of all responses once in 65 536. An origin that is down is asked this
 /// often before its clients are quiet.
-const BELIEVED_REJECTIONS: u32 = 16;
+const BELIEVED_LOAD: u32 = 16;
 /// The same of an origin that has answered nothing yet: there is no sign that it serves anything.
-const BELIEVED_REJECTIONS_AT_START: u32 = 4;
+const BELIEVED_QUOTA_AT_START: u32 = 1;
+const BELIEVED_LOAD_AT_START: u32 = 4;
 /// How long the others wait for the response to a probe before one more is sent. A lost probe would hold
 /// all attempts; more than one a second would be no pause.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -146,8 +151,8 @@ impl Cooldown {
         let is_current = pass == Pass(self.number);
         match ending {
             Ending::Answered => (self.rejections, self.has_answered) = (0, true),
-            Ending::Told(Told::Load(_)) => self.rejections = self.rejections.saturating_add(1),
-            Ending::Told(Told::Quota(_)) | Ending::Failed | Ending::Cancelled => {}
+            Ending::Told(_) => self.rejections = self.rejections.saturating_add(1),
+            Ending::Failed | Ending::Cancelled => {}
         }
         match ending {
             Ending::Told(told) if self.believes(told) => {
@@ -172,17 +177,16 @@ impl Cooldown {
         }
     }
 
-    /// A quota holds for each attempt. After a pause a rejection for load continues the pause; before it,
-    /// others have to agree.
+    /// Whether it holds for all attempts. After a pause one rejection continues the pause; before it, others
+    /// have to agree.
     fn believes(&self, told: Told) -> bool {
-        let needed = match self.has_answered {
-            true => BELIEVED_REJECTIONS,
-            false => BELIEVED_REJECTIONS_AT_START,
+        let needed = match (told, self.has_answered) {
+            (Told::Quota(_), true) => BELIEVED_QUOTA,
+            (Told::Quota(_), false) => BELIEVED_QUOTA_AT_START,
+            (Told::Load(_), true) => BELIEVED_LOAD,
+            (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
         };
-        match (&self.phase, told) {
-            (Phase::Open, Told::Load(_)) => self.rejections >= needed,
-            _ => true,
-        }
+        !matches!(self.phase, Phase::Open) || self.rejections >= needed
     }
 
     fn keep_quiet(&mut self, until: Timestamp) {
@@ -301,9 +305,28 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_of_one_route_stops_no_other_and_that_of_all_does() {
+        let mut cooldown = Cooldown::new();
+        for n in 0..1_000 {
+            let told = Ending::Told(Told::Quota(30 * SECOND));
+            end(&mut cooldown, if n % 3 != 0 { told } else { Ending::Answered }, 0, START);
+        }
+        assert_eq!(cooldown.state(), CooldownState::Open);
+        for _ in 0..3 {
+            assert_eq!(cooldown.state(), CooldownState::Open);
+            end(&mut cooldown, Ending::Answered, 0, START);
+            for _ in 0..2 {
+                end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START);
+            }
+        }
+        end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START);
+        assert_eq!(cooldown.state(), CooldownState::Quiet(START + SECOND));
+    }
+
+    #[test]
     fn an_origin_that_never_answered_is_believed_sooner() {
         let mut cooldown = Cooldown::new();
-        for _ in 0..BELIEVED_REJECTIONS_AT_START {
+        for _ in 0..BELIEVED_LOAD_AT_START {
             end(&mut cooldown, Ending::Told(Told::Load(SECOND)), 0, START);
         }
         assert_eq!(cooldown.state(), CooldownState::Quiet(START + SECOND));

@@ -214,3 +214,29 @@ async fn a_retry_layer_repeats_a_request_that_was_not_sent_whatever_its_method()
     }
     assert_eq!(arrivals.count(), 7, "the first one twice, and the others once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_of_one_route_stops_no_other_and_one_that_is_used_up_later_stops_all() {
+    let arrivals = Arrivals::new();
+    let layer = CooldownLayer::new("search");
+    let seen = arrivals.clone();
+    let client = layer.layer(tower::service_fn(move |request: Request<()>| {
+        let at = seen.record();
+        let is_limited = request.uri().path() == "/login" || at >= 20 * SECOND;
+        std::future::ready(Ok::<_, std::convert::Infallible>(match is_limited {
+            true => told(429, "10"),
+            false => ok(),
+        }))
+    }));
+    let start = Instant::now();
+    while start.elapsed() < 20 * SECOND {
+        for path in ["http://here/search", "http://here/login"] {
+            let response = client.clone().oneshot(get(path)).await.expect("infallible");
+            assert!(!is_local(&response), "{path} at {:?}", start.elapsed());
+        }
+        sleep(SECOND / 10).await;
+    }
+    let before = arrivals.count();
+    load(&client, SECOND / 10, 9 * SECOND).await;
+    assert_eq!(arrivals.count() - before, 3);
+}

@@ -50,9 +50,9 @@ use self::state::{Options, OriginCooldown, ToldRule};
 ///
 /// | response | effect |
 /// |---|---|
-/// | 429 with a time | a cool-down at once: the quota is that of the whole client |
-/// | 503 or 529 with a time, gRPC pushback | a cool-down once 16 in a row have come and no other response, or 4 from an origin that never answered: a single one may come from one replica of many |
-/// | the same from a server of this crate, or with a ticket | none: the time is that of this request alone |
+/// | 429 with a time | a cool-down once 3 in a row have come and no answer to any other request, or the first from an origin that never answered: a single one may be about one route |
+/// | 503 or 529 with a time, gRPC pushback | the same once 16 in a row have come, or 4 from an origin that never answered: a single one may come from one replica of many |
+/// | a 503 of a server of this crate | none: the time is that of this request alone |
 /// | a rejection without a time, or any other response | none |
 ///
 /// [`RetryAfter::from_headers`] says which fields and forms are understood. [`told`](Self::told) takes a rule
@@ -186,8 +186,7 @@ impl CooldownLayer {
         self.edit(|shared| shared.with(|_, common| common.key = key))
     }
 
-    /// For how long a response asks all callers to stay away; `None` leaves it to the defaults. The time is
-    /// believed at once.
+    /// For how long a response asks callers to stay away; `None` leaves it to the defaults. It counts as a 429.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
