@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 ///
 /// ```text
 /// Open     → Quiet      a response says when to come back, and is believed
+/// Quiet    → Open       an early attempt was answered: the time does not hold for all of them
 /// Quiet    → Probing    the time has passed: one attempt is sent
 /// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response
 /// Resuming → Open       no attempt is held any more
@@ -24,10 +25,11 @@ use crate::time::Timestamp;
 /// let CooldownDecision::Send(pass) = cooldown.decide(now) else { panic!("no cool-down yet") };
 /// let wait = Duration::from_secs(2);
 /// cooldown.ended(pass, Ending::Told(Told::Quota(wait)), 0, now);
-/// assert_eq!(cooldown.decide(now), CooldownDecision::Wait(now + wait));
+/// let left = CooldownDecision::Wait { until: now + wait, ask_at: now + wait };
+/// assert_eq!(cooldown.decide(now), left);
 /// now = now + wait;
 /// assert!(matches!(cooldown.decide(now), CooldownDecision::Send(_)), "one probe");
-/// assert!(matches!(cooldown.decide(now), CooldownDecision::Wait(_)));
+/// assert!(matches!(cooldown.decide(now), CooldownDecision::Wait { .. }));
 /// ```
 #[derive(Debug)]
 pub struct Cooldown {
@@ -38,14 +40,32 @@ pub struct Cooldown {
     rejections: u32,
     /// Whether any attempt was ever answered.
     has_answered: bool,
+    /// Whether the origin was found to answer attempts while it tells others to come back.
+    is_selective: bool,
+    /// Attempts that were released together when that was found. That many of them are rejected together is
+    /// no sign of anything.
+    released: usize,
+    /// Pauses without an early attempt: how many there are still to be, and how many after the next early
+    /// attempt that is told to come back.
+    skipped: (u32, u32),
 }
 
 #[derive(Debug)]
 enum Phase {
     Open,
-    Quiet { until: Timestamp },
+    Quiet { until: Timestamp, early: Early },
     Probing { since: Timestamp },
     Resuming { ramp: Ramp },
+}
+
+/// The attempt that is sent during a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Early {
+    /// There is none, or it has ended.
+    None,
+    /// It is sent at this moment or later.
+    At(Timestamp),
+    InFlight,
 }
 
 /// What happens to an attempt.
@@ -54,8 +74,13 @@ enum Phase {
 pub enum CooldownDecision {
     /// It is sent now.
     Send(Pass),
-    /// It is not sent now. At this moment, or when another attempt has ended, it may be asked again.
-    Wait(Timestamp),
+    /// It is not sent now.
+    Wait {
+        /// The end of the pause.
+        until: Timestamp,
+        /// When it may be asked again, unless another attempt ends before.
+        ask_at: Timestamp,
+    },
 }
 
 /// How an attempt ended.
@@ -113,6 +138,12 @@ const BELIEVED_LOAD_AT_START: u32 = 4;
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// When an attempt that is held while others resume asks again, if no response makes room before.
 const RESUME_PATIENCE: Duration = Duration::from_secs(1);
+/// The share of a pause after which one attempt finds out whether it holds for all. A server that counts by
+/// rate, and rounds the time up to a second, would be used for a tenth of what it allows and less; most
+/// servers that mean it are told of one request too many.
+const EARLY_SHARE: u32 = 8;
+/// Pauses without an early attempt after many that were told to come back.
+const MAX_SKIPPED: u32 = 64;
 /// Attempts in flight after the answer to the probe.
 const FIRST_RESUMED: u32 = 2;
 
@@ -120,20 +151,35 @@ impl Cooldown {
     /// An origin that has said nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { phase: Phase::Open, number: 0, rejections: 0, has_answered: false }
+        Self {
+            phase: Phase::Open,
+            number: 0,
+            rejections: 0,
+            has_answered: false,
+            is_selective: false,
+            released: 0,
+            skipped: (0, 1),
+        }
     }
 
     /// Decides on an attempt.
     pub fn decide(&mut self, now: Timestamp) -> CooldownDecision {
         match &mut self.phase {
             Phase::Open => CooldownDecision::Send(Pass(self.number)),
-            Phase::Quiet { until } if now < *until => CooldownDecision::Wait(*until),
+            Phase::Quiet { until, early } if now < *until => match *early {
+                Early::At(at) if now >= at => {
+                    *early = Early::InFlight;
+                    CooldownDecision::Send(Pass(self.number))
+                }
+                Early::At(ask_at) => CooldownDecision::Wait { until: *until, ask_at },
+                Early::None | Early::InFlight => wait_until(*until),
+            },
             Phase::Quiet { .. } => {
                 self.enter(Phase::Probing { since: now });
                 CooldownDecision::Send(Pass(self.number))
             }
             Phase::Probing { since } if now < *since + PROBE_PATIENCE => {
-                CooldownDecision::Wait(*since + PROBE_PATIENCE)
+                wait_until(*since + PROBE_PATIENCE)
             }
             Phase::Probing { since } => {
                 *since = now;
@@ -141,7 +187,7 @@ impl Cooldown {
             }
             Phase::Resuming { ramp } => match ramp.admits() {
                 true => CooldownDecision::Send(Pass(self.number)),
-                false => CooldownDecision::Wait(now + RESUME_PATIENCE),
+                false => wait_until(now + RESUME_PATIENCE),
             },
         }
     }
@@ -151,13 +197,14 @@ impl Cooldown {
         let is_current = pass == Pass(self.number);
         match ending {
             Ending::Answered => (self.rejections, self.has_answered) = (0, true),
+            Ending::Told(_) if self.released > 0 => self.released -= 1,
             Ending::Told(_) => self.rejections = self.rejections.saturating_add(1),
             Ending::Failed | Ending::Cancelled => {}
         }
         match ending {
             Ending::Told(told) if self.believes(told) => {
                 let (Told::Quota(wait) | Told::Load(wait)) = told;
-                return self.keep_quiet(now + wait);
+                return self.keep_quiet(wait, is_current, now);
             }
             _ => {}
         }
@@ -171,7 +218,7 @@ impl Cooldown {
     pub const fn state(&self) -> CooldownState {
         match self.phase {
             Phase::Open => CooldownState::Open,
-            Phase::Quiet { until } => CooldownState::Quiet(until),
+            Phase::Quiet { until, .. } => CooldownState::Quiet(until),
             Phase::Probing { .. } => CooldownState::Probing,
             Phase::Resuming { .. } => CooldownState::Resuming,
         }
@@ -181,7 +228,8 @@ impl Cooldown {
     /// have to agree.
     fn believes(&self, told: Told) -> bool {
         let needed = match (told, self.has_answered) {
-            (Told::Quota(_), true) => BELIEVED_QUOTA,
+            (Told::Quota(_), true) if !self.is_selective => BELIEVED_QUOTA,
+            (Told::Quota(_), true) => BELIEVED_LOAD,
             (Told::Quota(_), false) => BELIEVED_QUOTA_AT_START,
             (Told::Load(_), true) => BELIEVED_LOAD,
             (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
@@ -189,23 +237,51 @@ impl Cooldown {
         !matches!(self.phase, Phase::Open) || self.rejections >= needed
     }
 
-    fn keep_quiet(&mut self, until: Timestamp) {
+    /// `is_current`: the attempt was sent in the present phase.
+    fn keep_quiet(&mut self, wait: Duration, is_current: bool, now: Timestamp) {
+        let until = now + wait;
         match &mut self.phase {
-            Phase::Quiet { until: before } => *before = until.max(*before),
-            _ => self.enter(Phase::Quiet { until }),
+            Phase::Quiet { until: before, early } => {
+                *before = until.max(*before);
+                if is_current && *early == Early::InFlight {
+                    *early = Early::None;
+                    self.is_selective = false;
+                    self.skipped = (self.skipped.1, (2 * self.skipped.1).min(MAX_SKIPPED));
+                }
+            }
+            phase => {
+                let is_new = matches!(phase, Phase::Open) || self.is_selective;
+                let is_due = is_new && self.has_answered && self.skipped.0 == 0;
+                let at = now + wait / EARLY_SHARE;
+                self.skipped.0 = self.skipped.0.saturating_sub(1);
+                let early = if is_due { Early::At(at) } else { Early::None };
+                self.enter(Phase::Quiet { until, early });
+            }
+        }
+    }
+
+    fn resume(&mut self, held: usize) {
+        match held {
+            0 => self.enter(Phase::Open),
+            _ => self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED) }),
         }
     }
 
     /// An attempt of this phase has ended without a word on when to come back.
     fn end_in_phase(&mut self, ending: Ending, held: usize, now: Timestamp) {
         match (&mut self.phase, ending) {
-            (Phase::Open | Phase::Quiet { .. }, _) => {}
-            // The next attempt is the probe.
-            (Phase::Probing { .. }, Ending::Cancelled) => self.enter(Phase::Quiet { until: now }),
-            (Phase::Probing { .. }, _) if held == 0 => self.enter(Phase::Open),
-            (Phase::Probing { .. }, _) => {
-                self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED) });
+            (Phase::Open, _) => {}
+            (Phase::Quiet { early, .. }, Ending::Cancelled) => *early = Early::At(now),
+            (Phase::Quiet { .. }, Ending::Answered) => {
+                (self.is_selective, self.released, self.skipped) = (true, held, (0, 1));
+                self.enter(Phase::Open);
             }
+            (Phase::Quiet { early, .. }, _) => *early = Early::None,
+            // The next attempt is the probe.
+            (Phase::Probing { .. }, Ending::Cancelled) => {
+                self.enter(Phase::Quiet { until: now, early: Early::None });
+            }
+            (Phase::Probing { .. }, _) => self.resume(held),
             (Phase::Resuming { ramp }, Ending::Cancelled) => ramp.ended(),
             (Phase::Resuming { .. }, _) if held == 0 => self.enter(Phase::Open),
             (Phase::Resuming { ramp }, _) => {
@@ -218,6 +294,10 @@ impl Cooldown {
     fn enter(&mut self, phase: Phase) {
         (self.phase, self.number) = (phase, next_phase(self.number));
     }
+}
+
+const fn wait_until(until: Timestamp) -> CooldownDecision {
+    CooldownDecision::Wait { until, ask_at: until }
 }
 
 impl Default for Cooldown {
@@ -236,7 +316,7 @@ mod tests {
     fn send(cooldown: &mut Cooldown, now: Timestamp) -> Option<Pass> {
         match cooldown.decide(now) {
             CooldownDecision::Send(pass) => Some(pass),
-            CooldownDecision::Wait(_) => None,
+            CooldownDecision::Wait { .. } => None,
         }
     }
 
@@ -330,6 +410,42 @@ mod tests {
             end(&mut cooldown, Ending::Told(Told::Load(SECOND)), 0, START);
         }
         assert_eq!(cooldown.state(), CooldownState::Quiet(START + SECOND));
+    }
+
+    #[test]
+    fn an_early_attempt_that_is_answered_ends_the_pause_and_many_rejections_are_needed_then() {
+        let mut cooldown = Cooldown::new();
+        end(&mut cooldown, Ending::Answered, 0, START);
+        let told = Ending::Told(Told::Quota(8 * SECOND));
+        (0..BELIEVED_QUOTA).for_each(|_| end(&mut cooldown, told, 0, START));
+        assert_eq!(send(&mut cooldown, START + SECOND - SECOND / 100), None);
+        end(&mut cooldown, Ending::Answered, 0, START + SECOND);
+        assert_eq!(cooldown.state(), CooldownState::Open);
+        (1..BELIEVED_LOAD).for_each(|_| end(&mut cooldown, told, 0, START + SECOND));
+        assert_eq!(cooldown.state(), CooldownState::Open);
+        end(&mut cooldown, told, 0, START + SECOND);
+        assert!(matches!(cooldown.state(), CooldownState::Quiet(_)));
+    }
+
+    #[test]
+    fn early_attempts_that_are_told_to_come_back_get_rare() {
+        let mut cooldown = Cooldown::new();
+        let (mut now, mut early) = (START, Vec::new());
+        for pause in 0..20 {
+            end(&mut cooldown, Ending::Answered, 0, now);
+            let told = Ending::Told(Told::Quota(8 * SECOND));
+            while cooldown.state() == CooldownState::Open {
+                end(&mut cooldown, told, 0, now);
+            }
+            if let Some(pass) = send(&mut cooldown, now + SECOND) {
+                early.push(pause);
+                cooldown.ended(pass, told, 0, now + SECOND);
+            }
+            assert_eq!(send(&mut cooldown, now + 7 * SECOND), None);
+            now = now + 10 * SECOND;
+            end(&mut cooldown, Ending::Answered, 0, now);
+        }
+        assert_eq!(early, [0, 2, 5, 10, 19]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod breaker;
 mod cooldown;
 mod metrics;
+mod rates;
 mod resumption;
 mod stack;
 mod throttle;

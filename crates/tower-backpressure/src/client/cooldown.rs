@@ -66,6 +66,11 @@ use self::state::{Options, OriginCooldown, ToldRule};
 /// one more is sent. Once it is answered, two may be in flight, and one more after each response, until none
 /// waits any more. A response that says again when to come back begins a new cool-down.
 ///
+/// In an origin that has answered before, one request is sent after an eighth of the time, too. If it is
+/// answered, the time does not hold for all requests, as with a server that counts by rate: the cool-down ends,
+/// and it takes 16 rejections in a row to begin another one. If it is told to come back as well, such requests
+/// are left out more and more often.
+///
 /// # Requests during a cool-down
 ///
 /// A request whose turn comes within [`hold`](Self::hold), and before its [`Deadline`](crate::Deadline), waits.

@@ -65,10 +65,10 @@ impl Supervision for OriginCooldown {
         let mut cooldown = self.lock();
         let before = cooldown.state();
         let verdict = match cooldown.decide(now) {
-            CooldownDecision::Wait(at) if matches!(before, CooldownState::Quiet(_)) => {
-                Verdict::Wait(at)
+            CooldownDecision::Wait { until, ask_at } => {
+                let is_fixed = matches!(before, CooldownState::Quiet(_));
+                Verdict::Wait { until, ask_at, is_fixed }
             }
-            CooldownDecision::Wait(at) => Verdict::WaitForOthers(at),
             CooldownDecision::Send(pass) => Verdict::Send(pass),
             _ => Verdict::Send(Pass::UNTRACKED),
         };

@@ -85,15 +85,12 @@ impl<T: Supervision> Attempt<T> {
                 self.send(pass, now);
                 return Ok(None);
             }
-            Verdict::Wait(at) | Verdict::WaitForOthers(at) => {
-                let earliest = match verdict {
-                    Verdict::Wait(_) => self.shared.instant(at),
-                    _ => now,
-                };
+            Verdict::Wait { until, ask_at, is_fixed } => {
+                let earliest = if is_fixed { self.shared.instant(until) } else { now };
                 if self.may_wait(earliest, now) {
-                    return Ok(Some(at));
+                    return Ok(Some(ask_at));
                 }
-                Shed::new(T::REASON, at.since(moment))
+                Shed::new(T::REASON, until.since(moment))
             }
             Verdict::Reject(after) => Shed::new(T::REASON, after),
         };

@@ -54,10 +54,8 @@ pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
 pub enum Verdict {
     /// It is sent.
     Send(Pass),
-    /// It is not sent before this moment.
-    Wait(Timestamp),
-    /// It may be sent when other attempts have ended, and may be asked again at this moment.
-    WaitForOthers(Timestamp),
+    /// It waits for this moment, if `is_fixed`, or for other attempts to end.
+    Wait { until: Timestamp, ask_at: Timestamp, is_fixed: bool },
     /// It is rejected, and told to come back after this time.
     Reject(Duration),
 }
