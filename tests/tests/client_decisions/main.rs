@@ -2,6 +2,7 @@
 //! clock.
 
 mod breaker;
+mod cancellation;
 mod cooldown;
 mod metrics;
 mod rates;

@@ -1,6 +1,6 @@
 //! A concurrency limit for each origin that a client talks to.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use backpressure_core::{ClientLimit, Outcome, QueueBounds};
 use http::{Request, StatusCode, Uri, request, response};
@@ -140,7 +140,7 @@ struct Settings {
     switches: Switches,
     rejection: Rejection,
     telemetry: Telemetry,
-    cooldown: Option<CooldownLayer>,
+    cooldown: Arc<OnceLock<CooldownLayer>>,
 }
 
 impl OriginLimitLayer {
@@ -153,7 +153,7 @@ impl OriginLimitLayer {
             switches: Switches::default(),
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             telemetry: Telemetry::new(name),
-            cooldown: None,
+            cooldown: Arc::default(),
         })
     }
 
@@ -162,8 +162,15 @@ impl OriginLimitLayer {
     /// Cool-downs by a [`key`](CooldownLayer::key) do not count.
     #[must_use]
     pub fn cooldown(self, cooldown: &CooldownLayer) -> Self {
-        let cooldown = Some(cooldown.clone());
-        Self::of(Settings { cooldown, ..self.origins.settings.clone() })
+        let settings = Settings { cooldown: Arc::default(), ..self.origins.settings.clone() };
+        let layer = Self::of(settings);
+        layer.link(cooldown);
+        layer
+    }
+
+    /// The same for this layer with its limiters, unless it honours the cool-downs of another.
+    pub(super) fn link(&self, cooldown: &CooldownLayer) {
+        self.origins.settings.cooldown.get_or_init(|| cooldown.clone());
     }
 
     /// Bounds the queue of each origin; with [`QueueBounds::NONE`] a request is sent at once or rejected.
@@ -290,8 +297,8 @@ impl Settings {
             delayed: DelayedRejection::default(),
             drains: None,
             tickets: None,
-            recheck: self.cooldown.as_ref().map(|cooldown| {
-                let (cooldown, origin) = (cooldown.clone(), origin.to_owned());
+            recheck: self.cooldown.get().cloned().map(|cooldown| {
+                let origin = origin.to_owned();
                 Recheck(Arc::new(move || cooldown.shed(&origin)))
             }),
         }

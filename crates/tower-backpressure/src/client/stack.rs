@@ -118,12 +118,11 @@ impl ClientStack {
     /// All layers with their defaults; `name` labels metrics and events.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        let cooldown = CooldownLayer::new(name);
         Self {
             deadline: DEFAULT_DEADLINE,
             retry: RetryLayer::named(name.to_owned()),
-            origin_limit: OriginLimitLayer::new(name).cooldown(&cooldown),
-            cooldown,
+            origin_limit: OriginLimitLayer::new(name),
+            cooldown: CooldownLayer::new(name),
             breaker: BreakerLayer::new(name),
             attempt_timeout: AttemptTimeoutLayer::new(DEFAULT_DEADLINE),
         }
@@ -158,17 +157,16 @@ impl ClientStack {
         Self { retry, ..self }
     }
 
-    /// The cool-down layer. The origin limit honours it.
+    /// The cool-down layer.
     #[must_use]
     pub fn cooldown(self, cooldown: CooldownLayer) -> Self {
-        let origin_limit = self.origin_limit.cooldown(&cooldown);
-        Self { cooldown, origin_limit, ..self }
+        Self { cooldown, ..self }
     }
 
-    /// The limit for each origin. It honours the cool-downs of the stack.
+    /// The limit for each origin. It honours the cool-downs of the stack, unless it honours those of another
+    /// layer.
     #[must_use]
     pub fn origin_limit(self, origin_limit: OriginLimitLayer) -> Self {
-        let origin_limit = origin_limit.cooldown(&self.cooldown);
         Self { origin_limit, ..self }
     }
 
@@ -183,6 +181,7 @@ impl<S> Layer<S> for ClientStack {
     type Service = BackpressureClient<S>;
 
     fn layer(&self, client: S) -> Self::Service {
+        self.origin_limit.link(&self.cooldown);
         let client = self.breaker.layer(self.attempt_timeout.layer(client));
         let client = self.cooldown.layer(self.origin_limit.layer(client));
         BackpressureClient { inner: self.retry.layer(client), deadline: self.deadline }
