@@ -36,9 +36,13 @@ async fn an_attempt_without_a_response_ends_with_a_504_and_only_an_idempotent_on
     let text = response.into_body().collect().await.expect("a body").to_bytes();
     assert_eq!(&text[..], b"no response in time");
 
+    let grpc = Request::post(ORIGIN).header("content-type", "application/grpc+proto").body(());
+    let response = client.clone().oneshot(grpc.expect("a request")).await.expect("a response");
+    assert_eq!(response.headers()["grpc-status"], "4");
+
     let post = Request::builder().method(Method::POST).uri(ORIGIN).body(()).expect("a request");
     let response = client.oneshot(post).await.expect("a response");
-    assert_eq!((response.status().as_u16(), arrivals.count()), (504, 4));
+    assert_eq!((response.status().as_u16(), arrivals.count()), (504, 5));
 }
 
 #[tokio::test(start_paused = true)]

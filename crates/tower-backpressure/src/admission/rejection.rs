@@ -137,6 +137,10 @@ impl Caller {
     pub(super) const fn reads_seconds(self) -> bool {
         !self.speaks_grpc
     }
+
+    pub(crate) const fn speaks_grpc(self) -> bool {
+        self.speaks_grpc
+    }
 }
 
 /// Removes every mark that says "not begun" from the response to an admitted request: a handler may

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -15,6 +16,7 @@ use tower_service::Service;
 
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
+use crate::admission::rejection::Caller;
 use crate::deadline::Deadline;
 
 #[cfg(feature = "reqwest")]
@@ -25,7 +27,7 @@ pub use self::reqwest::AttemptTimeoutReqwestFuture;
 
 /// Ends an attempt that has no head of a response in time, with a 504.
 ///
-/// The response is like that of a gateway: the request may have been carried out, so that
+/// The response is like that of a gateway, or `DEADLINE_EXCEEDED` in gRPC: the request may have been carried out, so that
 /// [`RetryLayer`](crate::RetryLayer) repeats it only if it is idempotent. The type of the errors stays that of
 /// the client. A [`Deadline`](crate::Deadline) in the extensions of the request ends the attempt where it is
 /// earlier. The body of a response is not timed.
@@ -81,6 +83,7 @@ pin_project! {
         #[pin]
         sleep: Sleep,
         started: Instant,
+        speaks_grpc: bool,
     }
 }
 
@@ -139,7 +142,8 @@ where
         let ends = started + self.timeout;
         let deadline = request.extensions().get().map(|&Deadline(at)| at);
         let sleep = sleep_until(deadline.map_or(ends, |deadline| deadline.min(ends)));
-        AttemptTimeoutFuture { future: self.inner.call(request), sleep, started }
+        let speaks_grpc = Caller::of(&request).speaks_grpc();
+        AttemptTimeoutFuture { future: self.inner.call(request), sleep, started, speaks_grpc }
     }
 }
 
@@ -156,14 +160,23 @@ where
             let admitted = |response| ResponseBody::admitted(response, None, Side::Client);
             return Poll::Ready(result.map(admitted));
         }
-        this.sleep.poll(cx).map(|()| Ok(timed_out(this.started.elapsed())))
+        this.sleep.poll(cx).map(|()| Ok(timed_out(this.started.elapsed(), *this.speaks_grpc)))
     }
 }
 
-fn timed_out<B>(after: Duration) -> Response<ResponseBody<B>> {
-    let text = Bytes::from_static(b"no response in time");
-    let mut response = Response::new(ResponseBody::rejected(text));
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+fn timed_out<B>(after: Duration, speaks_grpc: bool) -> Response<ResponseBody<B>> {
+    let text = if speaks_grpc { &b""[..] } else { b"no response in time" };
+    let mut response = Response::new(ResponseBody::rejected(Bytes::from_static(text)));
+    if speaks_grpc {
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, DEADLINE_EXCEEDED);
+    } else {
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    }
     response.extensions_mut().insert(TimedOut(after));
     response
 }
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const DEADLINE_EXCEEDED: HeaderValue = HeaderValue::from_static("4");

@@ -11,6 +11,7 @@ use backpressure_core::{
 use http::{HeaderMap, StatusCode};
 
 use super::{CooldownPhase, CooldownSnapshot};
+use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::classify::is_rejection;
 use crate::client::jitter::Jitter;
 use crate::client::keyed_map::Idle;
@@ -166,14 +167,16 @@ impl Options {
     fn rejection(&self, status: StatusCode, headers: &HeaderMap) -> Ending {
         let is_quota = status == StatusCode::TOO_MANY_REQUESTS;
         // Such a server schedules each request by itself, and goes on serving others.
-        let is_personal = !is_quota && headers.contains_key(&SHED_REASON_FIELD);
+        let is_personal = headers.contains_key(&RETURN_TICKET)
+            || !is_quota && headers.contains_key(&SHED_REASON_FIELD);
         let told = RetryAfter::from_headers(headers, SystemTime::now());
         // `x-should-retry: false` is about the request.
         let told = told.filter(|told| !told.forbids_retry() && !told.delay().is_zero());
         match told {
+            _ if is_personal => Ending::Failed,
             Some(told) if is_quota => Ending::Told(Told::Quota(self.bounded(told.delay()))),
-            Some(told) if !is_personal => Ending::Told(Told::Load(self.bounded(told.delay()))),
-            _ => Ending::Failed,
+            Some(told) => Ending::Told(Told::Load(self.bounded(told.delay()))),
+            None => Ending::Failed,
         }
     }
 

@@ -96,11 +96,11 @@ impl<T: Supervision> Attempt<T> {
         };
         self.hold = None;
         if self.shared.common.dry_run {
-            self.shared.common.telemetry.would_reject(shed.reason);
+            self.shared.common.telemetry.would_reject();
             self.send(Pass::UNTRACKED, now);
             return Ok(None);
         }
-        self.shared.common.telemetry.rejected(shed.reason);
+        self.shared.common.telemetry.rejected();
         Err(shed)
     }
 

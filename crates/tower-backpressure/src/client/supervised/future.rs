@@ -30,13 +30,13 @@ pin_project! {
         T: Supervision,
     {
         #[pin]
-        state: State<S, T, Request<ReqBody>, S::Future>,
+        state: State<S, T, Request<ReqBody>, S::Future, S::Error>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, T, R, F>
+    enum State<S, T, R, F, E>
     where
         T: Supervision,
     {
@@ -44,6 +44,8 @@ pin_project! {
         Waiting { attempt: Option<Attempt<T>>, decided: bool, call: Option<(S, R)> },
         Running { attempt: Attempt<T>, #[pin] future: F },
         Rejected { response: Option<Response<Bytes>> },
+        // The service inside could not be called.
+        Failed { error: Option<E> },
     }
 }
 
@@ -67,19 +69,20 @@ where
                 return Self { state: State::Rejected { response } };
             }
         };
-        // A service that is not ready, or fails, is polled again with a real waker.
-        let is_ready = decided
-            && matches!(
-                inner.poll_ready(&mut Context::from_waker(Waker::noop())),
-                Poll::Ready(Ok(()))
-            );
-        let state = if is_ready {
-            State::Running { attempt, future: inner.call(request) }
-        } else {
-            // The instance that was polled may have reserved something: that one must be called.
-            let other = inner.clone();
-            let call = Some((std::mem::replace(inner, other), request));
-            State::Waiting { attempt: Some(attempt), decided, call }
+        // A service that is not ready is polled again with a real waker.
+        let polled = match decided {
+            true => inner.poll_ready(&mut Context::from_waker(Waker::noop())),
+            false => Poll::Pending,
+        };
+        let state = match polled {
+            Poll::Ready(Ok(())) => State::Running { attempt, future: inner.call(request) },
+            Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
+            Poll::Pending => {
+                // The instance that was polled may have reserved something: that one must be called.
+                let other = inner.clone();
+                let call = Some((std::mem::replace(inner, other), request));
+                State::Waiting { attempt: Some(attempt), decided, call }
+            }
         };
         Self { state }
     }
@@ -121,6 +124,9 @@ where
                     return Poll::Ready(
                         result.map(|response| ResponseBody::admitted(response, None, Side::Client)),
                     );
+                }
+                StateProj::Failed { error } => {
+                    return Poll::Ready(Err(error.take().expect("not polled after completion")));
                 }
                 StateProj::Rejected { response } => {
                     // Nothing else here waits: a caller that retries in a loop must not starve others.

@@ -177,7 +177,7 @@ impl<T: Supervision> Shared<T> {
             classifier: Classifier::new(Side::Client),
             hold,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
-            telemetry: Telemetry::new(name),
+            telemetry: Telemetry::new(name, T::REASON),
         };
         Self::of(options, common)
     }
@@ -248,7 +248,7 @@ impl<T: Supervision> Shared<T> {
 
     pub(super) fn report(&self, origin: &Origin<T>, transition: Transition) {
         if let Some(to) = transition {
-            self.common.telemetry.changed(&origin.name, T::REASON, to);
+            self.common.telemetry.changed(&origin.name, to);
         }
     }
 }

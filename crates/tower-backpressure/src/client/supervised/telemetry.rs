@@ -15,6 +15,7 @@ mod tracing;
 #[derive(Clone, Debug)]
 pub(in crate::client) struct Telemetry {
     policy: Arc<str>,
+    reason: Reason,
     metrics: metrics::Metrics,
     held: Arc<AtomicUsize>,
 }
@@ -27,27 +28,29 @@ pub(super) struct Held {
 }
 
 impl Telemetry {
-    pub(super) fn new(policy: &str) -> Self {
+    /// `reason`: that of the layer's rejections.
+    pub(super) fn new(policy: &str, reason: Reason) -> Self {
         let policy: Arc<str> = policy.into();
-        Self { metrics: metrics::Metrics::new(&policy), policy, held: Arc::default() }
+        let metrics = metrics::Metrics::new(&policy, reason);
+        Self { policy, reason, metrics, held: Arc::default() }
     }
 
     pub(super) fn sent(&self) {
         self.metrics.sent();
     }
 
-    pub(super) fn rejected(&self, reason: Reason) {
-        self.metrics.rejected(reason);
+    pub(super) fn rejected(&self) {
+        self.metrics.rejected();
     }
 
-    pub(super) fn would_reject(&self, reason: Reason) {
-        self.metrics.would_reject(reason);
+    pub(super) fn would_reject(&self) {
+        self.metrics.would_reject();
     }
 
     /// The state of an origin has changed. Metrics do not name the origin, as origins have no bound.
-    pub(super) fn changed(&self, origin: &str, reason: Reason, to: &'static str) {
-        self.metrics.changed(reason, to);
-        tracing::changed(&self.policy, origin, reason, to);
+    pub(super) fn changed(&self, origin: &str, to: &'static str) {
+        self.metrics.changed(to);
+        tracing::changed(&self.policy, origin, self.reason, to);
     }
 
     /// Counts an attempt that is held; `None` when `max` are held already.

@@ -17,17 +17,20 @@ use metrics::{Counter, Gauge, counter, gauge};
 #[derive(Clone)]
 pub(super) struct Metrics {
     policy: Arc<str>,
+    reason: Reason,
     handles: Arc<OnceLock<Handles>>,
 }
 
 struct Handles {
     sent: Counter,
+    rejected: Counter,
+    would_reject: Counter,
     held: Gauge,
 }
 
 impl Metrics {
-    pub(super) fn new(policy: &Arc<str>) -> Self {
-        Self { policy: Arc::clone(policy), handles: Arc::default() }
+    pub(super) fn new(policy: &Arc<str>, reason: Reason) -> Self {
+        Self { policy: Arc::clone(policy), reason, handles: Arc::default() }
     }
 
     pub(super) fn sent(&self) {
@@ -38,16 +41,16 @@ impl Metrics {
         self.handles().held.increment(change);
     }
 
-    pub(super) fn rejected(&self, reason: Reason) {
-        self.requests("shed", reason.as_str()).increment(1);
+    pub(super) fn rejected(&self) {
+        self.handles().rejected.increment(1);
     }
 
-    pub(super) fn would_reject(&self, reason: Reason) {
-        self.requests("would_reject", reason.as_str()).increment(1);
+    pub(super) fn would_reject(&self) {
+        self.handles().would_reject.increment(1);
     }
 
-    pub(super) fn changed(&self, reason: Reason, to: &'static str) {
-        let policy = self.policy.to_string();
+    pub(super) fn changed(&self, to: &'static str) {
+        let (policy, reason) = (self.policy.to_string(), self.reason);
         counter!("backpressure_transitions_total", "policy" => policy, "reason" => reason.as_str(), "to" => to)
             .increment(1);
     }
@@ -60,6 +63,8 @@ impl Metrics {
     fn handles(&self) -> &Handles {
         self.handles.get_or_init(|| Handles {
             sent: self.requests("admitted", ""),
+            rejected: self.requests("shed", self.reason.as_str()),
+            would_reject: self.requests("would_reject", self.reason.as_str()),
             held: gauge!("backpressure_held", "policy" => self.policy.to_string()),
         })
     }

@@ -6,7 +6,7 @@ use backpressure_core::Reason;
 pub(super) struct Metrics;
 
 impl Metrics {
-    pub(super) const fn new(_policy: &str) -> Self {
+    pub(super) const fn new(_policy: &str, _reason: Reason) -> Self {
         Self
     }
 
@@ -14,9 +14,9 @@ impl Metrics {
 
     pub(super) const fn held(&self, _change: f64) {}
 
-    pub(super) const fn rejected(&self, _reason: Reason) {}
+    pub(super) const fn rejected(&self) {}
 
-    pub(super) const fn would_reject(&self, _reason: Reason) {}
+    pub(super) const fn would_reject(&self) {}
 
-    pub(super) const fn changed(&self, _reason: Reason, _to: &'static str) {}
+    pub(super) const fn changed(&self, _to: &'static str) {}
 }
