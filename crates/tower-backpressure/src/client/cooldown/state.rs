@@ -12,7 +12,6 @@ use http::{HeaderMap, StatusCode};
 
 use super::{CooldownPhase, CooldownSnapshot};
 use crate::admission::return_ticket::RETURN_TICKET;
-use crate::client::classify::is_rejection;
 use crate::client::jitter::Jitter;
 use crate::client::keyed_map::Idle;
 use crate::client::supervised::{Ended, Held, How, Supervision, Transition, Verdict};
@@ -158,7 +157,7 @@ impl Options {
             // A layer inside rejected it: it was not sent.
             Outcome::Ignore => Ending::Cancelled,
             Outcome::Overload => self.rejection(status, headers),
-            _ if is_rejection(status) => self.rejection(status, headers),
+            _ if status.as_u16() == SITE_IS_OVERLOADED => self.rejection(status, headers),
             Outcome::Success => Ending::Answered,
             _ => Ending::Failed,
         }
@@ -196,6 +195,8 @@ impl fmt::Debug for Options {
     }
 }
 
+/// Not registered; used by several large APIs under overload.
+const SITE_IS_OVERLOADED: u16 = 529;
 /// Jitter of one part in this many, as in `RetryLayer`.
 const JITTER_DIVISOR: u32 = 10;
 /// A response frees a place and makes room for one more.
