@@ -243,13 +243,19 @@ impl Supervision for OriginThrottle {
         (verdict, None)
     }
 
-    fn ended(&self, _options: &Options, ended: &Ended<'_>, now: Timestamp) -> Transition {
+    fn ended(
+        &self,
+        _options: &Options,
+        ended: &Ended<'_>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Transition {
         let accepted = match &ended.how {
             How::Cancelled => return None,
             How::Error => false,
             How::Response { outcome: Outcome::Ignore, .. } => return None,
             How::Response { outcome, .. } => *outcome != Outcome::Overload,
         };
+        let now = now();
         self.lock().ended(ended.priority, accepted, now);
         None
     }

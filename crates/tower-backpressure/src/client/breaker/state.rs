@@ -47,9 +47,6 @@ impl Supervision for OriginBreaker {
         _priority: Priority,
         now: Timestamp,
     ) -> (Verdict, Transition) {
-        if self.is_closed.load(Ordering::Acquire) {
-            return (Verdict::Send(Pass::UNTRACKED), None);
-        }
         let mut breaker = self.lock();
         let before = breaker.state();
         let verdict = match breaker.decide(now) {
@@ -60,12 +57,25 @@ impl Supervision for OriginBreaker {
         (verdict, self.settle(&breaker, before))
     }
 
-    fn ended(&self, options: &Options, ended: &Ended<'_>, now: Timestamp) -> Transition {
+    fn is_timed(options: &Options) -> bool {
+        options.slow.is_some()
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    fn ended(
+        &self,
+        options: &Options,
+        ended: &Ended<'_>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Transition {
         let ending = options.ending(ended);
         if ending == CallEnding::Ignored && ended.pass == Pass::UNTRACKED {
             return None;
         }
-        let mut breaker = self.lock();
+        let (now, mut breaker) = (now(), self.lock());
         let before = breaker.state();
         breaker.ended(ended.pass, ending, now);
         self.settle(&breaker, before)

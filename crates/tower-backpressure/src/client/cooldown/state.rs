@@ -59,9 +59,6 @@ impl Supervision for OriginCooldown {
         _priority: Priority,
         now: Timestamp,
     ) -> (Verdict, Transition) {
-        if self.is_open.load(Ordering::Acquire) {
-            return (Verdict::Send(Pass::UNTRACKED), None);
-        }
         let mut cooldown = self.lock();
         let before = cooldown.state();
         let verdict = match cooldown.decide(now) {
@@ -75,7 +72,16 @@ impl Supervision for OriginCooldown {
         (verdict, self.settle(&cooldown, before))
     }
 
-    fn ended(&self, options: &Options, ended: &Ended<'_>, now: Timestamp) -> Transition {
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    fn ended(
+        &self,
+        options: &Options,
+        ended: &Ended<'_>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Transition {
         let ending = options.ending(&ended.how);
         let is_answered = ending == Ending::Answered;
         let is_untracked = ended.pass == Pass::UNTRACKED;
@@ -85,7 +91,7 @@ impl Supervision for OriginCooldown {
         if is_untracked && matches!(ending, Ending::Failed | Ending::Cancelled) {
             return None;
         }
-        let mut cooldown = self.lock();
+        let (now, mut cooldown) = (now(), self.lock());
         let before = cooldown.state();
         self.has_answered.store(is_answered, Ordering::Relaxed);
         cooldown.ended(ended.pass, ending, self.held.count(), now);

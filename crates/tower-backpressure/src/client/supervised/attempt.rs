@@ -22,9 +22,17 @@ pub(super) struct Attempt<T: Supervision> {
     priority: Priority,
     deadline: Option<Instant>,
     /// `None`: it is not sent yet, or has ended.
-    sent: Option<(Pass, Instant)>,
+    sent: Option<Sent>,
     /// While it is held.
     hold: Option<Box<Holding>>,
+}
+
+/// An attempt in flight.
+#[derive(Clone, Copy)]
+struct Sent {
+    pass: Pass,
+    /// `None`: it does not matter how long it takes.
+    at: Option<Instant>,
 }
 
 /// An attempt that is held.
@@ -66,7 +74,7 @@ impl<T: Supervision> Attempt<T> {
     /// [`Shed`] when it is rejected.
     pub(super) fn poll_decision(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Shed>> {
         loop {
-            match self.decide(Instant::now()) {
+            match self.decide() {
                 Ok(None) => return Poll::Ready(Ok(())),
                 Err(shed) => return Poll::Ready(Err(shed)),
                 Ok(Some(at)) => ready!(self.poll_wait(at, cx)),
@@ -75,14 +83,19 @@ impl<T: Supervision> Attempt<T> {
     }
 
     /// Asks now: the moment to ask again, if it has to wait.
-    pub(super) fn decide(&mut self, now: Instant) -> Result<Option<Timestamp>, Shed> {
+    pub(super) fn decide(&mut self) -> Result<Option<Timestamp>, Shed> {
         let Self { shared, origin, .. } = self;
+        if origin.state.is_open() {
+            self.send(Pass::UNTRACKED);
+            return Ok(None);
+        }
+        let now = Instant::now();
         let moment = shared.timestamp(now);
         let (verdict, transition) = origin.state.decide(&shared.options, self.priority, moment);
         shared.report(origin, transition);
         let shed = match verdict {
             Verdict::Send(pass) => {
-                self.send(pass, now);
+                self.send(pass);
                 return Ok(None);
             }
             Verdict::Wait { until, ask_at, is_fixed } => {
@@ -97,7 +110,7 @@ impl<T: Supervision> Attempt<T> {
         self.hold = None;
         if self.shared.common.dry_run {
             self.shared.common.telemetry.would_reject();
-            self.send(Pass::UNTRACKED, now);
+            self.send(Pass::UNTRACKED);
             return Ok(None);
         }
         self.shared.common.telemetry.rejected();
@@ -106,8 +119,7 @@ impl<T: Supervision> Attempt<T> {
 
     /// The attempt ended with this response or error.
     pub(super) fn ended<B, E>(&mut self, result: &mut Result<Response<B>, E>) {
-        let Some((pass, sent)) = self.sent.take() else { return };
-        let now = Instant::now();
+        let Some(sent) = self.sent.take() else { return };
         let outcome = self.shared.common.classifier.outcome(result);
         let how = match result {
             Ok(response) => {
@@ -115,20 +127,21 @@ impl<T: Supervision> Attempt<T> {
             }
             Err(_) => How::Error,
         };
-        self.learn(pass, sent, how, now);
+        self.learn(sent, how);
     }
 
-    fn learn(&self, pass: Pass, sent: Instant, how: How<'_>, now: Instant) {
+    fn learn(&self, Sent { pass, at }: Sent, how: How<'_>) {
         let Self { shared, origin, priority, .. } = self;
-        let latency = now.saturating_duration_since(sent);
+        let latency = at.map(|at| at.elapsed()).unwrap_or_default();
         let ended = Ended { pass, priority: *priority, latency, how };
-        let transition = origin.state.ended(&shared.options, &ended, shared.timestamp(now));
+        let transition = origin.state.ended(&shared.options, &ended, || shared.now());
         shared.report(origin, transition);
     }
 
-    fn send(&mut self, pass: Pass, now: Instant) {
+    fn send(&mut self, pass: Pass) {
         self.hold = None;
-        self.sent = Some((pass, now));
+        let at = T::is_timed(&self.shared.options).then(Instant::now);
+        self.sent = Some(Sent { pass, at });
         self.shared.common.telemetry.sent();
     }
 
@@ -171,7 +184,9 @@ impl<T: Supervision> Attempt<T> {
 
     /// It was decided on, and is sent only now.
     pub(super) fn starts(&mut self) {
-        self.sent = self.sent.map(|(pass, _)| (pass, Instant::now()));
+        if let Some(Sent { at: Some(at), .. }) = &mut self.sent {
+            *at = Instant::now();
+        }
     }
 
     pub(super) fn shared(&self) -> &Shared<T> {
@@ -181,8 +196,8 @@ impl<T: Supervision> Attempt<T> {
 
 impl<T: Supervision> Drop for Attempt<T> {
     fn drop(&mut self) {
-        if let Some((pass, sent)) = self.sent.take() {
-            self.learn(pass, sent, How::Cancelled, Instant::now());
+        if let Some(sent) = self.sent.take() {
+            self.learn(sent, How::Cancelled);
         }
     }
 }

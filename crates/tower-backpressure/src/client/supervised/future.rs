@@ -19,7 +19,6 @@ use super::shared::{Origin, Shared, Supervision};
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::rejection::Caller;
-use tokio::time::Instant;
 
 pin_project! {
     /// The future of [`Supervised`](super::Supervised).
@@ -62,7 +61,7 @@ where
         origin: Arc<Origin<T>>,
     ) -> Self {
         let mut attempt = Attempt::new(shared, origin, request.extensions());
-        let decided = match attempt.decide(Instant::now()) {
+        let decided = match attempt.decide() {
             Ok(held) => held.is_none(),
             Err(shed) => {
                 let response = Some(respond(shared, shed, &request));

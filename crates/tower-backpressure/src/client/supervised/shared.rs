@@ -40,8 +40,23 @@ pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
         now: Timestamp,
     ) -> (Verdict, Transition);
 
-    /// Learns from an attempt that has ended.
-    fn ended(&self, options: &Self::Options, ended: &Ended<'_>, now: Timestamp) -> Transition;
+    /// Learns from an attempt that has ended. The clock is read only if the time matters.
+    fn ended(
+        &self,
+        options: &Self::Options,
+        ended: &Ended<'_>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Transition;
+
+    /// Whether attempts are sent without a decision at present.
+    fn is_open(&self) -> bool {
+        false
+    }
+
+    /// Whether it matters how long attempts take.
+    fn is_timed(_options: &Self::Options) -> bool {
+        false
+    }
 
     /// The attempts that are held, for a layer that holds any.
     fn held(&self) -> Option<&Arc<Held>> {
@@ -68,7 +83,7 @@ pub(crate) type Transition = Option<&'static str>;
 pub struct Ended<'a> {
     pub(in crate::client) pass: Pass,
     pub(in crate::client) priority: Priority,
-    /// From the sending to the head of the response.
+    /// From the sending to the head of the response; zero where it does not matter.
     pub(in crate::client) latency: Duration,
     pub(in crate::client) how: How<'a>,
 }
