@@ -36,8 +36,9 @@ pub struct Cooldown {
     phase: Phase,
     /// Number of the phase, which passes carry.
     number: u32,
-    /// Rejections that named a time since the last answer.
+    /// Rejections that named a time since the last answer, and the moment of the first of them.
     rejections: u32,
+    rejected_since: Timestamp,
     /// Whether any attempt was ever answered.
     has_answered: bool,
     /// Whether the origin was found to answer attempts while it tells others to come back.
@@ -63,9 +64,9 @@ enum Phase {
 enum Early {
     /// There is none, or it has ended.
     None,
-    /// It is sent at this moment or later.
-    At(Timestamp),
-    InFlight,
+    /// It is sent at this moment or later; after so many others in this pause.
+    At(Timestamp, u32),
+    InFlight(u32),
 }
 
 /// What happens to an attempt.
@@ -126,7 +127,10 @@ pub enum CooldownState {
 /// attempts. After one, a route with a quota of its own would stop all others; with more, an origin that
 /// rejects each attempt is asked more often than it takes to find out.
 const BELIEVED_QUOTA: u32 = 3;
-/// The same for load. With one dead replica of sixteen as many in a row do
+/// And for how long no answer has come. Many attempts are in flight at once to a busy origin: then three in a
+/// row come by chance where it rejects a share of them. About a round trip to a far origin.
+const MIN_REJECTED: Duration = Duration::from_millis(100);
+/// The same number for load. With one dead replica of sixteen as many in a row do
 /// not come by chance, and at half of all responses once in 65 536. An origin that is down is asked this
 /// often before its clients are quiet.
 const BELIEVED_LOAD: u32 = 16;
@@ -138,10 +142,14 @@ const BELIEVED_LOAD_AT_START: u32 = 4;
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 /// When an attempt that is held while others resume asks again, if no response makes room before.
 const RESUME_PATIENCE: Duration = Duration::from_secs(1);
-/// The share of a pause after which one attempt finds out whether it holds for all. A server that counts by
-/// rate, and rounds the time up to a second, would be used for a tenth of what it allows and less; most
-/// servers that mean it are told of one request too many.
+/// When an attempt finds out whether the pause holds for all attempts: after an eighth of it, and after a
+/// quarter of a second at most; and once more after four times as long. Otherwise a server that counts by
+/// rate, and rounds the time up to a second, would be used for a tenth of what it allows and less. More such
+/// attempts would be no pause. An origin that has answered nothing yet gets none.
 const EARLY_SHARE: u32 = 8;
+const MAX_EARLY_WAIT: Duration = Duration::from_millis(250);
+const EARLY_SPACING: u32 = 4;
+const MAX_EARLY: u32 = 2;
 /// Pauses without an early attempt after many that were told to come back.
 const MAX_SKIPPED: u32 = 64;
 /// Attempts in flight after the answer to the probe.
@@ -155,6 +163,7 @@ impl Cooldown {
             phase: Phase::Open,
             number: 0,
             rejections: 0,
+            rejected_since: Timestamp::ZERO,
             has_answered: false,
             is_selective: false,
             released: 0,
@@ -167,12 +176,14 @@ impl Cooldown {
         match &mut self.phase {
             Phase::Open => CooldownDecision::Send(Pass(self.number)),
             Phase::Quiet { until, early } if now < *until => match *early {
-                Early::At(at) if now >= at => {
-                    *early = Early::InFlight;
+                Early::At(at, before) if now >= at => {
+                    *early = Early::InFlight(before);
                     CooldownDecision::Send(Pass(self.number))
                 }
-                Early::At(ask_at) => CooldownDecision::Wait { until: *until, ask_at },
-                Early::None | Early::InFlight => wait_until(*until),
+                Early::At(ask_at, _) => {
+                    CooldownDecision::Wait { until: *until, ask_at: ask_at.min(*until) }
+                }
+                Early::None | Early::InFlight(_) => wait_until(*until),
             },
             Phase::Quiet { .. } => {
                 self.enter(Phase::Probing { since: now });
@@ -198,11 +209,16 @@ impl Cooldown {
         match ending {
             Ending::Answered => (self.rejections, self.has_answered) = (0, true),
             Ending::Told(_) if self.released > 0 => self.released -= 1,
-            Ending::Told(_) => self.rejections = self.rejections.saturating_add(1),
+            Ending::Told(_) => {
+                if self.rejections == 0 {
+                    self.rejected_since = now;
+                }
+                self.rejections = self.rejections.saturating_add(1);
+            }
             Ending::Failed | Ending::Cancelled => {}
         }
         match ending {
-            Ending::Told(told) if self.believes(told) => {
+            Ending::Told(told) if self.believes(told, now) => {
                 let (Told::Quota(wait) | Told::Load(wait)) = told;
                 return self.keep_quiet(wait, is_current, now);
             }
@@ -226,7 +242,7 @@ impl Cooldown {
 
     /// Whether it holds for all attempts. After a pause one rejection continues the pause; before it, others
     /// have to agree.
-    fn believes(&self, told: Told) -> bool {
+    fn believes(&self, told: Told, now: Timestamp) -> bool {
         let needed = match (told, self.has_answered) {
             (Told::Quota(_), true) if !self.is_selective => BELIEVED_QUOTA,
             (Told::Quota(_), true) => BELIEVED_LOAD,
@@ -234,7 +250,8 @@ impl Cooldown {
             (Told::Load(_), true) => BELIEVED_LOAD,
             (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
         };
-        !matches!(self.phase, Phase::Open) || self.rejections >= needed
+        let lasts = !self.has_answered || now.since(self.rejected_since) >= MIN_REJECTED;
+        !matches!(self.phase, Phase::Open) || lasts && self.rejections >= needed
     }
 
     /// `is_current`: the attempt was sent in the present phase.
@@ -243,18 +260,24 @@ impl Cooldown {
         match &mut self.phase {
             Phase::Quiet { until: before, early } => {
                 *before = until.max(*before);
-                if is_current && *early == Early::InFlight {
-                    *early = Early::None;
-                    self.is_selective = false;
-                    self.skipped = (self.skipped.1, (2 * self.skipped.1).min(MAX_SKIPPED));
+                if let (true, Early::InFlight(before)) = (is_current, *early) {
+                    let others = before + 1;
+                    *early = match others < MAX_EARLY {
+                        true => Early::At(now + EARLY_SPACING * early_wait(wait), others),
+                        false => Early::None,
+                    };
+                    if others == MAX_EARLY {
+                        self.is_selective = false;
+                        self.skipped = (self.skipped.1, (2 * self.skipped.1).min(MAX_SKIPPED));
+                    }
                 }
             }
             phase => {
                 let is_new = matches!(phase, Phase::Open) || self.is_selective;
                 let is_due = is_new && self.has_answered && self.skipped.0 == 0;
-                let at = now + wait / EARLY_SHARE;
                 self.skipped.0 = self.skipped.0.saturating_sub(1);
-                let early = if is_due { Early::At(at) } else { Early::None };
+                let first = Early::At(now + early_wait(wait), 0);
+                let early = if is_due { first } else { Early::None };
                 self.enter(Phase::Quiet { until, early });
             }
         }
@@ -271,7 +294,11 @@ impl Cooldown {
     fn end_in_phase(&mut self, ending: Ending, held: usize, now: Timestamp) {
         match (&mut self.phase, ending) {
             (Phase::Open, _) => {}
-            (Phase::Quiet { early, .. }, Ending::Cancelled) => *early = Early::At(now),
+            (Phase::Quiet { early, .. }, Ending::Cancelled) => {
+                if let Early::InFlight(before) = *early {
+                    *early = Early::At(now, before);
+                }
+            }
             (Phase::Quiet { .. }, Ending::Answered) => {
                 (self.is_selective, self.released, self.skipped) = (true, held, (0, 1));
                 self.enter(Phase::Open);
@@ -294,6 +321,10 @@ impl Cooldown {
     fn enter(&mut self, phase: Phase) {
         (self.phase, self.number) = (phase, next_phase(self.number));
     }
+}
+
+fn early_wait(wait: Duration) -> Duration {
+    (wait / EARLY_SHARE).min(MAX_EARLY_WAIT)
 }
 
 const fn wait_until(until: Timestamp) -> CooldownDecision {
@@ -323,6 +354,18 @@ mod tests {
     fn end(cooldown: &mut Cooldown, ending: Ending, held: usize, now: Timestamp) {
         let pass = send(cooldown, now).expect("it is sent");
         cooldown.ended(pass, ending, held, now);
+    }
+
+    /// Rejects attempts, one each hundred milliseconds, until there is a pause; how many, and the time then.
+    fn reject(cooldown: &mut Cooldown, told: Told, mut now: Timestamp) -> (u32, Timestamp) {
+        for count in 1.. {
+            end(cooldown, Ending::Told(told), 0, now);
+            if cooldown.state() != CooldownState::Open {
+                return (count, now);
+            }
+            now = now + MIN_REJECTED;
+        }
+        unreachable!("rejections are believed some time")
     }
 
     fn quiet(wait: Duration) -> Cooldown {
@@ -375,13 +418,7 @@ mod tests {
             let told = Ending::Told(Told::Load(30 * SECOND));
             end(&mut cooldown, if is_dead { told } else { Ending::Answered }, 0, START);
         }
-        let told = || Ending::Told(Told::Load(SECOND));
-        let sent = std::iter::from_fn(|| {
-            send(&mut cooldown, START).map(|pass| {
-                cooldown.ended(pass, told(), 0, START);
-            })
-        });
-        assert_eq!(sent.count(), 13, "the last answer was three attempts ago");
+        assert_eq!(reject(&mut cooldown, Told::Load(SECOND), START).0, 13, "three had come before");
     }
 
     #[test]
@@ -392,15 +429,12 @@ mod tests {
             end(&mut cooldown, if n % 3 != 0 { told } else { Ending::Answered }, 0, START);
         }
         assert_eq!(cooldown.state(), CooldownState::Open);
-        for _ in 0..3 {
-            assert_eq!(cooldown.state(), CooldownState::Open);
-            end(&mut cooldown, Ending::Answered, 0, START);
-            for _ in 0..2 {
-                end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START);
-            }
-        }
-        end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START);
-        assert_eq!(cooldown.state(), CooldownState::Quiet(START + SECOND));
+        end(&mut cooldown, Ending::Answered, 0, START);
+        (0..100).for_each(|_| end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START));
+        assert_eq!(cooldown.state(), CooldownState::Open, "those in flight together");
+        end(&mut cooldown, Ending::Answered, 0, START);
+        let (count, now) = reject(&mut cooldown, Told::Quota(SECOND), START);
+        assert_eq!((count, cooldown.state()), (3, CooldownState::Quiet(now + SECOND)));
     }
 
     #[test]
@@ -416,15 +450,12 @@ mod tests {
     fn an_early_attempt_that_is_answered_ends_the_pause_and_many_rejections_are_needed_then() {
         let mut cooldown = Cooldown::new();
         end(&mut cooldown, Ending::Answered, 0, START);
-        let told = Ending::Told(Told::Quota(8 * SECOND));
-        (0..BELIEVED_QUOTA).for_each(|_| end(&mut cooldown, told, 0, START));
-        assert_eq!(send(&mut cooldown, START + SECOND - SECOND / 100), None);
-        end(&mut cooldown, Ending::Answered, 0, START + SECOND);
+        let (_, now) = reject(&mut cooldown, Told::Quota(8 * SECOND), START);
+        assert_eq!(send(&mut cooldown, now + MAX_EARLY_WAIT - SECOND / 100), None);
+        end(&mut cooldown, Ending::Answered, 0, now + MAX_EARLY_WAIT);
         assert_eq!(cooldown.state(), CooldownState::Open);
-        (1..BELIEVED_LOAD).for_each(|_| end(&mut cooldown, told, 0, START + SECOND));
-        assert_eq!(cooldown.state(), CooldownState::Open);
-        end(&mut cooldown, told, 0, START + SECOND);
-        assert!(matches!(cooldown.state(), CooldownState::Quiet(_)));
+        let (count, _) = reject(&mut cooldown, Told::Quota(SECOND), now + SECOND);
+        assert_eq!(count, BELIEVED_LOAD);
     }
 
     #[test]
@@ -434,18 +465,19 @@ mod tests {
         for pause in 0..20 {
             end(&mut cooldown, Ending::Answered, 0, now);
             let told = Ending::Told(Told::Quota(8 * SECOND));
-            while cooldown.state() == CooldownState::Open {
-                end(&mut cooldown, told, 0, now);
+            now = reject(&mut cooldown, Told::Quota(8 * SECOND), now).1;
+            for wait in [MAX_EARLY_WAIT, 6 * MAX_EARLY_WAIT, 7 * SECOND] {
+                if let Some(pass) = send(&mut cooldown, now + wait) {
+                    early.push(pause);
+                    cooldown.ended(pass, told, 0, now + wait);
+                }
             }
-            if let Some(pass) = send(&mut cooldown, now + SECOND) {
-                early.push(pause);
-                cooldown.ended(pass, told, 0, now + SECOND);
-            }
-            assert_eq!(send(&mut cooldown, now + 7 * SECOND), None);
+            // The early attempts have moved the end of the pause.
+            now = now + 2 * SECOND;
             now = now + 10 * SECOND;
             end(&mut cooldown, Ending::Answered, 0, now);
         }
-        assert_eq!(early, [0, 2, 5, 10, 19]);
+        assert_eq!(early, [0, 0, 2, 2, 5, 5, 10, 10, 19, 19]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod breaker;
 mod cancellation;
 mod cooldown;
+mod harmless;
 mod metrics;
 mod rates;
 mod resumption;

@@ -50,7 +50,7 @@ use self::state::{Options, OriginCooldown, ToldRule};
 ///
 /// | response | effect |
 /// |---|---|
-/// | 429 with a time | a cool-down once 3 in a row have come and no answer to any other request, or the first from an origin that never answered: a single one may be about one route |
+/// | 429 with a time | a cool-down once 3 in a row have come over a tenth of a second, and no answer to any other request, or the first from an origin that never answered: a single one may be about one route |
 /// | 503 or 529 with a time, gRPC pushback | the same once 16 in a row have come, or 4 from an origin that never answered: a single one may come from one replica of many |
 /// | a 503 of a server of this crate | none: the time is that of this request alone |
 /// | a rejection without a time, or any other response | none |
@@ -66,10 +66,10 @@ use self::state::{Options, OriginCooldown, ToldRule};
 /// one more is sent. Once it is answered, two may be in flight, and one more after each response, until none
 /// waits any more. A response that says again when to come back begins a new cool-down.
 ///
-/// In an origin that has answered before, one request is sent after an eighth of the time, too. If it is
-/// answered, the time does not hold for all requests, as with a server that counts by rate: the cool-down ends,
-/// and it takes 16 rejections in a row to begin another one. If it is told to come back as well, such requests
-/// are left out more and more often.
+/// To an origin that has answered before, one or two requests are sent early: after a quarter of a second at
+/// most, and after four times as long. If one is answered, the time does not hold for all requests, as with a
+/// server that counts by rate: the cool-down ends, and it takes 16 rejections in a row to begin another one. If
+/// they are told to come back as well, such requests are left out more and more often.
 ///
 /// # Requests during a cool-down
 ///
