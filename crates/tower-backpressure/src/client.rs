@@ -36,7 +36,7 @@ mod retry;
 mod telemetry;
 
 pub use self::attempts::Attempts;
-pub use self::budget::{RetryBudget, Withdrawal};
+pub use self::budget::{BudgetSnapshot, RetryBudget, Spent, Withdrawal};
 #[cfg(feature = "reqwest")]
 pub use self::origin_limit::ReqwestFuture;
 pub use self::origin_limit::{OriginLimit, OriginLimitLayer};
