@@ -33,8 +33,8 @@ pub struct RetryBudget {
     rule: Rule,
     /// In parts of a token.
     balance: u64,
-    /// Until when time has been credited.
-    credited_until: Timestamp,
+    /// Since when the balance has been less than one token, if it is.
+    short_since: Timestamp,
 }
 
 /// What a retry cost. [`refund`](RetryBudget::refund) it when the retry is not sent.
@@ -136,8 +136,8 @@ impl RetryBudget {
         self
     }
 
-    /// The time in which an empty balance earns one retry; [`Duration::ZERO`] for never. It is for the rule
-    /// of a ratio. Time fills the balance up to one retry and no further.
+    /// The time after which a balance of less than one retry is one retry; [`Duration::ZERO`] for never. It
+    /// is for the rule of a ratio.
     #[must_use]
     pub const fn refill(mut self, time: Duration) -> Self {
         self.rule.refill = time;
@@ -167,13 +167,16 @@ impl RetryBudget {
     /// Charges one retry; `None` when the balance is too small. `after_timeout`: the attempt before it
     /// got no response in time.
     pub fn withdraw(&mut self, now: Timestamp, after_timeout: bool) -> Option<Charge> {
-        self.credit_time(now);
+        self.earn_by_time(now);
         let Rule { price, price_after_timeout, required, .. } = self.rule;
         let price = if after_timeout { price_after_timeout } else { price };
         if self.balance < required.max(price) {
             return None;
         }
         self.balance -= price;
+        if self.balance < PARTS_PER_TOKEN {
+            self.short_since = now;
+        }
         Some(Charge(price))
     }
 
@@ -185,7 +188,7 @@ impl RetryBudget {
     /// The balance in tokens, fractions included.
     #[must_use]
     pub fn balance(&mut self, now: Timestamp) -> f64 {
-        self.credit_time(now);
+        self.earn_by_time(now);
         self.balance as f64 / PARTS_PER_TOKEN as f64
     }
 
@@ -219,21 +222,20 @@ impl RetryBudget {
     }
 
     const fn of(rule: Rule, balance: u64) -> Self {
-        Self { rule, balance, credited_until: Timestamp::ZERO }
+        Self { rule, balance, short_since: Timestamp::ZERO }
     }
 
     fn add(&mut self, parts: u64) {
         self.balance = self.balance.saturating_add(parts).min(self.rule.largest_balance);
     }
 
-    fn credit_time(&mut self, now: Timestamp) {
-        let elapsed = now.since(self.credited_until);
-        self.credited_until = self.credited_until.max(now);
-        if self.rule.refill.is_zero() || self.balance >= PARTS_PER_TOKEN {
-            return;
+    /// Fills a balance that has been short of one token for the time of a refill.
+    fn earn_by_time(&mut self, now: Timestamp) {
+        let refill = self.rule.refill;
+        let is_short = !refill.is_zero() && self.balance < PARTS_PER_TOKEN;
+        if is_short && now.since(self.short_since) >= refill {
+            self.balance = PARTS_PER_TOKEN;
         }
-        let parts = elapsed.as_secs_f64() / self.rule.refill.as_secs_f64() * PARTS_PER_TOKEN as f64;
-        self.balance = self.balance.saturating_add(parts as u64).min(PARTS_PER_TOKEN);
     }
 }
 
@@ -274,7 +276,7 @@ const DEFAULT_RATIO: f64 = 0.1;
 /// by every process of a fleet.
 const DEFAULT_RESERVE: u32 = 10;
 
-/// Time in which a client with an empty balance earns one retry. A client that sends a request every five
+/// Time after which a client with an empty balance has one retry. A client that sends a request every five
 /// seconds always has one. Shorter times add up in a fleet: a thousand empty clients send 200 retries a
 /// second. Longer times fail the requests of clients that send few.
 const DEFAULT_REFILL: Duration = Duration::from_secs(5);

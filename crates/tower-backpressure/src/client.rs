@@ -28,6 +28,7 @@
 mod attempts;
 mod budget;
 mod classify;
+mod idempotency_key;
 mod jitter;
 mod not_begun;
 mod origin_limit;
@@ -35,10 +36,13 @@ mod replay;
 mod retry;
 mod telemetry;
 
-pub use self::attempts::Attempts;
+pub use self::attempts::{Attempts, PREVIOUS_ATTEMPTS};
 pub use self::budget::{BudgetSnapshot, RetryBudget, Spent, Withdrawal};
+pub use self::classify::{AttemptOutcome, DeadlineExceeded, RetryDecision};
 #[cfg(feature = "reqwest")]
 pub use self::origin_limit::ReqwestFuture;
 pub use self::origin_limit::{OriginLimit, OriginLimitLayer};
-pub use self::replay::{Replay, ResponseHead};
-pub use self::retry::{ResponseFuture, Retry, RetryLayer};
+pub use self::replay::{
+    Buffered, ByClone, KeepForRetry, Rebuilt, Replay, ReplayBody, RequestHead, ResponseHead,
+};
+pub use self::retry::{GaveUp, GiveUpReason, LongRetryAfter, ResponseFuture, Retry, RetryLayer};

@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | `server` | yes | [`AdmissionLayer`] and [`BulkheadLayer`] |
 //! | `client` | yes | [`RetryLayer`], [`RetryBudget`] and [`OriginLimitLayer`] |
+//! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry |
@@ -49,7 +50,9 @@ pub use crate::admission::return_ticket::RETURN_TICKET;
 #[cfg(feature = "http")]
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
-pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
+pub use crate::client::{
+    Attempts, GaveUp, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryDecision, RetryLayer,
+};
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
 #[cfg(feature = "client")]

@@ -25,7 +25,7 @@ fn every_ratio_is_exact() {
 fn time_earns_one_retry_and_no_more() {
     let mut budget = RetryBudget::ratio(0.0).reserve(0);
     assert_eq!(spend_all(&mut budget, at(4.9)), 0);
-    assert_eq!(spend_all(&mut budget, at(5.1)), 1);
+    assert_eq!(spend_all(&mut budget, at(5.0)), 1);
     assert_eq!(spend_all(&mut budget, at(1_000.0)), 1);
 }
 
@@ -36,8 +36,9 @@ fn a_balance_of_one_retry_or_more_earns_nothing_by_time() {
     assert!(budget.withdraw(at(1_000.0), false).is_some());
     assert_eq!(budget.balance(at(2_000.0)), 2.0);
     assert_eq!(spend_all(&mut budget, at(2_000.0)), 2);
-    // Time before the last retry was spent has been credited, or did not count.
-    assert_eq!(budget.balance(at(2_001.0)), 0.2);
+    // Time before the last retry was spent does not count.
+    assert_eq!(budget.balance(at(2_004.9)), 0.0);
+    assert_eq!(budget.balance(at(2_005.0)), 1.0);
 }
 
 #[test]
@@ -54,7 +55,7 @@ fn a_clock_that_goes_back_earns_nothing() {
     let mut budget = RetryBudget::ratio(0.0).reserve(0);
     assert_eq!(spend_all(&mut budget, at(10.0)), 1);
     assert_eq!(budget.balance(at(0.0)), 0.0);
-    assert_eq!(budget.balance(at(11.0)), 0.2);
+    assert_eq!(budget.balance(at(14.9)), 0.0);
 }
 
 #[test]

@@ -1,12 +1,18 @@
-//! The number of attempts that a response took.
+//! The number of an attempt, in requests and responses.
 
-use http::Extensions;
+use std::cell::Cell;
 
-/// The number of attempts that a response took, the first included.
+use http::header::{HeaderMap, HeaderName};
+use http::{Extensions, HeaderValue};
+
+use crate::client::classify::is_grpc_call;
+
+/// The number of attempts that a response took, or the number of the attempt that a request is, the first
+/// included.
 ///
-/// A [`RetryLayer`](crate::client::RetryLayer) puts it into the extensions of a response that took more
-/// than one. A response to the first attempt gets no extension, as that would cost three allocations;
-/// [`of`](Self::of) returns one for it.
+/// A [`RetryLayer`](crate::client::RetryLayer) puts it into the extensions of a retry, and of a response
+/// that took more than one attempt. A first attempt and its response get no extension, as that would cost
+/// three allocations; [`of`](Self::of) returns one for them.
 ///
 /// ```
 /// use tower_backpressure::Attempts;
@@ -20,9 +26,58 @@ use http::Extensions;
 pub struct Attempts(pub u32);
 
 impl Attempts {
-    /// Reads the number from the extensions of a response; one where there is none.
+    /// Reads the number from the extensions of a response or request; one where there is none.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get().copied().unwrap_or(Self(1))
+    }
+}
+
+/// Header of a retry: how many attempts were made before it. A first attempt does not have it.
+///
+/// A gRPC call has `grpc-previous-rpc-attempts` instead (gRPC proposal A6). A
+/// [`RetryLayer`](crate::RetryLayer) that gets a request with either header makes one attempt: the caller
+/// will retry. [`RetryLayer::attempt_header`](crate::RetryLayer::attempt_header) switches it off.
+pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("x-previous-attempts");
+
+static PREVIOUS_ATTEMPTS_FIELD: HeaderName = PREVIOUS_ATTEMPTS;
+static GRPC_PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+
+/// Says on the wire that `previous` attempts were made.
+pub(crate) fn mark(headers: &mut HeaderMap, previous: u32) {
+    let field =
+        if is_grpc_call(headers) { &GRPC_PREVIOUS_ATTEMPTS } else { &PREVIOUS_ATTEMPTS_FIELD };
+    headers.insert(field, HeaderValue::from(previous));
+}
+
+/// Whether a caller sent this request as a retry.
+pub(crate) fn is_marked(headers: &HeaderMap) -> bool {
+    headers.contains_key(&PREVIOUS_ATTEMPTS_FIELD) || headers.contains_key(&GRPC_PREVIOUS_ATTEMPTS)
+}
+
+thread_local! {
+    static ATTEMPT_IN_PROGRESS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// An attempt is being sent or polled on this thread, until it is dropped. A retry layer that is called
+/// meanwhile is inside another one.
+#[derive(Debug)]
+pub(crate) struct AttemptInProgress {
+    was_inside: bool,
+}
+
+impl AttemptInProgress {
+    pub(crate) fn enter() -> Self {
+        Self { was_inside: ATTEMPT_IN_PROGRESS.replace(true) }
+    }
+
+    pub(crate) fn is_inside() -> bool {
+        ATTEMPT_IN_PROGRESS.get()
+    }
+}
+
+impl Drop for AttemptInProgress {
+    fn drop(&mut self) {
+        ATTEMPT_IN_PROGRESS.set(self.was_inside);
     }
 }

@@ -19,8 +19,9 @@ mod origins;
 /// deposits `ratio` of a token, and each retry withdraws one token. When no token is left, the caller
 /// gets the response at hand.
 ///
-/// A client that sends few requests earns little that way. Time fills an empty balance up to one token
-/// (`refill`), so that a quiet client always has one retry. For any number of callers, over any span `t`:
+/// A client that sends few requests earns little that way. A balance of less than one token becomes one
+/// token by time (`refill`), so that a quiet client always has a retry. For any number of callers, over any
+/// span `t`:
 ///
 /// > retries ≤ `reserve` + `ratio` × first attempts + `t` / `refill`
 ///
@@ -125,8 +126,8 @@ impl RetryBudget {
         self.with(|rule| rule.reserve(reserve))
     }
 
-    /// The time in which an empty balance earns one retry, with [`Duration::ZERO`] for never. Time fills
-    /// the balance up to one retry and no further. The result is a new budget.
+    /// The time after which a balance of less than one retry is one retry, with [`Duration::ZERO`] for
+    /// never. The result is a new budget.
     #[must_use]
     pub fn refill(self, time: Duration) -> Self {
         self.with(|rule| rule.refill(time))

@@ -1,54 +1,84 @@
 //! What the retry layer needs from the types of requests and responses.
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use http::method::Method;
 use http::status::StatusCode;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, header};
+use http_body::Body;
 use tokio::time::Instant;
 
+use crate::client::attempts::Attempts;
+use crate::client::classify::is_grpc_call;
 use crate::deadline::Deadline;
 
+mod body;
+mod grpc_timeout;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+mod strategy;
 
-/// A request that can be copied, so that it can be sent again.
+pub use self::body::ReplayBody;
+pub use self::strategy::{Buffered, ByClone, KeepForRetry, Rebuilt};
+
+/// A request whose head can be read and changed.
 ///
-/// Sealed; implemented for [`http::Request`] with a body that is `Clone` (such as
-/// `http_body_util::Full`) and, with feature `reqwest`, for `reqwest::Request`.
-pub trait Replay: Sized + sealed::Sealed {
+/// Sealed; implemented for [`http::Request`] and, with feature `reqwest`, for `reqwest::Request`.
+pub trait RequestHead: sealed::Sealed {
     /// The method, which decides whether the request is idempotent.
     fn method(&self) -> &Method;
 
     /// The header fields.
     fn headers(&self) -> &HeaderMap;
 
-    /// The header fields, to which a retry adds the ticket of a rejection.
+    /// The header fields, to which a retry adds the number of the attempt and the ticket of a rejection.
     fn headers_mut(&mut self) -> &mut HeaderMap;
 
+    /// The scheme and the authority that the request is sent to, as far as it names them.
+    fn origin(&self) -> (&str, &str);
+
+    /// The deadline that the request carries, if there is one, at the time `now`.
+    fn deadline(&self, now: Instant) -> Option<Instant>;
+
+    /// Tells the services inside the deadline, and the number of an attempt that is not the first.
+    fn prepare(&mut self, attempt: Attempts, deadline: Option<Instant>);
+}
+
+/// A request that can be copied, so that it can be sent again.
+///
+/// Sealed; implemented for [`http::Request`] with a body that is `Clone` (such as
+/// `http_body_util::Full`) and, with feature `reqwest`, for `reqwest::Request`.
+/// [`RetryLayer::buffer_bodies`](crate::RetryLayer::buffer_bodies) is for other bodies.
+pub trait Replay: RequestHead + Sized {
     /// A copy of the request; `None` when its body cannot be copied, such as a stream.
     fn replay(&self) -> Option<Self>;
-
-    /// The deadline that the request carries, if there is one.
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
 }
 
 /// A response whose head can be read.
 ///
 /// Sealed; implemented for [`http::Response`] and, with feature `reqwest`, for `reqwest::Response`.
 pub trait ResponseHead: sealed::Sealed {
+    /// The body, of which the layer reads a bounded part before a retry, so that the connection can be used
+    /// again.
+    type Body: Body;
+
     /// The status.
     fn status(&self) -> StatusCode;
 
     /// The header fields.
     fn headers(&self) -> &HeaderMap;
 
-    /// The extensions, into which the layer puts [`Attempts`](crate::client::Attempts).
+    /// The extensions.
+    fn extensions(&self) -> &Extensions;
+
+    /// The extensions, into which the layer puts [`Attempts`](crate::client::Attempts) and
+    /// [`GaveUp`](crate::client::GaveUp).
     fn extensions_mut(&mut self) -> &mut Extensions;
+
+    /// The body without the head.
+    fn into_body(self) -> Self::Body;
 }
 
-impl<B: Clone> Replay for Request<B> {
+impl<B> RequestHead for Request<B> {
     fn method(&self) -> &Method {
         self.method()
     }
@@ -61,16 +91,47 @@ impl<B: Clone> Replay for Request<B> {
         self.headers_mut()
     }
 
-    fn replay(&self) -> Option<Self> {
-        Some(self.clone())
+    fn origin(&self) -> (&str, &str) {
+        let scheme = self.uri().scheme_str().unwrap_or_default();
+        let host = || self.headers().get(header::HOST).map(HeaderValue::to_str);
+        let authority = match self.uri().authority() {
+            Some(authority) => authority.as_str(),
+            None => host().and_then(Result::ok).unwrap_or_default(),
+        };
+        (scheme, authority)
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        self.extensions().get().map(|Deadline(at)| *at)
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let extension = self.extensions().get().map(|Deadline(at)| *at);
+        let grpc = grpc_timeout::read(self.headers()).and_then(|timeout| now.checked_add(timeout));
+        extension.into_iter().chain(grpc).min()
+    }
+
+    fn prepare(&mut self, attempt: Attempts, deadline: Option<Instant>) {
+        if attempt > Attempts(1) {
+            self.extensions_mut().insert(attempt);
+        }
+        let Some(deadline) = deadline else { return };
+        let told = self.extensions().get().map(|Deadline(at)| *at);
+        if told != Some(deadline) {
+            self.extensions_mut().insert(Deadline(deadline));
+        }
+        if is_grpc_call(self.headers()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            grpc_timeout::write(self.headers_mut(), left);
+        }
     }
 }
 
-impl<B> ResponseHead for Response<B> {
+impl<B: Clone> Replay for Request<B> {
+    fn replay(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl<B: Body> ResponseHead for Response<B> {
+    type Body = B;
+
     fn status(&self) -> StatusCode {
         self.status()
     }
@@ -79,8 +140,16 @@ impl<B> ResponseHead for Response<B> {
         self.headers()
     }
 
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+
     fn extensions_mut(&mut self) -> &mut Extensions {
         self.extensions_mut()
+    }
+
+    fn into_body(self) -> B {
+        self.into_body()
     }
 }
 

@@ -2,15 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are outside what clippy takes for tests")]
 
+mod bodies;
 mod budget;
+mod deadline;
+mod drained_responses;
+mod gave_up;
+mod grpc;
 mod memory_server;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod nested;
 mod over_hyper;
 #[cfg(feature = "reqwest")]
 mod over_reqwest;
+mod policy;
 mod random_responses;
 mod retryable;
 mod service_contract;
 mod socket_server;
+mod unsent;
 mod waits;

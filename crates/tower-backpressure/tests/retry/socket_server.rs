@@ -27,9 +27,21 @@ impl SocketServer {
         let server = Self { rejections: rejections.into(), ..Self::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let app = Router::new().fallback(respond).with_state(server.clone());
-        tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
+        server.clone().serve(listener);
         (server, url)
+    }
+
+    /// Starts a server that rejects nothing on this socket.
+    #[cfg(feature = "hyper")]
+    pub(crate) fn on(listener: TcpListener) -> Self {
+        let server = Self::default();
+        server.clone().serve(listener);
+        server
+    }
+
+    fn serve(self, listener: TcpListener) {
+        let app = Router::new().fallback(respond).with_state(self);
+        tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
     }
 
     /// The body of each request.

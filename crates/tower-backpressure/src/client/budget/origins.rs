@@ -16,8 +16,11 @@ use super::balance::Balance;
 pub(super) struct OriginBalances {
     rule: Rule,
     key: RandomState,
-    slots: Box<[OnceLock<(u64, Arc<Balance>)>]>,
+    slots: Box<[OnceLock<Slot>]>,
 }
+
+/// The hash of an origin, and its balance.
+type Slot = (u64, Arc<Balance>);
 
 /// Balances, about 200 bytes each once they are used. More origins than that have no need of precision.
 const SLOTS: usize = 1024;

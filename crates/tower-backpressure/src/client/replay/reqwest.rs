@@ -1,13 +1,15 @@
 //! The traits of the retry layer for reqwest's types.
 
-use http::Extensions;
 use http::header::HeaderMap;
 use http::method::Method;
 use http::status::StatusCode;
+use http::{Extensions, Response};
+use tokio::time::Instant;
 
-use super::{Replay, ResponseHead};
+use super::{Replay, RequestHead, ResponseHead};
+use crate::client::attempts::Attempts;
 
-impl Replay for reqwest::Request {
+impl RequestHead for reqwest::Request {
     fn method(&self) -> &Method {
         self.method()
     }
@@ -20,12 +22,32 @@ impl Replay for reqwest::Request {
         self.headers_mut()
     }
 
+    fn origin(&self) -> (&str, &str) {
+        (self.url().scheme(), self.url().authority())
+    }
+
+    /// The timeout of the request. That of the client cannot be read.
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        now.checked_add(*self.timeout()?)
+    }
+
+    /// Each attempt gets what is left as its timeout, so that reqwest ends it at the deadline.
+    fn prepare(&mut self, _attempt: Attempts, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline {
+            *self.timeout_mut() = Some(deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+impl Replay for reqwest::Request {
     fn replay(&self) -> Option<Self> {
         self.try_clone()
     }
 }
 
 impl ResponseHead for reqwest::Response {
+    type Body = reqwest::Body;
+
     fn status(&self) -> StatusCode {
         self.status()
     }
@@ -34,7 +56,15 @@ impl ResponseHead for reqwest::Response {
         self.headers()
     }
 
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+
     fn extensions_mut(&mut self) -> &mut Extensions {
         self.extensions_mut()
+    }
+
+    fn into_body(self) -> reqwest::Body {
+        Response::from(self).into_body()
     }
 }

@@ -10,75 +10,143 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-use super::policy::{Grant, Policy, Progress};
+use super::drain::{Drain, MAX_DRAIN_TIME};
+use super::gave_up::{GaveUp, GiveUpReason};
+use super::policy::{Grant, Next, Policy};
+use super::progress::Progress;
 use crate::admission::return_ticket::RETURN_TICKET;
-use crate::client::attempts::Attempts;
+use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::Withdrawal;
-use crate::client::classify::is_idempotent;
-use crate::client::replay::{Replay, ResponseHead};
+use crate::client::classify::{deadline_exceeded, is_cut_by_deadline};
+use crate::client::replay::{ByClone, KeepForRetry, RequestHead, ResponseHead};
 
 pin_project! {
     /// The future of [`Retry`](crate::client::Retry): attempts and the waits between them.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, Req>
+    pub struct ResponseFuture<S, Req, R = ByClone>
     where
         S: Service<Req>,
+        S::Response: ResponseHead,
+        R: KeepForRetry<Req>,
     {
         policy: Arc<Policy>,
         progress: Progress,
+        replay: R,
         inner: S,
-        // What the next attempt sends; during an attempt, the copy for a retry.
-        request: Option<Req>,
+        // What the next attempt sends; during an attempt, what is kept for a retry.
+        request: Option<R::Kept>,
         // Pays for the next attempt. `None` for the first attempt and for a retry with a ticket, which
         // are free.
         withdrawal: Option<Withdrawal>,
+        // Ends at the deadline, where the type of the error can say so.
         #[pin]
-        step: Step<S::Future>,
+        cut: Option<Sleep>,
+        #[pin]
+        step: Step<S::Future, <S::Response as ResponseHead>::Body>,
     }
 }
 
 pin_project! {
     #[project = StepProjection]
-    enum Step<F> {
+    enum Step<F, B> {
         Ready,
         Attempt { #[pin] future: F },
-        Wait { #[pin] sleep: Sleep },
+        Wait {
+            at: Instant,
+            #[pin]
+            sleep: Sleep,
+            #[pin]
+            drain: Option<Drain<B>>,
+        },
+        Finished,
     }
 }
 
-impl<S, Req> ResponseFuture<S, Req>
+impl<S, Req, R> ResponseFuture<S, Req, R>
 where
-    S: Service<Req>,
-    Req: Replay,
+    S: Service<Req, Error: 'static>,
+    S::Response: ResponseHead,
+    R: KeepForRetry<Req>,
 {
-    pub(super) fn new(policy: Arc<Policy>, inner: S, request: Req) -> Self {
-        let from_layer = Instant::now().checked_add(policy.deadline);
-        let progress = Progress {
-            attempts: 0,
-            idempotent: is_idempotent(request.method(), request.headers()),
-            replayable: false,
-            deadline: from_layer.into_iter().chain(request.deadline()).min(),
-        };
+    pub(super) fn new(policy: Arc<Policy>, replay: R, inner: S, request: Req) -> Self {
+        let mut request = replay.keep(request);
+        let progress = Progress::of(&policy, &mut request);
+        let is_cut_here = is_cut_by_deadline::<S::Error>() && !progress.stands_back;
+        let cut = progress.cut_at.filter(|_| is_cut_here).map(sleep_until);
         Self {
             policy,
             progress,
+            replay,
             inner,
             request: Some(request),
             withdrawal: None,
+            cut,
             step: Step::Ready,
         }
     }
 }
 
-impl<S, Req> Future for ResponseFuture<S, Req>
+impl<S, Req, R> ResponseFuture<S, Req, R>
 where
     S: Service<Req>,
     S::Response: ResponseHead,
-    Req: Replay,
+    R: KeepForRetry<Req>,
+{
+    /// Why a failure was returned, once the future is ready; `None` before, and after a success.
+    ///
+    /// It is also in the extensions of a response, but an error has none.
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// use std::pin::pin;
+    /// use http::{Request, Response};
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_backpressure::RetryLayer;
+    ///
+    /// # async fn example() {
+    /// let broken = service_fn(|_: Request<()>| async { Err::<Response<String>, _>("reset") });
+    /// let mut client = RetryLayer::new().layer(broken);
+    /// let mut call = pin!(client.call(Request::new(())));
+    /// if call.as_mut().await.is_err() {
+    ///     let why = call.gave_up().expect("a failed GET is retried");
+    ///     println!("{} after {} attempts", why.reason, why.attempts);
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn gave_up(&self) -> Option<GaveUp> {
+        self.progress.gave_up
+    }
+}
+
+impl<S, Req, R> Future for ResponseFuture<S, Req, R>
+where
+    S: Service<Req, Error: 'static>,
+    S::Response: ResponseHead,
+    R: KeepForRetry<Req>,
 {
     type Output = Result<S::Response, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(outcome) = self.as_mut().poll_steps(cx) {
+            return Poll::Ready(outcome);
+        }
+        let Some(cut) = self.as_mut().project().cut.as_pin_mut() else { return Poll::Pending };
+        ready!(cut.poll(cx));
+        self.finish_at_deadline()
+    }
+}
+
+impl<S, Req, R> ResponseFuture<S, Req, R>
+where
+    S: Service<Req, Error: 'static>,
+    S::Response: ResponseHead,
+    R: KeepForRetry<Req>,
+{
+    fn poll_steps(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<S::Response, S::Error>> {
         loop {
             match self.as_mut().project().step.project() {
                 // Ready -> Attempt, once the service inside is ready.
@@ -88,77 +156,132 @@ where
                 }
                 // Attempt -> Wait, or the end.
                 StepProjection::Attempt { future } => {
+                    let inside = AttemptInProgress::enter();
                     let outcome = ready!(future.poll(cx));
+                    drop(inside);
                     if let Some(last) = self.as_mut().finish_attempt(outcome) {
                         return Poll::Ready(last);
                     }
                 }
                 // Wait -> Ready, never early.
-                StepProjection::Wait { sleep } => {
-                    ready!(sleep.poll(cx));
-                    self.as_mut().project().step.set(Step::Ready);
+                StepProjection::Wait { at, mut sleep, mut drain } => {
+                    if drain.as_mut().as_pin_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
+                        drain.set(None);
+                    }
+                    ready!(sleep.as_mut().poll(cx));
+                    drain.set(None);
+                    match sleep.deadline() < *at {
+                        true => sleep.reset(*at),
+                        false => self.as_mut().project().step.set(Step::Ready),
+                    }
+                }
+                StepProjection::Finished => {
+                    panic!("a response future is not polled after completion")
                 }
             }
         }
     }
-}
 
-impl<S, Req> ResponseFuture<S, Req>
-where
-    S: Service<Req>,
-    S::Response: ResponseHead,
-    Req: Replay,
-{
     fn send_attempt(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let request = this.request.take().expect("not polled after completion");
-        this.progress.attempts += 1;
-        if this.progress.attempts < this.policy.max_attempts {
-            *this.request = request.replay();
+        let (policy, progress) = (&**this.policy, this.progress);
+        progress.attempts += 1;
+        if let Some(kept) = this.request.as_mut() {
+            progress.prepare(policy, kept);
         }
-        this.progress.replayable = this.request.is_some();
-        if let Some(withdrawal) = this.withdrawal.take() {
-            withdrawal.spend();
+        let again = progress.attempts < policy.max_attempts && !progress.stands_back;
+        let request = this.replay.send(this.request, again);
+        let request = request.expect("a retry is granted only if there is a request to send");
+        progress.spent = this.withdrawal.take().map(Withdrawal::spend).or(progress.spent);
+        match progress.attempts {
+            _ if progress.stands_back => {}
+            1 => {
+                policy.budget_of(progress).deposit();
+                policy.telemetry.first_attempt();
+            }
+            _ => policy.telemetry.retried(),
         }
-        match this.progress.attempts {
-            1 => this.policy.budget.deposit(),
-            _ => this.policy.telemetry.retried(),
-        }
+        let inside = AttemptInProgress::enter();
         let future = this.inner.call(request);
+        drop(inside);
         this.step.set(Step::Attempt { future });
     }
 
-    /// Returns the outcome of an attempt if it is the last. Otherwise the outcome is dropped with the
-    /// attempt, before the wait: it may hold a permit that another request can use meanwhile.
+    /// Returns the outcome of an attempt if it is the last. Otherwise the attempt is dropped before the
+    /// wait, as it may hold a permit that another request can use meanwhile.
     fn finish_attempt(
         self: Pin<&mut Self>,
-        mut outcome: Result<S::Response, S::Error>,
+        outcome: Result<S::Response, S::Error>,
     ) -> Option<Result<S::Response, S::Error>> {
         let mut this = self.project();
-        let Some(Grant { at, withdrawal, ticket }) =
-            this.policy.grant_retry(this.progress, &outcome)
-        else {
-            *this.request = None;
-            if let (Ok(response), 2..) = (&mut outcome, this.progress.attempts) {
-                let attempts = Attempts(this.progress.attempts);
-                response.extensions_mut().insert(attempts);
-            }
-            this.step.set(Step::Ready);
-            return Some(outcome);
+        let (policy, progress) = (&**this.policy, this.progress);
+        progress.replayable =
+            this.request.as_ref().is_some_and(|request| this.replay.can_send(request));
+        let next = match progress.stands_back {
+            true => Next::Return,
+            false => policy.judge(progress, &outcome),
         };
+        let Grant { at, wait, withdrawal, ticket } = match next {
+            Next::Retry(grant) => grant,
+            Next::GiveUp(gave_up) => {
+                progress.gave_up = Some(gave_up);
+                *this.request = None;
+                this.step.set(Step::Finished);
+                return Some(describe(outcome, progress));
+            }
+            Next::Return => {
+                *this.request = None;
+                this.step.set(Step::Finished);
+                return Some(describe(outcome, progress));
+            }
+        };
+        progress.waited += wait.span;
         *this.withdrawal = withdrawal;
-        if let (Some(request), Some(ticket)) = (&mut this.request, ticket) {
+        if let (Some(request), Some(ticket)) = (this.request.as_mut(), ticket) {
             request.headers_mut().insert(RETURN_TICKET, ticket);
         }
-        let sleep = sleep_until(at);
-        this.step.set(Step::Wait { sleep });
+        let drain = outcome.ok().and_then(|response| Drain::of(response.into_body()));
+        let drained_at = drain.as_ref().and_then(|_| Instant::now().checked_add(MAX_DRAIN_TIME));
+        let sleep = sleep_until(drained_at.map_or(at, |drained_at| drained_at.min(at)));
+        this.step.set(Step::Wait { at, sleep, drain });
         None
+    }
+
+    fn finish_at_deadline(self: Pin<&mut Self>) -> Poll<Result<S::Response, S::Error>> {
+        let mut this = self.project();
+        let gave_up = this.policy.give_up(this.progress, GiveUpReason::Deadline);
+        this.progress.gave_up = Some(gave_up);
+        *this.request = None;
+        *this.withdrawal = None;
+        this.step.set(Step::Finished);
+        this.cut.set(None);
+        let error = deadline_exceeded().expect("the timer is set for this type of error only");
+        Poll::Ready(Err(error))
     }
 }
 
-impl<S, Req> fmt::Debug for ResponseFuture<S, Req>
+/// Adds what the caller may want to know of the attempts. The first attempt's success gets nothing, as an
+/// extension costs three allocations.
+fn describe<Res: ResponseHead, E>(
+    mut outcome: Result<Res, E>,
+    progress: &Progress,
+) -> Result<Res, E> {
+    if let Ok(response) = &mut outcome {
+        if progress.attempts > 1 {
+            response.extensions_mut().insert(Attempts(progress.attempts));
+        }
+        if let Some(gave_up) = progress.gave_up {
+            response.extensions_mut().insert(gave_up);
+        }
+    }
+    outcome
+}
+
+impl<S, Req, R> fmt::Debug for ResponseFuture<S, Req, R>
 where
     S: Service<Req>,
+    S::Response: ResponseHead,
+    R: KeepForRetry<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").field("progress", &self.progress).finish_non_exhaustive()
