@@ -12,7 +12,7 @@ use super::{LongRetryAfter, RetryLayer, wait};
 use crate::client::budget::RetryBudget;
 use crate::client::classify::{AttemptOutcome, RetryDecision};
 use crate::client::jitter::Jitter;
-use crate::client::replay::{Buffered, ByClone, Rebuilt};
+use crate::client::replay::{Buffered, ByClone, Rebuilt, ReplayBody};
 use crate::client::telemetry::RetryTelemetry;
 use crate::headers::retry_after::RetryAfter;
 
@@ -57,7 +57,10 @@ impl RetryLayer {
     ///
     /// Over a tonic channel it is `buffer_bodies(64 * 1024, tonic::body::Body::new)`.
     #[must_use]
-    pub fn buffer_bodies<F>(self, max_bytes: usize, wrap: F) -> RetryLayer<Buffered<F>> {
+    pub fn buffer_bodies<B, F>(self, max_bytes: usize, wrap: F) -> RetryLayer<Buffered<F>>
+    where
+        F: Fn(ReplayBody<B>) -> B,
+    {
         let replay = Buffered { max_bytes, wrap: Arc::new(wrap) };
         RetryLayer { policy: self.policy, replay }
     }
@@ -73,17 +76,19 @@ impl RetryLayer {
     /// struct FileBody(std::path::PathBuf);
     ///
     /// let layer = RetryLayer::named("uploads").rebuild(|request: &Request<FileBody>| {
-    ///     let again = request.body().0.clone();
-    ///     Some(Request::from_parts(request.clone_head(), FileBody(again)))
+    ///     let mut again = Request::new(FileBody(request.body().0.clone()));
+    ///     again.method_mut().clone_from(request.method());
+    ///     again.uri_mut().clone_from(request.uri());
+    ///     again.headers_mut().clone_from(request.headers());
+    ///     Some(again)
     /// });
     /// # let _ = layer;
-    /// # trait CloneHead { fn clone_head(&self) -> http::request::Parts; }
-    /// # impl CloneHead for Request<FileBody> {
-    /// #     fn clone_head(&self) -> http::request::Parts { Request::new(()).into_parts().0 }
-    /// # }
     /// ```
     #[must_use]
-    pub fn rebuild<F>(self, rebuild: F) -> RetryLayer<Rebuilt<F>> {
+    pub fn rebuild<Req, F>(self, rebuild: F) -> RetryLayer<Rebuilt<F>>
+    where
+        F: Fn(&Req) -> Option<Req>,
+    {
         RetryLayer { policy: self.policy, replay: Rebuilt(Arc::new(rebuild)) }
     }
 }
