@@ -12,9 +12,12 @@ mod memory_server;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod nested;
+#[cfg(feature = "hyper")]
+mod over_http2;
 mod over_hyper;
 #[cfg(feature = "reqwest")]
 mod over_reqwest;
+mod over_tonic;
 mod policy;
 mod random_responses;
 mod retryable;

@@ -11,7 +11,7 @@ use tokio::net::TcpSocket;
 use tower::{Layer, ServiceExt};
 use tower_backpressure::{Attempts, Retry, RetryLayer};
 
-use crate::socket_server::SocketServer;
+use crate::socket_server::{SocketServer, rejecting_in_segments};
 
 fn client() -> Retry<Client<HttpConnector, Full<Bytes>>> {
     RetryLayer::new().layer(Client::builder(TokioExecutor::new()).build_http())
@@ -58,4 +58,14 @@ async fn a_failed_connection_is_an_error_after_all_attempts() {
     let url = format!("http://{}/", socket.local_addr().unwrap());
     let get = Request::get(url).body(Full::default()).unwrap();
     assert!(client().oneshot(get).await.unwrap_err().is_connect());
+}
+
+#[tokio::test]
+async fn the_connection_of_a_failed_response_is_used_for_the_retry() {
+    let (url, connections) = rejecting_in_segments(9).await;
+    let get = Request::get(url).body(Full::<Bytes>::default()).unwrap();
+    let layer = RetryLayer::new().max_attempts(10);
+    let client = layer.layer(Client::builder(TokioExecutor::new()).build_http());
+    assert_eq!(client.oneshot(get).await.unwrap().status(), 200);
+    assert_eq!(connections.await.unwrap(), 1);
 }
