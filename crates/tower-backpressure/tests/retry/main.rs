@@ -4,6 +4,7 @@
 
 mod bodies;
 mod budget;
+mod conformance;
 mod deadline;
 mod drained_responses;
 mod gave_up;
