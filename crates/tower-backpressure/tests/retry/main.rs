@@ -13,6 +13,7 @@ mod memory_server;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod nested;
+mod never_early;
 #[cfg(feature = "hyper")]
 mod over_http2;
 mod over_hyper;
