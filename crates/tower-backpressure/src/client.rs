@@ -38,11 +38,12 @@ mod telemetry;
 
 pub use self::attempts::{Attempts, PREVIOUS_ATTEMPTS};
 pub use self::budget::{BudgetSnapshot, RetryBudget, Spent, Withdrawal};
-pub use self::classify::{AttemptOutcome, DeadlineExceeded, RetryDecision};
+pub use self::classify::{AttemptOutcome, RetryDecision};
 #[cfg(feature = "reqwest")]
 pub use self::origin_limit::ReqwestFuture;
 pub use self::origin_limit::{OriginLimit, OriginLimitLayer};
 pub use self::replay::{
     Buffered, ByClone, KeepForRetry, Rebuilt, Replay, ReplayBody, RequestHead, ResponseHead,
+    RetryBody,
 };
 pub use self::retry::{GaveUp, GiveUpReason, LongRetryAfter, ResponseFuture, Retry, RetryLayer};

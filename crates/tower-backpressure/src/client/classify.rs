@@ -12,8 +12,7 @@ mod error;
 mod grpc;
 mod response;
 
-pub use self::error::DeadlineExceeded;
-pub(crate) use self::error::{ErrorTypes, deadline_exceeded, is_cut_by_deadline};
+pub(crate) use self::error::ErrorTypes;
 pub(crate) use self::grpc::is_call as is_grpc_call;
 pub(crate) use self::response::is_rejection;
 

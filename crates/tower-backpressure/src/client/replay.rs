@@ -9,15 +9,18 @@ use tokio::time::Instant;
 
 use crate::client::attempts::Attempts;
 use crate::client::classify::is_grpc_call;
+use crate::client::retry::GaveUp;
 use crate::deadline::Deadline;
 
 mod body;
 mod grpc_timeout;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+mod response_body;
 mod strategy;
 
 pub use self::body::ReplayBody;
+pub use self::response_body::RetryBody;
 pub use self::strategy::{Buffered, ByClone, KeepForRetry, Rebuilt};
 
 /// A request whose head can be read and changed.
@@ -61,6 +64,12 @@ pub trait ResponseHead: sealed::Sealed {
     /// again.
     type Body: Body;
 
+    /// The response that the layer returns.
+    type Output;
+
+    /// Whether the layer ends attempts at the deadline, and not the client inside.
+    const IS_CUT_BY_LAYER: bool;
+
     /// The status.
     fn status(&self) -> StatusCode;
 
@@ -76,6 +85,13 @@ pub trait ResponseHead: sealed::Sealed {
 
     /// The body without the head.
     fn into_body(self) -> Self::Body;
+
+    /// What the layer returns for this response.
+    fn into_output(self) -> Self::Output;
+
+    /// What the layer returns in place of a response that did not come before the deadline, in gRPC's form
+    /// or HTTP's; `None` where the client inside ends the attempt.
+    fn deadline_exceeded(is_grpc: bool, gave_up: GaveUp) -> Option<Self::Output>;
 }
 
 impl<B> RequestHead for Request<B> {
@@ -131,6 +147,9 @@ impl<B: Clone> Replay for Request<B> {
 
 impl<B: Body> ResponseHead for Response<B> {
     type Body = B;
+    type Output = Response<RetryBody<B>>;
+
+    const IS_CUT_BY_LAYER: bool = true;
 
     fn status(&self) -> StatusCode {
         self.status()
@@ -151,7 +170,31 @@ impl<B: Body> ResponseHead for Response<B> {
     fn into_body(self) -> B {
         self.into_body()
     }
+
+    fn into_output(self) -> Self::Output {
+        self.map(RetryBody::new)
+    }
+
+    fn deadline_exceeded(is_grpc: bool, gave_up: GaveUp) -> Option<Self::Output> {
+        let mut response = Response::new(RetryBody::default());
+        match is_grpc {
+            true => {
+                let headers = response.headers_mut();
+                let kind = HeaderValue::from_static("application/grpc");
+                headers.insert(header::CONTENT_TYPE, kind);
+                headers.insert("grpc-status", HeaderValue::from_static(DEADLINE_EXCEEDED));
+                headers.insert("grpc-message", HeaderValue::from_static("deadline exceeded"));
+            }
+            false => *response.status_mut() = StatusCode::GATEWAY_TIMEOUT,
+        }
+        response.extensions_mut().insert(Attempts(gave_up.attempts));
+        response.extensions_mut().insert(gave_up);
+        Some(response)
+    }
 }
+
+/// The status of gRPC for a call that was not completed in time.
+const DEADLINE_EXCEEDED: &str = "4";
 
 mod sealed {
     pub trait Sealed {}

@@ -108,11 +108,10 @@ mod wait;
 ///
 /// No retry is sent after the earliest of the layer's deadline, a [`Deadline`](crate::Deadline) in the
 /// request's extensions, `grpc-timeout`, and the timeout of a `reqwest::Request`. A deadline that was set, by
-/// the option or in the request, also ends an attempt in flight: reqwest's timeout and `grpc-timeout` are
-/// set to what is left, and where the error is `Box<dyn Error + Send + Sync>`, it is
-/// [`DeadlineExceeded`](crate::client::DeadlineExceeded). Otherwise attempts get a `Deadline` in their
-/// extensions, and a timeout layer inside ends them. The default deadline ends no attempt, as that may be
-/// a long poll.
+/// the option or in the request, also ends an attempt in flight. The response is then a 504 without a body,
+/// or gRPC status 4, with [`GaveUp`] in its extensions; reqwest ends the attempt itself, with its own error,
+/// and its timeout includes the body. The services inside are told what is left: by a `Deadline`, by
+/// `grpc-timeout` and by reqwest's timeout. The default deadline ends no attempt, as that may be a long poll.
 ///
 /// # The failed response
 ///
@@ -157,8 +156,7 @@ mod wait;
 ///
 /// # Errors
 ///
-/// The service's own errors pass through after the last attempt. The layer adds
-/// [`DeadlineExceeded`](crate::client::DeadlineExceeded) to a boxed error, and no other.
+/// The service's own errors pass through after the last attempt. The layer adds none.
 ///
 /// # Cancellation
 ///
@@ -211,7 +209,7 @@ where
     S::Response: ResponseHead,
     R: KeepForRetry<Req>,
 {
-    type Response = S::Response;
+    type Response = <S::Response as ResponseHead>::Output;
     type Error = S::Error;
     type Future = ResponseFuture<S, Req, R>;
 

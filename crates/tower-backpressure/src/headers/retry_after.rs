@@ -171,7 +171,7 @@ fn told(headers: &HeaderMap, sent: SystemTime) -> Told {
         add(text(field).and_then(value::parse_millis));
     }
     for field in headers.get_all(GRPC_PUSHBACK) {
-        add(Some(text(field).and_then(value::parse_millis).unwrap_or(Value::Never)));
+        add(Some(text(field).map_or(Value::Never, value::parse_pushback)));
     }
     if let Some(delay) = retry_info(headers) {
         add(Some(delay));

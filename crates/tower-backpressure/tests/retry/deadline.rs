@@ -5,29 +5,30 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use tokio::time::{Instant, timeout};
-use tower::{BoxError, Layer, ServiceExt, service_fn};
-use tower_backpressure::client::{DeadlineExceeded, GiveUpReason};
-use tower_backpressure::{Deadline, GaveUp, RetryLayer};
+use tower::limit::ConcurrencyLimit;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::client::GiveUpReason;
+use tower_backpressure::{Attempts, Deadline, GaveUp, RetryLayer};
 
 use crate::memory_server::{Arrivals, SECOND, get, response, server};
 
-/// A service that never responds, and the number of its requests.
-fn hanging()
--> impl tower::Service<Request<()>, Response = Response<String>, Error = BoxError, Future: Send>
-+ Clone
-+ Send {
-    service_fn(|_: Request<()>| async { pending::<Result<Response<String>, BoxError>>().await })
+/// A service that never responds.
+async fn hang(_request: Request<()>) -> Result<Response<String>, Infallible> {
+    pending().await
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_hangs_ends_at_the_deadline_of_the_layer() {
     let start = Instant::now();
     let layer = RetryLayer::new().deadline(2 * SECOND);
-    let error = layer.layer(hanging()).oneshot(get()).await.unwrap_err();
-    assert!(error.is::<DeadlineExceeded>());
+    let response = layer.layer(service_fn(hang)).oneshot(get()).await.unwrap();
     assert_eq!(start.elapsed(), 2 * SECOND);
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    let gave_up = GaveUp::of(response.extensions()).unwrap();
+    assert_eq!((gave_up.reason, gave_up.attempts), (GiveUpReason::Deadline, 1));
+    assert!(response.into_body().into_inner().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -36,23 +37,60 @@ async fn an_attempt_that_hangs_ends_at_the_earlier_deadline_of_the_request() {
     let mut request = get();
     request.extensions_mut().insert(Deadline(start + SECOND));
     let layer = RetryLayer::new().deadline(2 * SECOND);
-    assert!(layer.layer(hanging()).oneshot(request).await.is_err());
+    layer.layer(service_fn(hang)).oneshot(request).await.unwrap();
     assert_eq!(start.elapsed(), SECOND);
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_grpc_call_that_hangs_ends_with_the_status_of_grpc() {
+    let start = Instant::now();
+    let call = Request::post("/svc/Method").header("content-type", "application/grpc");
+    let call = call.header("grpc-timeout", "1S").body(()).unwrap();
+    let response = RetryLayer::new().layer(service_fn(hang)).oneshot(call).await.unwrap();
+    assert_eq!(start.elapsed(), SECOND);
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["grpc-status"], "4");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_default_deadline_ends_no_attempt() {
-    let call = RetryLayer::new().layer(hanging()).oneshot(get());
+    let call = RetryLayer::new().layer(service_fn(hang)).oneshot(get());
     assert!(timeout(3_600 * SECOND, call).await.is_err(), "a long poll may take an hour");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_passes_says_so() {
-    let mut service = RetryLayer::new().deadline(SECOND).layer(hanging());
-    let mut call = std::pin::pin!(tower::Service::call(&mut service, get()));
-    assert!(call.as_mut().await.is_err());
-    let gave_up = call.gave_up().unwrap();
-    assert_eq!((gave_up.reason, gave_up.attempts), (GiveUpReason::Deadline, 1));
+async fn a_second_attempt_that_hangs_ends_at_the_deadline_and_says_what_was_asked_for() {
+    let arrivals = Arrivals::default();
+    let recorder = arrivals.clone();
+    let inner = service_fn(move |request| {
+        let is_first = recorder.record() == 1;
+        async move {
+            match is_first {
+                true => Ok(response(503, &[("retry-after", "1")])),
+                false => hang(request).await,
+            }
+        }
+    });
+    let start = Instant::now();
+    let layer = RetryLayer::new().deadline(5 * SECOND);
+    let response = layer.layer(inner).oneshot(get()).await.unwrap();
+    assert_eq!(start.elapsed(), 5 * SECOND);
+    assert_eq!(Attempts::of(response.extensions()), Attempts(2));
+    let gave_up = GaveUp::of(response.extensions()).unwrap();
+    assert_eq!(gave_up.retry_after.unwrap().delay(), SECOND);
+    assert!(gave_up.waited >= SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_never_becomes_ready_ends_at_the_deadline() {
+    let arrivals = Arrivals::default();
+    let mut occupied = ConcurrencyLimit::new(server(&arrivals, &[response(200, &[])]), 1);
+    let free = occupied.clone();
+    occupied.ready().await.unwrap();
+    let layer = RetryLayer::new().deadline(SECOND);
+    let response = layer.layer(free).oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(arrivals.count(), 0);
 }
 
 #[tokio::test(start_paused = true)]

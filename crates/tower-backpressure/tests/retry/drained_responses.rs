@@ -22,7 +22,7 @@ struct Counted {
     parts: u64,
     ends: bool,
     read: Arc<AtomicU64>,
-    alive: Arc<()>,
+    _alive: Arc<()>,
 }
 
 impl Body for Counted {
@@ -47,7 +47,7 @@ async fn rejected_with(parts: u64, ends: bool) -> (u64, Duration) {
     let read = Arc::new(AtomicU64::new(0));
     let alive = Arc::new(());
     let body_of_server: Weak<()> = Arc::downgrade(&alive);
-    let body = Counted { parts, ends, read: Arc::clone(&read), alive };
+    let body = Counted { parts, ends, read: Arc::clone(&read), _alive: alive };
     let body = std::sync::Mutex::new(Some(body));
     let body = Arc::new(body);
     let rejecting = service_fn(move |_: Request<()>| {
@@ -92,14 +92,13 @@ async fn reading_a_body_makes_no_retry_earlier_or_later() {
         let recorder = Arc::clone(&sent);
         let rejecting = service_fn(move |_: Request<()>| {
             recorder.lock().unwrap().push(Instant::now());
-            let (read, alive) = (Arc::default(), Arc::default());
-            let body = Counted { parts: 1, ends, read, alive };
+            let (read, _alive) = (Arc::default(), Arc::default());
+            let body = Counted { parts: 1, ends, read, _alive };
             let wait = format!("0.{millis:03}");
             let response = Response::builder().status(503).header("retry-after", wait).body(body);
             ready(Ok::<_, Infallible>(response.unwrap()))
         });
-        let last = RetryLayer::new().max_attempts(2).layer(rejecting).oneshot(get()).await.unwrap();
-        drop(last.into_body().alive);
+        RetryLayer::new().max_attempts(2).layer(rejecting).oneshot(get()).await.unwrap();
         let sent = sent.lock().unwrap();
         let gap = (sent[1] - sent[0]).as_millis();
         assert!((millis..=millis + 101).contains(&gap), "{gap} ms for {millis} ms");

@@ -37,7 +37,7 @@ async fn a_rejected_call_is_sent_again_once_after_its_pushback() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pushback_that_is_negative_or_not_a_number_forbids_a_retry() {
-    for pushback in ["-1", "-2147483648", "soon", "", "1s", "0x10"] {
+    for pushback in ["-1", "-2147483648", "soon", "", "1s", "1.5", "0x10", "99999999999"] {
         let arrivals = Arrivals::default();
         let service = RetryLayer::new().layer(server(&arrivals, &[unavailable(pushback)]));
         let last = service.oneshot(call()).await.unwrap();

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tokio::runtime;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::client::RetryBody;
 use tower_backpressure::{Attempts, RetryBudget, RetryLayer};
 
 #[derive(Clone, Debug)]
@@ -51,7 +52,7 @@ fn run(
     layer: &RetryLayer,
     method: Method,
     script: &[Scripted],
-) -> (Vec<Duration>, Duration, Response<String>) {
+) -> (Vec<Duration>, Duration, Response<RetryBody<String>>) {
     let clock =
         runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     clock.block_on(async {

@@ -3,9 +3,8 @@
 //! The proof lies in the chain of sources, whose types belong to the client. `io::Error` is always known;
 //! the types of hyper and h2 with the feature `hyper`, and those of reqwest with the feature `reqwest`.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::error::Error;
-use std::fmt;
 use std::io;
 use std::iter::successors;
 
@@ -120,7 +119,6 @@ pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
         let io = cause.downcast_ref::<io::Error>();
         io.is_some_and(|cause| cause.kind() == io::ErrorKind::TimedOut)
             || cause.is::<tokio::time::error::Elapsed>()
-            || cause.is::<DeadlineExceeded>()
             || is_timeout_of_reqwest(cause)
     })
 }
@@ -135,36 +133,10 @@ fn is_timeout_of_reqwest(_cause: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// An attempt was cut at the deadline of its request.
-///
-/// [`RetryLayer`](crate::RetryLayer) returns it over services whose error is
-/// `Box<dyn Error + Send + Sync>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DeadlineExceeded;
-
-impl fmt::Display for DeadlineExceeded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the deadline of the request has passed")
-    }
-}
-
-impl Error for DeadlineExceeded {}
-
-/// Whether this type of error can say that the deadline has passed.
-pub(crate) fn is_cut_by_deadline<E: 'static>() -> bool {
-    TypeId::of::<E>() == TypeId::of::<BoxError>()
-}
-
-/// The error of an attempt that was cut, if the type has one.
-pub(crate) fn deadline_exceeded<E: 'static>() -> Option<E> {
-    let mut error: Option<BoxError> = Some(Box::new(DeadlineExceeded));
-    let error: &mut dyn Any = &mut error;
-    error.downcast_mut::<Option<E>>()?.take()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
     use super::*;
 
     #[derive(Debug)]
@@ -204,13 +176,5 @@ mod tests {
         assert!(types.as_error(&error).is_some_and(is_unsent));
         let boxed: BoxError = Box::new(error);
         assert!(types.as_error(&boxed).is_some_and(is_unsent));
-    }
-
-    #[test]
-    fn a_boxed_error_alone_can_say_that_the_deadline_has_passed() {
-        let error = deadline_exceeded::<BoxError>().expect("the type of the error");
-        assert!(is_timeout(&*error));
-        assert!(deadline_exceeded::<io::Error>().is_none());
-        assert!(is_cut_by_deadline::<BoxError>() && !is_cut_by_deadline::<io::Error>());
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Replay, RequestHead, ResponseHead};
 use crate::client::attempts::Attempts;
+use crate::client::retry::GaveUp;
 
 impl RequestHead for reqwest::Request {
     fn method(&self) -> &Method {
@@ -47,6 +48,9 @@ impl Replay for reqwest::Request {
 
 impl ResponseHead for reqwest::Response {
     type Body = reqwest::Body;
+    type Output = Self;
+
+    const IS_CUT_BY_LAYER: bool = false;
 
     fn status(&self) -> StatusCode {
         self.status()
@@ -66,5 +70,14 @@ impl ResponseHead for reqwest::Response {
 
     fn into_body(self) -> reqwest::Body {
         Response::from(self).into_body()
+    }
+
+    fn into_output(self) -> Self {
+        self
+    }
+
+    /// reqwest ends an attempt at the timeout of its request, with an error of its own.
+    fn deadline_exceeded(_is_grpc: bool, _gave_up: GaveUp) -> Option<Self> {
+        None
     }
 }

@@ -17,7 +17,6 @@ use super::progress::Progress;
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::Withdrawal;
-use crate::client::classify::{deadline_exceeded, is_cut_by_deadline};
 use crate::client::replay::{ByClone, KeepForRetry, RequestHead, ResponseHead};
 
 pin_project! {
@@ -38,7 +37,7 @@ pin_project! {
         // Pays for the next attempt. `None` for the first attempt and for a retry with a ticket, which
         // are free.
         withdrawal: Option<Withdrawal>,
-        // Ends at the deadline, where the type of the error can say so.
+        // Ends at the deadline, unless the client inside does.
         #[pin]
         cut: Option<Sleep>,
         #[pin]
@@ -71,7 +70,7 @@ where
     pub(super) fn new(policy: Arc<Policy>, replay: R, inner: S, request: Req) -> Self {
         let mut request = replay.keep(request);
         let progress = Progress::of(&policy, &mut request);
-        let is_cut_here = is_cut_by_deadline::<S::Error>() && !progress.stands_back;
+        let is_cut_here = S::Response::IS_CUT_BY_LAYER && !progress.stands_back;
         let cut = progress.cut_at.filter(|_| is_cut_here).map(sleep_until);
         Self {
             policy,
@@ -125,7 +124,7 @@ where
     S::Response: ResponseHead,
     R: KeepForRetry<Req>,
 {
-    type Output = Result<S::Response, S::Error>;
+    type Output = Result<<S::Response as ResponseHead>::Output, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Poll::Ready(outcome) = self.as_mut().poll_steps(cx) {
@@ -133,7 +132,7 @@ where
         }
         let Some(cut) = self.as_mut().project().cut.as_pin_mut() else { return Poll::Pending };
         ready!(cut.poll(cx));
-        self.finish_at_deadline()
+        Poll::Ready(Ok(self.finish_at_deadline()))
     }
 }
 
@@ -146,7 +145,7 @@ where
     fn poll_steps(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<S::Response, S::Error>> {
+    ) -> Poll<Result<<S::Response as ResponseHead>::Output, S::Error>> {
         loop {
             match self.as_mut().project().step.project() {
                 // Ready -> Attempt, once the service inside is ready.
@@ -160,7 +159,7 @@ where
                     let outcome = ready!(future.poll(cx));
                     drop(inside);
                     if let Some(last) = self.as_mut().finish_attempt(outcome) {
-                        return Poll::Ready(last);
+                        return Poll::Ready(last.map(ResponseHead::into_output));
                     }
                 }
                 // Wait -> Ready, never early.
@@ -247,7 +246,7 @@ where
         None
     }
 
-    fn finish_at_deadline(self: Pin<&mut Self>) -> Poll<Result<S::Response, S::Error>> {
+    fn finish_at_deadline(self: Pin<&mut Self>) -> <S::Response as ResponseHead>::Output {
         let mut this = self.project();
         let gave_up = this.policy.give_up(this.progress, GiveUpReason::Deadline);
         this.progress.gave_up = Some(gave_up);
@@ -255,8 +254,8 @@ where
         *this.withdrawal = None;
         this.step.set(Step::Finished);
         this.cut.set(None);
-        let error = deadline_exceeded().expect("the timer is set for this type of error only");
-        Poll::Ready(Err(error))
+        let response = S::Response::deadline_exceeded(this.progress.is_grpc, gave_up);
+        response.expect("the timer is set only for clients whose attempts the layer ends")
     }
 }
 

@@ -8,7 +8,7 @@ use super::gave_up::GaveUp;
 use super::policy::Policy;
 use crate::client::attempts::{self, AttemptInProgress, Attempts};
 use crate::client::budget::{RetryBudget, Spent};
-use crate::client::classify::{IDEMPOTENCY_KEY, is_idempotent};
+use crate::client::classify::{IDEMPOTENCY_KEY, is_grpc_call, is_idempotent};
 use crate::client::idempotency_key::new_idempotency_key;
 use crate::client::replay::RequestHead;
 use crate::headers::retry_after::RetryAfter;
@@ -20,6 +20,7 @@ pub(super) struct Progress {
     pub(super) attempts: u32,
     /// Whether another retry layer repeats this request, so that this one makes one attempt.
     pub(super) stands_back: bool,
+    pub(super) is_grpc: bool,
     /// Whether the request may be sent again although an earlier attempt may have been carried out.
     pub(super) idempotent: bool,
     pub(super) has_idempotency_key: bool,
@@ -63,6 +64,7 @@ impl Progress {
             replayable: false,
             deadline: earliest(of_layer, of_request),
             cut_at: earliest(set_on_layer, of_request),
+            is_grpc: is_grpc_call(request.headers()),
             is_cut_earlier: set_on_layer.is_some_and(|at| of_request.is_none_or(|own| at < own)),
             waited: Duration::ZERO,
             last_word: None,

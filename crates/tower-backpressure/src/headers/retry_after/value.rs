@@ -57,6 +57,12 @@ pub(super) fn parse_millis(text: &str) -> Option<Value> {
     millis.or_else(|| parse_duration(text)).map(Value::Delay)
 }
 
+/// gRPC proposal A6: a number that is negative or cannot be parsed forbids a retry.
+pub(super) fn parse_pushback(text: &str) -> Value {
+    let millis = text.parse::<i32>().ok().and_then(|millis| u64::try_from(millis).ok());
+    millis.map_or(Value::Never, |millis| Value::Delay(Duration::from_millis(millis)))
+}
+
 fn negative(amount: Duration) -> Value {
     if amount.is_zero() { Value::Delay(amount) } else { Value::Never }
 }
