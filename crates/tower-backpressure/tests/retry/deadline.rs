@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::client::GiveUpReason;
@@ -39,6 +39,30 @@ async fn an_attempt_that_hangs_ends_at_the_earlier_deadline_of_the_request() {
     let layer = RetryLayer::new().deadline(2 * SECOND);
     layer.layer(service_fn(hang)).oneshot(request).await.unwrap();
     assert_eq!(start.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_deadline_has_passed_is_not_sent() {
+    let arrivals = Arrivals::default();
+    for ago in [Duration::ZERO, SECOND] {
+        let mut request = get();
+        request.extensions_mut().insert(Deadline(Instant::now() - ago));
+        let service = RetryLayer::new().layer(server(&arrivals, &[response(200, &[])]));
+        let response = service.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(GaveUp::of(response.extensions()).unwrap().attempts, 0);
+    }
+    assert_eq!(arrivals.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_at_the_moment_of_the_deadline_is_returned() {
+    let slow = service_fn(|_: Request<()>| async {
+        sleep(SECOND).await;
+        Ok::<_, Infallible>(response(200, &[]))
+    });
+    let layer = RetryLayer::new().deadline(SECOND);
+    assert_eq!(layer.layer(slow).oneshot(get()).await.unwrap().status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

@@ -127,11 +127,14 @@ where
     type Output = Result<<S::Response as ResponseHead>::Output, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // A request that is late before it is sent is not sent.
+        if self.progress.attempts == 0 && self.as_mut().poll_cut(cx).is_ready() {
+            return Poll::Ready(Ok(self.finish_at_deadline()));
+        }
         if let Poll::Ready(outcome) = self.as_mut().poll_steps(cx) {
             return Poll::Ready(outcome);
         }
-        let Some(cut) = self.as_mut().project().cut.as_pin_mut() else { return Poll::Pending };
-        ready!(cut.poll(cx));
+        ready!(self.as_mut().poll_cut(cx));
         Poll::Ready(Ok(self.finish_at_deadline()))
     }
 }
@@ -142,6 +145,11 @@ where
     S::Response: ResponseHead,
     R: KeepForRetry<Req>,
 {
+    /// Ready at the deadline, if there is one that ends attempts.
+    fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().cut.as_pin_mut().map_or(Poll::Pending, |cut| cut.poll(cx))
+    }
+
     fn poll_steps(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
