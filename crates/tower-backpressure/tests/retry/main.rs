@@ -18,6 +18,8 @@ mod never_early;
 mod over_http2;
 mod over_hyper;
 #[cfg(feature = "reqwest")]
+mod over_nginx;
+#[cfg(feature = "reqwest")]
 mod over_reqwest;
 mod over_tonic;
 mod policy;
