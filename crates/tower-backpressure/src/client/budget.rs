@@ -254,7 +254,6 @@ pub struct Spent(Charge);
 
 impl Withdrawal {
     /// Keeps the charge. Call it when the retry is sent.
-    #[expect(clippy::must_use_candidate, reason = "only the rule of AWS needs the result")]
     pub fn spend(mut self) -> Spent {
         let (_, charge) = self.unspent.take().expect("it is taken here and by drop only");
         Spent(charge)

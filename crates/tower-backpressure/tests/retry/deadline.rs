@@ -1,12 +1,14 @@
 //! The deadline of a call: it ends waits and attempts.
 
 use std::convert::Infallible;
-use std::future::pending;
+use std::future::{Future, pending};
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, timeout};
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::client::GiveUpReason;
@@ -53,6 +55,20 @@ async fn a_request_whose_deadline_has_passed_is_not_sent() {
         assert_eq!(GaveUp::of(response.extensions()).unwrap().attempts, 0);
     }
     assert_eq!(arrivals.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_suspended_past_the_deadline_sends_no_late_retry() {
+    let arrivals = Arrivals::default();
+    let service = RetryLayer::new().layer(server(&arrivals, &[response(503, &[])]));
+    let mut call = pin!(service.oneshot(get()));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(call.as_mut().poll(&mut context).is_pending(), "the retry waits");
+    advance(3_600 * SECOND).await;
+    let response = call.await.unwrap();
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(GaveUp::of(response.extensions()).unwrap().reason, GiveUpReason::Deadline);
+    assert_eq!(arrivals.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]

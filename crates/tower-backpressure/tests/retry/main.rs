@@ -9,6 +9,7 @@ mod deadline;
 mod drained_responses;
 mod gave_up;
 mod grpc;
+mod herd;
 mod memory_server;
 #[cfg(feature = "metrics")]
 mod metrics;

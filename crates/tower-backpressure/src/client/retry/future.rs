@@ -159,6 +159,10 @@ where
                 // Ready -> Attempt, once the service inside is ready.
                 StepProjection::Ready => {
                     ready!(self.as_mut().project().inner.poll_ready(cx))?;
+                    // The process may have been suspended during the wait.
+                    if S::Response::IS_CUT_BY_LAYER && self.progress.is_late() {
+                        return Poll::Ready(Ok(self.finish_at_deadline()));
+                    }
                     self.as_mut().send_attempt();
                 }
                 // Attempt -> Wait, or the end.

@@ -74,6 +74,11 @@ impl Progress {
         }
     }
 
+    /// Whether it is too late for a retry.
+    pub(super) fn is_late(&self) -> bool {
+        self.attempts > 0 && self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
     /// Tells the services inside the deadline, and which attempt this is.
     pub(super) fn prepare(&self, policy: &Policy, request: &mut impl RequestHead) {
         let is_retry = self.attempts > 1;
