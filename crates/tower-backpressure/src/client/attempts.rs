@@ -50,9 +50,10 @@ pub(crate) fn mark(headers: &mut HeaderMap, previous: u32) {
     headers.insert(field, HeaderValue::from(previous));
 }
 
-/// Whether a caller sent this request as a retry.
+/// Whether a caller sent this request as a retry. Most requests have few fields, and none of these: comparing
+/// names is faster than two look-ups.
 pub(crate) fn is_marked(headers: &HeaderMap) -> bool {
-    headers.contains_key(&PREVIOUS_ATTEMPTS_FIELD) || headers.contains_key(&GRPC_PREVIOUS_ATTEMPTS)
+    headers.keys().any(|name| *name == PREVIOUS_ATTEMPTS_FIELD || *name == GRPC_PREVIOUS_ATTEMPTS)
 }
 
 thread_local! {

@@ -8,6 +8,7 @@ use backpressure_core::RetryBudget as Rule;
 
 use self::balance::Balance;
 use self::origins::OriginBalances;
+use crate::client::replay::RequestHead;
 
 mod balance;
 mod origins;
@@ -208,8 +209,20 @@ impl RetryBudget {
         self.balance.snapshot()
     }
 
+    /// The budget of the origin of a request; `None` where all origins share this one.
+    pub(crate) fn of_request(&self, request: &impl RequestHead) -> Option<Self> {
+        self.origins.as_ref()?;
+        let (scheme, authority) = request.origin();
+        self.named(scheme, authority)
+    }
+
+    /// Whether it has to be told of successes and failures.
+    pub(crate) fn counts_results(&self) -> bool {
+        self.balance.counts_results()
+    }
+
     /// The budget of the origin with this scheme and authority; `None` where all origins share this one.
-    pub(crate) fn named(&self, scheme: &str, authority: &str) -> Option<Self> {
+    fn named(&self, scheme: &str, authority: &str) -> Option<Self> {
         let origins = self.origins.as_ref()?;
         Some(Self { balance: origins.of(scheme, authority), origins: None })
     }

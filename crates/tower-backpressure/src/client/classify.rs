@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::Extensions;
 use http::header::{HeaderMap, HeaderName};
-use http::method::Method;
 use http::status::StatusCode;
 
 mod error;
@@ -18,11 +17,6 @@ pub(crate) use self::response::is_rejection;
 
 /// A server recognises a request that it has seen by this key: draft-ietf-httpapi-idempotency-key-header.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// Whether a request that is carried out twice has the effect of one (RFC 9110, section 9.2.2).
-pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
-    method.is_idempotent() || headers.contains_key(IDEMPOTENCY_KEY)
-}
 
 /// How an attempt ended, as a rule of [`RetryLayer::policy`](crate::RetryLayer::policy) sees it.
 #[derive(Clone, Copy, Debug)]

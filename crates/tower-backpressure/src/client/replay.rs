@@ -119,7 +119,9 @@ impl<B> RequestHead for Request<B> {
 
     fn deadline(&self, now: Instant) -> Option<Instant> {
         let extension = self.extensions().get().map(|Deadline(at)| *at);
-        let grpc = grpc_timeout::read(self.headers()).and_then(|timeout| now.checked_add(timeout));
+        // Every gRPC call is a POST.
+        let grpc = (*self.method() == Method::POST).then(|| grpc_timeout::read(self.headers()));
+        let grpc = grpc.flatten().and_then(|timeout| now.checked_add(timeout));
         extension.into_iter().chain(grpc).min()
     }
 

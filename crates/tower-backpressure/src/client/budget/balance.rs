@@ -52,6 +52,10 @@ impl Balance {
         self.initial.clone()
     }
 
+    pub(super) const fn counts_results(&self) -> bool {
+        self.counts_results
+    }
+
     pub(super) fn first_attempt(&self) {
         if self.counts_first_attempts {
             self.count_event();

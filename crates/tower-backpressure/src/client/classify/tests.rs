@@ -119,13 +119,3 @@ fn a_grpc_call_is_retried_by_its_status_and_pushback() {
 
 /// A status with a `RetryInfo` of 2.5 s.
 const RETRY_INFO: &str = "CA4SCm92ZXJsb2FkZWQaNgoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIKCggIAhCAyrXuAQ==";
-
-#[test]
-fn an_idempotency_key_makes_a_post_idempotent() {
-    let mut headers = HeaderMap::new();
-    assert!(!is_idempotent(&Method::POST, &headers));
-    assert!(!is_idempotent(&Method::PATCH, &headers));
-    assert!(is_idempotent(&Method::PUT, &headers));
-    headers.insert(IDEMPOTENCY_KEY, "\"8e03978e\"".parse().unwrap());
-    assert!(is_idempotent(&Method::POST, &headers));
-}

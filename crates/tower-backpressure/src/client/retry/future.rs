@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::drain::{Drain, MAX_DRAIN_TIME};
 use super::gave_up::{GaveUp, GiveUpReason};
-use super::policy::{Grant, Next, Policy};
+use super::policy::{Grant, Policy};
 use super::progress::Progress;
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::attempts::{AttemptInProgress, Attempts};
@@ -37,9 +37,9 @@ pin_project! {
         // Pays for the next attempt. `None` for the first attempt and for a retry with a ticket, which
         // are free.
         withdrawal: Option<Withdrawal>,
-        // Ends at the deadline, unless the client inside does.
+        // The end of a wait. In the other steps the deadline, unless the client inside ends attempts.
         #[pin]
-        cut: Option<Sleep>,
+        timer: Option<Sleep>,
         #[pin]
         step: Step<S::Future, <S::Response as ResponseHead>::Body>,
     }
@@ -52,8 +52,6 @@ pin_project! {
         Attempt { #[pin] future: F },
         Wait {
             at: Instant,
-            #[pin]
-            sleep: Sleep,
             #[pin]
             drain: Option<Drain<B>>,
         },
@@ -70,8 +68,7 @@ where
     pub(super) fn new(policy: Arc<Policy>, replay: R, inner: S, request: Req) -> Self {
         let mut request = replay.keep(request);
         let progress = Progress::of(&policy, &mut request);
-        let is_cut_here = S::Response::IS_CUT_BY_LAYER && !progress.stands_back;
-        let cut = progress.cut_at.filter(|_| is_cut_here).map(sleep_until);
+        let timer = progress.cut_by_layer::<S::Response>().map(sleep_until);
         Self {
             policy,
             progress,
@@ -79,7 +76,7 @@ where
             inner,
             request: Some(request),
             withdrawal: None,
-            cut,
+            timer,
             step: Step::Ready,
         }
     }
@@ -113,8 +110,8 @@ where
     /// # }
     /// ```
     #[must_use]
-    pub const fn gave_up(&self) -> Option<GaveUp> {
-        self.progress.gave_up
+    pub fn gave_up(&self) -> Option<GaveUp> {
+        self.progress.gave_up()
     }
 }
 
@@ -145,9 +142,13 @@ where
     S::Response: ResponseHead,
     R: KeepForRetry<Req>,
 {
-    /// Ready at the deadline, if there is one that ends attempts.
+    /// Ready at the deadline, if there is one that ends attempts. No wait ends after it.
     fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().cut.as_pin_mut().map_or(Poll::Pending, |cut| cut.poll(cx))
+        let this = self.project();
+        match (this.timer.as_pin_mut(), this.step.project()) {
+            (Some(timer), StepProjection::Ready | StepProjection::Attempt { .. }) => timer.poll(cx),
+            _ => Poll::Pending,
+        }
     }
 
     fn poll_steps(
@@ -168,29 +169,41 @@ where
                 // Attempt -> Wait, or the end.
                 StepProjection::Attempt { future } => {
                     let inside = AttemptInProgress::enter();
-                    let outcome = ready!(future.poll(cx));
+                    let mut outcome = ready!(future.poll(cx));
                     drop(inside);
-                    if let Some(last) = self.as_mut().finish_attempt(outcome) {
-                        return Poll::Ready(last.map(ResponseHead::into_output));
+                    match self.as_mut().finish_attempt(&mut outcome) {
+                        Some(grant) => self.as_mut().start_wait(grant, outcome),
+                        None => return Poll::Ready(outcome.map(ResponseHead::into_output)),
                     }
                 }
                 // Wait -> Ready, never early.
-                StepProjection::Wait { at, mut sleep, mut drain } => {
-                    if drain.as_mut().as_pin_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
-                        drain.set(None);
-                    }
-                    ready!(sleep.as_mut().poll(cx));
-                    drain.set(None);
-                    match sleep.deadline() < *at {
-                        true => sleep.reset(*at),
-                        false => self.as_mut().project().step.set(Step::Ready),
-                    }
-                }
+                StepProjection::Wait { .. } => ready!(self.as_mut().poll_wait(cx)),
                 StepProjection::Finished => {
                     panic!("a response future is not polled after completion")
                 }
             }
         }
+    }
+
+    /// Reads what is left of the failed response, and waits.
+    fn poll_wait(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let StepProjection::Wait { at, mut drain } = this.step.as_mut().project() else {
+            return Poll::Ready(());
+        };
+        if drain.as_mut().as_pin_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
+            drain.set(None);
+        }
+        let mut timer = this.timer.as_mut().as_pin_mut().expect("a wait has a timer");
+        ready!(timer.as_mut().poll(cx));
+        drain.set(None);
+        if timer.deadline() < *at {
+            timer.as_mut().reset(*at);
+            return timer.poll(cx);
+        }
+        this.timer.set(this.progress.cut_by_layer::<S::Response>().map(sleep_until));
+        this.step.set(Step::Ready);
+        Poll::Ready(())
     }
 
     fn send_attempt(self: Pin<&mut Self>) {
@@ -218,74 +231,61 @@ where
         this.step.set(Step::Attempt { future });
     }
 
-    /// Returns the outcome of an attempt if it is the last. Otherwise the attempt is dropped before the
-    /// wait, as it may hold a permit that another request can use meanwhile.
+    /// What allows the next attempt; `None` where this one was the last. Its outcome then gets what the
+    /// caller may want to know of the attempts. A first attempt's success gets nothing, as an extension costs
+    /// three allocations.
     fn finish_attempt(
         self: Pin<&mut Self>,
-        outcome: Result<S::Response, S::Error>,
-    ) -> Option<Result<S::Response, S::Error>> {
+        outcome: &mut Result<S::Response, S::Error>,
+    ) -> Option<Grant> {
         let mut this = self.project();
         let (policy, progress) = (&**this.policy, this.progress);
         progress.replayable =
             this.request.as_ref().is_some_and(|request| this.replay.can_send(request));
-        let next = match progress.stands_back {
-            true => Next::Return,
-            false => policy.judge(progress, &outcome),
-        };
-        let Grant { at, wait, withdrawal, ticket } = match next {
-            Next::Retry(grant) => grant,
-            Next::GiveUp(gave_up) => {
-                progress.gave_up = Some(gave_up);
-                *this.request = None;
-                this.step.set(Step::Finished);
-                return Some(describe(outcome, progress));
+        if !progress.stands_back {
+            if let Some(grant) = policy.grant_retry(progress, outcome) {
+                return Some(grant);
             }
-            Next::Return => {
-                *this.request = None;
-                this.step.set(Step::Finished);
-                return Some(describe(outcome, progress));
+        }
+        *this.request = None;
+        this.step.set(Step::Finished);
+        if let Ok(response) = outcome {
+            if progress.attempts > 1 {
+                response.extensions_mut().insert(Attempts(progress.attempts));
             }
-        };
-        progress.waited += wait.span;
+            if let Some(gave_up) = progress.gave_up() {
+                response.extensions_mut().insert(gave_up);
+            }
+        }
+        None
+    }
+
+    /// Drops the attempt, which may hold a permit that another request can use meanwhile.
+    fn start_wait(self: Pin<&mut Self>, grant: Grant, outcome: Result<S::Response, S::Error>) {
+        let mut this = self.project();
+        let Grant { at, wait, withdrawal, ticket } = grant;
+        this.progress.waited += wait.span;
         *this.withdrawal = withdrawal;
         if let (Some(request), Some(ticket)) = (this.request.as_mut(), ticket) {
             request.headers_mut().insert(RETURN_TICKET, ticket);
         }
         let drain = outcome.ok().and_then(|response| Drain::of(response.into_body()));
         let drained_at = drain.as_ref().and_then(|_| Instant::now().checked_add(MAX_DRAIN_TIME));
-        let sleep = sleep_until(drained_at.map_or(at, |drained_at| drained_at.min(at)));
-        this.step.set(Step::Wait { at, sleep, drain });
-        None
+        this.timer.set(Some(sleep_until(drained_at.map_or(at, |drained_at| drained_at.min(at)))));
+        this.step.set(Step::Wait { at, drain });
     }
 
     fn finish_at_deadline(self: Pin<&mut Self>) -> <S::Response as ResponseHead>::Output {
         let mut this = self.project();
-        let gave_up = this.policy.give_up(this.progress, GiveUpReason::Deadline);
-        this.progress.gave_up = Some(gave_up);
+        this.policy.give_up(this.progress, GiveUpReason::Deadline);
         *this.request = None;
         *this.withdrawal = None;
         this.step.set(Step::Finished);
-        this.cut.set(None);
+        this.timer.set(None);
+        let gave_up = this.progress.gave_up().expect("it was set above");
         let response = S::Response::deadline_exceeded(this.progress.is_grpc, gave_up);
         response.expect("the timer is set only for clients whose attempts the layer ends")
     }
-}
-
-/// Adds what the caller may want to know of the attempts. The first attempt's success gets nothing, as an
-/// extension costs three allocations.
-fn describe<Res: ResponseHead, E>(
-    mut outcome: Result<Res, E>,
-    progress: &Progress,
-) -> Result<Res, E> {
-    if let Ok(response) = &mut outcome {
-        if progress.attempts > 1 {
-            response.extensions_mut().insert(Attempts(progress.attempts));
-        }
-        if let Some(gave_up) = progress.gave_up {
-            response.extensions_mut().insert(gave_up);
-        }
-    }
-    outcome
 }
 
 impl<S, Req, R> fmt::Debug for ResponseFuture<S, Req, R>

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::gave_up::{GaveUp, GiveUpReason};
+use super::gave_up::GiveUpReason;
 use super::long_retry_after::LongRetryAfter;
 use super::progress::Progress;
 use super::wait::{Asked, Backoff, TimeLeft, Wait, word_of};
@@ -55,15 +55,6 @@ pub(super) struct Grant {
     pub(super) ticket: Option<HeaderValue>,
 }
 
-/// What follows from the end of an attempt.
-#[derive(Debug)]
-pub(super) enum Next {
-    Retry(Grant),
-    GiveUp(GaveUp),
-    /// A success, or a failure that no retry repairs.
-    Return,
-}
-
 impl Policy {
     pub(super) fn new(telemetry: RetryTelemetry) -> Self {
         Self {
@@ -85,40 +76,43 @@ impl Policy {
         }
     }
 
-    /// What follows from this outcome of an attempt.
-    pub(super) fn judge<Res: ResponseHead, E: 'static>(
+    /// Grants a retry after this outcome of an attempt; `None` where the outcome is returned to the caller.
+    pub(super) fn grant_retry<Res: ResponseHead, E: 'static>(
         &self,
         progress: &mut Progress,
         outcome: &Result<Res, E>,
-    ) -> Next {
+    ) -> Option<Grant> {
         let outcome = self.view(progress, outcome);
         let ruled = self.rule.as_ref().and_then(|Rule(rule)| rule(&outcome));
         let decision = ruled.unwrap_or_else(|| outcome.default_decision());
         if decision.retry == Retryable::No {
-            if outcome.is_success() {
-                self.budget_of(progress).record_success(progress.spent);
+            let budget = self.budget_of(progress);
+            if budget.counts_results() && outcome.is_success() {
+                budget.record_success(progress.spent);
             }
-            return Next::Return;
+            return None;
         }
         self.budget_of(progress).record_failure();
         let word = outcome.headers().and_then(|headers| word_of(headers, self.strict_retry_after));
         progress.last_word = word.or(progress.last_word);
         let asked = Asked::by(word, self.max_retry_after);
-        let granted = self.grant(progress, &outcome, decision, asked);
+        let granted = self.check(progress, &outcome, decision, asked);
         self.telemetry.budget(self.budget_of(progress));
         match granted {
             Ok(grant) => {
                 self.telemetry.retrying(progress.attempts, grant.wait);
-                Next::Retry(grant)
+                Some(grant)
             }
-            Err(reason) => Next::GiveUp(self.give_up(progress, reason)),
+            Err(reason) => {
+                self.give_up(progress, reason);
+                None
+            }
         }
     }
 
-    pub(super) fn give_up(&self, progress: &Progress, reason: GiveUpReason) -> GaveUp {
+    pub(super) fn give_up(&self, progress: &mut Progress, reason: GiveUpReason) {
         self.telemetry.gave_up(progress.attempts, reason);
-        let Progress { attempts, waited, last_word: retry_after, .. } = *progress;
-        GaveUp { reason, attempts, waited, retry_after }
+        progress.gave_up = Some(reason);
     }
 
     pub(super) fn budget_of<'a>(&'a self, progress: &'a Progress) -> &'a RetryBudget {
@@ -149,7 +143,7 @@ impl Policy {
 
     /// Checks the bounds of a retry. The budget comes last, so that it is not charged for a retry that
     /// another bound forbids.
-    fn grant(
+    fn check(
         &self,
         progress: &Progress,
         outcome: &AttemptOutcome<'_>,

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::gave_up::GaveUp;
+use super::gave_up::{GaveUp, GiveUpReason};
 use super::policy::Policy;
 use crate::client::attempts::{self, AttemptInProgress, Attempts};
 use crate::client::budget::{RetryBudget, Spent};
-use crate::client::classify::{IDEMPOTENCY_KEY, is_grpc_call, is_idempotent};
+use crate::client::classify::{IDEMPOTENCY_KEY, is_grpc_call};
 use crate::client::idempotency_key::new_idempotency_key;
-use crate::client::replay::RequestHead;
+use crate::client::replay::{RequestHead, ResponseHead};
 use crate::headers::retry_after::RetryAfter;
 
 /// The state of one request between its attempts.
@@ -40,7 +40,7 @@ pub(super) struct Progress {
     pub(super) budget: Option<RetryBudget>,
     /// What the last retry cost.
     pub(super) spent: Option<Spent>,
-    pub(super) gave_up: Option<GaveUp>,
+    pub(super) gave_up: Option<GiveUpReason>,
 }
 
 impl Progress {
@@ -50,28 +50,39 @@ impl Progress {
         let of_request = request.deadline(now);
         let set_on_layer = of_layer.filter(|_| policy.cuts_at_deadline);
         let stands_back = AttemptInProgress::is_inside() || attempts::is_marked(request.headers());
-        let mut idempotent = is_idempotent(request.method(), request.headers());
-        if policy.adds_idempotency_key && !idempotent {
+        let by_method = request.method().is_idempotent();
+        let mut has_key = !by_method && request.headers().contains_key(IDEMPOTENCY_KEY);
+        if policy.adds_idempotency_key && !by_method && !has_key {
             request.headers_mut().insert(IDEMPOTENCY_KEY, new_idempotency_key());
-            idempotent = true;
+            has_key = true;
         }
-        let (scheme, authority) = request.origin();
+        let cut_at = earliest(set_on_layer, of_request);
         Self {
             attempts: 0,
             stands_back,
-            idempotent,
-            has_idempotency_key: idempotent && request.headers().contains_key(IDEMPOTENCY_KEY),
+            is_grpc: cut_at.is_some() && is_grpc_call(request.headers()),
+            idempotent: by_method || has_key,
+            has_idempotency_key: has_key,
             replayable: false,
             deadline: earliest(of_layer, of_request),
-            cut_at: earliest(set_on_layer, of_request),
-            is_grpc: is_grpc_call(request.headers()),
+            cut_at,
             is_cut_earlier: set_on_layer.is_some_and(|at| of_request.is_none_or(|own| at < own)),
             waited: Duration::ZERO,
             last_word: None,
-            budget: policy.budget.named(scheme, authority),
+            budget: policy.budget.of_request(request),
             spent: None,
             gave_up: None,
         }
+    }
+
+    pub(super) fn gave_up(&self) -> Option<GaveUp> {
+        let Self { gave_up, attempts, waited, last_word: retry_after, .. } = *self;
+        gave_up.map(|reason| GaveUp { reason, attempts, waited, retry_after })
+    }
+
+    /// The instant at which this layer ends an attempt.
+    pub(super) fn cut_by_layer<Res: ResponseHead>(&self) -> Option<Instant> {
+        self.cut_at.filter(|_| Res::IS_CUT_BY_LAYER && !self.stands_back)
     }
 
     /// Whether it is too late for a retry.
