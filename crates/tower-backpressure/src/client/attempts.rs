@@ -57,28 +57,32 @@ pub(crate) fn is_marked(headers: &HeaderMap) -> bool {
 }
 
 thread_local! {
-    static ATTEMPT_IN_PROGRESS: Cell<bool> = const { Cell::new(false) };
+    /// The request of the attempt that is being sent or polled on this thread; zero for none.
+    static ATTEMPT_IN_PROGRESS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// An attempt is being sent or polled on this thread, until it is dropped. A retry layer that is called
-/// meanwhile is inside another one.
+/// An attempt is being sent or polled on this thread, until it is dropped. A retry layer that is called with
+/// the same request meanwhile is inside another one.
+///
+/// An extension of the request would tell as much, and cost three allocations for each first attempt.
 #[derive(Debug)]
 pub(crate) struct AttemptInProgress {
-    was_inside: bool,
+    outer: usize,
 }
 
 impl AttemptInProgress {
-    pub(crate) fn enter() -> Self {
-        Self { was_inside: ATTEMPT_IN_PROGRESS.replace(true) }
+    /// `identity`: see [`RequestHead::identity`](crate::client::replay::RequestHead::identity).
+    pub(crate) fn enter(identity: usize) -> Self {
+        Self { outer: ATTEMPT_IN_PROGRESS.replace(identity) }
     }
 
-    pub(crate) fn is_inside() -> bool {
-        ATTEMPT_IN_PROGRESS.get()
+    pub(crate) fn is_of(identity: usize) -> bool {
+        ATTEMPT_IN_PROGRESS.get() == identity
     }
 }
 
 impl Drop for AttemptInProgress {
     fn drop(&mut self) {
-        ATTEMPT_IN_PROGRESS.set(self.was_inside);
+        ATTEMPT_IN_PROGRESS.set(self.outer);
     }
 }

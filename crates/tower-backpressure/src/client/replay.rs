@@ -39,6 +39,10 @@ pub trait RequestHead: sealed::Sealed {
     /// The scheme and the authority that the request is sent to, as far as it names them.
     fn origin(&self) -> (&str, &str);
 
+    /// The address of its path or host, by which a retry layer inside another one recognises its request.
+    /// Services in between move a request or rebuild its URI around the same path.
+    fn identity(&self) -> usize;
+
     /// The deadline that the request carries, if there is one, at the time `now`.
     fn deadline(&self, now: Instant) -> Option<Instant>;
 
@@ -115,6 +119,13 @@ impl<B> RequestHead for Request<B> {
             None => host().and_then(Result::ok).unwrap_or_default(),
         };
         (scheme, authority)
+    }
+
+    fn identity(&self) -> usize {
+        // The path `/` is a static string of all requests.
+        let path = self.uri().path();
+        let host = self.uri().host().filter(|_| path.len() <= 1);
+        host.unwrap_or(path).as_ptr().addr()
     }
 
     fn deadline(&self, now: Instant) -> Option<Instant> {

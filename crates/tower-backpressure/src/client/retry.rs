@@ -46,8 +46,8 @@ mod wait;
 /// # Position in the stack
 ///
 /// Outermost in a client. A layer that limits, measures, times or signs single attempts goes inside;
-/// outside, it would count the waits between attempts as well. A retry layer inside another one, in the same
-/// task, makes one attempt and leaves the retries to the outer one. So does a layer that gets a request with
+/// outside, it would count the waits between attempts as well. A retry layer inside another one that gets
+/// its request, in the same task, makes one attempt and leaves the retries to the outer one. So does a layer that gets a request with
 /// [`PREVIOUS_ATTEMPTS`](crate::client::PREVIOUS_ATTEMPTS), which a retry of another process carries.
 ///
 /// # Which outcomes are retried

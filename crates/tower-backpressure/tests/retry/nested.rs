@@ -9,7 +9,7 @@ use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{Attempts, OriginLimitLayer, RetryBudget, RetryLayer};
 
-use crate::memory_server::{Arrivals, get, request, response, server};
+use crate::memory_server::{Arrivals, get, ok, request, response, server};
 
 #[tokio::test(start_paused = true)]
 async fn of_two_layers_one_retries() {
@@ -18,10 +18,32 @@ async fn of_two_layers_one_retries() {
     let inner = RetryLayer::named("inner").budget(budget.clone());
     let inner = BoxCloneService::new(inner.layer(server(&arrivals, &[response(503, &[])])));
     let between = OriginLimitLayer::new("between").layer(inner);
-    let last = RetryLayer::named("outer").layer(between).oneshot(get()).await.unwrap();
+    let outer = RetryLayer::named("outer").layer(between);
+    let get = Request::get("http://api.example/").body(()).unwrap();
+    let last = outer.oneshot(get).await.unwrap();
     assert_eq!(arrivals.count(), 3);
     assert_eq!(Attempts::of(last.extensions()), Attempts(3));
     assert_eq!(budget.snapshot().granted, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_request_that_a_layer_inside_sends_has_retries_of_its_own() {
+    let [tokens, api] = [Arrivals::default(), Arrivals::default()];
+    let failing = server(&tokens, &[response(503, &[]), response(503, &[]), ok()]);
+    let token_client = RetryLayer::named("tokens").layer(failing);
+    let served = server(&api, &[ok()]);
+    let authorizing = service_fn(move |request: Request<()>| {
+        let (tokens, served) = (token_client.clone(), served.clone());
+        async move {
+            let token = Request::get("http://auth.example/token").body(()).unwrap();
+            assert_eq!(tokens.oneshot(token).await?.status(), 200);
+            served.oneshot(request).await
+        }
+    });
+    let call = Request::post("http://api.example/orders").body(()).unwrap();
+    let response = RetryLayer::named("api").layer(authorizing).oneshot(call).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!((tokens.count(), api.count()), (3, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,10 @@ impl RequestHead for reqwest::Request {
         (self.url().scheme(), self.url().authority())
     }
 
+    fn identity(&self) -> usize {
+        self.url().as_str().as_ptr().addr()
+    }
+
     /// The timeout of the request. That of the client cannot be read.
     fn deadline(&self, now: Instant) -> Option<Instant> {
         now.checked_add(*self.timeout()?)

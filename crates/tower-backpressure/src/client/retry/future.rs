@@ -156,6 +156,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Result<<S::Response as ResponseHead>::Output, S::Error>> {
         loop {
+            let identity = self.progress.identity;
             match self.as_mut().project().step.project() {
                 // Ready -> Attempt, once the service inside is ready.
                 StepProjection::Ready => {
@@ -168,9 +169,9 @@ where
                 }
                 // Attempt -> Wait, or the end.
                 StepProjection::Attempt { future } => {
-                    let inside = AttemptInProgress::enter();
+                    let in_progress = AttemptInProgress::enter(identity);
                     let mut outcome = ready!(future.poll(cx));
-                    drop(inside);
+                    drop(in_progress);
                     match self.as_mut().finish_attempt(&mut outcome) {
                         Some(grant) => self.as_mut().start_wait(grant, outcome),
                         None => return Poll::Ready(outcome.map(ResponseHead::into_output)),
@@ -212,6 +213,7 @@ where
         progress.attempts += 1;
         if let Some(kept) = this.request.as_mut() {
             progress.prepare(policy, kept);
+            progress.identity = kept.identity();
         }
         let again = progress.attempts < policy.max_attempts && !progress.stands_back;
         let request = this.replay.send(this.request, again);
@@ -225,9 +227,9 @@ where
             }
             _ => policy.telemetry.retried(),
         }
-        let inside = AttemptInProgress::enter();
+        let in_progress = AttemptInProgress::enter(progress.identity);
         let future = this.inner.call(request);
-        drop(inside);
+        drop(in_progress);
         this.step.set(Step::Attempt { future });
     }
 

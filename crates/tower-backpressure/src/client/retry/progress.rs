@@ -18,6 +18,8 @@ use crate::headers::retry_after::RetryAfter;
 pub(super) struct Progress {
     /// Attempts made so far.
     pub(super) attempts: u32,
+    /// The request in flight: see [`RequestHead::identity`].
+    pub(super) identity: usize,
     /// Whether another retry layer repeats this request, so that this one makes one attempt.
     pub(super) stands_back: bool,
     pub(super) is_grpc: bool,
@@ -49,7 +51,8 @@ impl Progress {
         let of_layer = now.checked_add(policy.deadline);
         let of_request = request.deadline(now);
         let set_on_layer = of_layer.filter(|_| policy.cuts_at_deadline);
-        let stands_back = AttemptInProgress::is_inside() || attempts::is_marked(request.headers());
+        let stands_back =
+            AttemptInProgress::is_of(request.identity()) || attempts::is_marked(request.headers());
         let by_method = request.method().is_idempotent();
         let mut has_key = !by_method && request.headers().contains_key(IDEMPOTENCY_KEY);
         if policy.adds_idempotency_key && !by_method && !has_key {
@@ -59,6 +62,7 @@ impl Progress {
         let cut_at = earliest(set_on_layer, of_request);
         Self {
             attempts: 0,
+            identity: 0,
             stands_back,
             is_grpc: cut_at.is_some() && is_grpc_call(request.headers()),
             idempotent: by_method || has_key,
