@@ -14,18 +14,22 @@ use tower_backpressure::{AdmissionLayer, Attempts, QueueBounds, RetryLayer};
 use crate::memory_server::SECOND;
 
 const CLIENTS: usize = 1_000;
+/// Length of an open loop.
+const LOAD_SECONDS: f64 = 10.0;
 
 fn post() -> Request<Full<Bytes>> {
     Request::post("/orders").body(Full::default()).unwrap()
 }
 
+/// Of which 16 run at a time: 800 a second.
+async fn work(_request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    sleep(Duration::from_millis(20)).await;
+    Ok(Response::new(Full::default()))
+}
+
 #[tokio::test(start_paused = true)]
 async fn our_server_serves_a_herd_with_two_attempts_each() {
-    // 16 at a time, 20 ms each: 800 a second.
-    let work = service_fn(|_: Request<Full<Bytes>>| async {
-        sleep(Duration::from_millis(20)).await;
-        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
-    });
+    let work = service_fn(work);
     let server = AdmissionLayer::fixed("herd", 16).queue(QueueBounds::new(16, SECOND)).layer(work);
     let calls: Vec<_> = (0..CLIENTS)
         .map(|_| tokio::spawn(RetryLayer::new().layer(server.clone()).oneshot(post())))
@@ -71,4 +75,50 @@ async fn a_herd_that_is_told_one_second_does_not_come_back_as_a_herd() {
         tenths[usize::try_from(tenth).unwrap().min(9)] += 1;
     }
     assert!(tenths.iter().all(|&tenth| (60..150).contains(&tenth)), "{tenths:?}");
+}
+
+/// Attempts a request, and the share of requests that is served, of an open loop at `load` times the capacity.
+async fn at_load(load: f64, told: bool) -> (f64, f64) {
+    let attempts = Arc::new(Mutex::new(0_usize));
+    let counter = Arc::clone(&attempts);
+    let work = service_fn(work);
+    let server = AdmissionLayer::fixed("load", 16).queue(QueueBounds::new(16, SECOND)).layer(work);
+    let counted = service_fn(move |request: Request<Full<Bytes>>| {
+        *counter.lock().unwrap() += 1;
+        let server = server.clone();
+        async move {
+            let mut response = server.oneshot(request).await?;
+            if !told {
+                response.headers_mut().remove("retry-after");
+                response.headers_mut().remove("x-backpressure-ticket");
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let client = RetryLayer::new().seed(1).layer(counted);
+    let gap = Duration::from_secs_f64(1.0 / (800.0 * load));
+    let mut calls = Vec::new();
+    let mut at = Instant::now();
+    for _ in 0..(LOAD_SECONDS / gap.as_secs_f64()) as usize {
+        at += gap;
+        tokio::time::sleep_until(at).await;
+        calls.push(tokio::spawn(client.clone().oneshot(post())));
+    }
+    let requests = calls.len() as f64;
+    let mut served = 0.0;
+    for call in calls {
+        served += f64::from(call.await.unwrap().unwrap().status() == 200);
+    }
+    let attempts = *attempts.lock().unwrap() as f64;
+    (attempts / requests, served / requests)
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_three_times_the_capacity_retries_are_a_tenth_and_tickets_are_worth_more() {
+    let (attempts, served) = at_load(3.0, false).await;
+    assert!(attempts <= 1.11, "{attempts} attempts a request");
+    let (with_tickets, served_with_tickets) = at_load(3.0, true).await;
+    assert!(with_tickets <= 2.02, "{with_tickets} attempts a request");
+    // Its slots are after the ten seconds.
+    assert!(served_with_tickets >= 1.5 * served, "{served_with_tickets} and {served}");
 }
