@@ -5,6 +5,8 @@
 //! use. [`RetryBudget`] and [`RetryAfter`](crate::RetryAfter) also work alone, in a client with a retry
 //! loop of its own.
 //!
+//! [`RetryLayer::policy`] takes a rule of your own, and [`GaveUp`] tells why a failure was not retried.
+//!
 //! With `reqwest`, switch off the client's own retries. Otherwise each attempt counted here may be up to
 //! three attempts on the wire:
 //!

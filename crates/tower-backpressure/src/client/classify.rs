@@ -131,6 +131,7 @@ impl<'a> AttemptOutcome<'a> {
             AttemptEnd::Error(Some(error)) if error::is_not_processed(error) => {
                 self.not_begun_if_trusted()
             }
+            AttemptEnd::Error(Some(error)) if error::is_mistake(error) => RetryDecision::give_up(),
             AttemptEnd::Error(_) => RetryDecision::if_idempotent(),
         }
     }

@@ -59,6 +59,7 @@ mod wait;
 /// | 429, 421, 425; 503 with `x-shed-reason`; gRPC status 14 or 8 with pushback or `RetryInfo` | yes | yes: the request was not begun |
 /// | 408, 502, 503, 504, 529; gRPC status 14 alone; any status but a redirection with `x-should-retry: true` | yes | no: the request may have been carried out |
 /// | 409 after an attempt with the same `Idempotency-Key`, which may still be running | yes | – |
+/// | a mistake of the caller, such as a URL that cannot be sent to, or too many redirections | no | no |
 /// | any other error of the service inside | yes | no |
 /// | any other response | no | no |
 ///

@@ -125,3 +125,12 @@ async fn a_post_to_a_closed_port_is_tried_again() {
     assert_eq!(call.await.unwrap().unwrap().status(), 200);
     assert_eq!(server.bodies(), ["an order"]);
 }
+
+#[tokio::test]
+async fn a_url_that_cannot_be_sent_to_is_not_tried_again() {
+    let mut service = client();
+    let call = tower::Service::call(&mut service, request(Method::GET, "ftp://a.example/", ""));
+    let mut call = std::pin::pin!(call);
+    assert!(call.as_mut().await.unwrap_err().is_builder());
+    assert_eq!(call.gave_up(), None);
+}

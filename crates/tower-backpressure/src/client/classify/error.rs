@@ -113,6 +113,31 @@ pub(super) fn is_not_processed(_error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// Whether the caller made a mistake that a repetition does not repair, such as a URL that cannot be sent to.
+#[cfg(feature = "hyper")]
+pub(super) fn is_mistake(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|cause| {
+        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
+            || is_mistake_of_reqwest(cause)
+    })
+}
+
+#[cfg(not(feature = "hyper"))]
+pub(super) fn is_mistake(_error: &(dyn Error + 'static)) -> bool {
+    false
+}
+
+#[cfg(feature = "reqwest")]
+fn is_mistake_of_reqwest(cause: &(dyn Error + 'static)) -> bool {
+    let cause = cause.downcast_ref::<reqwest::Error>();
+    cause.is_some_and(|cause| cause.is_builder() || cause.is_redirect())
+}
+
+#[cfg(all(feature = "hyper", not(feature = "reqwest")))]
+fn is_mistake_of_reqwest(_cause: &(dyn Error + 'static)) -> bool {
+    false
+}
+
 /// Whether the attempt took too long.
 pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|cause| {
