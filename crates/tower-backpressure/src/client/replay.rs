@@ -55,10 +55,6 @@ pub trait RequestHead: sealed::Sealed {
 /// Sealed; implemented for [`http::Request`] with a body that is `Clone` (such as
 /// `http_body_util::Full`) and, with feature `reqwest`, for `reqwest::Request`.
 /// [`RetryLayer::buffer_bodies`](crate::RetryLayer::buffer_bodies) is for other bodies.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be copied for a retry",
-    note = "for a body that is not `Clone`, such as tonic's, use `RetryLayer::buffer_bodies` or `RetryLayer::rebuild`"
-)]
 pub trait Replay: RequestHead + Sized {
     /// A copy of the request; `None` when its body cannot be copied, such as a stream.
     fn replay(&self) -> Option<Self>;

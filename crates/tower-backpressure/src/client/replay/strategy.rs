@@ -10,10 +10,6 @@ use http_body::Body;
 use super::{Replay, ReplayBody, RequestHead};
 
 /// Keeps a request for its retries. Sealed; the options of [`RetryLayer`](crate::RetryLayer) choose one.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot keep `{Req}` for a retry",
-    note = "for a body that is not `Clone`, such as tonic's, use `RetryLayer::buffer_bodies` or `RetryLayer::rebuild`"
-)]
 pub trait KeepForRetry<Req>: Clone + sealed::Sealed {
     /// The request between two attempts.
     type Kept: RequestHead;
