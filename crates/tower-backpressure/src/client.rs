@@ -33,6 +33,7 @@ mod classify;
 mod cooldown;
 #[cfg(feature = "reqwest")]
 mod http_types;
+mod idempotency_key;
 mod jitter;
 mod keyed_map;
 mod not_begun;
@@ -51,15 +52,19 @@ pub use self::attempt_timeout::AttemptTimeoutReqwestFuture;
 pub use self::attempt_timeout::{
     AttemptTimeout, AttemptTimeoutFuture, AttemptTimeoutLayer, TimedOut,
 };
-pub use self::attempts::Attempts;
+pub use self::attempts::{Attempts, PREVIOUS_ATTEMPTS};
 pub use self::breaker::{Breaker, BreakerLayer, BreakerPhase, BreakerSnapshot};
-pub use self::budget::{RetryBudget, Withdrawal};
+pub use self::budget::{BudgetSnapshot, RetryBudget, Spent, Withdrawal};
+pub use self::classify::{AttemptOutcome, RetryDecision};
 pub use self::cooldown::{Cooldown, CooldownLayer, CooldownPhase, CooldownSnapshot};
 #[cfg(feature = "reqwest")]
 pub use self::origin_limit::ReqwestFuture;
 pub use self::origin_limit::{OriginLimit, OriginLimitLayer};
-pub use self::replay::{Replay, ResponseHead};
-pub use self::retry::{ResponseFuture, Retry, RetryLayer};
+pub use self::replay::{
+    Buffered, ByClone, KeepForRetry, Rebuilt, Replay, ReplayBody, RequestHead, ResponseHead,
+    RetryBody,
+};
+pub use self::retry::{GaveUp, GiveUpReason, LongRetryAfter, ResponseFuture, Retry, RetryLayer};
 pub use self::stack::{BackpressureClient, ClientStack, backpressure_client};
 #[cfg(feature = "reqwest")]
 pub use self::supervised::SupervisedReqwestFuture;

@@ -11,6 +11,7 @@
 //! |---|---|---|
 //! | `server` | yes | [`AdmissionLayer`] and [`BulkheadLayer`] |
 //! | `client` | yes | the layers of [`client`] |
+//! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry |
@@ -52,8 +53,8 @@ pub use crate::admission::return_ticket::RETURN_TICKET;
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
 pub use crate::client::{
-    Attempts, BreakerLayer, ClientStack, CooldownLayer, OriginLimit, OriginLimitLayer, Retry,
-    RetryBudget, RetryLayer, ThrottleLayer, backpressure_client,
+    Attempts, BreakerLayer, ClientStack, CooldownLayer, GaveUp, OriginLimit, OriginLimitLayer,
+    Retry, RetryBudget, RetryDecision, RetryLayer, ThrottleLayer, backpressure_client,
 };
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
