@@ -4,7 +4,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Request;
-use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -12,8 +11,8 @@ use super::attempt_timeout::{AttemptTimeout, AttemptTimeoutLayer};
 use super::breaker::{Breaker, BreakerLayer};
 use super::cooldown::{Cooldown, CooldownLayer};
 use super::origin_limit::{OriginLimit, OriginLimitLayer};
+use super::replay::ByClone;
 use super::retry::{Retry, RetryLayer};
-use crate::deadline::Deadline;
 
 /// All client layers around a client, in the recommended order:
 ///
@@ -21,8 +20,8 @@ use crate::deadline::Deadline;
 /// deadline → RetryLayer → CooldownLayer → OriginLimitLayer → BreakerLayer → AttemptTimeoutLayer → client
 /// ```
 ///
-/// Over reqwest (feature `reqwest`), over hyper-util's client, and over any other `Service` of
-/// [`http::Request`]s with a body that can be copied. [`backpressure_client`] does it with all defaults.
+/// Over reqwest (feature `reqwest`), over hyper-util's client, over a tonic channel, and over any other
+/// `Service` of [`http::Request`]s. [`backpressure_client`] does it with all defaults.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,6 +39,9 @@ use crate::deadline::Deadline;
 ///     .layer(hyper);
 /// # let _ = client;
 /// ```
+///
+/// Over a tonic channel the retry layer has to keep bodies, which cannot be copied:
+/// `.retry(RetryLayer::named("echo").buffer_bodies(64 * 1024, tonic::body::Body::new))`.
 ///
 /// # Each part can be replaced
 ///
@@ -77,9 +79,9 @@ use crate::deadline::Deadline;
 ///
 /// Make the stack once and clone the client: clones share all state.
 #[derive(Clone, Debug)]
-pub struct ClientStack {
+pub struct ClientStack<R = ByClone> {
     deadline: Duration,
-    retry: RetryLayer,
+    retry: RetryLayer<R>,
     cooldown: CooldownLayer,
     origin_limit: OriginLimitLayer,
     breaker: BreakerLayer,
@@ -88,13 +90,12 @@ pub struct ClientStack {
 
 /// The service of [`ClientStack`].
 #[derive(Clone, Debug)]
-pub struct BackpressureClient<S> {
-    inner: Stack<S>,
-    deadline: Duration,
+pub struct BackpressureClient<S, R = ByClone> {
+    inner: Stack<S, R>,
 }
 
 /// The layers in their order.
-type Stack<S> = Retry<Cooldown<OriginLimit<Breaker<AttemptTimeout<S>>>>>;
+type Stack<S, R> = Retry<Cooldown<OriginLimit<Breaker<AttemptTimeout<S>>>>, R>;
 
 /// All client layers around a client, with their defaults: [`ClientStack`] in one call.
 ///
@@ -127,11 +128,10 @@ impl ClientStack {
             attempt_timeout: AttemptTimeoutLayer::new(DEFAULT_DEADLINE),
         }
     }
+}
 
-    /// The time from `call` after which a response is worthless: no retry is sent later, no request waits
-    /// longer, and an attempt is ended. A [`Deadline`] in the request's extensions counts instead where it is
-    /// earlier. A `reqwest::Request` has no extensions: over reqwest it ends retries, and attempts end by
-    /// [`attempt_timeout`](Self::attempt_timeout).
+impl<R> ClientStack<R> {
+    /// The time from `call` after which a response is worthless; see [`RetryLayer::deadline`].
     ///
     /// # Panics
     /// When `deadline` is zero.
@@ -150,11 +150,13 @@ impl ClientStack {
         Self { attempt_timeout: AttemptTimeoutLayer::new(timeout), ..self }
     }
 
-    /// The retry layer. It gets the deadline of the stack.
+    /// The retry layer. It gets the deadline of the stack. For bodies that cannot be copied, such as those of a
+    /// tonic channel, it is one with [`buffer_bodies`](RetryLayer::buffer_bodies).
     #[must_use]
-    pub fn retry(self, retry: RetryLayer) -> Self {
-        let retry = retry.deadline(self.deadline);
-        Self { retry, ..self }
+    pub fn retry<T>(self, retry: RetryLayer<T>) -> ClientStack<T> {
+        let Self { deadline, cooldown, origin_limit, breaker, attempt_timeout, .. } = self;
+        let retry = retry.deadline(deadline);
+        ClientStack { deadline, retry, cooldown, origin_limit, breaker, attempt_timeout }
     }
 
     /// The cool-down layer.
@@ -177,18 +179,18 @@ impl ClientStack {
     }
 }
 
-impl<S> Layer<S> for ClientStack {
-    type Service = BackpressureClient<S>;
+impl<S, R: Clone> Layer<S> for ClientStack<R> {
+    type Service = BackpressureClient<S, R>;
 
     fn layer(&self, client: S) -> Self::Service {
         self.origin_limit.link(&self.cooldown);
         let client = self.breaker.layer(self.attempt_timeout.layer(client));
         let client = self.cooldown.layer(self.origin_limit.layer(client));
-        BackpressureClient { inner: self.retry.layer(client), deadline: self.deadline }
+        BackpressureClient { inner: self.retry.layer(client) }
     }
 }
 
-impl<S> BackpressureClient<S> {
+impl<S, R> BackpressureClient<S, R> {
     /// The client inside all layers.
     pub const fn get_ref(&self) -> &S {
         self.inner.get_ref().get_ref().get_ref().get_ref().get_ref()
@@ -205,35 +207,31 @@ impl<S> BackpressureClient<S> {
     }
 }
 
-impl<S, B> Service<Request<B>> for BackpressureClient<S>
+impl<S, R, B> Service<Request<B>> for BackpressureClient<S, R>
 where
-    Stack<S>: Service<Request<B>>,
+    Stack<S, R>: Service<Request<B>>,
 {
-    type Response = <Stack<S> as Service<Request<B>>>::Response;
-    type Error = <Stack<S> as Service<Request<B>>>::Error;
-    type Future = <Stack<S> as Service<Request<B>>>::Future;
+    type Response = <Stack<S, R> as Service<Request<B>>>::Response;
+    type Error = <Stack<S, R> as Service<Request<B>>>::Error;
+    type Future = <Stack<S, R> as Service<Request<B>>>::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let deadline = Instant::now() + self.deadline;
-        let extensions = request.extensions_mut();
-        let own = extensions.get().map(|&Deadline(at)| at);
-        extensions.insert(Deadline(own.map_or(deadline, |own| own.min(deadline))));
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         self.inner.call(request)
     }
 }
 
 #[cfg(feature = "reqwest")]
-impl<S> Service<reqwest::Request> for BackpressureClient<S>
+impl<S, R> Service<reqwest::Request> for BackpressureClient<S, R>
 where
-    Stack<S>: Service<reqwest::Request>,
+    Stack<S, R>: Service<reqwest::Request>,
 {
-    type Response = <Stack<S> as Service<reqwest::Request>>::Response;
-    type Error = <Stack<S> as Service<reqwest::Request>>::Error;
-    type Future = <Stack<S> as Service<reqwest::Request>>::Future;
+    type Response = <Stack<S, R> as Service<reqwest::Request>>::Response;
+    type Error = <Stack<S, R> as Service<reqwest::Request>>::Error;
+    type Future = <Stack<S, R> as Service<reqwest::Request>>::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)

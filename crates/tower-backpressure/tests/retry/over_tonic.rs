@@ -21,7 +21,7 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Status};
 use tower::{Service, ServiceBuilder};
 use tower_backpressure::client::Buffered;
-use tower_backpressure::{AdmissionLayer, QueueBounds, Retry, RetryLayer};
+use tower_backpressure::{AdmissionLayer, ClientStack, QueueBounds, Retry, RetryLayer};
 
 /// Messages are bytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -190,4 +190,19 @@ async fn a_call_that_the_admission_layer_rejects_is_served_when_there_is_room() 
         tokio::join!(call(retrying(channel.clone()), b"one"), call(retrying(channel), b"other"));
     assert_eq!((one.unwrap(), other.unwrap()), ("one".into(), "other".into()));
     assert_eq!(slow.calls.load(SeqCst), 2, "the rejected call was not begun");
+}
+
+#[tokio::test]
+async fn all_client_layers_go_over_a_tonic_channel() {
+    let echo = echo(1, "300");
+    let layer = RetryLayer::new()
+        .error_type::<tonic::transport::Error>()
+        .buffer_bodies(1_024, Body::new as Wrap);
+    let stack = ClientStack::new("echo").retry(layer);
+    let client = ServiceBuilder::new().layer(stack).service(serve(echo.clone()).await);
+    let start = Instant::now();
+    assert_eq!(call(client.clone(), b"an order").await.unwrap(), "an order");
+    assert!(start.elapsed() >= Duration::from_millis(300));
+    assert_eq!(call(client, b"another").await.unwrap(), "another");
+    assert_eq!(echo.calls.load(SeqCst), 3);
 }
