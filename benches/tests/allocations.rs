@@ -14,7 +14,9 @@ use http::{Request, Response, Uri};
 use http_body_util::Full;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service};
-use tower_backpressure::{AdmissionLayer, OriginLimitLayer};
+use tower_backpressure::{
+    AdmissionLayer, BreakerLayer, CooldownLayer, OriginLimitLayer, ThrottleLayer,
+};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -125,6 +127,21 @@ impl<S: Service<Request<()>>> Service<Request<()>> for WithUri<S> {
         *request.uri_mut() = self.uri.clone();
         self.inner.call(request)
     }
+}
+
+#[test]
+fn a_client_that_nothing_holds_back_allocates_nothing_for_its_decisions() {
+    let _exclusive = exclusive();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let uri = Uri::from_static("http://search.internal/");
+    let cooldown = CooldownLayer::new("search").layer(Served);
+    assert_eq!(allocations(WithUri { uri: uri.clone(), inner: cooldown }), 0, "cool-down");
+    let breaker = BreakerLayer::new("search").layer(Served);
+    assert_eq!(allocations(WithUri { uri: uri.clone(), inner: breaker }), 0, "breaker");
+    let throttle = ThrottleLayer::new("search").layer(Served);
+    assert_eq!(allocations(WithUri { uri, inner: throttle }), 0, "throttle");
 }
 
 #[test]

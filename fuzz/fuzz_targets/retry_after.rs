@@ -11,7 +11,7 @@ use http::header::{DATE, HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use tower_backpressure::RetryAfter;
 
-const FIELDS: [&str; 8] = [
+const FIELDS: [&str; 12] = [
     "retry-after",
     "x-retry-after",
     "retry-after-ms",
@@ -20,6 +20,10 @@ const FIELDS: [&str; 8] = [
     "x-ratelimit-reset",
     "x-should-retry",
     "age",
+    "grpc-status-details-bin",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset-after",
+    "x-rate-limit-reset-tokens",
 ];
 
 fuzz_target!(|input: (u64, &[u8])| {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fastrand::Rng;
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::Full;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -25,14 +26,14 @@ trait SharedService:
     + Send
     + 'static
 {
-    type Body: Send + 'static;
+    type Body: Body + Send + 'static;
 }
 
 impl<S, B> SharedService for S
 where
     S: Service<EmptyRequest, Response = Response<B>, Error = Infallible, Future: Send>,
     S: Clone + Send + 'static,
-    B: Send + 'static,
+    B: Body + Send + 'static,
 {
     type Body = B;
 }

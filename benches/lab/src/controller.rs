@@ -7,30 +7,21 @@ use backpressure_core::{RequestInfo, Sample, Timestamp};
 
 mod aimd;
 pub(crate) mod baseline;
-mod breakwater;
 pub(crate) mod catalogue;
-mod cinnamon;
 mod codel;
-mod dagor;
 mod envoy;
 mod executor;
 mod failsafe;
 #[cfg(test)]
 mod fixtures;
-mod go_zero;
 mod gradient2;
 mod limiter;
 pub(crate) mod ours;
-mod protego;
-mod rng;
 mod sample_window;
-mod seda;
 #[cfg(test)]
 mod shipped;
 mod tower;
 mod tower_crates;
-mod vector;
-mod vegas;
 
 /// What a controller may know about its server.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,7 +78,7 @@ pub(crate) trait Controller: fmt::Debug {
     }
 
     /// The time of [`next_tick`](Self::next_tick) has come.
-    fn tick(&mut self, _instruments: &Instruments, _now: Timestamp) {}
+    fn tick(&mut self, _now: Timestamp) {}
 
     /// How many attempts may run at once; infinite if there is no bound.
     fn limit(&self) -> f64;
@@ -101,9 +92,6 @@ pub(crate) trait Controller: fmt::Debug {
 pub(crate) struct AttemptInfo {
     /// Identifies the attempt. Never reused.
     pub(crate) id: u64,
-    pub(crate) tenant: u32,
-    /// The user or session that sends it; the requests of one user are alike.
-    pub(crate) user: u32,
     /// Priority and deadline.
     pub(crate) arrival: RequestInfo,
 }
@@ -140,15 +128,4 @@ pub(crate) enum Next {
 pub(crate) struct Refusal {
     /// The wait that `Retry-After` asks for; `None`: there is no such header.
     pub(crate) retry_after: Option<Duration>,
-}
-
-/// What a server can measure about itself besides its requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Instruments {
-    /// Seconds of work of its cores so far, all together.
-    pub(crate) busy: f64,
-    /// Number of its cores.
-    pub(crate) cores: f64,
-    /// How long the oldest task in its run queue has waited.
-    pub(crate) run_queue: Duration,
 }

@@ -52,7 +52,13 @@ impl Ages {
     /// Whether a permit with this stamp is silent.
     #[must_use]
     pub const fn is_silent(&self, stamp: u32) -> bool {
-        self.generation.wrapping_sub(stamp) > 1
+        Self::is_silent_in(self.generation, stamp)
+    }
+
+    /// The same where the current generation is kept elsewhere, such as in an atomic.
+    #[must_use]
+    pub const fn is_silent_in(generation: u32, stamp: u32) -> bool {
+        generation.wrapping_sub(stamp) > 1
     }
 
     /// Whether this generation has lasted for a span.

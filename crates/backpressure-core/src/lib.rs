@@ -1,7 +1,8 @@
 //! The decisions of overload control, and nothing else.
 //!
 //! [`Controller`] decides for each request whether it runs, is queued or is rejected, and when a rejected
-//! one should come back. A [`Limit`] decides how many may run at once.
+//! one should come back. A [`Limit`] decides how many may run at once. For clients, [`Cooldown`], [`Throttle`]
+//! and [`Breaker`] decide whether a request is sent at all.
 //!
 //! Time is an argument, answers are values, state is `&mut self`: there is no clock, lock, runtime or
 //! protocol in this crate. `tower-backpressure` adds them.
@@ -10,7 +11,9 @@
 
 mod ages;
 mod bounds;
+mod breaker;
 mod controller;
+mod cooldown;
 mod decision;
 mod ewma;
 mod flood_detector;
@@ -23,19 +26,24 @@ mod outcome;
 mod overload_detector;
 mod priority;
 mod queue;
+mod ramp;
 mod rank;
 mod release_rate;
 mod request_info;
+mod retry_budget;
 mod sample;
 mod schedule;
 mod shed;
 mod stall_detector;
+mod throttle;
 mod throughput;
 mod time;
 
 pub use crate::ages::Ages;
 pub use crate::bounds::QueueBounds;
+pub use crate::breaker::{Breaker, BreakerDecision, BreakerSettings, BreakerState, CallEnding};
 pub use crate::controller::Controller;
+pub use crate::cooldown::{Cooldown, CooldownDecision, CooldownState, Ending, Told};
 pub use crate::decision::{Decision, Dequeued};
 pub use crate::limit::{
     Limit, Metering, adaptive::Adaptive, adaptive::client_limit::ClientLimit, aimd::Aimd,
@@ -46,7 +54,10 @@ pub use crate::out_of_range::OutOfRange;
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
+pub use crate::ramp::Pass;
 pub use crate::request_info::RequestInfo;
+pub use crate::retry_budget::{Charge, RetryBudget};
 pub use crate::sample::Sample;
 pub use crate::shed::{Reason, Shed};
+pub use crate::throttle::{Throttle, ThrottleSettings};
 pub use crate::time::Timestamp;

@@ -15,14 +15,28 @@ pub enum Reason {
     QueueTimeout,
     /// The request gave way to one of higher priority, or to a newer one.
     Displaced,
-    /// The caller's deadline would pass before the answer.
+    /// The caller's deadline would pass before the response.
     Deadline,
+    /// The origin told the client to stay away for a while.
+    Cooldown,
+    /// The origin rejects most requests, and this one was rejected in the client.
+    Throttle,
+    /// The origin does no useful work at present.
+    Breaker,
 }
 
 impl Reason {
     /// All reasons there are, for exhaustive counters.
-    pub const ALL: &'static [Self] =
-        &[Self::Limit, Self::QueueFull, Self::QueueTimeout, Self::Displaced, Self::Deadline];
+    pub const ALL: &'static [Self] = &[
+        Self::Limit,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::Displaced,
+        Self::Deadline,
+        Self::Cooldown,
+        Self::Throttle,
+        Self::Breaker,
+    ];
 
     /// A stable short name, for metric labels and headers.
     #[must_use]
@@ -33,6 +47,9 @@ impl Reason {
             Self::QueueTimeout => "queue-timeout",
             Self::Displaced => "displaced",
             Self::Deadline => "deadline",
+            Self::Cooldown => "cooldown",
+            Self::Throttle => "throttle",
+            Self::Breaker => "breaker",
         }
     }
 }

@@ -3,13 +3,16 @@
 //! Both ends use it: the layers of [`server`](crate::server) and the limit per origin of
 //! [`client`](crate::client).
 
+use std::fmt;
+use std::sync::Arc;
+
 use http::Request;
 use tokio::time::Instant;
 
 use crate::deadline::Deadline;
 use crate::limiter::Limiter;
 use crate::observe::Telemetry;
-use backpressure_core::RequestInfo;
+use backpressure_core::{RequestInfo, Shed};
 
 pub(crate) mod body;
 pub(crate) mod classify;
@@ -50,6 +53,18 @@ pub struct Policy {
     pub(crate) drains: Option<Drains>,
     /// `None`: requests that come back have no precedence.
     pub(crate) tickets: Option<ReturnTickets>,
+    /// Asked about a request that leaves the queue with a permit: why it must not be sent after all.
+    pub(crate) recheck: Option<Recheck>,
+}
+
+/// A last check before a request that has waited is sent.
+#[derive(Clone)]
+pub(crate) struct Recheck(pub(crate) Arc<dyn Fn() -> Option<Shed> + Send + Sync>);
+
+impl fmt::Debug for Recheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recheck")
+    }
 }
 
 impl Policy {

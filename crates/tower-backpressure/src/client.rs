@@ -1,44 +1,72 @@
-//! Layers for HTTP clients: retries within a budget, and a concurrency limit for each origin.
+//! Layers for HTTP clients: retries, cool-downs, a limit for each origin, and a circuit breaker.
 //!
-//! [`RetryLayer`] repeats a request when the server says so, within a [`RetryBudget`] and a deadline.
-//! [`OriginLimitLayer`], inside it, keeps no more requests in flight to a server than the server can
-//! use. [`RetryBudget`] and [`RetryAfter`](crate::RetryAfter) also work alone, in a client with a retry
-//! loop of its own.
-//!
-//! With `reqwest`, switch off the client's own retries. Otherwise each attempt counted here may be up to
-//! three attempts on the wire:
+//! [`backpressure_client`] puts all of them around a client, in the recommended order:
 //!
 //! ```
 //! # #[cfg(feature = "reqwest")] {
-//! use tower::ServiceBuilder;
-//! use tower_backpressure::{OriginLimitLayer, RetryLayer};
+//! use tower_backpressure::client::backpressure_client;
 //!
-//! let reqwest = reqwest::Client::builder()
-//!     .retry(reqwest::retry::never())
-//!     .build()
-//!     .expect("the options above are valid");
-//! let client = ServiceBuilder::new()
-//!     .layer(RetryLayer::named("payments-api"))
-//!     .layer(OriginLimitLayer::new("payments-api"))
-//!     .service(reqwest);
+//! // Without reqwest's own retries, each of which would be one more attempt on the wire.
+//! let reqwest = reqwest::Client::builder().retry(reqwest::retry::never()).build();
+//! let client = backpressure_client("payments-api", reqwest.expect("the options are valid"));
 //! # let _ = client;
 //! # }
 //! ```
+//!
+//! | layer | goal |
+//! |---|---|
+//! | [`RetryLayer`] | repeats a request when the server says so, within a [`RetryBudget`] and a deadline |
+//! | [`CooldownLayer`] | what one caller was told quiets all callers of that origin |
+//! | [`OriginLimitLayer`] | keeps no more requests in flight to a server than the server can use |
+//! | [`BreakerLayer`] | sends nothing to an origin that does no useful work |
+//! | [`ThrottleLayer`] | rejects in the client a share of what the origin would reject anyway |
+//! | [`AttemptTimeoutLayer`] | ends an attempt without a response |
+//!
+//! Each layer also works alone. [`RetryBudget`] and [`RetryAfter`](crate::RetryAfter) work in a client with a
+//! retry loop of its own.
 
+mod attempt_timeout;
 mod attempts;
+mod breaker;
 mod budget;
 mod classify;
+mod cooldown;
+#[cfg(feature = "reqwest")]
+mod http_types;
+mod idempotency_key;
 mod jitter;
+mod keyed_map;
 mod not_begun;
+mod origin_key;
 mod origin_limit;
+mod origin_map;
 mod replay;
 mod retry;
+mod stack;
+mod supervised;
 mod telemetry;
+mod throttle;
 
-pub use self::attempts::Attempts;
-pub use self::budget::{RetryBudget, Withdrawal};
+#[cfg(feature = "reqwest")]
+pub use self::attempt_timeout::AttemptTimeoutReqwestFuture;
+pub use self::attempt_timeout::{
+    AttemptTimeout, AttemptTimeoutFuture, AttemptTimeoutLayer, TimedOut,
+};
+pub use self::attempts::{Attempts, PREVIOUS_ATTEMPTS};
+pub use self::breaker::{Breaker, BreakerLayer, BreakerPhase, BreakerSnapshot};
+pub use self::budget::{BudgetSnapshot, RetryBudget, Spent, Withdrawal};
+pub use self::classify::{AttemptOutcome, RetryDecision};
+pub use self::cooldown::{Cooldown, CooldownLayer, CooldownPhase, CooldownSnapshot};
 #[cfg(feature = "reqwest")]
 pub use self::origin_limit::ReqwestFuture;
 pub use self::origin_limit::{OriginLimit, OriginLimitLayer};
-pub use self::replay::{Replay, ResponseHead};
-pub use self::retry::{ResponseFuture, Retry, RetryLayer};
+pub use self::replay::{
+    Buffered, ByClone, KeepForRetry, Rebuilt, Replay, ReplayBody, RequestHead, ResponseHead,
+    RetryBody,
+};
+pub use self::retry::{GaveUp, GiveUpReason, LongRetryAfter, ResponseFuture, Retry, RetryLayer};
+pub use self::stack::{BackpressureClient, ClientStack, backpressure_client};
+#[cfg(feature = "reqwest")]
+pub use self::supervised::SupervisedReqwestFuture;
+pub use self::supervised::{Supervised, SupervisedFuture};
+pub use self::throttle::{Throttle, ThrottleLayer};

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 /// The instant after which the caller has no use for the response.
 ///
 /// Put it into a request's extensions. The admission layers reject a request at once that cannot be
-/// served before its deadline, and [`RetryLayer`](crate::RetryLayer) does not wait past it.
+/// served before its deadline, and [`RetryLayer`](crate::RetryLayer) ends its attempts at it.
 ///
 /// ```
 /// use std::time::Duration;

@@ -2,14 +2,16 @@
 //!
 //! A server measures what it can do ([`AdmissionLayer::adaptive`]), limits single routes
 //! ([`BulkheadLayer`]), and rejects the rest early, saying when to come back. A client comes back when
-//! it was told to, within a budget and a deadline ([`RetryLayer`]), and sends no server more than the
-//! server can use ([`OriginLimitLayer`]). [`Limiter`] is the same machinery for work that is not HTTP.
+//! it was told to, within a budget and a deadline ([`RetryLayer`]), is quiet until then ([`CooldownLayer`]), and
+//! sends no server more than the server can use ([`OriginLimitLayer`]); [`backpressure_client`] puts all of it
+//! around a client. [`Limiter`] is the same machinery for work that is not HTTP.
 //!
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `server` | yes | [`AdmissionLayer`] and [`BulkheadLayer`] |
-//! | `client` | yes | [`RetryLayer`], [`RetryBudget`] and [`OriginLimitLayer`] |
+//! | `client` | yes | the layers of [`client`] |
+//! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry |
@@ -32,6 +34,7 @@ mod deadline;
 #[cfg(feature = "http")]
 mod headers;
 mod limiter;
+mod nanos;
 #[cfg(feature = "http")]
 mod observe;
 #[cfg(feature = "server")]
@@ -49,7 +52,10 @@ pub use crate::admission::return_ticket::RETURN_TICKET;
 #[cfg(feature = "http")]
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
-pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
+pub use crate::client::{
+    Attempts, BreakerLayer, ClientStack, CooldownLayer, GaveUp, OriginLimit, OriginLimitLayer,
+    Retry, RetryBudget, RetryDecision, RetryLayer, ThrottleLayer, backpressure_client,
+};
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
 #[cfg(feature = "client")]

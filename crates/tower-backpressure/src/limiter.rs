@@ -234,6 +234,11 @@ impl Limiter {
         self.shared.inspect(Controller::is_flooded)
     }
 
+    /// Permits in use, without the lock.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.shared.in_flight()
+    }
+
     /// The limit, without the lock.
     #[cfg(feature = "metrics")]
     pub(crate) fn limit(&self) -> usize {

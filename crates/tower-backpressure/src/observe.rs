@@ -8,6 +8,7 @@ use backpressure_core::Shed;
 use tokio::time::Instant;
 
 use crate::limiter::Limiter;
+use crate::nanos::nanos;
 
 #[cfg_attr(not(feature = "metrics"), path = "observe/no_metrics.rs")]
 mod metrics;
@@ -142,8 +143,4 @@ impl Episode {
     fn nanos(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.epoch)).max(1)
     }
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 mod adaptation;
 mod origin_identity;
 mod queueing_and_rejection;
+mod unread_bodies;
 
 use std::convert::Infallible;
 use std::future::pending;

@@ -1,8 +1,7 @@
 //! The controllers by name.
 
 use crate::controller::{
-    Controller, Site, aimd, baseline, breakwater, cinnamon, codel, dagor, envoy, failsafe, go_zero,
-    gradient2, ours, protego, seda, tower, tower_crates, vector, vegas,
+    Controller, Site, aimd, baseline, codel, envoy, failsafe, gradient2, ours, tower, tower_crates,
 };
 
 /// One controller.
@@ -31,31 +30,11 @@ pub(crate) const ALL: &[Entry] = &[
     ),
     entry("tower-shed", "tower ConcurrencyLimit at the knee under LoadShed", tower::shedding),
     entry("aimd", "Netflix AIMD", aimd::make),
-    entry("vegas", "Netflix Vegas", vegas::make),
     entry("gradient2", "Netflix Gradient2, one step per sample", gradient2::per_sample),
     entry("gradient2-1s", "Netflix Gradient2 in windows of a second", gradient2::windowed),
     entry("envoy", "Envoy's gradient controller", envoy::make),
     entry("failsafe", "failsafe-go's adaptive limiter", failsafe::make),
-    entry(
-        "cinnamon",
-        "Uber's Cinnamon: that limit behind a priority queue and a rejector",
-        cinnamon::make,
-    ),
-    entry("vector-arc", "Vector's adaptive request concurrency", vector::make),
-    entry("go-zero", "go-zero's shedder by CPU", go_zero::make),
     entry("codel", "folly's CoDel in front of as many threads as the knee", codel::make),
-    entry(
-        "seda",
-        "SEDA: a token bucket by the p90, in front of as many threads as the knee",
-        seda::make,
-    ),
-    entry(
-        "dagor",
-        "WeChat's DAGOR: levels by queueing time, in front of as many threads as the knee",
-        dagor::make,
-    ),
-    entry("breakwater", "Breakwater's credits as a limit", breakwater::make),
-    entry("protego", "Protego's slope of throughput as a limit", protego::make),
     entry("tower-acc-vegas", "tower-acc Vegas under LoadShed", tower_crates::acc_vegas),
     entry("tower-acc-gradient2", "tower-acc Gradient2 under LoadShed", tower_crates::acc_gradient2),
     entry("resilience-aimd", "tower-resilience AIMD under LoadShed", tower_crates::resilience_aimd),
@@ -93,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::controller::fixtures::{SITE, at, attempt, overload, success};
-    use crate::controller::{Answer, Instruments, Next};
+    use crate::controller::{Answer, Next};
 
     /// A server at twice its capacity that takes a random time per request and loses some. A controller in
     /// front of it must neither lose nor invent an attempt.
@@ -153,9 +132,8 @@ mod tests {
         }
 
         fn settle(&mut self) {
-            let instruments = Instruments { cores: 8.0, ..Instruments::default() };
             while self.controller.next_tick().is_some_and(|due| due <= self.now) {
-                self.controller.tick(&instruments, self.now);
+                self.controller.tick(self.now);
             }
             while let Some(next) = self.controller.next(self.now) {
                 self.history.push(format!("{next:?}"));

@@ -12,7 +12,7 @@ use fastrand::Rng;
 
 use crate::controller::limiter::{LimitAlgorithm, Limiter};
 use crate::controller::sample_window::SampleWindow;
-use crate::controller::{Controller, Instruments, Site, rng};
+use crate::controller::{Controller, Site};
 
 #[derive(Debug)]
 struct Gradient {
@@ -35,7 +35,14 @@ struct Gradient {
 }
 
 pub(super) fn make(site: &Site) -> Box<dyn Controller> {
-    Limiter::of(Gradient::new(MIN_CONCURRENCY, REQUEST_COUNT, BUFFER, rng::for_site(site)))
+    Limiter::of(Gradient::new(MIN_CONCURRENCY, REQUEST_COUNT, BUFFER, rng(site)))
+}
+
+/// A generator of its own for each replica, so that no two of a service draw alike.
+fn rng(site: &Site) -> Rng {
+    // 2^64 over the golden ratio spreads small numbers over all bits.
+    let replica = u64::from(site.replica).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Rng::with_seed(Rng::with_seed(site.seed).u64(..) ^ replica)
 }
 
 impl Gradient {
@@ -129,7 +136,7 @@ impl LimitAlgorithm for Gradient {
         [self.next_probe, self.next_sample].into_iter().flatten().min()
     }
 
-    fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, now: Timestamp) {
         if self.next_sample.is_some_and(|due| due <= now) {
             self.next_sample = None;
             if self.deferred.is_none() {
@@ -160,7 +167,7 @@ mod tests {
     use crate::controller::fixtures::{SITE, at, success};
 
     fn gradient(min: u32, request_count: usize, buffer: f64) -> Gradient {
-        Gradient::new(min, request_count, buffer, rng::for_site(&SITE))
+        Gradient::new(min, request_count, buffer, rng(&SITE))
     }
 
     /// `count` responses of `millis` at `now`.
@@ -173,7 +180,7 @@ mod tests {
     /// Makes every tick that is due by `now`.
     fn ring(gradient: &mut Gradient, now: u64) -> usize {
         while let Some(due) = gradient.next_tick().filter(|&due| due <= at(now)) {
-            gradient.tick(&Instruments::default(), due);
+            gradient.tick(due);
         }
         gradient.limit()
     }

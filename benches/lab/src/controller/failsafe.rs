@@ -18,13 +18,12 @@ use crate::controller::{Controller, Site};
 
 /// Compares recent latency with the baseline, and correlates both with throughput.
 #[derive(Debug)]
-pub(super) struct Adaptive {
+struct Adaptive {
     limit: f64,
     /// Nanoseconds.
     recent: SampleWindow,
     most_in_flight: usize,
     min_samples: usize,
-    shortest: Duration,
     next_update: Timestamp,
     median: Median,
     smoothed: Ewma,
@@ -43,18 +42,16 @@ struct Signals {
 }
 
 pub(super) fn make(_site: &Site) -> Box<dyn Controller> {
-    Limiter::of(Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW))
+    Limiter::of(Adaptive::new(MIN_SAMPLES))
 }
 
 impl Adaptive {
-    /// Updates after `min_samples` samples, and not before `shortest`.
-    pub(super) fn new(min_samples: usize, shortest: Duration) -> Self {
+    fn new(min_samples: usize) -> Self {
         Self {
             limit: INITIAL,
             recent: SampleWindow::default(),
             most_in_flight: 0,
             min_samples,
-            shortest,
             next_update: Timestamp::ZERO,
             median: Median::default(),
             smoothed: Ewma::over(SMOOTHED),
@@ -69,7 +66,7 @@ impl Adaptive {
         let recent = self.smoothed.add(self.median.add(quantile));
         self.update(recent, full);
         let least = Duration::from_nanos(self.recent.least().unwrap_or(0));
-        let window = (least * 2).max(self.shortest).min(LONGEST_WINDOW);
+        let window = (least * 2).max(SHORTEST_WINDOW).min(LONGEST_WINDOW);
         self.next_update = now + window;
         self.recent.clear();
         self.most_in_flight = 0;
@@ -144,7 +141,7 @@ mod tests {
     /// As createLimiter of adaptivelimiter_test.go: one sample a window, a baseline of 1 s. Windows are longer
     /// than 1 s here, so the samples are 10 s apart instead of two.
     fn limiter() -> Adaptive {
-        let mut limiter = Adaptive::new(1, Duration::from_secs(1));
+        let mut limiter = Adaptive::new(1);
         for _ in 0..10 {
             limiter.baseline.add(1e9);
         }
@@ -183,7 +180,7 @@ mod tests {
 
     #[test]
     fn fewer_than_fifty_samples_or_less_than_a_second_change_nothing() {
-        let mut limiter = Adaptive::new(MIN_SAMPLES, SHORTEST_WINDOW);
+        let mut limiter = Adaptive::new(MIN_SAMPLES);
         let mut limit = |now: u64, count: usize| {
             for _ in 0..count {
                 limiter.completed(&success(10_000, 20), 1, at(now));

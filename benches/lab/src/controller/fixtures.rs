@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backpressure_core::{Outcome, Priority, RequestInfo, Sample, Timestamp};
+use backpressure_core::{Outcome, RequestInfo, Sample, Timestamp};
 
 use crate::controller::{AttemptInfo, Site};
 
@@ -10,11 +10,7 @@ use crate::controller::{AttemptInfo, Site};
 pub(super) const SITE: Site = Site { knee: 8.0, cores: 8.0, mean: 0.01, seed: 7, replica: 0 };
 
 pub(super) fn attempt(id: u64) -> AttemptInfo {
-    AttemptInfo { id, tenant: 0, user: id as u32, arrival: RequestInfo::default() }
-}
-
-pub(super) fn attempt_of(id: u64, priority: Priority) -> AttemptInfo {
-    AttemptInfo { arrival: RequestInfo::default().priority(priority), ..attempt(id) }
+    AttemptInfo { id, arrival: RequestInfo::default() }
 }
 
 pub(super) fn at(millis: u64) -> Timestamp {

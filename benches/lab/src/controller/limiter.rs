@@ -8,7 +8,7 @@ use std::fmt;
 
 use backpressure_core::{Limit, Sample, Timestamp};
 
-use crate::controller::{Answer, AttemptInfo, Controller, Instruments, Next, Refusal};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal};
 
 /// Sets the limit.
 pub(super) trait LimitAlgorithm: fmt::Debug {
@@ -31,7 +31,7 @@ pub(super) trait LimitAlgorithm: fmt::Debug {
         None
     }
 
-    fn tick(&mut self, _instruments: &Instruments, _now: Timestamp) {}
+    fn tick(&mut self, _now: Timestamp) {}
 }
 
 /// The limiter of one server.
@@ -80,8 +80,8 @@ impl<T: LimitAlgorithm> Controller for Limiter<T> {
         self.algorithm.next_tick()
     }
 
-    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
-        self.algorithm.tick(instruments, now);
+    fn tick(&mut self, now: Timestamp) {
+        self.algorithm.tick(now);
     }
 
     fn limit(&self) -> f64 {

@@ -8,9 +8,7 @@ use backpressure_core::{
     Shed, Ticket, Timestamp,
 };
 
-use crate::controller::{
-    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, TaskChange,
-};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site, TaskChange};
 
 #[derive(Debug)]
 struct Ours {
@@ -298,7 +296,7 @@ impl Controller for Ours {
         self.looks.first().map(|&(look, _)| look)
     }
 
-    fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, now: Timestamp) {
         while let Some(&(look, ticket)) = self.looks.first() {
             if look > now {
                 return;

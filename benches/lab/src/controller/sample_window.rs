@@ -31,14 +31,9 @@ impl SampleWindow {
 
     /// The smallest value that a share of `quantile` does not exceed.
     pub(super) fn quantile(&mut self, quantile: f64) -> Option<u64> {
-        let rank = (quantile * self.values.len() as f64).ceil() as usize;
-        self.smallest(rank.saturating_sub(1))
-    }
-
-    /// The value with `below` smaller or equal ones before it in order.
-    pub(super) fn smallest(&mut self, below: usize) -> Option<u64> {
         let last = self.values.len().checked_sub(1)?;
-        Some(*self.values.select_nth_unstable(below.min(last)).1)
+        let rank = (quantile * self.values.len() as f64).ceil() as usize;
+        Some(*self.values.select_nth_unstable(rank.saturating_sub(1).min(last)).1)
     }
 
     pub(super) fn least(&self) -> Option<u64> {

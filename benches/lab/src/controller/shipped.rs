@@ -32,9 +32,7 @@ use tokio::time::{Instant, advance};
 use tower::{Layer, Service};
 use tower_backpressure::{Admission, AdmissionLayer, Deadline, ResponseBody, Shed};
 
-use crate::controller::{
-    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, TaskChange,
-};
+use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site, TaskChange};
 
 use handler::{Computation, Control, Handler, HandlerAnswer, Reading, Signal};
 
@@ -300,7 +298,7 @@ impl Controller for Shipped {
         self.timers_at
     }
 
-    fn tick(&mut self, _instruments: &Instruments, now: Timestamp) {
+    fn tick(&mut self, now: Timestamp) {
         let handle = self.runtime.handle().clone();
         let context = handle.enter();
         self.set_clock(now);

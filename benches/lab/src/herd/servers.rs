@@ -1,7 +1,7 @@
 //! A server like ours that holds rejections.
 
 use crate::controller::{
-    Answer, AttemptInfo, Controller, Instruments, Next, Refusal, Site, TaskChange, catalogue,
+    Answer, AttemptInfo, Controller, Next, Refusal, Site, TaskChange, catalogue,
 };
 use backpressure_core::{Sample, Timestamp};
 use std::collections::BTreeMap;
@@ -78,8 +78,8 @@ impl Controller for Holding {
         first.into_iter().chain(self.inner.next_tick()).min()
     }
 
-    fn tick(&mut self, instruments: &Instruments, now: Timestamp) {
-        self.inner.tick(instruments, now);
+    fn tick(&mut self, now: Timestamp) {
+        self.inner.tick(now);
     }
 
     fn limit(&self) -> f64 {

@@ -1,6 +1,5 @@
 //! The scoreboard as Markdown, between marks of a hand-written document.
 
-mod losses;
 mod tables;
 
 use std::fs;
@@ -20,7 +19,7 @@ type Part = fn(&Scoreboard<'_>) -> String;
 const PARTS: [(&str, Part); 4] = [
     ("extent", tables::extent),
     ("controllers", tables::controllers),
-    ("losses", losses::losses),
+    ("losses", tables::losses),
     ("scenarios", tables::scenarios),
 ];
 

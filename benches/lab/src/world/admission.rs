@@ -80,8 +80,7 @@ impl World<'_> {
         }
         let promised = std::mem::take(&mut request.promised);
         let draw = replica_draw(request.spec.key, request.attempts());
-        let info =
-            AttemptInfo { id: 0, tenant: request.spec.tenant, user: request.spec.user, arrival };
+        let info = AttemptInfo { id: 0, arrival };
         let attempt = Attempt {
             request: id,
             key: request.spec.key,

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tower_backpressure::client::Withdrawal;
-
 use super::World;
 use super::clock::nanos;
 use super::event_queue::Event;
@@ -21,8 +19,6 @@ pub(super) struct Request {
     /// The attempt in progress, and when it was sent.
     pub(super) attempt: Id,
     sent: u64,
-    /// Budget withdrawn for the next attempt.
-    withdrawal: Option<Withdrawal>,
     /// Whether the next attempt is sent when a server told the client to.
     pub(super) promised: bool,
 }
@@ -35,7 +31,6 @@ impl Request {
             attempts: 0,
             attempt: Id::NONE,
             sent: 0,
-            withdrawal: None,
             promised: false,
         }
     }
@@ -49,15 +44,10 @@ impl World<'_> {
     /// Sends the next attempt of a request.
     pub(super) fn sends(&mut self, id: Id) {
         let Some(request) = self.requests.get_mut(id) else { return };
-        let source = &self.sources[request.spec.stream as usize];
+        let source = &mut self.sources[request.spec.stream as usize];
         let stream = &self.plan.streams[request.spec.stream as usize].stream;
-        match request.withdrawal.take() {
-            Some(withdrawal) => withdrawal.spend(),
-            None => {
-                if let Some(budget) = source.fleets.of_user(request.spec.user) {
-                    budget.deposit();
-                }
-            }
+        if request.attempts == 0 {
+            source.fleets.count_first_attempt(request.spec.user);
         }
         request.attempts += 1;
         request.sent = self.now;
@@ -103,9 +93,9 @@ impl World<'_> {
         let request = self.requests.get_mut(id)?;
         let retry = self.plan.streams[request.spec.stream as usize].stream.retry;
         let pause = pause_of(&request.spec, retry, request.attempts, told, self.now)?;
-        let source = &self.sources[request.spec.stream as usize];
-        if let Some(budget) = source.fleets.of_user(request.spec.user) {
-            request.withdrawal = Some(budget.withdraw()?);
+        let source = &mut self.sources[request.spec.stream as usize];
+        if !source.fleets.charge_retry(request.spec.user, self.now) {
+            return None;
         }
         request.promised = told.is_some() && obeys(retry);
         Some(pause)

@@ -6,7 +6,6 @@ pub(super) struct RequestSpec {
     pub(super) stream: u32,
     /// Every random number of the request is made of this.
     pub(super) key: u64,
-    pub(super) tenant: u32,
     pub(super) user: u32,
     /// Deadline in nanoseconds: an answer after it is worth nothing.
     pub(super) ends: u64,

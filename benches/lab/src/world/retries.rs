@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tower_backpressure::client::RetryBudget;
+use backpressure_core::{RetryBudget, Timestamp};
 
 use crate::scenario::stream::{Retry, Stream};
 
@@ -16,16 +16,30 @@ pub(crate) struct Fleets(Vec<RetryBudget>);
 impl Fleets {
     pub(crate) fn of(stream: &Stream) -> Self {
         let budget = || match stream.retry {
-            Retry::Budget { ratio, .. } => Some(RetryBudget::new(ratio)),
+            Retry::Budget { ratio, .. } => Some(RetryBudget::ratio(ratio)),
             Retry::Ours { .. } => Some(RetryBudget::default()),
             _ => None,
         };
         Self((0..stream.fleets).filter_map(|_| budget()).collect())
     }
 
-    pub(crate) fn of_user(&self, user: u32) -> Option<&RetryBudget> {
+    /// A client sends a first attempt.
+    pub(crate) fn count_first_attempt(&mut self, user: u32) {
+        if let Some(budget) = self.of_user(user) {
+            budget.first_attempts(1);
+        }
+    }
+
+    /// Charges a retry at `now`, in nanoseconds; false where the budget does not allow it.
+    pub(crate) fn charge_retry(&mut self, user: u32, now: u64) -> bool {
+        let now = Timestamp::from_nanos(now);
+        // The retries of this world are always sent, so that none is refunded.
+        self.of_user(user).is_none_or(|budget| budget.withdraw(now, false).is_some())
+    }
+
+    fn of_user(&mut self, user: u32) -> Option<&mut RetryBudget> {
         let fleet = user as usize % self.0.len().max(1);
-        self.0.get(fleet)
+        self.0.get_mut(fleet)
     }
 }
 

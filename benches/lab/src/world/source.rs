@@ -82,7 +82,7 @@ impl Source {
             RequestRecord { at: now, uncontended, elsewhere, work, stream: self.index, tenant };
         let ends = stream.deadline.map_or(u64::MAX, |deadline| now + nanos(deadline));
         let user = user(stream, tenant, mix(key, USER), now);
-        (asked, RequestSpec { stream: self.index, key, tenant, user, ends })
+        (asked, RequestSpec { stream: self.index, key, user, ends })
     }
 }
 

@@ -32,22 +32,6 @@ pub(crate) struct Fifo {
     pub(crate) queue: VecDeque<(Id, u64)>,
     /// Seconds of work that rejections have cost and that is not done yet.
     pub(crate) debt: f64,
-    /// Seconds of work of its cores, up to `counted`.
-    busy: f64,
-    counted: u64,
-}
-
-impl Fifo {
-    /// To be called before `running` changes.
-    pub(crate) fn count(&mut self, now: u64) {
-        self.busy += f64::from(self.running) * seconds(now - self.counted);
-        self.counted = now;
-    }
-
-    pub(crate) fn busy(&mut self, now: u64) -> f64 {
-        self.count(now);
-        self.busy
-    }
 }
 
 /// When a job that starts now and takes `work` seconds at speed 1 is done; `None`: never.

@@ -53,7 +53,6 @@ impl World<'_> {
         while fifo.running < cores {
             let Some((id, since)) = fifo.queue.pop_front() else { return };
             let Some(attempt) = self.attempts.get_mut(id) else { continue };
-            fifo.count(self.now);
             fifo.running += 1;
             attempt.runnable = None;
             let debt = std::mem::take(&mut fifo.debt);
@@ -99,7 +98,6 @@ impl World<'_> {
     pub(super) fn served(&mut self, station: u32, id: Id) {
         let index = station as usize;
         if let Station::Fifo(fifo) = &mut self.stations[index] {
-            fifo.count(self.now);
             fifo.running -= 1;
         }
         self.stops_computing(id);

@@ -8,7 +8,7 @@ use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
-/// One more after a success, a tenth less after an overload or a time-out.
+/// Raises the limit by one after a success, and lowers it by a tenth after an overload or a time-out.
 ///
 /// The `AIMDLimit` of Netflix/concurrency-limits, with its defaults:
 ///
@@ -28,12 +28,12 @@ use crate::time::Timestamp;
 /// assert_eq!(limit.limit(), 9);
 /// ```
 ///
-/// A success raises the limit only when at least half of it was in flight. A sample that stands
-/// for k attempts is one update. [`Outcome::Ignore`] teaches nothing.
+/// A success raises the limit only when at least half of it was in flight. A sample that stands for k
+/// attempts is one update. [`Outcome::Ignore`] changes nothing.
 ///
 /// # Where it fails
-/// It sees a queue only once latency passes `timeout`, and "additive" is per answer, not per round
-/// trip: a busy service doubles its limit each round trip. At 2× and at 10× its capacity it yields
+/// It notices a queue only once latency passes `timeout`. It adds one for each response and not for each
+/// round trip, so that a busy service doubles its limit each round trip. At 2× and at 10× its capacity it yields
 /// 0.75 of the best possible goodput at 21 times the uncontended p99 (simulated for this project).
 /// `docs/algorithms/aimd.md` has the mathematics.
 #[derive(Clone, Debug)]

@@ -5,8 +5,8 @@ use crate::limit_change::LimitChange;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
-/// Keeps whatever an algorithm answers in 1..=[`MAX`], and within the operator's bounds if there
-/// are any. The bounds outlive the algorithm: they hold for the one that replaces it too.
+/// Clamps the limit of any algorithm to 1..=[`MAX`], and to the operator's bounds if there are any. The
+/// bounds also hold for an algorithm that replaces this one.
 #[derive(Debug)]
 pub(crate) struct Clamped {
     limit: Box<dyn Limit>,
@@ -95,7 +95,7 @@ impl Limit for Clamped {
 mod tests {
     use super::*;
 
-    /// Answers this, whatever happens.
+    /// An algorithm whose limit is always this number.
     #[derive(Debug)]
     struct Answers(usize);
 

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use super::classify::Side;
 use super::guard::Guard;
 use crate::headers::content_length::content_length;
 
@@ -55,7 +56,11 @@ impl<B> ResponseBody<B> {
 
 impl<B: Body> ResponseBody<B> {
     /// The service's response, whose body holds `guard`.
-    pub(super) fn admitted(response: Response<B>, guard: Option<Guard>) -> Response<Self> {
+    pub(crate) fn admitted(
+        response: Response<B>,
+        guard: Option<Guard>,
+        side: Side,
+    ) -> Response<Self> {
         // HTTP/1 stops polling a body of known length once it has all of it.
         let left = guard.as_ref().and_then(|_| content_length(response.headers()));
         let mut guard = guard.filter(|_| left != Some(0) && !response.body().is_end_stream());
@@ -63,9 +68,10 @@ impl<B: Body> ResponseBody<B> {
         let size = response.body().size_hint().exact().or(left);
         let is_long = size.is_none_or(|size| size > MAX_SHORT_BODY);
         if let Some(permit) = guard.as_mut().and_then(Guard::permit) {
-            match is_long {
-                true => permit.starts_long_body(),
-                false => permit.waits_for_reader(Duration::ZERO),
+            match (is_long, side) {
+                (true, _) => permit.starts_long_body(),
+                (false, Side::Server) => permit.waits_for_reader(Duration::ZERO),
+                (false, Side::Client) => permit.waits_for_caller(),
             }
         }
         response.map(|body| Self { kind: Kind::Admitted { body, guard, left, is_long } })

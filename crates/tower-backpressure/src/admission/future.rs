@@ -14,13 +14,13 @@ use tokio::task::coop::poll_proceed;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::Policy;
 use super::body::ResponseBody;
 use super::delayed_rejection::Delay;
 use super::dry_run::DryRun;
 use super::guard::Guard;
 use super::rejection::Caller;
 use super::response_policy::ResponsePolicy;
+use super::{Policy, Recheck};
 use crate::deadline::Deadline;
 use crate::limiter::{Acquire, Acquired, Permit};
 use crate::observe::Queued;
@@ -120,6 +120,7 @@ where
                     let acquired = ready!(acquire.as_mut().poll(cx));
                     policy.telemetry.dequeued(queued);
                     let call = call.take().expect("taken on leaving this state");
+                    let acquired = acquired.and_then(|permit| policy.recheck(permit));
                     let next = match acquired {
                         Ok(permit) => {
                             let response = policy.response.of(&call.request);
@@ -154,7 +155,8 @@ where
                         policy.body_holds_permit(response)
                     });
                     let guard = guard.take().filter(|_| keeps_guard);
-                    return polled.map_ok(|response| ResponseBody::admitted(response, guard));
+                    let side = policy.classifier.side();
+                    return polled.map_ok(|it| ResponseBody::admitted(it, guard, side));
                 }
                 StateProj::Rejected { shed, caller, policy, delay, body } => {
                     if let Some(body) = body.take() {
@@ -216,6 +218,17 @@ impl Policy {
         };
         let (guard, response) = (Some(guard), self.response.of(&request));
         State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
+    }
+
+    /// The permit of a request that has waited, unless the request must not be sent any more.
+    fn recheck(&self, mut permit: Permit) -> Result<Permit, Shed> {
+        match self.recheck.as_ref().and_then(|Recheck(check)| check()) {
+            None => Ok(permit),
+            Some(shed) => {
+                permit.skip_measurement();
+                Err(shed)
+            }
+        }
     }
 
     #[inline]

@@ -68,7 +68,7 @@ impl Rejection {
     }
 
     /// `ticket` gives the caller precedence over new requests when it comes back.
-    pub(super) fn respond(
+    pub(crate) fn respond(
         &self,
         shed: Shed,
         caller: Caller,
@@ -129,13 +129,17 @@ impl Caller {
     }
 
     /// The same caller in this process: there is no connection to close.
-    pub(super) const fn without_connection(self) -> Self {
+    pub(crate) const fn without_connection(self) -> Self {
         Self { upload: Upload::Nothing, ..self }
     }
 
     /// Whether it reads Retry-After in whole seconds; gRPC counts in milliseconds.
     pub(super) const fn reads_seconds(self) -> bool {
         !self.speaks_grpc
+    }
+
+    pub(crate) const fn speaks_grpc(self) -> bool {
+        self.speaks_grpc
     }
 }
 

@@ -1,12 +1,18 @@
-//! The number of attempts that a response took.
+//! The number of an attempt, in requests and responses.
 
-use http::Extensions;
+use std::cell::Cell;
 
-/// The number of attempts that a response took, the first included.
+use http::header::{HeaderMap, HeaderName};
+use http::{Extensions, HeaderValue};
+
+use crate::client::classify::is_grpc_call;
+
+/// The number of attempts that a response took, or the number of the attempt that a request is, the first
+/// included.
 ///
-/// A [`RetryLayer`](crate::client::RetryLayer) puts it into the extensions of a response that took more
-/// than one. A response to the first attempt gets no extension, as that would cost three allocations;
-/// [`of`](Self::of) returns one for it.
+/// A [`RetryLayer`](crate::client::RetryLayer) puts it into the extensions of a retry, and of a response
+/// that took more than one attempt. A first attempt and its response get no extension, as that would cost
+/// three allocations; [`of`](Self::of) returns one for them.
 ///
 /// ```
 /// use tower_backpressure::Attempts;
@@ -20,9 +26,63 @@ use http::Extensions;
 pub struct Attempts(pub u32);
 
 impl Attempts {
-    /// Reads the number from the extensions of a response; one where there is none.
+    /// Reads the number from the extensions of a response or request; one where there is none.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get().copied().unwrap_or(Self(1))
+    }
+}
+
+/// Header of a retry: how many attempts were made before it. A first attempt does not have it.
+///
+/// A gRPC call has `grpc-previous-rpc-attempts` instead (gRPC proposal A6). A
+/// [`RetryLayer`](crate::RetryLayer) that gets a request with either header makes one attempt: the caller
+/// will retry. [`RetryLayer::attempt_header`](crate::RetryLayer::attempt_header) switches it off.
+pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("x-previous-attempts");
+
+static PREVIOUS_ATTEMPTS_FIELD: HeaderName = PREVIOUS_ATTEMPTS;
+static GRPC_PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
+
+/// Says on the wire that `previous` attempts were made.
+pub(crate) fn mark(headers: &mut HeaderMap, previous: u32) {
+    let field =
+        if is_grpc_call(headers) { &GRPC_PREVIOUS_ATTEMPTS } else { &PREVIOUS_ATTEMPTS_FIELD };
+    headers.insert(field, HeaderValue::from(previous));
+}
+
+/// Whether a caller sent this request as a retry. Most requests have few fields, and none of these: comparing
+/// names is faster than two look-ups.
+pub(crate) fn is_marked(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| *name == PREVIOUS_ATTEMPTS_FIELD || *name == GRPC_PREVIOUS_ATTEMPTS)
+}
+
+thread_local! {
+    /// The request of the attempt that is being sent or polled on this thread; zero for none.
+    static ATTEMPT_IN_PROGRESS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// An attempt is being sent or polled on this thread, until it is dropped. A retry layer that is called with
+/// the same request meanwhile is inside another one.
+///
+/// An extension of the request would tell as much, and cost three allocations for each first attempt.
+#[derive(Debug)]
+pub(crate) struct AttemptInProgress {
+    outer: usize,
+}
+
+impl AttemptInProgress {
+    /// `identity`: see [`RequestHead::identity`](crate::client::replay::RequestHead::identity).
+    pub(crate) fn enter(identity: usize) -> Self {
+        Self { outer: ATTEMPT_IN_PROGRESS.replace(identity) }
+    }
+
+    pub(crate) fn is_of(identity: usize) -> bool {
+        ATTEMPT_IN_PROGRESS.get() == identity
+    }
+}
+
+impl Drop for AttemptInProgress {
+    fn drop(&mut self) {
+        ATTEMPT_IN_PROGRESS.set(self.outer);
     }
 }

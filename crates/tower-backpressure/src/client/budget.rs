@@ -1,10 +1,17 @@
 //! The retry budget: bounds retries to a share of the requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use self::bucket::Bucket;
+use backpressure_core::Charge;
+use backpressure_core::RetryBudget as Rule;
 
-mod bucket;
+use self::balance::Balance;
+use self::origins::OriginBalances;
+use crate::client::replay::RequestHead;
+
+mod balance;
+mod origins;
 
 /// Bounds retries to a share of the requests of all callers that use it.
 ///
@@ -13,24 +20,29 @@ mod bucket;
 /// deposits `ratio` of a token, and each retry withdraws one token. When no token is left, the caller
 /// gets the response at hand.
 ///
-/// For any number of callers, over any sequence of attempts since the budget was made:
+/// A client that sends few requests earns little that way. A balance of less than one token becomes one
+/// token by time (`refill`), so that a quiet client always has a retry. For any number of callers, over any
+/// span `t`:
 ///
-/// > retries ≤ `reserve` + `ratio` × first attempts
+/// > retries ≤ `reserve` + `ratio` × first attempts + `t` / `refill`
 ///
-/// A retry that brings back a [ticket](crate::RETURN_TICKET) is not charged. The server has scheduled it,
-/// so such retries arrive no faster than the server can serve them.
+/// A retry is charged before its wait, and refunded if it is cancelled. A retry that brings back a
+/// [ticket](crate::RETURN_TICKET) is not charged: the server has scheduled it, so such retries arrive no
+/// faster than the server can serve them.
 ///
 /// Clones share one balance. A budget belongs to one process: `n` processes add the same share of load,
-/// and their reserves add up to `n` × `reserve`. Give each origin a budget of its own; otherwise one
-/// failing origin spends the retries of the others.
+/// and their reserves add up to `n` × `reserve`. Give each origin a balance of its own, by a budget each or
+/// with [`per_origin`](Self::per_origin); otherwise one failing origin spends the retries of the others.
 ///
 /// | option | default | why |
 /// |---|---|---|
 /// | `ratio` | 0.1 | an overloaded service can bear a tenth more load (Google's SRE book, chapter 21) |
-/// | `reserve` | 10 retries | covers a few failures at the start or at low traffic; small, since all processes of a fleet may spend theirs at once |
+/// | [`reserve`](Self::reserve) | 10 retries | covers a few failures at the start or at low traffic; small, since all processes of a fleet may spend theirs at once |
+/// | [`refill`](Self::refill) | 5 s | a client with a request every five seconds always has a retry; a thousand empty clients add 200 retries a second |
+/// | [`per_origin`](Self::per_origin) | off | a layer is often made for one origin |
 ///
-/// No clock is involved. A client that sends nothing earns nothing, and an idle client keeps its reserve
-/// and no more.
+/// [`grpc`](Self::grpc) and [`aws`](Self::aws) have the rules of those clients instead, for the same
+/// behaviour in a mixed fleet.
 ///
 /// ```
 /// use tower_backpressure::RetryBudget;
@@ -45,8 +57,32 @@ mod bucket;
 /// ```
 #[derive(Clone, Debug)]
 pub struct RetryBudget {
-    ratio: f64,
-    bucket: Arc<Bucket>,
+    balance: Arc<Balance>,
+    origins: Option<Arc<OriginBalances>>,
+}
+
+/// A view of a [`RetryBudget`] at one moment.
+///
+/// ```
+/// use tower_backpressure::RetryBudget;
+///
+/// let budget = RetryBudget::default();
+/// budget.withdraw().expect("the reserve is full").spend();
+/// let snapshot = budget.snapshot();
+/// assert_eq!((snapshot.balance, snapshot.largest_balance), (9.0, 10.0));
+/// assert_eq!((snapshot.granted, snapshot.denied), (1, 0));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct BudgetSnapshot {
+    /// Tokens, fractions included. A token is a retry, except with the rules of gRPC and AWS.
+    pub balance: f64,
+    /// The most that the balance can be, in tokens.
+    pub largest_balance: f64,
+    /// Retries that were withdrawn and not refunded.
+    pub granted: u64,
+    /// Withdrawals that the balance did not allow.
+    pub denied: u64,
 }
 
 impl RetryBudget {
@@ -56,8 +92,28 @@ impl RetryBudget {
     /// When `ratio` is not in 0.0..=1.0.
     #[must_use]
     pub fn new(ratio: f64) -> Self {
-        assert!((0.0..=1.0).contains(&ratio), "ratio must be in 0.0..=1.0, was {ratio}");
-        Self::with(ratio, DEFAULT_RESERVE)
+        Self::of(Rule::ratio(ratio))
+    }
+
+    /// gRPC's retry throttling (proposal A6), with the names of its service config.
+    ///
+    /// A failure that could be retried costs one token, and a success earns `token_ratio`, of which three
+    /// decimals count. Retries are free, and sent while more than half of `max_tokens` is left. The other
+    /// options have no effect.
+    ///
+    /// # Panics
+    /// When `max_tokens` is not in 1..=1000, or `token_ratio` not in 0.001..=1000.0.
+    #[must_use]
+    pub fn grpc(max_tokens: u32, token_ratio: f64) -> Self {
+        Self::of(Rule::grpc(max_tokens, token_ratio))
+    }
+
+    /// The token bucket of the AWS SDKs' standard retry mode: 500 tokens, of which a retry costs 5, and 10
+    /// after an attempt that timed out. A success returns what its last retry cost, or else earns 1. The
+    /// other options have no effect.
+    #[must_use]
+    pub fn aws() -> Self {
+        Self::of(Rule::aws())
     }
 
     /// The number of retries at the start, which is also the largest balance. The largest balance is at
@@ -68,39 +124,123 @@ impl RetryBudget {
     /// When `reserve` is not in 0..=1 000 000.
     #[must_use]
     pub fn reserve(self, reserve: u32) -> Self {
-        assert!(reserve <= MAX_RESERVE, "reserve must be in 0..=1000000, was {reserve}");
-        Self::with(self.ratio, reserve)
+        self.with(|rule| rule.reserve(reserve))
+    }
+
+    /// The time after which a balance of less than one retry is one retry, with [`Duration::ZERO`] for
+    /// never. The result is a new budget.
+    #[must_use]
+    pub fn refill(self, time: Duration) -> Self {
+        self.with(|rule| rule.refill(time))
+    }
+
+    /// Gives each origin (scheme, host and port) that a [`RetryLayer`](crate::RetryLayer) sends to a balance
+    /// of its own. [`of_origin`](Self::of_origin) returns it. The result is a new budget.
+    ///
+    /// There are 1024 balances. Origins beyond that share one with another origin, so that a client whose
+    /// origins are chosen by others needs no more memory than that.
+    #[must_use]
+    pub fn per_origin(self) -> Self {
+        let origins = Some(Arc::new(OriginBalances::new(self.balance.new_rule())));
+        Self { origins, ..self }
+    }
+
+    /// The budget of one origin; the same budget unless [`per_origin`](Self::per_origin) was set.
+    ///
+    /// ```
+    /// use http::Uri;
+    /// use tower_backpressure::RetryBudget;
+    ///
+    /// let budget = RetryBudget::default().per_origin();
+    /// let [a, b] = ["https://a.example", "https://b.example"].map(Uri::from_static);
+    /// budget.of_origin(&a).withdraw().expect("the reserve is full").spend();
+    /// assert_eq!(budget.of_origin(&a).balance(), 9.0);
+    /// assert_eq!(budget.of_origin(&b).balance(), 10.0);
+    /// ```
+    #[must_use]
+    pub fn of_origin(&self, origin: &http::Uri) -> Self {
+        let authority = origin.authority().map(http::uri::Authority::as_str);
+        let scheme = origin.scheme_str().unwrap_or_default();
+        self.named(scheme, authority.unwrap_or_default()).unwrap_or_else(|| self.clone())
     }
 
     /// Counts a first attempt. Call it when the attempt is sent.
     pub fn deposit(&self) {
-        self.bucket.deposit();
+        self.balance.first_attempt();
     }
 
-    /// Withdraws one retry; `None` when the balance is less than one.
+    /// Counts a request that succeeded; `last` is what its last retry cost, if it took one. The rules of
+    /// gRPC and AWS earn by successes; a ratio does not, and needs no call.
+    pub fn record_success(&self, last: Option<Spent>) {
+        self.balance.success(last.map(|Spent(charge)| charge));
+    }
+
+    /// Counts an attempt that failed in a way that a retry may repair, before the retry is withdrawn. The
+    /// rule of gRPC charges failures; the others need no call.
+    pub fn record_failure(&self) {
+        self.balance.failure();
+    }
+
+    /// Withdraws one retry; `None` when the balance is too small.
     ///
     /// Withdraw before the wait, not after it. Otherwise many requests wait for the last token, and all but
     /// one of them in vain.
     #[must_use]
     pub fn withdraw(&self) -> Option<Withdrawal> {
-        self.bucket.withdraw().then(|| Withdrawal { unspent: Some(Arc::clone(&self.bucket)) })
+        self.withdraw_after(false)
     }
 
-    /// The number of retries that could be withdrawn now, fractions included.
+    /// As [`withdraw`](Self::withdraw); the rule of AWS charges more after an attempt that timed out.
+    #[must_use]
+    pub fn withdraw_after(&self, timed_out: bool) -> Option<Withdrawal> {
+        let charge = self.balance.withdraw(timed_out)?;
+        Some(Withdrawal { unspent: Some((Arc::clone(&self.balance), charge)) })
+    }
+
+    /// The number of tokens now, fractions included. With a ratio, a token is a retry.
     #[must_use]
     pub fn balance(&self) -> f64 {
-        self.bucket.balance()
+        self.snapshot().balance
     }
 
-    fn with(ratio: f64, reserve: u32) -> Self {
-        Self { ratio, bucket: Arc::new(Bucket::new(ratio, reserve)) }
+    /// The balance, and how many retries were granted and denied.
+    #[must_use]
+    pub fn snapshot(&self) -> BudgetSnapshot {
+        self.balance.snapshot()
+    }
+
+    /// The budget of the origin of a request; `None` where all origins share this one.
+    pub(crate) fn of_request(&self, request: &impl RequestHead) -> Option<Self> {
+        self.origins.as_ref()?;
+        let (scheme, authority) = request.origin();
+        self.named(scheme, authority)
+    }
+
+    /// Whether it has to be told of successes and failures.
+    pub(crate) fn counts_results(&self) -> bool {
+        self.balance.counts_results()
+    }
+
+    /// The budget of the origin with this scheme and authority; `None` where all origins share this one.
+    fn named(&self, scheme: &str, authority: &str) -> Option<Self> {
+        let origins = self.origins.as_ref()?;
+        Some(Self { balance: origins.of(scheme, authority), origins: None })
+    }
+
+    fn with(self, change: impl FnOnce(Rule) -> Rule) -> Self {
+        let changed = Self::of(change(self.balance.new_rule()));
+        if self.origins.is_some() { changed.per_origin() } else { changed }
+    }
+
+    fn of(rule: Rule) -> Self {
+        Self { balance: Arc::new(Balance::new(rule)), origins: None }
     }
 }
 
 impl Default for RetryBudget {
-    /// One retry in ten requests, and a reserve of ten.
+    /// One retry in ten requests, a reserve of ten, and a retry in five seconds for a quiet client.
     fn default() -> Self {
-        Self::with(DEFAULT_RATIO, DEFAULT_RESERVE)
+        Self::of(Rule::default())
     }
 }
 
@@ -118,140 +258,28 @@ impl Default for RetryBudget {
 #[derive(Debug)]
 #[must_use = "dropping a withdrawal refunds it"]
 pub struct Withdrawal {
-    unspent: Option<Arc<Bucket>>,
+    unspent: Option<(Arc<Balance>, Charge)>,
 }
+
+/// What a retry cost that was sent, for [`RetryBudget::record_success`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent(Charge);
 
 impl Withdrawal {
     /// Keeps the charge. Call it when the retry is sent.
-    pub fn spend(mut self) {
-        self.unspent = None;
+    pub fn spend(mut self) -> Spent {
+        let (_, charge) = self.unspent.take().expect("it is taken here and by drop only");
+        Spent(charge)
     }
 }
 
 impl Drop for Withdrawal {
     fn drop(&mut self) {
-        if let Some(bucket) = self.unspent.take() {
-            bucket.refund();
+        if let Some((balance, charge)) = self.unspent.take() {
+            balance.refund(charge);
         }
     }
 }
-
-/// Retries for each first attempt. A tenth more load is bearable under overload: Google's SRE book,
-/// chapter 21.
-const DEFAULT_RATIO: f64 = 0.1;
-
-/// Retries at the start. Fewer would fail the first requests after a start; more would be added at once
-/// by every process of a fleet.
-const DEFAULT_RESERVE: u32 = 10;
-
-/// Retries; more than one process can use, and far below the overflow of the bucket's counter.
-const MAX_RESERVE: u32 = 1_000_000;
 
 #[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn spend_all(budget: &RetryBudget) -> u64 {
-        let mut spent = 0;
-        while let Some(withdrawal) = budget.withdraw() {
-            withdrawal.spend();
-            spent += 1;
-        }
-        spent
-    }
-
-    #[test]
-    fn every_ratio_is_exact() {
-        for percent in 0..=100_u32 {
-            let budget = RetryBudget::new(f64::from(percent) / 100.0).reserve(0);
-            let mut spent = 0;
-            for _ in 0..10_000 {
-                budget.deposit();
-                spent += spend_all(&budget);
-            }
-            assert_eq!(spent, u64::from(percent) * 100, "{percent} %");
-        }
-    }
-
-    #[test]
-    fn a_reserve_is_spent_once_and_the_balance_never_exceeds_it() {
-        let budget = RetryBudget::new(1.0).reserve(5);
-        assert_eq!(spend_all(&budget), 5);
-        for _ in 0..1_000 {
-            budget.deposit();
-        }
-        assert_eq!(spend_all(&budget), 5);
-    }
-
-    #[test]
-    fn a_refund_never_raises_the_balance_above_the_reserve() {
-        let budget = RetryBudget::new(1.0).reserve(5);
-        let withdrawal = budget.withdraw();
-        budget.deposit();
-        drop(withdrawal);
-        assert_eq!(budget.balance(), 5.0);
-    }
-
-    #[test]
-    fn concurrent_withdrawals_never_overspend() {
-        let budget = RetryBudget::new(0.25).reserve(100);
-        let spent: u64 = thread::scope(|scope| {
-            let threads: Vec<_> = (0..8)
-                .map(|_| {
-                    scope.spawn(|| {
-                        (0..10_000)
-                            .map(|turn| {
-                                budget.deposit();
-                                if turn % 3 == 0 {
-                                    drop(budget.withdraw());
-                                }
-                                u64::from(budget.withdraw().map(Withdrawal::spend).is_some())
-                            })
-                            .sum::<u64>()
-                    })
-                })
-                .collect();
-            threads.into_iter().map(|each| each.join().unwrap()).sum()
-        });
-        assert!(spent <= 100 + 20_000, "{spent}");
-        assert!(spent > 19_000, "{spent}: the budget must also be usable");
-    }
-
-    #[test]
-    #[should_panic(expected = "ratio must be in 0.0..=1.0")]
-    fn a_ratio_that_is_not_a_number_panics() {
-        let _ = RetryBudget::new(f64::NAN);
-    }
-
-    proptest! {
-        #[test]
-        fn retries_stay_within_reserve_and_ratio(
-            ratio in 0.0..=1.0_f64,
-            reserve in 0_u32..20,
-            steps in prop::collection::vec(0_u8..4, 0..400),
-        ) {
-            let budget = RetryBudget::new(ratio).reserve(reserve);
-            let (mut requests, mut retries) = (0.0, 0.0);
-            let mut waiting = Vec::new();
-            for step in steps {
-                match step {
-                    0 => { budget.deposit(); requests += 1.0; }
-                    1 => waiting.extend(budget.withdraw()),
-                    2 => drop(waiting.pop()),
-                    _ => if let Some(withdrawal) = waiting.pop() {
-                        withdrawal.spend();
-                        retries += 1.0;
-                    }
-                }
-                // A deposit is rounded to a billionth.
-                let allowed = f64::from(reserve) + (ratio + 1e-9) * requests;
-                prop_assert!(retries + waiting.len() as f64 <= allowed + 1e-9);
-                prop_assert!(budget.balance() <= f64::from(reserve.max(2)));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,105 +1,207 @@
-//! Decides which responses are retried.
+//! Decides which outcomes of attempts are retried.
 
+use std::error::Error;
+use std::time::Duration;
+
+use http::Extensions;
 use http::header::{HeaderMap, HeaderName};
-use http::method::Method;
 use http::status::StatusCode;
 
-use crate::client::not_begun::says_not_begun;
+mod error;
+mod grpc;
+mod response;
+
+pub(crate) use self::error::ErrorTypes;
+pub(crate) use self::grpc::is_call as is_grpc_call;
+pub(crate) use self::response::is_rejection;
 
 /// A server recognises a request that it has seen by this key: draft-ietf-httpapi-idempotency-key-header.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Whether a request that is carried out twice has the effect of one (RFC 9110, section 9.2.2).
-pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
-    method.is_idempotent() || headers.contains_key(IDEMPOTENCY_KEY)
+/// How an attempt ended, as a rule of [`RetryLayer::policy`](crate::RetryLayer::policy) sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptOutcome<'a> {
+    pub(crate) attempt: u32,
+    pub(crate) idempotent: bool,
+    pub(crate) has_idempotency_key: bool,
+    pub(crate) trusts_not_begun: bool,
+    pub(crate) end: AttemptEnd<'a>,
 }
 
-/// Whether a repetition of the request may succeed, and does no harm if the first attempt did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AttemptEnd<'a> {
+    Response {
+        status: StatusCode,
+        headers: &'a HeaderMap,
+        extensions: &'a Extensions,
+    },
+    /// `None`: the type of the error is not known.
+    Error(Option<&'a (dyn Error + 'static)>),
+}
+
+impl<'a> AttemptOutcome<'a> {
+    /// The number of the attempt; the first one is 1.
+    #[must_use]
+    pub const fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Whether the request is idempotent, by its method or by an `Idempotency-Key`.
+    #[must_use]
+    pub const fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
+    /// The status of the response; `None` where there was an error.
+    #[must_use]
+    pub const fn status(&self) -> Option<StatusCode> {
+        match self.end {
+            AttemptEnd::Response { status, .. } => Some(status),
+            AttemptEnd::Error(_) => None,
+        }
+    }
+
+    /// The header fields of the response; `None` where there was an error.
+    #[must_use]
+    pub const fn headers(&self) -> Option<&'a HeaderMap> {
+        match self.end {
+            AttemptEnd::Response { headers, .. } => Some(headers),
+            AttemptEnd::Error(_) => None,
+        }
+    }
+
+    /// The extensions of the response; `None` where there was an error.
+    #[must_use]
+    pub const fn extensions(&self) -> Option<&'a Extensions> {
+        match self.end {
+            AttemptEnd::Response { extensions, .. } => Some(extensions),
+            AttemptEnd::Error(_) => None,
+        }
+    }
+
+    /// The gRPC status in the head of the response, where the call failed without a message.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<u32> {
+        self.headers().and_then(grpc::status)
+    }
+
+    /// The error; `None` for a response, and for an error of a type that the layer does not know: see
+    /// [`RetryLayer::error_type`](crate::RetryLayer::error_type).
+    #[must_use]
+    pub const fn error(&self) -> Option<&'a (dyn Error + 'static)> {
+        match self.end {
+            AttemptEnd::Response { .. } => None,
+            AttemptEnd::Error(error) => error,
+        }
+    }
+
+    /// Whether the request was certainly not sent: the connection could not be made.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        self.error().is_some_and(error::is_unsent)
+    }
+
+    /// Whether the request was carried out as it was meant.
+    pub(crate) fn is_success(&self) -> bool {
+        let grpc = self.grpc_status();
+        self.status().is_some_and(|status| status.is_success()) && matches!(grpc, None | Some(0))
+    }
+
+    /// Whether the error says that the attempt took too long.
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.error().is_some_and(error::is_timeout)
+    }
+
+    /// Whether the server rejected the request because of load or a quota.
+    pub(crate) fn is_rejection(&self) -> bool {
+        match self.end {
+            AttemptEnd::Response { status, headers, .. } => is_rejection(status, headers),
+            AttemptEnd::Error(_) => false,
+        }
+    }
+
+    /// What the layer does without a rule: see [`RetryLayer`](crate::RetryLayer). A rule may return it.
+    #[must_use]
+    pub fn default_decision(&self) -> RetryDecision {
+        match self.end {
+            AttemptEnd::Response { status, headers, extensions } => {
+                response::decide(self, status, headers, extensions)
+            }
+            AttemptEnd::Error(Some(error)) if error::is_unsent(error) => RetryDecision::not_begun(),
+            AttemptEnd::Error(Some(error)) if error::is_not_processed(error) => {
+                self.not_begun_if_trusted()
+            }
+            AttemptEnd::Error(Some(error)) if error::is_mistake(error) => RetryDecision::give_up(),
+            AttemptEnd::Error(_) => RetryDecision::if_idempotent(),
+        }
+    }
+
+    /// The peer says that it did not begin the request.
+    const fn not_begun_if_trusted(&self) -> RetryDecision {
+        match self.trusts_not_begun {
+            true => RetryDecision::not_begun(),
+            false => RetryDecision::if_idempotent(),
+        }
+    }
+}
+
+/// What follows from an outcome. A retry also needs budget, time, and a request that can be sent again.
 ///
-/// `trusts_not_begun`: a server's statement that it did not begin the request is taken as proof.
-pub(crate) fn is_retryable(
-    status: StatusCode,
-    headers: &HeaderMap,
-    idempotent: bool,
-    trusts_not_begun: bool,
-) -> bool {
-    let not_begun = (idempotent || trusts_not_begun) && says_not_begun(status, headers);
-    not_begun || idempotent && is_transient(status)
+/// ```
+/// use std::time::Duration;
+/// use tower_backpressure::{RetryDecision, RetryLayer};
+///
+/// // GitHub rejects with a 403 that names a time; this search also fails with a 500 now and then.
+/// let layer = RetryLayer::named("github").policy(|outcome| {
+///     let names_a_time = outcome.headers()?.contains_key("retry-after");
+///     match outcome.status()?.as_u16() {
+///         403 if names_a_time => Some(RetryDecision::not_begun()),
+///         500 => Some(RetryDecision::if_idempotent().after(Duration::from_millis(200))),
+///         404 => Some(RetryDecision::give_up()),
+///         _ => None, // the layer's own rules
+///     }
+/// });
+/// # let _ = layer;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryDecision {
+    pub(crate) retry: Retryable,
+    pub(crate) after: Option<Duration>,
 }
 
-/// Whether the server rejected the request because of load or a quota.
-pub(crate) fn is_rejection(status: StatusCode) -> bool {
-    let rejections = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
-    rejections.contains(&status) || status.as_u16() == SITE_IS_OVERLOADED
+/// Which requests are sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Retryable {
+    No,
+    IfIdempotent,
+    Always,
 }
 
-fn is_transient(status: StatusCode) -> bool {
-    let failed = [
-        StatusCode::REQUEST_TIMEOUT,
-        StatusCode::BAD_GATEWAY,
-        StatusCode::SERVICE_UNAVAILABLE,
-        StatusCode::GATEWAY_TIMEOUT,
-    ];
-    failed.contains(&status) || status.as_u16() == SITE_IS_OVERLOADED
-}
+impl RetryDecision {
+    /// The outcome is returned: a success, or a failure that a repetition does not repair.
+    #[must_use]
+    pub const fn give_up() -> Self {
+        Self { retry: Retryable::No, after: None }
+    }
 
-/// Not registered; used by several large APIs under overload.
-const SITE_IS_OVERLOADED: u16 = 529;
+    /// The request may have been carried out. It is sent again if it is idempotent.
+    #[must_use]
+    pub const fn if_idempotent() -> Self {
+        Self { retry: Retryable::IfIdempotent, after: None }
+    }
+
+    /// The request was certainly not begun. It is sent again whatever its method.
+    #[must_use]
+    pub const fn not_begun() -> Self {
+        Self { retry: Retryable::Always, after: None }
+    }
+
+    /// Waits for this long, and a random span more, whatever the response says.
+    #[must_use]
+    pub const fn after(self, wait: Duration) -> Self {
+        Self { after: Some(wait), ..self }
+    }
+}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::headers::shed_reason::SHED_REASON;
-
-    fn is_retried(status: u16, headers: &HeaderMap, idempotent: bool) -> bool {
-        is_retryable(StatusCode::from_u16(status).unwrap(), headers, idempotent, true)
-    }
-
-    #[test]
-    fn a_request_that_may_have_been_begun_is_retried_only_if_idempotent() {
-        let none = HeaderMap::new();
-        for status in [408, 502, 503, 504, 529] {
-            assert!(is_retried(status, &none, true), "{status}");
-            assert!(!is_retried(status, &none, false), "{status}");
-        }
-    }
-
-    #[test]
-    fn a_request_that_was_not_begun_is_retried_with_any_method() {
-        let none = HeaderMap::new();
-        for status in [421, 425, 429] {
-            assert!(is_retried(status, &none, false), "{status}");
-        }
-        let marked = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
-        assert!(is_retried(503, &marked, false));
-        assert!(!is_retried(502, &marked, false));
-    }
-
-    #[test]
-    fn a_client_that_does_not_trust_the_server_retries_only_idempotent_requests() {
-        let marked = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
-        for status in [421, 425, 429, 503] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert!(!is_retryable(status, &marked, false, false), "{status}");
-            assert!(is_retryable(status, &marked, true, false), "{status}");
-        }
-    }
-
-    #[test]
-    fn no_other_response_is_retried() {
-        let marked = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
-        for status in [200, 204, 304, 400, 403, 404, 409, 413, 422, 500, 501, 505] {
-            assert!(!is_retried(status, &marked, true), "{status}");
-        }
-    }
-
-    #[test]
-    fn an_idempotency_key_makes_a_post_idempotent() {
-        let mut headers = HeaderMap::new();
-        assert!(!is_idempotent(&Method::POST, &headers));
-        assert!(!is_idempotent(&Method::PATCH, &headers));
-        assert!(is_idempotent(&Method::PUT, &headers));
-        headers.insert(IDEMPOTENCY_KEY, "\"8e03978e\"".parse().unwrap());
-        assert!(is_idempotent(&Method::POST, &headers));
-    }
-}
+mod tests;

@@ -21,4 +21,9 @@ impl Jitter {
         let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Duration::from_nanos(rng.u64(0..=nanos))
     }
+
+    /// A number from the uniform distribution over 0..1.
+    pub(crate) fn fraction(&self) -> f64 {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
 }

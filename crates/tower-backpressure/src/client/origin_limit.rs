@@ -1,6 +1,6 @@
 //! A concurrency limit for each origin that a client talks to.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use backpressure_core::{ClientLimit, Outcome, QueueBounds};
 use http::{Request, StatusCode, Uri, request, response};
@@ -11,17 +11,16 @@ use crate::admission::delayed_rejection::DelayedRejection;
 use crate::admission::rejection::Rejection;
 use crate::admission::response_policy::ResponsePolicy;
 use crate::admission::switches::Switches;
-use crate::admission::{Limited, PermitScope, Policy, SelectPolicy};
+use crate::admission::{Limited, PermitScope, Policy, Recheck, SelectPolicy};
+use crate::client::cooldown::CooldownLayer;
+use crate::client::keyed_map::Idle;
+use crate::client::origin_key::OriginKey;
+use crate::client::origin_map::OriginMap;
 use crate::limiter::Limiter;
 use crate::observe::Telemetry;
 
-mod origin_key;
-mod origin_map;
 #[cfg(feature = "reqwest")]
 mod reqwest;
-
-use self::origin_key::OriginKey;
-use self::origin_map::OriginMap;
 
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestFuture;
@@ -130,7 +129,7 @@ pub type OriginLimit<S> = Limited<S, Arc<Origins>>;
 #[derive(Debug)]
 pub struct Origins {
     settings: Settings,
-    origin_map: Mutex<OriginMap>,
+    origin_map: OriginMap<Policy>,
 }
 
 /// What the policy of a new origin is made from.
@@ -141,6 +140,7 @@ struct Settings {
     switches: Switches,
     rejection: Rejection,
     telemetry: Telemetry,
+    cooldown: Arc<OnceLock<CooldownLayer>>,
 }
 
 impl OriginLimitLayer {
@@ -153,7 +153,24 @@ impl OriginLimitLayer {
             switches: Switches::default(),
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             telemetry: Telemetry::new(name),
+            cooldown: Arc::default(),
         })
+    }
+
+    /// Honours the cool-downs of a [`CooldownLayer`] around this layer: a request that waits for a permit when
+    /// a cool-down of its origin begins is not sent when it gets one, and rejected with the time that is left.
+    /// Cool-downs by a [`key`](CooldownLayer::key) do not count.
+    #[must_use]
+    pub fn cooldown(self, cooldown: &CooldownLayer) -> Self {
+        let settings = Settings { cooldown: Arc::default(), ..self.origins.settings.clone() };
+        let layer = Self::of(settings);
+        layer.link(cooldown);
+        layer
+    }
+
+    /// The same for this layer with its limiters, unless it honours the cool-downs of another.
+    pub(super) fn link(&self, cooldown: &CooldownLayer) {
+        self.origins.settings.cooldown.get_or_init(|| cooldown.clone());
     }
 
     /// Bounds the queue of each origin; with [`QueueBounds::NONE`] a request is sent at once or rejected.
@@ -162,8 +179,10 @@ impl OriginLimitLayer {
         Self::of(Settings { queue: bounds, ..self.origins.settings.clone() })
     }
 
-    /// Until when a request counts as in flight. With [`PermitScope::Head`] a body that is read slowly
-    /// holds no permit.
+    /// Until when a request counts as in flight. With [`PermitScope::Head`] no body holds a permit.
+    ///
+    /// With [`PermitScope::Body`] a body counts towards the limit while the caller waits for its next part.
+    /// Bodies that the caller does not read hold back none of the caller's other requests for long.
     #[must_use]
     pub fn scope(self, scope: PermitScope) -> Self {
         let mut settings = self.origins.settings.clone();
@@ -227,12 +246,12 @@ impl OriginLimitLayer {
     /// ```
     #[must_use]
     pub fn limiter(&self, origin: &Uri) -> Option<Limiter> {
-        let mut origins = self.origins.lock_map();
-        origins.get(OriginKey::of_uri(origin)).map(|policy| policy.limiter.clone())
+        let policy = self.origins.origin_map.get(OriginKey::of_uri(origin))?;
+        Some(policy.limiter.clone())
     }
 
     fn of(settings: Settings) -> Self {
-        Self { origins: Arc::new(Origins { settings, origin_map: Mutex::default() }) }
+        Self { origins: Arc::new(Origins { settings, origin_map: OriginMap::new() }) }
     }
 }
 
@@ -255,11 +274,14 @@ impl SelectPolicy for Arc<Origins> {
 impl Origins {
     /// The policy of an origin. An origin is not forgotten while its policy is in use.
     fn policy(&self, origin: OriginKey<'_>) -> Arc<Policy> {
-        self.lock_map().get_or_insert(origin, |name| self.settings.policy(name))
+        self.origin_map.get_or_insert(origin, |name| self.settings.policy(name))
     }
+}
 
-    fn lock_map(&self) -> MutexGuard<'_, OriginMap> {
-        self.origin_map.lock().unwrap_or_else(PoisonError::into_inner)
+/// A request that is being admitted or in the queue refers to the policy, and makes it not idle.
+impl Idle for Policy {
+    fn is_idle(&self) -> bool {
+        self.limiter.in_flight() == 0
     }
 }
 
@@ -275,6 +297,10 @@ impl Settings {
             delayed: DelayedRejection::default(),
             drains: None,
             tickets: None,
+            recheck: self.cooldown.get().cloned().map(|cooldown| {
+                let origin = origin.to_owned();
+                Recheck(Arc::new(move || cooldown.shed(&origin)))
+            }),
         }
     }
 }

@@ -1,54 +1,104 @@
 //! What the retry layer needs from the types of requests and responses.
 
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use http::method::Method;
 use http::status::StatusCode;
-use http::{Extensions, Request, Response};
+use http::{Extensions, Request, Response, header};
+use http_body::Body;
 use tokio::time::Instant;
 
+use crate::client::attempts::Attempts;
+use crate::client::classify::is_grpc_call;
+use crate::client::retry::GaveUp;
 use crate::deadline::Deadline;
 
+mod body;
+mod grpc_timeout;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+mod response_body;
+mod strategy;
 
-/// A request that can be copied, so that it can be sent again.
+pub use self::body::ReplayBody;
+pub use self::response_body::RetryBody;
+pub use self::strategy::{Buffered, ByClone, KeepForRetry, Rebuilt};
+
+/// A request whose head can be read and changed.
 ///
-/// Sealed; implemented for [`http::Request`] with a body that is `Clone` (such as
-/// `http_body_util::Full`) and, with feature `reqwest`, for `reqwest::Request`.
-pub trait Replay: Sized + sealed::Sealed {
+/// Sealed; implemented for [`http::Request`] and, with feature `reqwest`, for `reqwest::Request`.
+pub trait RequestHead: sealed::Sealed {
     /// The method, which decides whether the request is idempotent.
     fn method(&self) -> &Method;
 
     /// The header fields.
     fn headers(&self) -> &HeaderMap;
 
-    /// The header fields, to which a retry adds the ticket of a rejection.
+    /// The header fields, to which a retry adds the number of the attempt and the ticket of a rejection.
     fn headers_mut(&mut self) -> &mut HeaderMap;
 
+    /// The scheme and the authority that the request is sent to, as far as it names them.
+    fn origin(&self) -> (&str, &str);
+
+    /// The address of its path or host, by which a retry layer inside another one recognises its request.
+    /// Services in between move a request or rebuild its URI around the same path.
+    fn identity(&self) -> usize;
+
+    /// The deadline that the request carries, if there is one, at the time `now`.
+    fn deadline(&self, now: Instant) -> Option<Instant>;
+
+    /// Tells the services inside the deadline, and the number of an attempt that is not the first.
+    fn prepare(&mut self, attempt: Attempts, deadline: Option<Instant>);
+}
+
+/// A request that can be copied, so that it can be sent again.
+///
+/// Sealed; implemented for [`http::Request`] with a body that is `Clone` (such as
+/// `http_body_util::Full`) and, with feature `reqwest`, for `reqwest::Request`.
+/// [`RetryLayer::buffer_bodies`](crate::RetryLayer::buffer_bodies) is for other bodies.
+pub trait Replay: RequestHead + Sized {
     /// A copy of the request; `None` when its body cannot be copied, such as a stream.
     fn replay(&self) -> Option<Self>;
-
-    /// The deadline that the request carries, if there is one.
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
 }
 
 /// A response whose head can be read.
 ///
 /// Sealed; implemented for [`http::Response`] and, with feature `reqwest`, for `reqwest::Response`.
 pub trait ResponseHead: sealed::Sealed {
+    /// The body, of which the layer reads a bounded part before a retry, so that the connection can be used
+    /// again.
+    type Body: Body;
+
+    /// The response that the layer returns.
+    type Output;
+
+    /// Whether the layer ends attempts at the deadline, and not the client inside.
+    const IS_CUT_BY_LAYER: bool;
+
     /// The status.
     fn status(&self) -> StatusCode;
 
     /// The header fields.
     fn headers(&self) -> &HeaderMap;
 
-    /// The extensions, into which the layer puts [`Attempts`](crate::client::Attempts).
+    /// The extensions.
+    fn extensions(&self) -> &Extensions;
+
+    /// The extensions, into which the layer puts [`Attempts`](crate::client::Attempts) and
+    /// [`GaveUp`](crate::client::GaveUp).
     fn extensions_mut(&mut self) -> &mut Extensions;
+
+    /// The body without the head.
+    fn into_body(self) -> Self::Body;
+
+    /// What the layer returns for this response.
+    fn into_output(self) -> Self::Output;
+
+    /// What the layer returns in place of a response that did not come before the deadline, in gRPC's form
+    /// or HTTP's; `None` where the client inside ends the attempt.
+    fn deadline_exceeded(is_grpc: bool, gave_up: GaveUp) -> Option<Self::Output>;
 }
 
-impl<B: Clone> Replay for Request<B> {
+impl<B> RequestHead for Request<B> {
     fn method(&self) -> &Method {
         self.method()
     }
@@ -61,16 +111,59 @@ impl<B: Clone> Replay for Request<B> {
         self.headers_mut()
     }
 
-    fn replay(&self) -> Option<Self> {
-        Some(self.clone())
+    fn origin(&self) -> (&str, &str) {
+        let scheme = self.uri().scheme_str().unwrap_or_default();
+        let host = || self.headers().get(header::HOST).map(HeaderValue::to_str);
+        let authority = match self.uri().authority() {
+            Some(authority) => authority.as_str(),
+            None => host().and_then(Result::ok).unwrap_or_default(),
+        };
+        (scheme, authority)
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        self.extensions().get().map(|Deadline(at)| *at)
+    fn identity(&self) -> usize {
+        // The path `/` is a static string of all requests.
+        let path = self.uri().path();
+        let host = self.uri().host().filter(|_| path.len() <= 1);
+        host.unwrap_or(path).as_ptr().addr()
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        let extension = self.extensions().get().map(|Deadline(at)| *at);
+        // Every gRPC call is a POST.
+        let grpc = (*self.method() == Method::POST).then(|| grpc_timeout::read(self.headers()));
+        let grpc = grpc.flatten().and_then(|timeout| now.checked_add(timeout));
+        extension.into_iter().chain(grpc).min()
+    }
+
+    fn prepare(&mut self, attempt: Attempts, deadline: Option<Instant>) {
+        if attempt > Attempts(1) {
+            self.extensions_mut().insert(attempt);
+        }
+        let Some(deadline) = deadline else { return };
+        let told = self.extensions().get().map(|Deadline(at)| *at);
+        if told != Some(deadline) {
+            self.extensions_mut().insert(Deadline(deadline));
+        }
+        if is_grpc_call(self.headers()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            grpc_timeout::write(self.headers_mut(), left);
+        }
     }
 }
 
-impl<B> ResponseHead for Response<B> {
+impl<B: Clone> Replay for Request<B> {
+    fn replay(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl<B: Body> ResponseHead for Response<B> {
+    type Body = B;
+    type Output = Response<RetryBody<B>>;
+
+    const IS_CUT_BY_LAYER: bool = true;
+
     fn status(&self) -> StatusCode {
         self.status()
     }
@@ -79,10 +172,42 @@ impl<B> ResponseHead for Response<B> {
         self.headers()
     }
 
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+
     fn extensions_mut(&mut self) -> &mut Extensions {
         self.extensions_mut()
     }
+
+    fn into_body(self) -> B {
+        self.into_body()
+    }
+
+    fn into_output(self) -> Self::Output {
+        self.map(RetryBody::new)
+    }
+
+    fn deadline_exceeded(is_grpc: bool, gave_up: GaveUp) -> Option<Self::Output> {
+        let mut response = Response::new(RetryBody::default());
+        match is_grpc {
+            true => {
+                let headers = response.headers_mut();
+                let kind = HeaderValue::from_static("application/grpc");
+                headers.insert(header::CONTENT_TYPE, kind);
+                headers.insert("grpc-status", HeaderValue::from_static(DEADLINE_EXCEEDED));
+                headers.insert("grpc-message", HeaderValue::from_static("deadline exceeded"));
+            }
+            false => *response.status_mut() = StatusCode::GATEWAY_TIMEOUT,
+        }
+        response.extensions_mut().insert(Attempts(gave_up.attempts));
+        response.extensions_mut().insert(gave_up);
+        Some(response)
+    }
 }
+
+/// The status of gRPC for a call that was not completed in time.
+const DEADLINE_EXCEEDED: &str = "4";
 
 mod sealed {
     pub trait Sealed {}

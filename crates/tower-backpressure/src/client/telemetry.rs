@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::time::Duration;
+
+use crate::client::budget::RetryBudget;
+use crate::client::retry::{GiveUpReason, Wait};
 
 #[cfg_attr(not(feature = "metrics"), path = "telemetry/no_metrics.rs")]
 mod metrics;
@@ -23,16 +25,6 @@ pub(crate) enum Source {
     Backoff,
 }
 
-/// Why a failure that could be retried is returned: the label `outcome`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GiveUp {
-    Attempts,
-    NotReplayable,
-    RetryAfter,
-    Deadline,
-    Budget,
-}
-
 impl RetryTelemetry {
     pub(crate) fn new(policy: Cow<'static, str>) -> Self {
         let metrics = metrics::Metrics::new(policy.clone());
@@ -43,10 +35,20 @@ impl RetryTelemetry {
         &self.policy
     }
 
+    /// A first attempt was sent.
+    pub(crate) fn first_attempt(&self) {
+        self.metrics.first_attempt();
+    }
+
+    /// A failure may have changed the balance.
+    pub(crate) fn budget(&self, budget: &RetryBudget) {
+        self.metrics.budget(budget);
+    }
+
     /// A retry was granted and waits; `resend_count` is 1 for the first retry of a request.
-    pub(crate) fn retrying(&self, resend_count: u32, wait: Duration, source: Source) {
-        self.metrics.waits(wait, source);
-        tracing::retrying(&self.policy, resend_count, wait, source);
+    pub(crate) fn retrying(&self, resend_count: u32, wait: Wait) {
+        self.metrics.waits(wait);
+        tracing::retrying(&self.policy, resend_count, wait);
     }
 
     /// A retry was sent.
@@ -55,7 +57,7 @@ impl RetryTelemetry {
     }
 
     /// A failure that could be retried was returned after `attempts` attempts.
-    pub(crate) fn gave_up(&self, attempts: u32, reason: GiveUp) {
+    pub(crate) fn gave_up(&self, attempts: u32, reason: GiveUpReason) {
         self.metrics.gave_up(reason);
         tracing::gave_up(&self.policy, attempts, reason);
     }
@@ -70,25 +72,7 @@ impl Source {
     }
 }
 
-impl GiveUp {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Attempts => "attempts",
-            Self::NotReplayable => "not_replayable",
-            Self::RetryAfter => "retry_after",
-            Self::Deadline => "deadline",
-            Self::Budget => "budget",
-        }
-    }
-}
-
 impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl fmt::Display for GiveUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

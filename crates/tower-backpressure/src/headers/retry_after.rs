@@ -7,6 +7,7 @@ use http::header::{AGE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 mod date;
 mod rate_limit;
+mod retry_info;
 mod value;
 
 use self::value::Value;
@@ -53,6 +54,7 @@ const SHOULD_RETRY_FIELDS: [HeaderName; 2] =
     [HeaderName::from_static("x-should-retry"), HeaderName::from_static("stripe-should-retry")];
 const X_RETRY_AFTER: HeaderName = HeaderName::from_static("x-retry-after");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 impl RetryAfter {
     /// The longest delay that is returned: ten minutes. A longer one does not describe an overload, and a
@@ -77,6 +79,7 @@ impl RetryAfter {
     /// | `Retry-After`, `X-Retry-After` | seconds (`120`, `1.5`), a date (RFC 9110, with another zone or case, or ISO 8601), a duration (`30s`, `1m0s`, `PT30S`), a Unix time in seconds or finer near the present, and lists of them |
     /// | `retry-after-ms`, `x-ms-retry-after-ms` | milliseconds |
     /// | `grpc-retry-pushback-ms` | milliseconds; negative or invalid: no retry (gRPC proposal A6) |
+    /// | `grpc-status-details-bin` | the delay of a `google.rpc.RetryInfo` in it |
     /// | `RateLimit` (all drafts), `X-RateLimit-Reset` and its relatives | the time of the reset, where nothing remains and no field above is there |
     /// | `x-should-retry`, `stripe-should-retry` | `false`: no retry |
     ///
@@ -84,9 +87,7 @@ impl RetryAfter {
     /// the response's `Date` and `Age`, so that a difference between the two clocks does not matter.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
-        let should_not =
-            |name: &HeaderName| headers.get(name).is_some_and(|value| value == "false");
-        if SHOULD_RETRY_FIELDS.iter().any(should_not) {
+        if says(headers, "false") {
             return Some(Self::no_retry());
         }
         let sent = sent_at(headers, now);
@@ -170,9 +171,31 @@ fn told(headers: &HeaderMap, sent: SystemTime) -> Told {
         add(text(field).and_then(value::parse_millis));
     }
     for field in headers.get_all(GRPC_PUSHBACK) {
-        add(Some(text(field).and_then(value::parse_millis).unwrap_or(Value::Never)));
+        add(Some(text(field).map_or(Value::Never, value::parse_pushback)));
+    }
+    if let Some(delay) = retry_info(headers) {
+        add(Some(delay));
     }
     told
+}
+
+/// Whether a server says that the request should be sent again.
+pub(crate) fn says_should_retry(headers: &HeaderMap) -> bool {
+    says(headers, "true") && !says(headers, "false")
+}
+
+/// Whether a gRPC server says when a call may be sent again.
+pub(crate) fn says_when_to_retry_grpc(headers: &HeaderMap) -> bool {
+    headers.contains_key(GRPC_PUSHBACK) || retry_info(headers).is_some()
+}
+
+fn says(headers: &HeaderMap, should_retry: &str) -> bool {
+    let says = |name: &HeaderName| headers.get(name).is_some_and(|value| value == should_retry);
+    SHOULD_RETRY_FIELDS.iter().any(says)
+}
+
+fn retry_info(headers: &HeaderMap) -> Option<Value> {
+    headers.get(GRPC_STATUS_DETAILS).and_then(text).and_then(retry_info::parse)
 }
 
 /// When the origin sent the response, on its own clock: a cache adds the `Age` (RFC 9111, section 5.1).

@@ -39,6 +39,11 @@ impl Counter {
         in_flight(self.0.load(Ordering::Acquire))
     }
 
+    /// Whether every request needs a decision, as while requests are queued.
+    pub(crate) fn needs_decision(&self) -> bool {
+        open(self.0.load(Ordering::Relaxed)) == 0
+    }
+
     /// Admissions so far, modulo 2²⁴.
     pub(crate) fn serial(&self) -> u32 {
         entry(self.0.load(Ordering::Relaxed)).serial

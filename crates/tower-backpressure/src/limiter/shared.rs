@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use backpressure_core::{Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
+use backpressure_core::{Ages, Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
 use tokio::time::Instant;
 
 use super::activity::Activity;
@@ -11,6 +11,7 @@ use super::counter::{Counter, Entry};
 use super::state::{Answer, State};
 use super::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use super::sync::{Mutex, MutexGuard};
+use crate::nanos::nanos;
 
 /// The counter serves requests while no decision is needed; everything else goes through [`State`]
 /// behind the lock. Time is an argument wherever the lock is taken, so that loom can check every
@@ -197,12 +198,11 @@ impl Shared {
     }
 }
 
-/// Signs of work: see [`Ages`](backpressure_core::Ages).
+/// Signs of work: see [`Ages`].
 impl Shared {
     /// A worker has spent this long on a request.
     pub(crate) fn add_busy(&self, span: Duration) {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        self.busy.fetch_add(nanos, Ordering::Relaxed);
+        self.busy.fetch_add(nanos(span), Ordering::Relaxed);
     }
 
     /// Starts to watch a permit for signs of work; returns its stamp.
@@ -240,7 +240,7 @@ impl Shared {
 
     /// Whether a permit with this stamp counts apart.
     pub(crate) fn is_silent(&self, stamp: u32) -> bool {
-        self.activity.generation().wrapping_sub(stamp) > 1
+        Ages::is_silent_in(self.activity.generation(), stamp)
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use atomic_waker::AtomicWaker;
 use tokio::time::Instant;
 
+use crate::nanos::nanos;
+
 /// The waker that a measured future sees, and the times measured so far.
 #[derive(Debug)]
 pub(super) struct TimedWaker {
@@ -118,10 +120,6 @@ impl TimedWaker {
 fn add(time: &AtomicU64, span: Duration) {
     let sum = time.load(Ordering::Relaxed).saturating_add(nanos(span));
     time.store(sum, Ordering::Relaxed);
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Wake for TimedWaker {

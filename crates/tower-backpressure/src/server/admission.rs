@@ -132,6 +132,7 @@ impl AdmissionLayer {
             drains: Some(Drains::default()),
             delayed: DelayedRejection::default(),
             tickets: Some(ReturnTickets::new()),
+            recheck: None,
         };
         Self { policy: Arc::new(policy) }
     }

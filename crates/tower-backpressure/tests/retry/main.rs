@@ -2,15 +2,31 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are outside what clippy takes for tests")]
 
+mod bodies;
 mod budget;
+mod conformance;
+mod deadline;
+mod drained_responses;
+mod gave_up;
+mod grpc;
+mod herd;
 mod memory_server;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod nested;
+mod never_early;
+#[cfg(feature = "hyper")]
+mod over_http2;
 mod over_hyper;
 #[cfg(feature = "reqwest")]
+mod over_nginx;
+#[cfg(feature = "reqwest")]
 mod over_reqwest;
+mod over_tonic;
+mod policy;
 mod random_responses;
 mod retryable;
 mod service_contract;
 mod socket_server;
+mod unsent;
 mod waits;

@@ -36,12 +36,12 @@ impl Arrivals {
     }
 }
 
-pub(crate) type ResponseFuture = Ready<Result<Response<&'static str>, Infallible>>;
+pub(crate) type ResponseFuture = Ready<Result<Response<String>, Infallible>>;
 
 /// A server that returns these responses in turn, and the last one from then on.
 pub(crate) fn server(
     arrivals: &Arrivals,
-    responses: &[Response<&'static str>],
+    responses: &[Response<String>],
 ) -> ServiceFn<impl FnMut(Request<()>) -> ResponseFuture + Clone + Send + use<>> {
     let arrivals = arrivals.clone();
     let responses: Arc<[_]> = responses.into();
@@ -51,8 +51,8 @@ pub(crate) fn server(
     })
 }
 
-pub(crate) fn response(status: u16, headers: &[(&'static str, &str)]) -> Response<&'static str> {
-    let mut response = Response::new("the server's own body");
+pub(crate) fn response(status: u16, headers: &[(&'static str, &str)]) -> Response<String> {
+    let mut response = Response::new("the server's own body".to_owned());
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     for (name, value) in headers {
         response.headers_mut().append(*name, value.parse().unwrap());
@@ -60,7 +60,7 @@ pub(crate) fn response(status: u16, headers: &[(&'static str, &str)]) -> Respons
     response
 }
 
-pub(crate) fn ok() -> Response<&'static str> {
+pub(crate) fn ok() -> Response<String> {
     response(200, &[])
 }
 

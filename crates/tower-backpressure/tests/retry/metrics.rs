@@ -87,7 +87,7 @@ async fn retries_and_failures_are_counted_by_policy_and_outcome() {
     let rejecting = |retry_after: &'static str| {
         layer.layer(service_fn(move |_: Request<()>| {
             let rejection = Response::builder().status(503);
-            let rejection = rejection.header("retry-after", retry_after).body(());
+            let rejection = rejection.header("retry-after", retry_after).body(String::new());
             ready(Ok::<_, Infallible>(rejection.unwrap()))
         }))
     };
@@ -102,6 +102,9 @@ async fn retries_and_failures_are_counted_by_policy_and_outcome() {
     assert_eq!(retries("retry_after"), 1);
     assert_eq!(retries("deadline"), 1);
     assert_eq!(retries("not_replayable"), 0);
+    let attempts = |kind| tally.count(&format!("backpressure_attempts_total payments {kind}"));
+    assert_eq!(attempts("first"), 4);
+    assert_eq!(attempts("retry"), 3);
     let waits = |source| tally.count(&format!("backpressure_retry_wait_seconds payments {source}"));
     assert_eq!(waits("retry_after"), 2);
     assert_eq!(waits("backoff"), 1);

@@ -1,17 +1,26 @@
 //! The layer over hyper's client and sockets.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use axum::Router;
+use axum::response::IntoResponse;
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
+use http_body_util::channel::Channel;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpSocket;
-use tower::{Layer, ServiceExt};
+use tokio::net::{TcpListener, TcpSocket};
+use tower::{BoxError, Layer, ServiceExt};
 use tower_backpressure::{Attempts, Retry, RetryLayer};
 
-use crate::socket_server::SocketServer;
+use crate::socket_server::{SocketServer, rejecting_in_segments};
+
+/// A body that is not `Clone`.
+type Boxed = UnsyncBoxBody<Bytes, BoxError>;
 
 fn client() -> Retry<Client<HttpConnector, Full<Bytes>>> {
     RetryLayer::new().layer(Client::builder(TokioExecutor::new()).build_http())
@@ -58,4 +67,57 @@ async fn a_failed_connection_is_an_error_after_all_attempts() {
     let url = format!("http://{}/", socket.local_addr().unwrap());
     let get = Request::get(url).body(Full::default()).unwrap();
     assert!(client().oneshot(get).await.unwrap_err().is_connect());
+}
+
+#[tokio::test]
+async fn the_connection_of_a_failed_response_is_used_for_the_retry() {
+    let (url, connections) = rejecting_in_segments(9).await;
+    let get = Request::get(url).body(Full::<Bytes>::default()).unwrap();
+    let layer = RetryLayer::new().max_attempts(10);
+    let client = layer.layer(Client::builder(TokioExecutor::new()).build_http());
+    assert_eq!(client.oneshot(get).await.unwrap().status(), 200);
+    assert_eq!(connections.await.unwrap(), 1);
+}
+
+/// A server that rejects the first request without reading its body, and returns the length of the others'.
+async fn rejecting_unread() -> String {
+    let first = Arc::new(AtomicBool::new(true));
+    let app = Router::new().fallback(move |request: axum::extract::Request| {
+        let is_first = first.swap(false, SeqCst);
+        async move {
+            if is_first {
+                let headers = [("x-shed-reason", "limit"), ("retry-after-ms", "50")];
+                return (StatusCode::SERVICE_UNAVAILABLE, headers).into_response();
+            }
+            let body = request.into_body().collect().await.map(|body| body.to_bytes().len());
+            body.map_or(StatusCode::BAD_REQUEST.into_response(), |len| {
+                len.to_string().into_response()
+            })
+        }
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, app).await.unwrap() });
+    url
+}
+
+#[tokio::test]
+async fn an_upload_that_is_rejected_before_it_was_read_is_sent_again_as_a_whole() {
+    const PARTS: usize = 20;
+    const PART: usize = 10_000;
+    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
+    tokio::spawn(async move {
+        for _ in 0..PARTS {
+            sender.send_data(vec![b'x'; PART].into()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let hyper = Client::builder(TokioExecutor::new()).build_http::<Boxed>();
+    let client = RetryLayer::new().buffer_bodies(PARTS * PART, Boxed::new).layer(hyper);
+    let post = Request::post(rejecting_unread().await).body(Boxed::new(body)).unwrap();
+    let response = client.oneshot(post).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(Attempts::of(response.extensions()), Attempts(2));
+    let length = response.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(length, (PARTS * PART).to_string());
 }

@@ -1,12 +1,15 @@
 //! The layer over reqwest and sockets.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use reqwest::{Body, Client, Method, Request};
-use tower::{ServiceBuilder, ServiceExt};
+use tokio::net::{TcpListener, TcpSocket};
+use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_backpressure::{Attempts, Retry, RetryLayer};
 
-use crate::socket_server::SocketServer;
+use crate::socket_server::{SocketServer, rejecting_in_segments};
 
 fn client() -> Retry<Client> {
     let reqwest = Client::builder().retry(reqwest::retry::never()).build();
@@ -49,4 +52,85 @@ async fn a_body_that_cannot_be_copied_is_sent_once() {
     assert_eq!(response.status(), 503);
     assert_eq!(response.text().await.unwrap(), "rejected");
     assert_eq!(server.bodies(), ["a stream"]);
+}
+
+#[tokio::test]
+async fn the_connection_of_a_failed_response_is_used_for_the_retry() {
+    let (url, connections) = rejecting_in_segments(9).await;
+    let reqwest = Client::builder().retry(reqwest::retry::never()).build().unwrap();
+    let client = RetryLayer::new().max_attempts(10).layer(reqwest);
+    let response = client.oneshot(request(Method::GET, &url, "")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(connections.await.unwrap(), 1);
+}
+
+/// A server that accepts connections and never responds: its URL, and the number of connections.
+async fn silent_server() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&connections);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok(connection) = listener.accept().await {
+            counter.fetch_add(1, SeqCst);
+            open.push(connection);
+        }
+    });
+    (url, connections)
+}
+
+#[tokio::test]
+async fn the_timeout_of_a_request_is_the_deadline_of_the_whole_call() {
+    let (url, connections) = silent_server().await;
+    let mut get = request(Method::GET, &url, "");
+    *get.timeout_mut() = Some(Duration::from_millis(500));
+    let error = client().oneshot(get).await.unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(connections.load(SeqCst), 1, "there is no time for a second attempt");
+}
+
+#[tokio::test]
+async fn a_retry_gets_what_is_left_of_the_timeout() {
+    let (server, url) = SocketServer::rejecting(&[
+        (429, &[("retry-after-ms", "300")]),
+        (429, &[("retry-after-ms", "300")]),
+    ])
+    .await;
+    let mut get = request(Method::GET, &url, "");
+    *get.timeout_mut() = Some(Duration::from_millis(500));
+    let response = client().oneshot(get).await.unwrap();
+    assert_eq!(response.status(), 429, "a third attempt would be too late");
+    assert!(server.bodies().len() <= 2);
+}
+
+#[tokio::test]
+async fn a_deadline_of_the_layer_ends_an_attempt() {
+    let (url, _connections) = silent_server().await;
+    let reqwest = Client::builder().retry(reqwest::retry::never()).build().unwrap();
+    let client = RetryLayer::new().deadline(Duration::from_millis(300)).layer(reqwest);
+    let error = client.oneshot(request(Method::GET, &url, "")).await.unwrap_err();
+    assert!(error.is_timeout());
+}
+
+#[tokio::test]
+async fn a_post_to_a_closed_port_is_tried_again() {
+    // The socket is bound, so that no other process gets the port, and does not listen yet.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", socket.local_addr().unwrap());
+    let call = tokio::spawn(client().oneshot(request(Method::POST, &url, "an order")));
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    let server = SocketServer::on(socket.listen(16).unwrap());
+    assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    assert_eq!(server.bodies(), ["an order"]);
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_sent_to_is_not_tried_again() {
+    let mut service = client();
+    let call = tower::Service::call(&mut service, request(Method::GET, "ftp://a.example/", ""));
+    let mut call = std::pin::pin!(call);
+    assert!(call.as_mut().await.unwrap_err().is_builder());
+    assert_eq!(call.gave_up(), None);
 }

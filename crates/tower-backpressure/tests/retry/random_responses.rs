@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tokio::runtime;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::client::RetryBody;
 use tower_backpressure::{Attempts, RetryBudget, RetryLayer};
 
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn response(&self) -> Response<()> {
+    fn response(&self) -> Response<String> {
         let mut response = Response::builder().status(self.status);
         if let Some(seconds) = self.retry_after {
             response = response.header("retry-after", seconds);
@@ -28,7 +29,7 @@ impl Scripted {
         if self.marked {
             response = response.header("x-shed-reason", "limit");
         }
-        response.body(()).unwrap()
+        response.body(String::new()).unwrap()
     }
 
     fn says_not_begun(&self) -> bool {
@@ -51,7 +52,7 @@ fn run(
     layer: &RetryLayer,
     method: Method,
     script: &[Scripted],
-) -> (Vec<Duration>, Duration, Response<()>) {
+) -> (Vec<Duration>, Duration, Response<RetryBody<String>>) {
     let clock =
         runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     clock.block_on(async {
@@ -93,7 +94,9 @@ proptest! {
 
         let retries = sent.len() - 1;
         prop_assert!(sent.len() <= max_attempts as usize);
-        prop_assert_eq!(budget.balance(), f64::from(reserve) - retries as f64);
+        prop_assert_eq!(budget.snapshot().granted, retries as u64);
+        // An empty balance is refilled after five seconds.
+        prop_assert!(retries as f64 <= f64::from(reserve) + ended.as_secs_f64() / 5.0);
         // Tokio's timer counts in milliseconds and rounds up.
         prop_assert!(*sent.last().unwrap() <= deadline + Duration::from_millis(1));
         prop_assert_eq!(&ended, sent.last().unwrap(), "the last response is returned without delay");

@@ -5,19 +5,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use backpressure_core::Shed;
-use http::{Request, Response};
 use pin_project_lite::pin_project;
-use reqwest::{Body, ResponseBuilderExt, Url};
+use reqwest::Url;
 use tower_service::Service;
 
 use super::OriginLimit;
-use super::origin_key::OriginKey;
 use crate::admission::ResponseFuture;
-
-/// reqwest's client as a service of http's types: the body of a request is reqwest's own request.
-#[derive(Clone, Debug)]
-struct HttpTypes<S>(S);
+use crate::client::http_types::{HttpTypes, envelope, fill_head, into_reqwest};
+use crate::client::origin_key::OriginKey;
 
 pin_project! {
     /// The future of [`OriginLimit`] over `reqwest::Client`.
@@ -30,14 +25,6 @@ pin_project! {
         future: ResponseFuture<HttpTypes<S>, reqwest::Request>,
         // The URL of a rejection made here, which has no response of reqwest's to take it from.
         url: Url,
-    }
-}
-
-pin_project! {
-    /// The future of reqwest's client, with a response of http's types.
-    struct HttpTypesFuture<F> {
-        #[pin]
-        future: F,
     }
 }
 
@@ -66,38 +53,6 @@ where
     }
 }
 
-impl<S> Service<Request<reqwest::Request>> for HttpTypes<S>
-where
-    S: Service<reqwest::Request, Response = reqwest::Response>,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = HttpTypesFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<reqwest::Request>) -> Self::Future {
-        HttpTypesFuture { future: self.0.call(request.into_body()) }
-    }
-}
-
-impl<F, E> Future for HttpTypesFuture<F>
-where
-    F: Future<Output = Result<reqwest::Response, E>>,
-{
-    type Output = Result<Response<Body>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.project().future.poll(cx));
-        Poll::Ready(result.map(|response| {
-            let url = response.url().clone();
-            with_url(response.into(), url)
-        }))
-    }
-}
-
 impl<S> Future for ReqwestFuture<S>
 where
     S: Service<reqwest::Request, Response = reqwest::Response>,
@@ -107,35 +62,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        Poll::Ready(result.map(|response| {
-            let rejected = response.extensions().get::<Shed>().is_some();
-            let response = if rejected { with_url(response, this.url.clone()) } else { response };
-            response.map(Body::wrap).into()
-        }))
+        Poll::Ready(result.map(|response| into_reqwest(response, this.url)))
     }
-}
-
-/// A request of http's type whose body is the whole request of reqwest's. Its head has the method, which
-/// the policy reads of every request.
-fn envelope(request: reqwest::Request) -> Request<reqwest::Request> {
-    let method = request.method().clone();
-    let mut envelope = Request::new(request);
-    *envelope.method_mut() = method;
-    envelope
-}
-
-/// Adds the rest of the head, for an exempt predicate. A URL that is no valid URI becomes `/`.
-fn fill_head(envelope: &mut Request<reqwest::Request>, url: &Url) {
-    *envelope.uri_mut() = url.as_str().parse().unwrap_or_default();
-    *envelope.headers_mut() = envelope.body().headers().clone();
-}
-
-/// Adds the URL to the extensions, where reqwest looks for it in a response that it did not make.
-fn with_url<B>(mut response: Response<B>, url: Url) -> Response<B> {
-    let with_url =
-        Response::builder().url(url).body(()).expect("a response with only a URL is valid");
-    response.extensions_mut().extend(with_url.into_parts().0.extensions);
-    response
 }
 
 impl<S> fmt::Debug for ReqwestFuture<S>

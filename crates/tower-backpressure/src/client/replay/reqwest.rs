@@ -1,13 +1,16 @@
 //! The traits of the retry layer for reqwest's types.
 
-use http::Extensions;
 use http::header::HeaderMap;
 use http::method::Method;
 use http::status::StatusCode;
+use http::{Extensions, Response};
+use tokio::time::Instant;
 
-use super::{Replay, ResponseHead};
+use super::{Replay, RequestHead, ResponseHead};
+use crate::client::attempts::Attempts;
+use crate::client::retry::GaveUp;
 
-impl Replay for reqwest::Request {
+impl RequestHead for reqwest::Request {
     fn method(&self) -> &Method {
         self.method()
     }
@@ -20,12 +23,39 @@ impl Replay for reqwest::Request {
         self.headers_mut()
     }
 
+    fn origin(&self) -> (&str, &str) {
+        (self.url().scheme(), self.url().authority())
+    }
+
+    fn identity(&self) -> usize {
+        self.url().as_str().as_ptr().addr()
+    }
+
+    /// The timeout of the request. That of the client cannot be read.
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        now.checked_add(*self.timeout()?)
+    }
+
+    /// Each attempt gets what is left as its timeout, so that reqwest ends it at the deadline.
+    fn prepare(&mut self, _attempt: Attempts, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline {
+            *self.timeout_mut() = Some(deadline.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+impl Replay for reqwest::Request {
     fn replay(&self) -> Option<Self> {
         self.try_clone()
     }
 }
 
 impl ResponseHead for reqwest::Response {
+    type Body = reqwest::Body;
+    type Output = Self;
+
+    const IS_CUT_BY_LAYER: bool = false;
+
     fn status(&self) -> StatusCode {
         self.status()
     }
@@ -34,7 +64,24 @@ impl ResponseHead for reqwest::Response {
         self.headers()
     }
 
+    fn extensions(&self) -> &Extensions {
+        self.extensions()
+    }
+
     fn extensions_mut(&mut self) -> &mut Extensions {
         self.extensions_mut()
+    }
+
+    fn into_body(self) -> reqwest::Body {
+        Response::from(self).into_body()
+    }
+
+    fn into_output(self) -> Self {
+        self
+    }
+
+    /// reqwest ends an attempt at the timeout of its request, with an error of its own.
+    fn deadline_exceeded(_is_grpc: bool, _gave_up: GaveUp) -> Option<Self> {
+        None
     }
 }

@@ -10,155 +10,291 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-use super::policy::{Grant, Policy, Progress};
+use super::drain::{Drain, MAX_DRAIN_TIME};
+use super::gave_up::{GaveUp, GiveUpReason};
+use super::policy::{Grant, Policy};
+use super::progress::Progress;
 use crate::admission::return_ticket::RETURN_TICKET;
-use crate::client::attempts::Attempts;
+use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::Withdrawal;
-use crate::client::classify::is_idempotent;
-use crate::client::replay::{Replay, ResponseHead};
+use crate::client::replay::{ByClone, KeepForRetry, RequestHead, ResponseHead};
 
 pin_project! {
     /// The future of [`Retry`](crate::client::Retry): attempts and the waits between them.
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, Req>
+    pub struct ResponseFuture<S, Req, R = ByClone>
     where
         S: Service<Req>,
+        S::Response: ResponseHead,
+        R: KeepForRetry<Req>,
     {
         policy: Arc<Policy>,
         progress: Progress,
+        replay: R,
         inner: S,
-        // What the next attempt sends; during an attempt, the copy for a retry.
-        request: Option<Req>,
+        // What the next attempt sends; during an attempt, what is kept for a retry.
+        request: Option<R::Kept>,
         // Pays for the next attempt. `None` for the first attempt and for a retry with a ticket, which
         // are free.
         withdrawal: Option<Withdrawal>,
+        // The end of a wait. In the other steps the deadline, unless the client inside ends attempts.
         #[pin]
-        step: Step<S::Future>,
+        timer: Option<Sleep>,
+        #[pin]
+        step: Step<S::Future, <S::Response as ResponseHead>::Body>,
     }
 }
 
 pin_project! {
     #[project = StepProjection]
-    enum Step<F> {
+    enum Step<F, B> {
         Ready,
         Attempt { #[pin] future: F },
-        Wait { #[pin] sleep: Sleep },
+        Wait {
+            at: Instant,
+            #[pin]
+            drain: Option<Drain<B>>,
+        },
+        Finished,
     }
 }
 
-impl<S, Req> ResponseFuture<S, Req>
+impl<S, Req, R> ResponseFuture<S, Req, R>
 where
-    S: Service<Req>,
-    Req: Replay,
+    S: Service<Req, Error: 'static>,
+    S::Response: ResponseHead,
+    R: KeepForRetry<Req>,
 {
-    pub(super) fn new(policy: Arc<Policy>, inner: S, request: Req) -> Self {
-        let from_layer = Instant::now().checked_add(policy.deadline);
-        let progress = Progress {
-            attempts: 0,
-            idempotent: is_idempotent(request.method(), request.headers()),
-            replayable: false,
-            deadline: from_layer.into_iter().chain(request.deadline()).min(),
-        };
+    pub(super) fn new(policy: Arc<Policy>, replay: R, inner: S, request: Req) -> Self {
+        let mut request = replay.keep(request);
+        let progress = Progress::of(&policy, &mut request);
+        let timer = progress.cut_by_layer::<S::Response>().map(sleep_until);
         Self {
             policy,
             progress,
+            replay,
             inner,
             request: Some(request),
             withdrawal: None,
+            timer,
             step: Step::Ready,
         }
     }
 }
 
-impl<S, Req> Future for ResponseFuture<S, Req>
+impl<S, Req, R> ResponseFuture<S, Req, R>
 where
     S: Service<Req>,
     S::Response: ResponseHead,
-    Req: Replay,
+    R: KeepForRetry<Req>,
 {
-    type Output = Result<S::Response, S::Error>;
+    /// Why a failure was returned, once the future is ready; `None` before, and after a success.
+    ///
+    /// It is also in the extensions of a response, but an error has none.
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// use std::pin::pin;
+    /// use http::{Request, Response};
+    /// use tower::{Layer, Service, service_fn};
+    /// use tower_backpressure::RetryLayer;
+    ///
+    /// # async fn example() {
+    /// let broken = service_fn(|_: Request<()>| async { Err::<Response<String>, _>("reset") });
+    /// let mut client = RetryLayer::new().layer(broken);
+    /// let mut call = pin!(client.call(Request::new(())));
+    /// if call.as_mut().await.is_err() {
+    ///     let why = call.gave_up().expect("a failed GET is retried");
+    ///     println!("{} after {} attempts", why.reason, why.attempts);
+    /// }
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn gave_up(&self) -> Option<GaveUp> {
+        self.progress.gave_up()
+    }
+}
+
+impl<S, Req, R> Future for ResponseFuture<S, Req, R>
+where
+    S: Service<Req, Error: 'static>,
+    S::Response: ResponseHead,
+    R: KeepForRetry<Req>,
+{
+    type Output = Result<<S::Response as ResponseHead>::Output, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // A request that is late before it is sent is not sent.
+        if self.progress.attempts == 0 && self.as_mut().poll_cut(cx).is_ready() {
+            return Poll::Ready(Ok(self.finish_at_deadline()));
+        }
+        if let Poll::Ready(outcome) = self.as_mut().poll_steps(cx) {
+            return Poll::Ready(outcome);
+        }
+        ready!(self.as_mut().poll_cut(cx));
+        Poll::Ready(Ok(self.finish_at_deadline()))
+    }
+}
+
+impl<S, Req, R> ResponseFuture<S, Req, R>
+where
+    S: Service<Req, Error: 'static>,
+    S::Response: ResponseHead,
+    R: KeepForRetry<Req>,
+{
+    /// Ready at the deadline, if there is one that ends attempts. No wait ends after it.
+    fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        match (this.timer.as_pin_mut(), this.step.project()) {
+            (Some(timer), StepProjection::Ready | StepProjection::Attempt { .. }) => timer.poll(cx),
+            _ => Poll::Pending,
+        }
+    }
+
+    fn poll_steps(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<<S::Response as ResponseHead>::Output, S::Error>> {
         loop {
+            let identity = self.progress.identity;
             match self.as_mut().project().step.project() {
                 // Ready -> Attempt, once the service inside is ready.
                 StepProjection::Ready => {
                     ready!(self.as_mut().project().inner.poll_ready(cx))?;
+                    // The process may have been suspended during the wait.
+                    if S::Response::IS_CUT_BY_LAYER && self.progress.is_late() {
+                        return Poll::Ready(Ok(self.finish_at_deadline()));
+                    }
                     self.as_mut().send_attempt();
                 }
                 // Attempt -> Wait, or the end.
                 StepProjection::Attempt { future } => {
-                    let outcome = ready!(future.poll(cx));
-                    if let Some(last) = self.as_mut().finish_attempt(outcome) {
-                        return Poll::Ready(last);
+                    let in_progress = AttemptInProgress::enter(identity);
+                    let mut outcome = ready!(future.poll(cx));
+                    drop(in_progress);
+                    match self.as_mut().finish_attempt(&mut outcome) {
+                        Some(grant) => self.as_mut().start_wait(grant, outcome),
+                        None => return Poll::Ready(outcome.map(ResponseHead::into_output)),
                     }
                 }
                 // Wait -> Ready, never early.
-                StepProjection::Wait { sleep } => {
-                    ready!(sleep.poll(cx));
-                    self.as_mut().project().step.set(Step::Ready);
+                StepProjection::Wait { .. } => ready!(self.as_mut().poll_wait(cx)),
+                StepProjection::Finished => {
+                    panic!("a response future is not polled after completion")
                 }
             }
         }
     }
-}
 
-impl<S, Req> ResponseFuture<S, Req>
-where
-    S: Service<Req>,
-    S::Response: ResponseHead,
-    Req: Replay,
-{
+    /// Reads what is left of the failed response, and waits.
+    fn poll_wait(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let StepProjection::Wait { at, mut drain } = this.step.as_mut().project() else {
+            return Poll::Ready(());
+        };
+        if drain.as_mut().as_pin_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
+            drain.set(None);
+        }
+        let mut timer = this.timer.as_mut().as_pin_mut().expect("a wait has a timer");
+        ready!(timer.as_mut().poll(cx));
+        drain.set(None);
+        if timer.deadline() < *at {
+            timer.as_mut().reset(*at);
+            return timer.poll(cx);
+        }
+        this.timer.set(this.progress.cut_by_layer::<S::Response>().map(sleep_until));
+        this.step.set(Step::Ready);
+        Poll::Ready(())
+    }
+
     fn send_attempt(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let request = this.request.take().expect("not polled after completion");
-        this.progress.attempts += 1;
-        if this.progress.attempts < this.policy.max_attempts {
-            *this.request = request.replay();
+        let (policy, progress) = (&**this.policy, this.progress);
+        progress.attempts += 1;
+        if let Some(kept) = this.request.as_mut() {
+            progress.prepare(policy, kept);
+            progress.identity = kept.identity();
         }
-        this.progress.replayable = this.request.is_some();
-        if let Some(withdrawal) = this.withdrawal.take() {
-            withdrawal.spend();
+        let again = progress.attempts < policy.max_attempts && !progress.stands_back;
+        let request = this.replay.send(this.request, again);
+        let request = request.expect("a retry is granted only if there is a request to send");
+        progress.spent = this.withdrawal.take().map(Withdrawal::spend).or(progress.spent);
+        match progress.attempts {
+            _ if progress.stands_back => {}
+            1 => {
+                policy.budget_of(progress).deposit();
+                policy.telemetry.first_attempt();
+            }
+            _ => policy.telemetry.retried(),
         }
-        match this.progress.attempts {
-            1 => this.policy.budget.deposit(),
-            _ => this.policy.telemetry.retried(),
-        }
+        let in_progress = AttemptInProgress::enter(progress.identity);
         let future = this.inner.call(request);
+        drop(in_progress);
         this.step.set(Step::Attempt { future });
     }
 
-    /// Returns the outcome of an attempt if it is the last. Otherwise the outcome is dropped with the
-    /// attempt, before the wait: it may hold a permit that another request can use meanwhile.
+    /// What allows the next attempt; `None` where this one was the last. Its outcome then gets what the
+    /// caller may want to know of the attempts. A first attempt's success gets nothing, as an extension costs
+    /// three allocations.
     fn finish_attempt(
         self: Pin<&mut Self>,
-        mut outcome: Result<S::Response, S::Error>,
-    ) -> Option<Result<S::Response, S::Error>> {
+        outcome: &mut Result<S::Response, S::Error>,
+    ) -> Option<Grant> {
         let mut this = self.project();
-        let Some(Grant { at, withdrawal, ticket }) =
-            this.policy.grant_retry(this.progress, &outcome)
-        else {
-            *this.request = None;
-            if let (Ok(response), 2..) = (&mut outcome, this.progress.attempts) {
-                let attempts = Attempts(this.progress.attempts);
-                response.extensions_mut().insert(attempts);
+        let (policy, progress) = (&**this.policy, this.progress);
+        progress.replayable =
+            this.request.as_ref().is_some_and(|request| this.replay.can_send(request));
+        if !progress.stands_back {
+            if let Some(grant) = policy.grant_retry(progress, outcome) {
+                return Some(grant);
             }
-            this.step.set(Step::Ready);
-            return Some(outcome);
-        };
+        }
+        *this.request = None;
+        this.step.set(Step::Finished);
+        if let Ok(response) = outcome {
+            if progress.attempts > 1 {
+                response.extensions_mut().insert(Attempts(progress.attempts));
+            }
+            if let Some(gave_up) = progress.gave_up() {
+                response.extensions_mut().insert(gave_up);
+            }
+        }
+        None
+    }
+
+    /// Drops the attempt, which may hold a permit that another request can use meanwhile.
+    fn start_wait(self: Pin<&mut Self>, grant: Grant, outcome: Result<S::Response, S::Error>) {
+        let mut this = self.project();
+        let Grant { at, wait, withdrawal, ticket } = grant;
+        this.progress.waited += wait.span;
         *this.withdrawal = withdrawal;
-        if let (Some(request), Some(ticket)) = (&mut this.request, ticket) {
+        if let (Some(request), Some(ticket)) = (this.request.as_mut(), ticket) {
             request.headers_mut().insert(RETURN_TICKET, ticket);
         }
-        let sleep = sleep_until(at);
-        this.step.set(Step::Wait { sleep });
-        None
+        let drain = outcome.ok().and_then(|response| Drain::of(response.into_body()));
+        let drained_at = drain.as_ref().and_then(|_| Instant::now().checked_add(MAX_DRAIN_TIME));
+        this.timer.set(Some(sleep_until(drained_at.map_or(at, |drained_at| drained_at.min(at)))));
+        this.step.set(Step::Wait { at, drain });
+    }
+
+    fn finish_at_deadline(self: Pin<&mut Self>) -> <S::Response as ResponseHead>::Output {
+        let mut this = self.project();
+        this.policy.give_up(this.progress, GiveUpReason::Deadline);
+        *this.request = None;
+        *this.withdrawal = None;
+        this.step.set(Step::Finished);
+        this.timer.set(None);
+        let gave_up = this.progress.gave_up().expect("it was set above");
+        let response = S::Response::deadline_exceeded(this.progress.is_grpc, gave_up);
+        response.expect("the timer is set only for clients whose attempts the layer ends")
     }
 }
 
-impl<S, Req> fmt::Debug for ResponseFuture<S, Req>
+impl<S, Req, R> fmt::Debug for ResponseFuture<S, Req, R>
 where
     S: Service<Req>,
+    S::Response: ResponseHead,
+    R: KeepForRetry<Req>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").field("progress", &self.progress).finish_non_exhaustive()

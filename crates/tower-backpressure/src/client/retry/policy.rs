@@ -1,18 +1,22 @@
 //! Decides whether a request is sent again, and when.
 
-use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::wait::{Asked, Backoff, Wait};
+use super::gave_up::GiveUpReason;
+use super::long_retry_after::LongRetryAfter;
+use super::progress::Progress;
+use super::wait::{Asked, Backoff, TimeLeft, Wait, word_of};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::budget::{RetryBudget, Withdrawal};
-use crate::client::classify::{is_rejection, is_retryable};
+use crate::client::classify::{AttemptEnd, AttemptOutcome, ErrorTypes, RetryDecision, Retryable};
 use crate::client::jitter::Jitter;
 use crate::client::replay::ResponseHead;
-use crate::client::telemetry::{GiveUp, RetryTelemetry, Source};
+use crate::client::telemetry::{RetryTelemetry, Source};
 
 /// What the services of one layer share. It is cloned only while options are set.
 #[derive(Clone, Debug)]
@@ -20,131 +24,192 @@ pub(super) struct Policy {
     pub(super) max_attempts: u32,
     pub(super) trusts_not_begun: bool,
     pub(super) deadline: Duration,
+    /// Whether the deadline was set, and ends an attempt in flight.
+    pub(super) cuts_at_deadline: bool,
     pub(super) max_retry_after: Duration,
+    pub(super) long_retry_after: LongRetryAfter,
     pub(super) strict_retry_after: bool,
     pub(super) backoff: Backoff,
     pub(super) budget: RetryBudget,
+    pub(super) rule: Option<Rule>,
+    pub(super) error_types: ErrorTypes,
+    pub(super) adds_idempotency_key: bool,
+    pub(super) adds_attempt_header: bool,
     pub(super) jitter: Jitter,
     pub(super) telemetry: RetryTelemetry,
 }
 
-/// The state of one request between its attempts.
-#[derive(Debug)]
-pub(super) struct Progress {
-    /// Attempts made so far.
-    pub(super) attempts: u32,
-    /// Whether the request may be sent again although an earlier attempt may have been carried out.
-    pub(super) idempotent: bool,
-    /// Whether there is a copy of the request to send.
-    pub(super) replayable: bool,
-    /// The instant after which no retry is sent; `None` is never.
-    pub(super) deadline: Option<Instant>,
-}
+/// A user's rule. `None` leaves the outcome to the layer.
+#[derive(Clone)]
+pub(super) struct Rule(pub(super) Arc<RuleFn>);
+
+type RuleFn = dyn Fn(&AttemptOutcome<'_>) -> Option<RetryDecision> + Send + Sync;
 
 /// Permission for one retry, which the budget or a ticket pays for.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) at: Instant,
+    pub(super) wait: Wait,
     /// The charge to the budget; `None` where a ticket pays.
     pub(super) withdrawal: Option<Withdrawal>,
     pub(super) ticket: Option<HeaderValue>,
 }
 
 impl Policy {
-    pub(super) fn new(name: Cow<'static, str>) -> Self {
+    pub(super) fn new(telemetry: RetryTelemetry) -> Self {
         Self {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             trusts_not_begun: true,
             deadline: DEFAULT_DEADLINE,
+            cuts_at_deadline: false,
             max_retry_after: DEFAULT_MAX_RETRY_AFTER,
+            long_retry_after: LongRetryAfter::GiveUp,
             strict_retry_after: false,
             backoff: Backoff::default(),
             budget: RetryBudget::default(),
+            rule: None,
+            error_types: ErrorTypes::default(),
+            adds_idempotency_key: false,
+            adds_attempt_header: true,
             jitter: Jitter::new(fastrand::Rng::new()),
-            telemetry: RetryTelemetry::new(name),
+            telemetry,
         }
     }
 
-    /// Grants a retry after this outcome; `None` where the outcome is returned to the caller.
-    pub(super) fn grant_retry<Res: ResponseHead, E>(
+    /// Grants a retry after this outcome of an attempt; `None` where the outcome is returned to the caller.
+    pub(super) fn grant_retry<Res: ResponseHead, E: 'static>(
         &self,
-        progress: &Progress,
+        progress: &mut Progress,
         outcome: &Result<Res, E>,
     ) -> Option<Grant> {
-        let retryable = match outcome {
-            Ok(response) => {
-                let (status, headers) = (response.status(), response.headers());
-                is_retryable(status, headers, progress.idempotent, self.trusts_not_begun)
+        let outcome = self.view(progress, outcome);
+        let ruled = self.rule.as_ref().and_then(|Rule(rule)| rule(&outcome));
+        let decision = ruled.unwrap_or_else(|| outcome.default_decision());
+        if decision.retry == Retryable::No {
+            let budget = self.budget_of(progress);
+            if budget.counts_results() && outcome.is_success() {
+                budget.record_success(progress.spent);
             }
-            Err(_) => progress.idempotent,
-        };
-        if !retryable {
             return None;
         }
-        match self.check(progress, outcome.as_ref().ok()) {
-            Ok((wait, grant)) => {
-                self.telemetry.retrying(progress.attempts, wait.span, wait.source);
+        self.budget_of(progress).record_failure();
+        let word = outcome.headers().and_then(|headers| word_of(headers, self.strict_retry_after));
+        progress.last_word = word.or(progress.last_word);
+        let asked = Asked::by(word, self.max_retry_after);
+        let granted = self.check(progress, &outcome, decision, asked);
+        self.telemetry.budget(self.budget_of(progress));
+        match granted {
+            Ok(grant) => {
+                self.telemetry.retrying(progress.attempts, grant.wait);
                 Some(grant)
             }
             Err(reason) => {
-                self.telemetry.gave_up(progress.attempts, reason);
+                self.give_up(progress, reason);
                 None
             }
         }
     }
 
-    /// Checks the bounds of a retryable request. The budget comes last, so that it is not charged for a
-    /// retry that another bound forbids.
-    fn check<Res: ResponseHead>(
+    pub(super) fn give_up(&self, progress: &mut Progress, reason: GiveUpReason) {
+        self.telemetry.gave_up(progress.attempts, reason);
+        progress.gave_up = Some(reason);
+    }
+
+    pub(super) fn budget_of<'a>(&'a self, progress: &'a Progress) -> &'a RetryBudget {
+        progress.budget.as_ref().unwrap_or(&self.budget)
+    }
+
+    fn view<'a, Res: ResponseHead, E: 'static>(
         &self,
         progress: &Progress,
-        response: Option<&Res>,
-    ) -> Result<(Wait, Grant), GiveUp> {
+        outcome: &'a Result<Res, E>,
+    ) -> AttemptOutcome<'a> {
+        let end = match outcome {
+            Ok(response) => AttemptEnd::Response {
+                status: response.status(),
+                headers: response.headers(),
+                extensions: response.extensions(),
+            },
+            Err(error) => AttemptEnd::Error(self.error_types.as_error(error)),
+        };
+        AttemptOutcome {
+            attempt: progress.attempts,
+            idempotent: progress.idempotent,
+            has_idempotency_key: progress.has_idempotency_key,
+            trusts_not_begun: self.trusts_not_begun,
+            end,
+        }
+    }
+
+    /// Checks the bounds of a retry. The budget comes last, so that it is not charged for a retry that
+    /// another bound forbids.
+    fn check(
+        &self,
+        progress: &Progress,
+        outcome: &AttemptOutcome<'_>,
+        decision: RetryDecision,
+        asked: Asked,
+    ) -> Result<Grant, GiveUpReason> {
+        if asked == Asked::ForNoRetry && decision.after.is_none() {
+            return Err(GiveUpReason::Forbidden);
+        }
+        if decision.retry == Retryable::IfIdempotent && !progress.idempotent {
+            return Err(GiveUpReason::NotIdempotent);
+        }
         if progress.attempts >= self.max_attempts {
-            return Err(GiveUp::Attempts);
+            return Err(GiveUpReason::Attempts);
         }
         if !progress.replayable {
-            return Err(GiveUp::NotReplayable);
+            return Err(GiveUpReason::NotReplayable);
         }
-        let wait = self.wait(progress, response)?;
-        let at = Instant::now() + wait.span;
-        if progress.deadline.is_some_and(|deadline| at >= deadline) {
-            return Err(GiveUp::Deadline);
-        }
-        let ticket = match (response, wait.source) {
-            (Some(response), Source::RetryAfter) => response.headers().get(RETURN_TICKET).cloned(),
+        let now = Instant::now();
+        let left = progress.deadline.map(|at| at.saturating_duration_since(now));
+        let asked = decision.after.map_or(asked, Asked::For);
+        let wait = self.wait(progress, outcome, asked, TimeLeft(left))?;
+        let is_late = left.is_some_and(|left| wait.span >= left);
+        let at = now.checked_add(wait.span).filter(|_| !is_late).ok_or(GiveUpReason::Deadline)?;
+        let ticket = match (outcome.headers(), wait.source) {
+            (Some(headers), Source::RetryAfter) => headers.get(RETURN_TICKET).cloned(),
             _ => None,
         };
         // The server bounds how many tickets it issues and has scheduled this retry: see
         // `RETURN_TICKET`.
         let withdrawal = match ticket {
             Some(_) => None,
-            None => Some(self.budget.withdraw().ok_or(GiveUp::Budget)?),
+            None => {
+                let withdrawal = self.budget_of(progress).withdraw_after(outcome.is_timeout());
+                Some(withdrawal.ok_or(GiveUpReason::Budget)?)
+            }
         };
-        Ok((wait, Grant { at, withdrawal, ticket }))
+        Ok(Grant { at, wait, withdrawal, ticket })
     }
 
     /// The wait before the next attempt: the server's word first, then a backoff.
-    fn wait<Res: ResponseHead>(
+    fn wait(
         &self,
         progress: &Progress,
-        response: Option<&Res>,
-    ) -> Result<Wait, GiveUp> {
-        let asked = response.map_or(Asked::Nothing, |response| {
-            Asked::by(response.headers(), self.max_retry_after, self.strict_retry_after)
-        });
-        let is_rejection = response.is_some_and(|response| is_rejection(response.status()));
-        let left = progress.deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        match asked {
-            Asked::For(field) => Ok(Wait::after(field, left, &self.jitter)),
-            Asked::ForTooMuch => Err(GiveUp::RetryAfter),
-            Asked::Nothing if is_rejection => {
-                Ok(self.backoff.after_rejection(progress.attempts, &self.jitter))
+        outcome: &AttemptOutcome<'_>,
+        asked: Asked,
+        left: TimeLeft,
+    ) -> Result<Wait, GiveUpReason> {
+        let (backoff, jitter, attempts) = (self.backoff, &self.jitter, progress.attempts);
+        Ok(match (asked, self.long_retry_after) {
+            (Asked::For(delay), _) => Wait::asked_for(delay, jitter, left),
+            (Asked::ForTooMuch, LongRetryAfter::GiveUp) => return Err(GiveUpReason::RetryAfter),
+            (Asked::ForTooMuch, LongRetryAfter::Clamp) => {
+                Wait::asked_for(self.max_retry_after, jitter, left)
             }
-            Asked::Nothing | Asked::ForNone => {
-                Ok(self.backoff.after(progress.attempts, &self.jitter))
-            }
-        }
+            (Asked::ForNone, _) => backoff.after(attempts, jitter),
+            _ if outcome.is_rejection() => backoff.after_rejection(attempts, jitter, left),
+            _ if outcome.is_unsent() => backoff.after_failed_connection(attempts, jitter, left),
+            _ => backoff.after(attempts, jitter),
+        })
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rule").finish_non_exhaustive()
     }
 }
 

@@ -10,51 +10,69 @@ use crate::headers::retry_after::RetryAfter;
 
 /// The wait before a retry, and what set its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wait {
-    pub(super) span: Duration,
-    pub(super) source: Source,
+pub(crate) struct Wait {
+    pub(crate) span: Duration,
+    pub(crate) source: Source,
 }
 
-/// What the headers of a response say about the wait.
+/// What the server's word means under the bounds of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     /// This delay, which is not zero.
-    For(RetryAfter),
+    For(Duration),
     /// No delay, or one that has passed.
     ForNone,
-    /// More than the layer allows, or no retry at all.
+    /// More than the layer waits for.
     ForTooMuch,
-    /// There is no field that asks for a delay.
+    /// No retry at all.
+    ForNoRetry,
+    /// The server does not say.
     Nothing,
 }
 
 impl Asked {
-    pub(super) fn by(headers: &HeaderMap, max: Duration, strict: bool) -> Self {
-        let now = SystemTime::now();
-        let field = match strict {
-            true => RetryAfter::strict(headers, now),
-            false => RetryAfter::from_headers(headers, now),
-        };
-        match field {
+    pub(super) fn by(word: Option<RetryAfter>, max: Duration) -> Self {
+        match word {
             None => Self::Nothing,
-            Some(field) if field.is_capped() || field.delay() > max => Self::ForTooMuch,
-            Some(field) if field.delay().is_zero() => Self::ForNone,
-            Some(field) => Self::For(field),
+            Some(word) if word.forbids_retry() => Self::ForNoRetry,
+            Some(word) if word.is_capped() || word.delay() > max => Self::ForTooMuch,
+            Some(word) if word.delay().is_zero() => Self::ForNone,
+            Some(word) => Self::For(word.delay()),
         }
+    }
+}
+
+/// The delay that a response asks for, which has just arrived.
+pub(super) fn word_of(headers: &HeaderMap, strict: bool) -> Option<RetryAfter> {
+    let now = SystemTime::now();
+    match strict {
+        true => RetryAfter::strict(headers, now),
+        false => RetryAfter::from_headers(headers, now),
     }
 }
 
 impl Wait {
     /// The server's delay is a lower bound: jitter is only added. One second of jitter spreads clients
-    /// whose delays were rounded up to the same number; a tenth spreads clients with long delays.
-    ///
-    /// `time_left` is the time until the deadline. Jitter takes at most half of what the delay leaves of
-    /// it, and leaves the other half to the attempt.
-    pub(super) fn after(field: RetryAfter, time_left: Option<Duration>, jitter: &Jitter) -> Self {
-        let delay = field.delay();
-        let spread = RetryAfter::RESOLUTION.max(delay / JITTER_DIVISOR);
-        let room = time_left.map_or(Duration::MAX, |left| left.saturating_sub(delay) / 2);
-        Self { span: delay + jitter.up_to(spread.min(room)), source: Source::RetryAfter }
+    /// whose delays were rounded up to the same number; a tenth spreads clients with long delays, and
+    /// those with delays that were not rounded to seconds.
+    pub(super) fn asked_for(delay: Duration, jitter: &Jitter, left: TimeLeft) -> Self {
+        let is_rounded = delay.subsec_nanos() == 0;
+        let least = if is_rounded { RetryAfter::RESOLUTION } else { LEAST_JITTER };
+        let spread = least.max(delay / JITTER_DIVISOR);
+        let span = delay.saturating_add(left.jitter(delay, spread, jitter));
+        Self { span, source: Source::RetryAfter }
+    }
+}
+
+/// The time until the deadline, if there is one. Jitter takes at most half of what a delay leaves of it,
+/// and leaves the other half to the attempt.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TimeLeft(pub(super) Option<Duration>);
+
+impl TimeLeft {
+    fn jitter(self, delay: Duration, spread: Duration, jitter: &Jitter) -> Duration {
+        let room = self.0.map_or(Duration::MAX, |left| left.saturating_sub(delay) / 2);
+        jitter.up_to(spread.min(room))
     }
 }
 
@@ -72,14 +90,30 @@ impl Backoff {
         Wait { span: jitter.up_to(self.ceiling(attempts)), source: Source::Backoff }
     }
 
+    /// The wait after a connection could not be made. The server may be restarting, which takes a second
+    /// or two, or a lost packet was in the way: at least [`MIN_WAIT_AFTER_FAILED_CONNECTION`], four times
+    /// as long with each attempt, and up to as much again. Three attempts span more than a second.
+    pub(super) fn after_failed_connection(
+        self,
+        attempts: u32,
+        jitter: &Jitter,
+        left: TimeLeft,
+    ) -> Wait {
+        let doublings = 2 * attempts.saturating_sub(1);
+        let floor =
+            MIN_WAIT_AFTER_FAILED_CONNECTION.saturating_mul(2_u32.saturating_pow(doublings));
+        let floor = floor.min(self.max.max(MIN_WAIT_AFTER_REJECTION));
+        Wait { span: floor + left.jitter(floor, floor, jitter), source: Source::Backoff }
+    }
+
     /// The wait after a rejection that names no time. The server is overloaded, or a quota is used up, and
     /// neither ends within milliseconds: at least [`MIN_WAIT_AFTER_REJECTION`], doubled with each
     /// attempt, and up to as much again.
-    pub(super) fn after_rejection(self, attempts: u32, jitter: &Jitter) -> Wait {
+    pub(super) fn after_rejection(self, attempts: u32, jitter: &Jitter, left: TimeLeft) -> Wait {
         let (first, max) = (self.first, self.max);
         let at_least = |span: Duration| span.max(MIN_WAIT_AFTER_REJECTION);
         let floor = Self { first: at_least(first), max: at_least(max) }.ceiling(attempts);
-        Wait { span: floor + jitter.up_to(floor), source: Source::Backoff }
+        Wait { span: floor + left.jitter(floor, floor, jitter), source: Source::Backoff }
     }
 
     fn ceiling(self, attempts: u32) -> Duration {
@@ -97,6 +131,14 @@ impl Default for Backoff {
 /// The shortest delay that `Retry-After` in whole seconds can ask for. nginx and haproxy reject without
 /// naming a time; clients that returned within milliseconds would be rejected again.
 const MIN_WAIT_AFTER_REJECTION: Duration = Duration::from_secs(1);
+
+/// A process that restarts does not listen for some hundred milliseconds. With three attempts, a shorter wait
+/// here would give up within a second; a longer one would delay all requests that meet a lost connection.
+const MIN_WAIT_AFTER_FAILED_CONNECTION: Duration = Duration::from_millis(250);
+
+/// The least spread of delays that are not whole seconds. Such a delay was computed for one client, or is
+/// a constant of the server's that many clients got.
+const LEAST_JITTER: Duration = Duration::from_millis(100);
 
 /// Long delays get jitter of one part in this many: 6 s for a minute. Less would let clients with long
 /// delays return together; more would waste time that the server has scheduled for them.
@@ -118,14 +160,16 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
+    const ANY: TimeLeft = TimeLeft(None);
+
     fn asked(value: &str) -> Asked {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
-        Asked::by(&headers, MINUTE, false)
+        Asked::by(word_of(&headers, false), MINUTE)
     }
 
-    fn wait_for(value: &str, time_left: Option<Duration>, jitter: &Jitter) -> Wait {
-        let Asked::For(field) = asked(value) else { panic!("{value} asks for a delay") };
-        Wait::after(field, time_left, jitter)
+    fn wait_for(value: &str, left: TimeLeft, jitter: &Jitter) -> Wait {
+        let Asked::For(delay) = asked(value) else { panic!("{value} asks for a delay") };
+        Wait::asked_for(delay, jitter, left)
     }
 
     #[test]
@@ -133,7 +177,7 @@ mod tests {
         for seconds in 1..=60_u64 {
             let floor = Duration::from_secs(seconds);
             let jitter = Jitter::new(Rng::with_seed(7));
-            let Wait { span, source } = wait_for(&seconds.to_string(), None, &jitter);
+            let Wait { span, source } = wait_for(&seconds.to_string(), ANY, &jitter);
             assert!(span >= floor, "{span:?} is before {floor:?}");
             assert!(span <= floor + Duration::from_secs(1).max(floor / 10));
             assert_eq!(source, Source::RetryAfter);
@@ -145,7 +189,7 @@ mod tests {
         let jitter = Jitter::new(Rng::with_seed(7));
         let mut tenths = [0; 10];
         for _ in 0..1_000 {
-            let wait = wait_for("1", None, &jitter);
+            let wait = wait_for("1", ANY, &jitter);
             let extra = (wait.span - Duration::from_secs(1)).as_millis();
             tenths[usize::try_from(extra / 100).unwrap().min(9)] += 1;
         }
@@ -156,10 +200,10 @@ mod tests {
     fn jitter_leaves_time_for_the_attempt_before_the_deadline() {
         let jitter = Jitter::new(Rng::with_seed(7));
         for _ in 0..1_000 {
-            let wait = wait_for("1", Some(Duration::from_millis(1_200)), &jitter);
+            let wait = wait_for("1", TimeLeft(Some(Duration::from_millis(1_200))), &jitter);
             assert!((1_000..=1_100).contains(&wait.span.as_millis()), "{:?}", wait.span);
         }
-        let too_little = Some(Duration::from_millis(500));
+        let too_little = TimeLeft(Some(Duration::from_millis(500)));
         assert_eq!(wait_for("1", too_little, &jitter).span, Duration::from_secs(1));
     }
 
@@ -168,35 +212,56 @@ mod tests {
         for value in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
             assert_eq!(asked(value), Asked::ForNone, "{value}");
         }
-        assert_eq!(Asked::by(&HeaderMap::new(), MINUTE, false), Asked::Nothing);
+        assert_eq!(Asked::by(word_of(&HeaderMap::new(), false), MINUTE), Asked::Nothing);
     }
 
     #[test]
     fn a_value_that_is_invalid_asks_for_a_second_and_for_nothing_in_strict_mode() {
         for value in ["soon", "1e3", "+5"] {
-            let wait = wait_for(value, None, &Jitter::new(Rng::with_seed(7)));
+            let wait = wait_for(value, ANY, &Jitter::new(Rng::with_seed(7)));
             assert!(wait.span >= Duration::from_secs(1), "{value}: {:?}", wait.span);
             let headers = HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
-            assert_eq!(Asked::by(&headers, MINUTE, true), Asked::Nothing, "{value}");
+            assert_eq!(Asked::by(word_of(&headers, true), MINUTE), Asked::Nothing, "{value}");
         }
     }
 
     #[test]
     fn a_delay_above_the_maximum_is_too_much_and_not_shortened() {
         assert!(matches!(asked("60"), Asked::For(_)));
-        for value in ["61", "99999999999999999999", "-1"] {
+        for value in ["61", "99999999999999999999"] {
             assert_eq!(asked(value), Asked::ForTooMuch, "{value}");
         }
+        assert_eq!(asked("-1"), Asked::ForNoRetry);
         let headers = HeaderMap::from_iter([(RETRY_AFTER, "601".parse().unwrap())]);
-        assert_eq!(Asked::by(&headers, RetryAfter::MAX, false), Asked::ForTooMuch);
+        assert_eq!(Asked::by(word_of(&headers, false), RetryAfter::MAX), Asked::ForTooMuch);
     }
 
     #[test]
     fn a_rejection_without_a_time_waits_a_second_at_least_and_longer_each_time() {
         let (backoff, jitter) = (Backoff::default(), Jitter::new(Rng::with_seed(7)));
         for (attempts, seconds) in [(1, 1), (2, 2), (3, 4), (4, 5), (9, 5)] {
-            let span = backoff.after_rejection(attempts, &jitter).span.as_secs_f64();
+            let span = backoff.after_rejection(attempts, &jitter, ANY).span.as_secs_f64();
             assert!((f64::from(seconds)..=f64::from(2 * seconds)).contains(&span), "{span}");
+        }
+    }
+
+    #[test]
+    fn three_attempts_to_connect_span_more_than_a_second() {
+        let (backoff, jitter) = (Backoff::default(), Jitter::new(Rng::with_seed(7)));
+        for (attempts, millis) in [(1, 250), (2, 1_000), (3, 4_000), (4, 5_000), (99, 5_000)] {
+            let wait = backoff.after_failed_connection(attempts, &jitter, ANY);
+            assert!((millis..=2 * millis).contains(&wait.span.as_millis()), "{:?}", wait.span);
+        }
+    }
+
+    #[test]
+    fn a_delay_that_was_not_rounded_gets_a_tenth_of_jitter() {
+        let jitter = Jitter::new(Rng::with_seed(7));
+        for _ in 0..1_000 {
+            let span = wait_for("2.5", ANY, &jitter).span.as_millis();
+            assert!((2_500..=2_750).contains(&span), "{span}");
+            let span = wait_for("0.05", ANY, &jitter).span.as_millis();
+            assert!((50..=150).contains(&span), "{span}");
         }
     }
 

@@ -2,19 +2,40 @@
 //!
 //! | name | kind | labels |
 //! |---|---|---|
-//! | `backpressure_retries_total` | counter | `policy`, `outcome` = `retried`, `attempts`, `not_replayable`, `retry_after`, `deadline` or `budget` |
+//! | `backpressure_attempts_total` | counter | `policy`, `kind` = `first` or `retry` |
+//! | `backpressure_retries_total` | counter | `policy`, `outcome` = `retried`, or a reason to give up |
+//! | `backpressure_retry_budget_balance` | gauge | `policy`; the tokens after the last failure |
 //! | `backpressure_retry_wait_seconds` | histogram | `policy`, `source` = `retry_after` or `backoff` |
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 
-use super::{GiveUp, Source};
+use super::{GiveUpReason, Source, Wait};
+use crate::client::budget::RetryBudget;
 
-/// The handles of one policy. The first retry makes them, so that a recorder that is installed after the
+const ATTEMPTS: &str = "backpressure_attempts_total";
+const RETRIES: &str = "backpressure_retries_total";
+const BUDGET: &str = "backpressure_retry_budget_balance";
+const WAIT: &str = "backpressure_retry_wait_seconds";
+
+/// The reasons in the order of their discriminants.
+const REASONS: [GiveUpReason; 7] = [
+    GiveUpReason::Attempts,
+    GiveUpReason::Budget,
+    GiveUpReason::Deadline,
+    GiveUpReason::RetryAfter,
+    GiveUpReason::Forbidden,
+    GiveUpReason::NotIdempotent,
+    GiveUpReason::NotReplayable,
+];
+
+/// The handles of one policy. The first attempt makes them, so that a recorder that is installed after the
 /// layer was built still sees everything.
 #[derive(Clone)]
 pub(super) struct Metrics {
@@ -23,12 +44,11 @@ pub(super) struct Metrics {
 }
 
 struct Handles {
+    first_attempts: Counter,
+    retry_attempts: Counter,
     retried: Counter,
-    attempts: Counter,
-    not_replayable: Counter,
-    retry_after: Counter,
-    deadline: Counter,
-    budget: Counter,
+    gave_up: [Counter; REASONS.len()],
+    budget: Gauge,
     wait_by_retry_after: Histogram,
     wait_by_backoff: Histogram,
 }
@@ -38,29 +58,30 @@ impl Metrics {
         Self { policy, handles: Arc::default() }
     }
 
-    pub(super) fn waits(&self, wait: Duration, source: Source) {
+    pub(super) fn first_attempt(&self) {
+        self.handles().first_attempts.increment(1);
+    }
+
+    pub(super) fn waits(&self, wait: Wait) {
         let handles = self.handles();
-        let histogram = match source {
+        let histogram = match wait.source {
             Source::RetryAfter => &handles.wait_by_retry_after,
             Source::Backoff => &handles.wait_by_backoff,
         };
-        histogram.record(wait.as_secs_f64());
+        histogram.record(wait.span.as_secs_f64());
     }
 
     pub(super) fn retried(&self) {
+        self.handles().retry_attempts.increment(1);
         self.handles().retried.increment(1);
     }
 
-    pub(super) fn gave_up(&self, reason: GiveUp) {
-        let handles = self.handles();
-        let counter = match reason {
-            GiveUp::Attempts => &handles.attempts,
-            GiveUp::NotReplayable => &handles.not_replayable,
-            GiveUp::RetryAfter => &handles.retry_after,
-            GiveUp::Deadline => &handles.deadline,
-            GiveUp::Budget => &handles.budget,
-        };
-        counter.increment(1);
+    pub(super) fn gave_up(&self, reason: GiveUpReason) {
+        self.handles().gave_up[reason as usize].increment(1);
+    }
+
+    pub(super) fn budget(&self, budget: &RetryBudget) {
+        self.handles().budget.set(budget.balance());
     }
 
     fn handles(&self) -> &Handles {
@@ -70,24 +91,47 @@ impl Metrics {
 
 impl Handles {
     fn new(policy: &str) -> Self {
+        describe();
         let policy = policy.to_owned();
-        let retries = |outcome: &'static str| counter!("backpressure_retries_total", "policy" => policy.clone(), "outcome" => outcome);
-        let waits = |source: Source| histogram!("backpressure_retry_wait_seconds", "policy" => policy.clone(), "source" => source.as_str());
+        let attempts =
+            |kind: &'static str| counter!(ATTEMPTS, "policy" => policy.clone(), "kind" => kind);
+        let retries = |outcome: &'static str| counter!(RETRIES, "policy" => policy.clone(), "outcome" => outcome);
+        let waits = |source: Source| histogram!(WAIT, "policy" => policy.clone(), "source" => source.as_str());
         Self {
+            first_attempts: attempts("first"),
+            retry_attempts: attempts("retry"),
             retried: retries("retried"),
-            attempts: retries(GiveUp::Attempts.as_str()),
-            not_replayable: retries(GiveUp::NotReplayable.as_str()),
-            retry_after: retries(GiveUp::RetryAfter.as_str()),
-            deadline: retries(GiveUp::Deadline.as_str()),
-            budget: retries(GiveUp::Budget.as_str()),
+            gave_up: REASONS.map(|reason| retries(reason.as_str())),
+            budget: gauge!(BUDGET, "policy" => policy.clone()),
             wait_by_retry_after: waits(Source::RetryAfter),
             wait_by_backoff: waits(Source::Backoff),
         }
     }
 }
 
+fn describe() {
+    describe_counter!(ATTEMPTS, "Attempts that a retry layer sent: first ones, and retries");
+    describe_counter!(RETRIES, "Retries sent, and failures that were returned, by the reason");
+    describe_gauge!(BUDGET, "Tokens of the retry budget after the last failure");
+    describe_histogram!(WAIT, Unit::Seconds, "Waits before retries, by what set their length");
+}
+
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_counter_and_a_name_of_its_own() {
+        for (position, reason) in REASONS.into_iter().enumerate() {
+            assert_eq!(reason as usize, position);
+            let same = REASONS.iter().filter(|other| other.as_str() == reason.as_str());
+            assert_eq!(same.count(), 1, "{reason}");
+        }
     }
 }

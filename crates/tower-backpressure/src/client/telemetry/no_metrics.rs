@@ -1,9 +1,9 @@
 //! Without the feature `metrics`.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
-use super::{GiveUp, Source};
+use super::{GiveUpReason, Wait};
+use crate::client::budget::RetryBudget;
 
 #[derive(Clone, Debug)]
 pub(super) struct Metrics;
@@ -13,9 +13,13 @@ impl Metrics {
         Self
     }
 
-    pub(super) const fn waits(&self, _wait: Duration, _source: Source) {}
+    pub(super) const fn budget(&self, _budget: &RetryBudget) {}
+
+    pub(super) const fn first_attempt(&self) {}
+
+    pub(super) const fn waits(&self, _wait: Wait) {}
 
     pub(super) const fn retried(&self) {}
 
-    pub(super) const fn gave_up(&self, _reason: GiveUp) {}
+    pub(super) const fn gave_up(&self, _reason: GiveUpReason) {}
 }

@@ -1,13 +1,12 @@
 //! Events of retries through `tracing`, at debug level.
 
-use std::time::Duration;
+use super::{GiveUpReason, Wait};
 
-use super::{GiveUp, Source};
-
-pub(super) fn retrying(policy: &str, resend_count: u32, wait: Duration, source: Source) {
-    tracing::debug!(policy, http.request.resend_count = resend_count, ?wait, %source, "retrying");
+pub(super) fn retrying(policy: &str, resend_count: u32, wait: Wait) {
+    let Wait { span, source } = wait;
+    tracing::debug!(policy, http.request.resend_count = resend_count, wait = ?span, %source, "retrying");
 }
 
-pub(super) fn gave_up(policy: &str, attempts: u32, reason: GiveUp) {
+pub(super) fn gave_up(policy: &str, attempts: u32, reason: GiveUpReason) {
     tracing::debug!(policy, attempts, %reason, "not retrying");
 }

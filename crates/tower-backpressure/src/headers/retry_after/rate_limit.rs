@@ -2,7 +2,7 @@
 //!
 //! They say when there is more quota, and so when to come back, only where none remains.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderMap, HeaderName};
 
@@ -12,17 +12,11 @@ use super::{age, text};
 /// draft-ietf-httpapi-ratelimit-headers, from draft 07 on.
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Fields of what remains and of when it is reset: of drafts up to 06, of GitHub and many others, of X,
-/// and of OpenAI.
-const PAIRS: [(&str, &str); 5] = [
-    ("ratelimit-remaining", "ratelimit-reset"),
-    ("x-ratelimit-remaining", "x-ratelimit-reset"),
-    ("x-rate-limit-remaining", "x-rate-limit-reset"),
-    ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
-    ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
-];
+/// No quota lasts longer than a leap year. A longer time until a reset is a number of another meaning, or a
+/// Unix time that is long past.
+const MAX_RESET: Duration = Duration::from_secs(366 * 86_400);
 
-/// The latest reset of a limit of which nothing remains.
+/// The latest reset of a limit of which nothing remains; `None` where there is none in the future.
 pub(super) fn reset(headers: &HeaderMap, sent: SystemTime) -> Option<Value> {
     // The fields of a cached response describe the past.
     if !age(headers).is_zero() {
@@ -31,12 +25,29 @@ pub(super) fn reset(headers: &HeaderMap, sent: SystemTime) -> Option<Value> {
     let standard = headers.get_all(RATE_LIMIT).iter().filter_map(text);
     let standard =
         standard.filter_map(|text| from_list(text, sent).max(from_dictionary(text, sent)));
-    let pairs = PAIRS.iter().filter_map(|&(remaining, reset)| {
-        let is_used_up = headers.get(remaining).is_none_or(|left| left == "0");
-        let reset = headers.get(reset).filter(|_| is_used_up)?;
-        value::parse(text(reset)?, sent)
+    let by_name = headers.iter().filter_map(|(name, value)| {
+        let reset = is_reset_of_used_up_limit(name.as_str(), headers).then(|| text(value))??;
+        value::parse(reset, sent)
     });
-    standard.chain(pairs).filter(|value| matches!(value, Value::Delay(_))).max()
+    let is_ahead = |value: &Value| match value {
+        Value::Delay(delay) => !delay.is_zero() && *delay <= MAX_RESET,
+        Value::Never => false,
+    };
+    standard.chain(by_name).filter(is_ahead).max()
+}
+
+/// Whether the field is the reset of a limit of which nothing remains. Drafts up to 06 and all vendors name
+/// both fields alike: `x-ratelimit-reset` and `x-ratelimit-remaining`, `x-ratelimit-reset-tokens` and
+/// `x-ratelimit-remaining-tokens`. Where a server does not say what remains, its response does.
+fn is_reset_of_used_up_limit(name: &str, headers: &HeaderMap) -> bool {
+    let is_reset = ["ratelimit", "rate-limit"].iter().any(|limit| name.contains(limit))
+        && name.contains("reset");
+    let remaining = || name.replace("reset-after", "reset").replace("reset", "remaining");
+    is_reset && headers.get(remaining()).and_then(text).is_none_or(is_used_up)
+}
+
+fn is_used_up(remaining: &str) -> bool {
+    remaining.starts_with('-') || !remaining.is_empty() && remaining.trim_matches('0').is_empty()
 }
 
 /// `"default";r=0;t=30, …`: from draft 08 on.
@@ -44,7 +55,7 @@ fn from_list(text: &str, sent: SystemTime) -> Option<Value> {
     let resets = text.split(',').filter_map(|item| {
         let parameters = || item.split(';').skip(1);
         let remaining = find(parameters(), "r")?;
-        if remaining == "0" { value::parse(find(parameters(), "t")?, sent) } else { None }
+        if is_used_up(remaining) { value::parse(find(parameters(), "t")?, sent) } else { None }
     });
     resets.max()
 }
@@ -53,7 +64,7 @@ fn from_list(text: &str, sent: SystemTime) -> Option<Value> {
 fn from_dictionary(text: &str, sent: SystemTime) -> Option<Value> {
     let members = || text.split(',');
     let remaining = find(members(), "remaining")?;
-    if remaining == "0" { value::parse(find(members(), "reset")?, sent) } else { None }
+    if is_used_up(remaining) { value::parse(find(members(), "reset")?, sent) } else { None }
 }
 
 fn find<'a>(mut pairs: impl Iterator<Item = &'a str>, key: &str) -> Option<&'a str> {

@@ -44,12 +44,23 @@ pub(super) fn parse(text: &str, sent: SystemTime) -> Option<Value> {
     Some(Value::Delay(delay))
 }
 
-/// A number of milliseconds; negative for "do not retry".
+/// A number of milliseconds, or a duration with units; negative for "do not retry".
 pub(super) fn parse_millis(text: &str) -> Option<Value> {
-    Some(match text.strip_prefix('-') {
-        Some(positive) => negative(parse_decimal(positive)?),
-        None => Value::Delay(parse_decimal(text)? / 1_000),
-    })
+    if let Some(positive) = text.strip_prefix('-') {
+        return parse_decimal(positive).map(negative);
+    }
+    let millis = parse_decimal(text).map(|number| {
+        // A number that is divided must not become shorter.
+        let nanos = number.as_nanos().div_ceil(1_000);
+        u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
+    });
+    millis.or_else(|| parse_duration(text)).map(Value::Delay)
+}
+
+/// gRPC proposal A6: a number that is negative or cannot be parsed forbids a retry.
+pub(super) fn parse_pushback(text: &str) -> Value {
+    let millis = text.parse::<i32>().ok().and_then(|millis| u64::try_from(millis).ok());
+    millis.map_or(Value::Never, |millis| Value::Delay(Duration::from_millis(millis)))
 }
 
 fn negative(amount: Duration) -> Value {
@@ -60,15 +71,26 @@ fn negative(amount: Duration) -> Value {
 /// the longest there is.
 fn parse_decimal(text: &str) -> Option<Duration> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) {
+    if whole.is_empty() || !is_digits(whole) {
         return None;
     }
     let seconds = whole.parse().unwrap_or(u64::MAX);
-    let (nanos, rest) = fraction.split_at(fraction.len().min(NANO_DIGITS));
+    Some(Duration::from_secs(seconds).saturating_add(self::fraction(fraction)?))
+}
+
+/// The digits after a decimal point, rounded up to nanoseconds.
+pub(super) fn fraction(digits: &str) -> Option<Duration> {
+    if !is_digits(digits) {
+        return None;
+    }
+    let (nanos, rest) = digits.split_at(digits.len().min(NANO_DIGITS));
     let nanos: u64 = format!("{nanos:0<NANO_DIGITS$}").parse().ok()?;
     let rounded_up = u64::from(rest.bytes().any(|digit| digit != b'0'));
-    Some(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos + rounded_up)))
+    Some(Duration::from_nanos(nanos + rounded_up))
+}
+
+fn is_digits(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The delay until a Unix time in seconds, milliseconds, microseconds or nanoseconds, if the number is one.

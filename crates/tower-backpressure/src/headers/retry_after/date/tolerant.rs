@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{TwoDigitYear, on_any_weekday};
+use crate::headers::retry_after::value;
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -14,6 +15,8 @@ struct Fields<'a> {
     month: Option<&'static str>,
     year: Option<&'a str>,
     time: Option<&'a str>,
+    /// The digits after the seconds.
+    fraction: &'a str,
     zone: i64,
 }
 
@@ -23,7 +26,7 @@ pub(super) fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {
 }
 
 impl<'a> Fields<'a> {
-    /// ISO 8601: `2026-11-21T08:49:37Z`, also with a space, a fraction or an offset.
+    /// ISO 8601: `2026-11-21T08:49:37Z`, also with a space, a fraction or an offset, or without seconds.
     fn of_iso(text: &'a str) -> Option<Self> {
         let (date, time) = text.split_once(['T', 't', ' '])?;
         let mut parts = date.splitn(3, '-');
@@ -32,11 +35,13 @@ impl<'a> Fields<'a> {
         let is_year = year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit());
         let end = time.find(['Z', 'z', '+', '-', ' ']).unwrap_or(time.len());
         let (time, zone) = time.split_at(end);
+        let (time, fraction) = time.split_once(['.', ',']).unwrap_or((time, ""));
         is_year.then_some(Self {
             day: Some(day),
             month: Some(month),
             year: Some(year),
-            time: Some(time.split('.').next()?),
+            time: Some(time),
+            fraction,
             zone: offset(zone.trim())?,
         })
     }
@@ -78,9 +83,13 @@ impl<'a> Fields<'a> {
     fn resolve(self, now: SystemTime) -> Option<SystemTime> {
         let (day, month, year) = (self.day?, self.month?, self.year?);
         let time = self.time?;
-        let (time, leap) = match time.strip_suffix(":60") {
-            Some(minutes) => (format!("{minutes}:59"), Duration::from_secs(1)),
-            None => (time.to_owned(), Duration::ZERO),
+        let fraction = value::fraction(self.fraction)?;
+        let (time, rest) = match time.strip_suffix(":60") {
+            Some(minutes) if minutes.contains(':') => {
+                (format!("{minutes}:59"), fraction + Duration::from_secs(1))
+            }
+            _ if time.matches(':').count() == 1 => (format!("{time}:00"), fraction),
+            _ => (time.to_owned(), fraction),
         };
         let (day, time) = (format!("{day:0>2}"), format!(" {time:0>8} GMT"));
         let local = match year.len() {
@@ -92,7 +101,7 @@ impl<'a> Fields<'a> {
         }?;
         let zone = Duration::from_secs(self.zone.unsigned_abs());
         let utc = if self.zone > 0 { local.checked_sub(zone) } else { local.checked_add(zone) }?;
-        utc.checked_add(leap)
+        utc.checked_add(rest)
     }
 }
 

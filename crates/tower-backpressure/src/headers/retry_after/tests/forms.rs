@@ -71,6 +71,7 @@ fn fields_of_vendors_are_understood_and_the_longest_counts() {
     for (pairs, millis) in [
         (&[("retry-after-ms", "1500")][..], 1_500),
         (&[("x-ms-retry-after-ms", "42")], 42),
+        (&[("retry-after-ms", "2m59.56s")], 179_560),
         (&[("x-retry-after", "7")], 7_000),
         (&[("retry-after", "2"), ("retry-after-ms", "1500")], 2_000),
         (&[("grpc-retry-pushback-ms", "250")], 250),
@@ -96,6 +97,21 @@ fn the_reset_of_a_used_up_rate_limit_is_a_time_to_return() {
         (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1795248045")], Some(45)),
         (&[("x-ratelimit-reset", "1795248045000")], Some(45)),
         (&[("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "6m0s")], Some(360)),
+        (
+            &[
+                ("anthropic-ratelimit-requests-remaining", "0"),
+                ("anthropic-ratelimit-requests-reset", "2026-11-21T08:00:09Z"),
+                ("anthropic-ratelimit-tokens-remaining", "16000"),
+                ("anthropic-ratelimit-tokens-reset", "2026-11-21T08:00:59Z"),
+            ],
+            Some(9),
+        ),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset-after", "7")], Some(7)),
+        (&[("x-ratelimit-remaining", "3"), ("x-ratelimit-reset-after", "7")], None),
+        (&[("x-rate-limit-reset", "2026-11-21T08:01Z")], Some(60)),
+        // A reset that has passed says nothing.
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1499329365")], None),
+        (&[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "0")], None),
         // Retry-After goes before them, and a cached response does not count.
         (&[("retry-after", "3"), ("x-ratelimit-reset", "12")], Some(3)),
         (&[("ratelimit", "\"default\";r=0;t=30"), ("age", "10")], None),
@@ -118,7 +134,7 @@ fn dates_in_other_forms_are_understood() {
         "21 Nov 2026 08:00:20 GMT",
         "Saturday, 21-nov-26 08:00:20 GMT",
         "2026-11-21T08:00:20Z",
-        "2026-11-21T08:00:20.125Z",
+        "2026-11-21T08:00:20.000Z",
         "2026-11-21T09:00:20+01:00",
         "2026-11-21 08:00:20",
         "2026-11-21 08:00:20 UTC",
@@ -126,6 +142,15 @@ fn dates_in_other_forms_are_understood() {
     ] {
         assert_eq!(parsed_seconds(value), Some(20), "{value}");
     }
+}
+
+#[test]
+fn the_fraction_of_a_date_counts_so_that_no_retry_is_early() {
+    assert_eq!(parsed_millis("2026-11-21T08:00:20.125Z"), Some(20_125));
+    assert_eq!(parsed_millis("2026-11-21T08:01:60.5Z"), Some(120_500));
+    assert_eq!(parsed_millis("2026-11-21T08:01Z"), Some(60_000));
+    let micros = fields(&[("retry-after-ms", "0.0001")]).unwrap();
+    assert_eq!(micros.delay(), Duration::from_nanos(100));
 }
 
 #[test]

@@ -1,0 +1,506 @@
+//! The cool-down of an origin: a time in which a client sends it nothing, because it said so.
+
+use std::time::Duration;
+
+use crate::ramp::{Pass, Ramp, next_phase};
+use crate::time::Timestamp;
+
+/// What one caller was told, applied to all callers of an origin.
+///
+/// ```text
+/// Open     → Quiet      a response says when to come back, and is believed
+/// Quiet    → Open       an early attempt was answered: the time does not hold for all of them
+/// Quiet    → Probing    the time has passed: one attempt is sent
+/// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response
+/// Resuming → Open       no attempt is held any more
+/// Probing, Resuming → Quiet   a response says again when to come back
+/// ```
+///
+/// ```
+/// use backpressure_core::{Cooldown, CooldownDecision, Ending, Timestamp, Told};
+/// use std::time::Duration;
+///
+/// let mut cooldown = Cooldown::new();
+/// let mut now = Timestamp::ZERO;
+/// let CooldownDecision::Send(pass) = cooldown.decide(now) else { panic!("no cool-down yet") };
+/// let wait = Duration::from_secs(2);
+/// cooldown.ended(pass, Ending::Told(Told::Quota(wait)), 0, now);
+/// let left = CooldownDecision::Wait { until: now + wait, ask_at: now + wait };
+/// assert_eq!(cooldown.decide(now), left);
+/// now = now + wait;
+/// assert!(matches!(cooldown.decide(now), CooldownDecision::Send(_)), "one probe");
+/// assert!(matches!(cooldown.decide(now), CooldownDecision::Wait { .. }));
+/// ```
+#[derive(Debug)]
+pub struct Cooldown {
+    phase: Phase,
+    /// Number of the phase, which passes carry.
+    number: u32,
+    /// Rejections that named a time since the last answer, and the moment of the first of them.
+    rejections: u32,
+    rejected_since: Timestamp,
+    /// Whether any attempt was ever answered.
+    has_answered: bool,
+    /// Whether the origin was found to answer attempts while it tells others to come back.
+    is_selective: bool,
+    /// Attempts that were released together when that was found. That many of them are rejected together is
+    /// no sign of anything.
+    released: usize,
+    /// Pauses without an early attempt: how many there are still to be, and how many after the next early
+    /// attempt that is told to come back.
+    skipped: (u32, u32),
+}
+
+#[derive(Debug)]
+enum Phase {
+    Open,
+    Quiet { until: Timestamp, early: Early },
+    Probing { since: Timestamp },
+    Resuming { ramp: Ramp },
+}
+
+/// The attempt that is sent during a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Early {
+    /// There is none, or it has ended.
+    None,
+    /// It is sent at this moment or later; after so many others in this pause.
+    At(Timestamp, u32),
+    InFlight(u32),
+}
+
+/// What happens to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CooldownDecision {
+    /// It is sent now.
+    Send(Pass),
+    /// It is not sent now.
+    Wait {
+        /// The end of the pause.
+        until: Timestamp,
+        /// When it may be asked again, unless another attempt ends before.
+        ask_at: Timestamp,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// The origin did its work, whatever the result.
+    Answered,
+    /// An error, or a rejection that names no time. It says nothing about when to come back.
+    Failed,
+    /// A response says when to come back.
+    Told(Told),
+    /// The caller left before the response.
+    Cancelled,
+}
+
+/// What a response asks for: no attempt for this long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Told {
+    /// The quota of the client is used up (429). It may be that of a route alone.
+    Quota(Duration),
+    /// The origin is overloaded or down (503). It may be one of many replicas alone, or a share of the
+    /// attempts.
+    Load(Duration),
+}
+
+/// The state of a [`Cooldown`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CooldownState {
+    /// Attempts are sent.
+    Open,
+    /// No attempt is sent before this moment.
+    Quiet(Timestamp),
+    /// One attempt is in flight, and the others wait for its response.
+    Probing,
+    /// A few attempts are in flight, more after each response.
+    Resuming,
+}
+
+/// Rejections by quota in a row, without an answer to any other attempt, that are taken to hold for all
+/// attempts. After one, a route with a quota of its own would stop all others; with more, an origin that
+/// rejects each attempt is asked more often than it takes to find out.
+const BELIEVED_QUOTA: u32 = 3;
+/// And for how long no answer has come. Many attempts are in flight at once to a busy origin: then three in a
+/// row come by chance where it rejects a share of them. About a round trip to a far origin.
+const MIN_REJECTED: Duration = Duration::from_millis(100);
+/// The same number for load. With one dead replica of sixteen as many in a row do
+/// not come by chance, and at half of all responses once in 65 536. An origin that is down is asked this
+/// often before its clients are quiet.
+const BELIEVED_LOAD: u32 = 16;
+/// The same of an origin that has answered nothing yet: there is no sign that it serves anything.
+const BELIEVED_QUOTA_AT_START: u32 = 1;
+const BELIEVED_LOAD_AT_START: u32 = 4;
+/// How long the others wait for the response to a probe before one more is sent. A lost probe would hold
+/// all attempts; more than one a second would be no pause.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
+/// When an attempt that is held while others resume asks again, if no response makes room before.
+const RESUME_PATIENCE: Duration = Duration::from_secs(1);
+/// When an attempt finds out whether the pause holds for all attempts: after an eighth of it, and after a
+/// quarter of a second at most; and once more after four times as long. Otherwise a server that counts by
+/// rate, and rounds the time up to a second, would be used for a tenth of what it allows and less. More such
+/// attempts would be no pause. An origin that has answered nothing yet gets none.
+const EARLY_SHARE: u32 = 8;
+const MAX_EARLY_WAIT: Duration = Duration::from_millis(250);
+const EARLY_SPACING: u32 = 4;
+const MAX_EARLY: u32 = 2;
+/// Pauses without an early attempt after many that were told to come back.
+const MAX_SKIPPED: u32 = 64;
+/// Attempts in flight after the answer to the probe.
+const FIRST_RESUMED: u32 = 2;
+
+impl Cooldown {
+    /// An origin that has said nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            phase: Phase::Open,
+            number: 0,
+            rejections: 0,
+            rejected_since: Timestamp::ZERO,
+            has_answered: false,
+            is_selective: false,
+            released: 0,
+            skipped: (0, 1),
+        }
+    }
+
+    /// Decides on an attempt.
+    pub fn decide(&mut self, now: Timestamp) -> CooldownDecision {
+        match &mut self.phase {
+            Phase::Open => CooldownDecision::Send(Pass(self.number)),
+            Phase::Quiet { until, early } if now < *until => match *early {
+                Early::At(at, before) if now >= at => {
+                    *early = Early::InFlight(before);
+                    CooldownDecision::Send(Pass(self.number))
+                }
+                Early::At(ask_at, _) => {
+                    CooldownDecision::Wait { until: *until, ask_at: ask_at.min(*until) }
+                }
+                Early::None | Early::InFlight(_) => wait_until(*until),
+            },
+            Phase::Quiet { .. } => {
+                self.enter(Phase::Probing { since: now });
+                CooldownDecision::Send(Pass(self.number))
+            }
+            Phase::Probing { since } if now < *since + PROBE_PATIENCE => {
+                wait_until(*since + PROBE_PATIENCE)
+            }
+            Phase::Probing { since } => {
+                *since = now;
+                CooldownDecision::Send(Pass(self.number))
+            }
+            Phase::Resuming { ramp } => match ramp.admits() {
+                true => CooldownDecision::Send(Pass(self.number)),
+                false => wait_until(now + RESUME_PATIENCE),
+            },
+        }
+    }
+
+    /// An attempt has ended, while `held` others wait to be sent.
+    pub fn ended(&mut self, pass: Pass, ending: Ending, held: usize, now: Timestamp) {
+        let is_current = pass == Pass(self.number);
+        match ending {
+            Ending::Answered => (self.rejections, self.has_answered) = (0, true),
+            Ending::Told(_) if self.released > 0 => self.released -= 1,
+            Ending::Told(_) => {
+                if self.rejections == 0 {
+                    self.rejected_since = now;
+                }
+                self.rejections = self.rejections.saturating_add(1);
+            }
+            Ending::Failed | Ending::Cancelled => {}
+        }
+        match ending {
+            Ending::Told(told) if self.believes(told, now) => {
+                let (Told::Quota(wait) | Told::Load(wait)) = told;
+                return self.keep_quiet(wait, is_current, now);
+            }
+            _ => {}
+        }
+        if is_current {
+            self.end_in_phase(ending, held, now);
+        }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub const fn state(&self) -> CooldownState {
+        match self.phase {
+            Phase::Open => CooldownState::Open,
+            Phase::Quiet { until, .. } => CooldownState::Quiet(until),
+            Phase::Probing { .. } => CooldownState::Probing,
+            Phase::Resuming { .. } => CooldownState::Resuming,
+        }
+    }
+
+    /// Whether it holds for all attempts. After a pause one rejection continues the pause; before it, others
+    /// have to agree.
+    fn believes(&self, told: Told, now: Timestamp) -> bool {
+        let needed = match (told, self.has_answered) {
+            (Told::Quota(_), true) if !self.is_selective => BELIEVED_QUOTA,
+            (Told::Quota(_), true) => BELIEVED_LOAD,
+            (Told::Quota(_), false) => BELIEVED_QUOTA_AT_START,
+            (Told::Load(_), true) => BELIEVED_LOAD,
+            (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
+        };
+        let lasts = !self.has_answered || now.since(self.rejected_since) >= MIN_REJECTED;
+        !matches!(self.phase, Phase::Open) || lasts && self.rejections >= needed
+    }
+
+    /// `is_current`: the attempt was sent in the present phase.
+    fn keep_quiet(&mut self, wait: Duration, is_current: bool, now: Timestamp) {
+        let until = now + wait;
+        match &mut self.phase {
+            Phase::Quiet { until: before, early } => {
+                *before = until.max(*before);
+                if let (true, Early::InFlight(before)) = (is_current, *early) {
+                    let others = before + 1;
+                    *early = match others < MAX_EARLY {
+                        true => Early::At(now + EARLY_SPACING * early_wait(wait), others),
+                        false => Early::None,
+                    };
+                    if others == MAX_EARLY {
+                        self.is_selective = false;
+                        self.skipped = (self.skipped.1, (2 * self.skipped.1).min(MAX_SKIPPED));
+                    }
+                }
+            }
+            phase => {
+                let is_new = matches!(phase, Phase::Open) || self.is_selective;
+                let is_due = is_new && self.has_answered && self.skipped.0 == 0;
+                self.skipped.0 = self.skipped.0.saturating_sub(1);
+                let first = Early::At(now + early_wait(wait), 0);
+                let early = if is_due { first } else { Early::None };
+                self.enter(Phase::Quiet { until, early });
+            }
+        }
+    }
+
+    fn resume(&mut self, held: usize) {
+        match held {
+            0 => self.enter(Phase::Open),
+            _ => self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED) }),
+        }
+    }
+
+    /// An attempt of this phase has ended without a word on when to come back.
+    fn end_in_phase(&mut self, ending: Ending, held: usize, now: Timestamp) {
+        match (&mut self.phase, ending) {
+            (Phase::Open, _) => {}
+            (Phase::Quiet { early, .. }, Ending::Cancelled) => {
+                if let Early::InFlight(before) = *early {
+                    *early = Early::At(now, before);
+                }
+            }
+            (Phase::Quiet { .. }, Ending::Answered) => {
+                (self.is_selective, self.released, self.skipped) = (true, held, (0, 1));
+                self.enter(Phase::Open);
+            }
+            (Phase::Quiet { early, .. }, _) => *early = Early::None,
+            // The next attempt is the probe.
+            (Phase::Probing { .. }, Ending::Cancelled) => {
+                self.enter(Phase::Quiet { until: now, early: Early::None });
+            }
+            (Phase::Probing { .. }, _) => self.resume(held),
+            (Phase::Resuming { ramp }, Ending::Cancelled) => ramp.ended(),
+            (Phase::Resuming { .. }, _) if held == 0 => self.enter(Phase::Open),
+            (Phase::Resuming { ramp }, _) => {
+                ramp.ended();
+                ramp.grow();
+            }
+        }
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        (self.phase, self.number) = (phase, next_phase(self.number));
+    }
+}
+
+fn early_wait(wait: Duration) -> Duration {
+    (wait / EARLY_SHARE).min(MAX_EARLY_WAIT)
+}
+
+const fn wait_until(until: Timestamp) -> CooldownDecision {
+    CooldownDecision::Wait { until, ask_at: until }
+}
+
+impl Default for Cooldown {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const START: Timestamp = Timestamp::ZERO;
+
+    fn send(cooldown: &mut Cooldown, now: Timestamp) -> Option<Pass> {
+        match cooldown.decide(now) {
+            CooldownDecision::Send(pass) => Some(pass),
+            CooldownDecision::Wait { .. } => None,
+        }
+    }
+
+    fn end(cooldown: &mut Cooldown, ending: Ending, held: usize, now: Timestamp) {
+        let pass = send(cooldown, now).expect("it is sent");
+        cooldown.ended(pass, ending, held, now);
+    }
+
+    /// Rejects attempts, one each hundred milliseconds, until there is a pause; how many, and the time then.
+    fn reject(cooldown: &mut Cooldown, told: Told, mut now: Timestamp) -> (u32, Timestamp) {
+        for count in 1.. {
+            end(cooldown, Ending::Told(told), 0, now);
+            if cooldown.state() != CooldownState::Open {
+                return (count, now);
+            }
+            now = now + MIN_REJECTED;
+        }
+        unreachable!("rejections are believed some time")
+    }
+
+    fn quiet(wait: Duration) -> Cooldown {
+        let mut cooldown = Cooldown::new();
+        end(&mut cooldown, Ending::Told(Told::Quota(wait)), 0, START);
+        cooldown
+    }
+
+    #[test]
+    fn after_the_time_that_was_told_one_attempt_is_sent_and_then_twice_as_many_each_round() {
+        let mut cooldown = quiet(2 * SECOND);
+        assert_eq!(send(&mut cooldown, START + 2 * SECOND - SECOND / 1_000), None);
+        let now = START + 2 * SECOND;
+        let mut rounds = Vec::new();
+        for _ in 0..4 {
+            let sent: Vec<Pass> = std::iter::from_fn(|| send(&mut cooldown, now)).collect();
+            rounds.push(sent.len());
+            for pass in sent {
+                cooldown.ended(pass, Ending::Answered, 100, now);
+            }
+        }
+        assert_eq!(rounds, [1, 2, 4, 8]);
+        end(&mut cooldown, Ending::Answered, 0, now);
+        assert_eq!(cooldown.state(), CooldownState::Open);
+    }
+
+    #[test]
+    fn a_probe_that_is_told_again_extends_the_pause_and_one_that_is_cancelled_leaves_it_to_the_next()
+     {
+        let mut cooldown = quiet(SECOND);
+        end(&mut cooldown, Ending::Cancelled, 3, START + SECOND);
+        end(&mut cooldown, Ending::Told(Told::Load(SECOND)), 3, START + SECOND);
+        assert_eq!(cooldown.state(), CooldownState::Quiet(START + 2 * SECOND));
+        assert_eq!(send(&mut cooldown, START + SECOND), None);
+    }
+
+    #[test]
+    fn a_probe_without_a_response_is_followed_by_another_each_second() {
+        let mut cooldown = quiet(SECOND);
+        let sent: Vec<u32> =
+            (0..40).filter(|n| send(&mut cooldown, START + *n * SECOND / 10).is_some()).collect();
+        assert_eq!(sent, [10, 20, 30]);
+    }
+
+    #[test]
+    fn a_share_of_rejections_for_load_is_not_believed_and_all_of_them_are() {
+        let mut cooldown = Cooldown::new();
+        for n in 0..10_000 {
+            let is_dead = n % 4 != 0;
+            let told = Ending::Told(Told::Load(30 * SECOND));
+            end(&mut cooldown, if is_dead { told } else { Ending::Answered }, 0, START);
+        }
+        assert_eq!(reject(&mut cooldown, Told::Load(SECOND), START).0, 13, "three had come before");
+    }
+
+    #[test]
+    fn a_quota_of_one_route_stops_no_other_and_that_of_all_does() {
+        let mut cooldown = Cooldown::new();
+        for n in 0..1_000 {
+            let told = Ending::Told(Told::Quota(30 * SECOND));
+            end(&mut cooldown, if n % 3 != 0 { told } else { Ending::Answered }, 0, START);
+        }
+        assert_eq!(cooldown.state(), CooldownState::Open);
+        end(&mut cooldown, Ending::Answered, 0, START);
+        (0..100).for_each(|_| end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START));
+        assert_eq!(cooldown.state(), CooldownState::Open, "those in flight together");
+        end(&mut cooldown, Ending::Answered, 0, START);
+        let (count, now) = reject(&mut cooldown, Told::Quota(SECOND), START);
+        assert_eq!((count, cooldown.state()), (3, CooldownState::Quiet(now + SECOND)));
+    }
+
+    #[test]
+    fn an_origin_that_never_answered_is_believed_sooner() {
+        let mut cooldown = Cooldown::new();
+        for _ in 0..BELIEVED_LOAD_AT_START {
+            end(&mut cooldown, Ending::Told(Told::Load(SECOND)), 0, START);
+        }
+        assert_eq!(cooldown.state(), CooldownState::Quiet(START + SECOND));
+    }
+
+    #[test]
+    fn an_early_attempt_that_is_answered_ends_the_pause_and_many_rejections_are_needed_then() {
+        let mut cooldown = Cooldown::new();
+        end(&mut cooldown, Ending::Answered, 0, START);
+        let (_, now) = reject(&mut cooldown, Told::Quota(8 * SECOND), START);
+        assert_eq!(send(&mut cooldown, now + MAX_EARLY_WAIT - SECOND / 100), None);
+        end(&mut cooldown, Ending::Answered, 0, now + MAX_EARLY_WAIT);
+        assert_eq!(cooldown.state(), CooldownState::Open);
+        let (count, _) = reject(&mut cooldown, Told::Quota(SECOND), now + SECOND);
+        assert_eq!(count, BELIEVED_LOAD);
+    }
+
+    #[test]
+    fn early_attempts_that_are_told_to_come_back_get_rare() {
+        let mut cooldown = Cooldown::new();
+        let (mut now, mut early) = (START, Vec::new());
+        for pause in 0..20 {
+            end(&mut cooldown, Ending::Answered, 0, now);
+            let told = Ending::Told(Told::Quota(8 * SECOND));
+            now = reject(&mut cooldown, Told::Quota(8 * SECOND), now).1;
+            for wait in [MAX_EARLY_WAIT, 6 * MAX_EARLY_WAIT, 7 * SECOND] {
+                if let Some(pass) = send(&mut cooldown, now + wait) {
+                    early.push(pause);
+                    cooldown.ended(pass, told, 0, now + wait);
+                }
+            }
+            // The early attempts have moved the end of the pause.
+            now = now + 2 * SECOND;
+            now = now + 10 * SECOND;
+            end(&mut cooldown, Ending::Answered, 0, now);
+        }
+        assert_eq!(early, [0, 0, 2, 2, 5, 5, 10, 10, 19, 19]);
+    }
+
+    #[test]
+    fn attempts_sent_before_a_pause_do_not_end_it() {
+        let mut cooldown = Cooldown::new();
+        let early: Vec<Pass> = (0..3).map(|_| send(&mut cooldown, START).unwrap()).collect();
+        end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START);
+        cooldown.ended(early[0], Ending::Answered, 0, START);
+        assert_eq!(send(&mut cooldown, START), None);
+        let probe = send(&mut cooldown, START + SECOND).expect("a probe");
+        cooldown.ended(early[1], Ending::Answered, 5, START + SECOND);
+        cooldown.ended(Pass::UNTRACKED, Ending::Answered, 5, START + SECOND);
+        assert_eq!(send(&mut cooldown, START + SECOND), None, "the probe is not answered yet");
+        cooldown.ended(probe, Ending::Answered, 5, START + SECOND);
+        assert!(send(&mut cooldown, START + SECOND).is_some());
+        cooldown.ended(early[2], Ending::Told(Told::Quota(SECOND)), 5, START + SECOND);
+        assert_eq!(cooldown.state(), CooldownState::Quiet(START + 2 * SECOND));
+    }
+
+    #[test]
+    fn a_failure_without_a_word_on_when_to_come_back_ends_the_pause() {
+        let mut cooldown = quiet(SECOND);
+        end(&mut cooldown, Ending::Failed, 0, START + SECOND);
+        assert_eq!(cooldown.state(), CooldownState::Open);
+    }
+}

@@ -1,0 +1,83 @@
+//! Lets requests through again after a pause: a few at first, and more with each response.
+
+/// Permission for one attempt, returned when the attempt has ended.
+///
+/// It belongs to the phase in which it was given: the end of an attempt that was sent in an earlier phase
+/// frees no place in a later one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "an attempt that ends without returning its pass keeps its place"]
+pub struct Pass(pub(crate) u32);
+
+impl Pass {
+    /// The pass of an attempt that was sent without a decision, while nothing holds attempts back.
+    pub const UNTRACKED: Self = Self(u32::MAX);
+}
+
+/// The next phase after this one. It is never that of [`Pass::UNTRACKED`].
+pub(crate) const fn next_phase(phase: u32) -> u32 {
+    (phase + 1) % u32::MAX
+}
+
+/// Attempts in flight, and how many there may be.
+///
+/// Each response makes room for one more, so that the number doubles with each round of responses, however
+/// long a round takes. An origin that fails again is then hit by at most twice what it has just served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ramp {
+    in_flight: u32,
+    allowed: u32,
+}
+
+impl Ramp {
+    pub(crate) const fn starting_at(allowed: u32) -> Self {
+        Self { in_flight: 0, allowed }
+    }
+
+    /// Whether one more attempt may be sent now; it is in flight then.
+    pub(crate) const fn admits(&mut self) -> bool {
+        let admits = self.in_flight < self.allowed;
+        self.in_flight += admits as u32;
+        admits
+    }
+
+    /// An attempt has ended.
+    pub(crate) const fn ended(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// An attempt was answered as it should be.
+    pub(crate) const fn grow(&mut self) {
+        self.allowed = self.allowed.saturating_add(1);
+    }
+
+    /// An attempt failed.
+    pub(crate) fn shrink(&mut self) {
+        self.allowed = (self.allowed / 2).max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_in_flight_doubles_with_each_round_of_responses() {
+        let mut ramp = Ramp::starting_at(1);
+        let mut rounds = Vec::new();
+        for _ in 0..5 {
+            let sent = (0..1_000).take_while(|_| ramp.admits()).count();
+            rounds.push(sent);
+            for _ in 0..sent {
+                ramp.ended();
+                ramp.grow();
+            }
+        }
+        assert_eq!(rounds, [1, 2, 4, 8, 16]);
+    }
+
+    #[test]
+    fn no_phase_is_that_of_untracked_attempts() {
+        assert_eq!(next_phase(u32::MAX - 1), 0);
+        assert_ne!(Pass(next_phase(u32::MAX - 2)), Pass::UNTRACKED);
+    }
+}

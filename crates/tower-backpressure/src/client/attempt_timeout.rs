@@ -1,0 +1,182 @@
+//! A timeout for single attempts, whose response is a 504 and not an error.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::admission::body::ResponseBody;
+use crate::admission::classify::Side;
+use crate::admission::rejection::Caller;
+use crate::deadline::Deadline;
+
+#[cfg(feature = "reqwest")]
+mod reqwest;
+
+#[cfg(feature = "reqwest")]
+pub use self::reqwest::AttemptTimeoutReqwestFuture;
+
+/// Ends an attempt that has no head of a response in time, with a 504.
+///
+/// The response is like that of a gateway, or `DEADLINE_EXCEEDED` in gRPC: the request may have been carried out, so that
+/// [`RetryLayer`](crate::RetryLayer) repeats it only if it is idempotent. The type of the errors stays that of
+/// the client. A [`Deadline`](crate::Deadline) in the extensions of the request ends the attempt where it is
+/// earlier. The body of a response is not timed.
+///
+/// ```
+/// use std::time::Duration;
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::ServiceBuilder;
+/// use tower_backpressure::client::AttemptTimeoutLayer;
+/// use tower_backpressure::RetryLayer;
+///
+/// let hyper = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+/// let client = ServiceBuilder::new()
+///     .layer(RetryLayer::named("search"))
+///     .layer(AttemptTimeoutLayer::new(Duration::from_secs(2)))
+///     .service(hyper);
+/// # let _ = client;
+/// ```
+///
+/// # Position in the stack
+///
+/// Innermost: it times attempts, and no wait in a queue. A response that it made has a [`TimedOut`] in its
+/// extensions.
+///
+/// # Cancellation
+///
+/// The attempt is dropped when its time is over.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptTimeoutLayer {
+    timeout: Duration,
+}
+
+/// The service of [`AttemptTimeoutLayer`].
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptTimeout<S> {
+    inner: S,
+    timeout: Duration,
+}
+
+/// In the extensions of a 504 that an [`AttemptTimeoutLayer`] made: how long the attempt took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut(pub Duration);
+
+pin_project! {
+    /// The future of [`AttemptTimeout`].
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct AttemptTimeoutFuture<F> {
+        #[pin]
+        future: F,
+        #[pin]
+        sleep: Sleep,
+        started: Instant,
+        speaks_grpc: bool,
+    }
+}
+
+impl AttemptTimeoutLayer {
+    /// Ends attempts after this time.
+    ///
+    /// # Panics
+    /// When `timeout` is zero.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "timeout must be longer than zero");
+        Self { timeout }
+    }
+}
+
+impl<S> Layer<S> for AttemptTimeoutLayer {
+    type Service = AttemptTimeout<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AttemptTimeout { inner, timeout: self.timeout }
+    }
+}
+
+impl<S> AttemptTimeout<S> {
+    /// The service inside.
+    pub const fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The service inside, to change.
+    pub const fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The service inside, without the timeout.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for AttemptTimeout<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: Body,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = AttemptTimeoutFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let started = Instant::now();
+        let ends = started + self.timeout;
+        let deadline = request.extensions().get().map(|&Deadline(at)| at);
+        let sleep = sleep_until(deadline.map_or(ends, |deadline| deadline.min(ends)));
+        let speaks_grpc = Caller::of(&request).speaks_grpc();
+        AttemptTimeoutFuture { future: self.inner.call(request), sleep, started, speaks_grpc }
+    }
+}
+
+impl<F, B, E> Future for AttemptTimeoutFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(result) = this.future.poll(cx) {
+            let admitted = |response| ResponseBody::admitted(response, None, Side::Client);
+            return Poll::Ready(result.map(admitted));
+        }
+        this.sleep.poll(cx).map(|()| Ok(timed_out(this.started.elapsed(), *this.speaks_grpc)))
+    }
+}
+
+fn timed_out<B>(after: Duration, speaks_grpc: bool) -> Response<ResponseBody<B>> {
+    let text = if speaks_grpc { &b""[..] } else { b"no response in time" };
+    let mut response = Response::new(ResponseBody::rejected(Bytes::from_static(text)));
+    if speaks_grpc {
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(GRPC_STATUS, DEADLINE_EXCEEDED);
+    } else {
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    }
+    response.extensions_mut().insert(TimedOut(after));
+    response
+}
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const DEADLINE_EXCEEDED: HeaderValue = HeaderValue::from_static("4");

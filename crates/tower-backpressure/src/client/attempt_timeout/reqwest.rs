@@ -1,0 +1,67 @@
+//! The same timeout over reqwest, whose requests and responses are types of its own.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use pin_project_lite::pin_project;
+use reqwest::Url;
+use tower_service::Service;
+
+use super::{AttemptTimeout, AttemptTimeoutFuture};
+use crate::client::http_types::{HttpTypes, HttpTypesFuture, envelope, into_reqwest};
+
+pin_project! {
+    /// The future of [`AttemptTimeout`] over `reqwest::Client`.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct AttemptTimeoutReqwestFuture<F> {
+        #[pin]
+        future: AttemptTimeoutFuture<HttpTypesFuture<F>>,
+        // The URL of a response made here, which has no response of reqwest's to take it from.
+        url: Url,
+    }
+}
+
+impl<S> Service<reqwest::Request> for AttemptTimeout<S>
+where
+    S: Service<reqwest::Request, Response = reqwest::Response> + Clone,
+{
+    type Response = reqwest::Response;
+    type Error = S::Error;
+    type Future = AttemptTimeoutReqwestFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: reqwest::Request) -> Self::Future {
+        let url = request.url().clone();
+        // The instance that is ready must be called.
+        let ready = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, ready);
+        let mut timed = AttemptTimeout { inner: HttpTypes(ready), timeout: self.timeout };
+        AttemptTimeoutReqwestFuture { future: timed.call(envelope(request)), url }
+    }
+}
+
+impl<F, E> Future for AttemptTimeoutReqwestFuture<F>
+where
+    F: Future<Output = Result<reqwest::Response, E>>,
+{
+    type Output = Result<reqwest::Response, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.future.poll(cx));
+        Poll::Ready(result.map(|response| into_reqwest(response, this.url)))
+    }
+}
+
+impl<F> fmt::Debug for AttemptTimeoutReqwestFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttemptTimeoutReqwestFuture")
+            .field("url", &self.url.as_str())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,93 @@
+//! reqwest's requests and responses as those of `http`, which the layers read.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use backpressure_core::Shed;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use reqwest::{Body, ResponseBuilderExt, Url};
+use tower_service::Service;
+
+use super::attempt_timeout::TimedOut;
+
+/// reqwest's client as a service of http's types: the body of a request is reqwest's own request.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpTypes<S>(pub(crate) S);
+
+pin_project! {
+    /// The future of reqwest's client, with a response of http's types.
+    pub(crate) struct HttpTypesFuture<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<S> Service<Request<reqwest::Request>> for HttpTypes<S>
+where
+    S: Service<reqwest::Request, Response = reqwest::Response>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = HttpTypesFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<reqwest::Request>) -> Self::Future {
+        HttpTypesFuture { future: self.0.call(request.into_body()) }
+    }
+}
+
+impl<F, E> Future for HttpTypesFuture<F>
+where
+    F: Future<Output = Result<reqwest::Response, E>>,
+{
+    type Output = Result<Response<Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.project().future.poll(cx));
+        Poll::Ready(result.map(|response| {
+            let url = response.url().clone();
+            with_url(response.into(), url)
+        }))
+    }
+}
+
+/// The response of a layer around [`HttpTypes`] as reqwest's; `url` is that of the request, for a response
+/// that a layer made.
+pub(crate) fn into_reqwest<B>(response: Response<B>, url: &Url) -> reqwest::Response
+where
+    B: http_body::Body<Data = bytes::Bytes> + Send + Sync + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let extensions = response.extensions();
+    let is_local = extensions.get::<Shed>().is_some() || extensions.get::<TimedOut>().is_some();
+    let response = if is_local { with_url(response, url.clone()) } else { response };
+    response.map(Body::wrap).into()
+}
+
+/// A request of http's type whose body is the whole request of reqwest's. Its head has the method, which
+/// the policy reads of every request.
+pub(crate) fn envelope(request: reqwest::Request) -> Request<reqwest::Request> {
+    let method = request.method().clone();
+    let mut envelope = Request::new(request);
+    *envelope.method_mut() = method;
+    envelope
+}
+
+/// Adds the rest of the head, for a rule of the user's. A URL that is no valid URI becomes `/`.
+pub(crate) fn fill_head(envelope: &mut Request<reqwest::Request>, url: &Url) {
+    *envelope.uri_mut() = url.as_str().parse().unwrap_or_default();
+    *envelope.headers_mut() = envelope.body().headers().clone();
+}
+
+/// Adds the URL to the extensions, where reqwest looks for it in a response that it did not make.
+fn with_url<B>(mut response: Response<B>, url: Url) -> Response<B> {
+    let with_url =
+        Response::builder().url(url).body(()).expect("a response with only a URL is valid");
+    response.extensions_mut().extend(with_url.into_parts().0.extensions);
+    response
+}

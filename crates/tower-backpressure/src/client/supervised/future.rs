@@ -1,0 +1,159 @@
+//! The future of one attempt.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use backpressure_core::Shed;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::task::coop::poll_proceed;
+use tower_service::Service;
+
+use super::attempt::Attempt;
+use super::shared::{Origin, Shared, Supervision};
+use crate::admission::body::ResponseBody;
+use crate::admission::classify::Side;
+use crate::admission::rejection::Caller;
+
+pin_project! {
+    /// The future of [`Supervised`](super::Supervised).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct SupervisedFuture<S, T, ReqBody>
+    where
+        S: Service<Request<ReqBody>>,
+        T: Supervision,
+    {
+        #[pin]
+        state: State<S, T, Request<ReqBody>, S::Future, S::Error>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<S, T, R, F, E>
+    where
+        T: Supervision,
+    {
+        // Held, or the service inside is not ready.
+        Waiting { attempt: Option<Attempt<T>>, decided: bool, call: Option<(S, R)> },
+        Running { attempt: Attempt<T>, #[pin] future: F },
+        Rejected { response: Option<Response<Bytes>> },
+        // The service inside could not be called.
+        Failed { error: Option<E> },
+    }
+}
+
+impl<S, T, ReqBody> SupervisedFuture<S, T, ReqBody>
+where
+    S: Service<Request<ReqBody>> + Clone,
+    T: Supervision,
+{
+    /// Calls the service inside at once if it can: keeping both for later would cost as much as the rest.
+    pub(super) fn new(
+        inner: &mut S,
+        request: Request<ReqBody>,
+        shared: &Arc<Shared<T>>,
+        origin: Arc<Origin<T>>,
+    ) -> Self {
+        let mut attempt = Attempt::new(shared, origin, request.extensions());
+        let decided = match attempt.decide() {
+            Ok(held) => held.is_none(),
+            Err(shed) => {
+                let response = Some(respond(shared, shed, &request));
+                return Self { state: State::Rejected { response } };
+            }
+        };
+        // A service that is not ready is polled again with a real waker.
+        let polled = match decided {
+            true => inner.poll_ready(&mut Context::from_waker(Waker::noop())),
+            false => Poll::Pending,
+        };
+        let state = match polled {
+            Poll::Ready(Ok(())) => State::Running { attempt, future: inner.call(request) },
+            Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
+            Poll::Pending => {
+                // The instance that was polled may have reserved something: that one must be called.
+                let other = inner.clone();
+                let call = Some((std::mem::replace(inner, other), request));
+                State::Waiting { attempt: Some(attempt), decided, call }
+            }
+        };
+        Self { state }
+    }
+}
+
+impl<S, T, ReqBody, ResBody> Future for SupervisedFuture<S, T, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    T: Supervision,
+    ResBody: Body,
+{
+    type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                // Waiting → Running when it may be sent, → Rejected otherwise.
+                StateProj::Waiting { attempt, decided, call } => {
+                    let (inner, request) = call.as_mut().expect("taken on leaving this state");
+                    let waiting = attempt.as_mut().expect("taken on leaving this state");
+                    if !*decided {
+                        if let Err(shed) = ready!(waiting.poll_decision(cx)) {
+                            let response = Some(respond(waiting.shared(), shed, request));
+                            this.state.set(State::Rejected { response });
+                            continue;
+                        }
+                        *decided = true;
+                    }
+                    ready!(inner.poll_ready(cx))?;
+                    let (mut inner, request) = call.take().expect("present a line ago");
+                    let mut attempt = attempt.take().expect("present a line ago");
+                    attempt.starts();
+                    this.state.set(State::Running { attempt, future: inner.call(request) });
+                }
+                StateProj::Running { attempt, future } => {
+                    let mut result = ready!(future.poll(cx));
+                    attempt.ended(&mut result);
+                    return Poll::Ready(
+                        result.map(|response| ResponseBody::admitted(response, None, Side::Client)),
+                    );
+                }
+                StateProj::Failed { error } => {
+                    return Poll::Ready(Err(error.take().expect("not polled after completion")));
+                }
+                StateProj::Rejected { response } => {
+                    // Nothing else here waits: a caller that retries in a loop must not starve others.
+                    ready!(poll_proceed(cx)).made_progress();
+                    let response = response.take().expect("not polled after completion");
+                    return Poll::Ready(Ok(response.map(ResponseBody::rejected)));
+                }
+            }
+        }
+    }
+}
+
+/// The response to an attempt that was not sent.
+fn respond<T: Supervision, B>(
+    shared: &Shared<T>,
+    shed: Shed,
+    request: &Request<B>,
+) -> Response<Bytes> {
+    let caller = Caller::of(request).without_connection();
+    shared.common.rejection.respond(shed, caller, None)
+}
+
+impl<S, T, ReqBody> fmt::Debug for SupervisedFuture<S, T, ReqBody>
+where
+    S: Service<Request<ReqBody>>,
+    T: Supervision,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SupervisedFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,284 @@
+//! What all services of one layer share: its options, and a state for each origin.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use backpressure_core::{Outcome, Pass, Priority, Reason, Timestamp};
+use http::request::Parts;
+use http::{HeaderMap, Request, StatusCode, Uri};
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::Instant;
+
+use super::telemetry::Telemetry;
+use crate::admission::classify::{Classifier, Side};
+use crate::admission::rejection::Rejection;
+use crate::client::keyed_map::Idle;
+use crate::client::origin_key::OriginKey;
+use crate::client::origin_map::OriginMap;
+
+/// What one of the layers decides by, for one origin.
+///
+/// Sealed: it cannot be named outside this crate.
+pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
+    /// The options of the layer.
+    type Options: Clone + fmt::Debug + Send + Sync;
+
+    /// The reason of its rejections.
+    const REASON: Reason;
+
+    /// The state of an origin of which nothing is known.
+    fn new(options: &Self::Options) -> Self;
+
+    /// Decides on an attempt.
+    fn decide(
+        &self,
+        options: &Self::Options,
+        priority: Priority,
+        now: Timestamp,
+    ) -> (Verdict, Transition);
+
+    /// Learns from an attempt that has ended. The clock is read only if the time matters.
+    fn ended(
+        &self,
+        options: &Self::Options,
+        ended: &Ended<'_>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Transition;
+
+    /// Whether attempts are sent without a decision at present.
+    fn is_open(&self) -> bool {
+        false
+    }
+
+    /// Whether it matters how long attempts take.
+    fn is_timed(_options: &Self::Options) -> bool {
+        false
+    }
+
+    /// The attempts that are held, for a layer that holds any.
+    fn held(&self) -> Option<&Arc<Held>> {
+        None
+    }
+}
+
+/// What happens to an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is sent.
+    Send(Pass),
+    /// It waits for this moment, if `is_fixed`, or for other attempts to end.
+    Wait { until: Timestamp, ask_at: Timestamp, is_fixed: bool },
+    /// It is rejected, and told to come back after this time.
+    Reject(Duration),
+}
+
+/// The name of the state that a decision or a response has led to, if it is another one.
+pub(crate) type Transition = Option<&'static str>;
+
+/// An attempt that has ended.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    pub(in crate::client) pass: Pass,
+    pub(in crate::client) priority: Priority,
+    /// From the sending to the head of the response; zero where it does not matter.
+    pub(in crate::client) latency: Duration,
+    pub(in crate::client) how: How<'a>,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(in crate::client) enum How<'a> {
+    /// With this head of a response.
+    Response { outcome: Outcome, status: StatusCode, headers: &'a HeaderMap },
+    /// With an error.
+    Error,
+    /// The caller left.
+    Cancelled,
+}
+
+/// What all services of one layer share.
+pub(crate) struct Shared<T: Supervision> {
+    pub(in crate::client) options: T::Options,
+    pub(in crate::client) common: Common,
+    states: OriginMap<Origin<T>>,
+    epoch: Instant,
+}
+
+/// The options that the layers have in common.
+#[derive(Clone, Debug)]
+pub(in crate::client) struct Common {
+    pub(in crate::client) key: Key,
+    pub(in crate::client) dry_run: bool,
+    pub(in crate::client) classifier: Classifier,
+    pub(in crate::client) hold: Hold,
+    pub(super) rejection: Rejection,
+    pub(super) telemetry: Telemetry,
+}
+
+/// How many attempts are held, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::client) struct Hold {
+    pub(in crate::client) max_held: usize,
+    pub(in crate::client) max_wait: Duration,
+}
+
+/// The attempts of one origin that are held.
+#[derive(Debug, Default)]
+pub struct Held {
+    count: AtomicUsize,
+    notify: Arc<Notify>,
+}
+
+/// What has a state of its own.
+#[derive(Clone, Default)]
+pub(in crate::client) enum Key {
+    #[default]
+    Origin,
+    Rule(Arc<Rule>),
+}
+
+/// A user's rule. `None` leaves the request to its origin.
+type Rule = dyn Fn(&Parts) -> Option<String> + Send + Sync;
+
+/// The state of one origin, or of one key of the user's.
+#[derive(Debug)]
+pub(crate) struct Origin<T> {
+    pub(in crate::client) state: T,
+    pub(super) name: Box<str>,
+}
+
+impl<T: Idle> Idle for Origin<T> {
+    fn is_idle(&self) -> bool {
+        self.state.is_idle()
+    }
+}
+
+impl Held {
+    pub(in crate::client) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Lets this many of them ask again, the longest held first.
+    pub(in crate::client) fn wake(&self, count: usize) {
+        (0..count).for_each(|_| self.notify.notify_one());
+    }
+
+    pub(in crate::client) fn wake_all(&self) {
+        self.notify.notify_waiters();
+    }
+
+    /// Ready when this attempt may ask again.
+    pub(super) fn notified(&self) -> OwnedNotified {
+        Arc::clone(&self.notify).notified_owned()
+    }
+
+    pub(super) fn enter(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<T: Supervision> Shared<T> {
+    pub(in crate::client) fn new(name: &str, options: T::Options, hold: Hold) -> Self {
+        let common = Common {
+            key: Key::default(),
+            dry_run: false,
+            classifier: Classifier::new(Side::Client),
+            hold,
+            rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
+            telemetry: Telemetry::new(name, T::REASON),
+        };
+        Self::of(options, common)
+    }
+
+    /// The same layer with other options, and without the states.
+    pub(in crate::client) fn with(
+        &self,
+        edit: impl FnOnce(&mut T::Options, &mut Common),
+    ) -> Arc<Self> {
+        let (mut options, mut common) = (self.options.clone(), self.common.clone());
+        edit(&mut options, &mut common);
+        Arc::new(Self::of(options, common))
+    }
+
+    fn of(options: T::Options, common: Common) -> Self {
+        Self { options, common, states: OriginMap::new(), epoch: Instant::now() }
+    }
+
+    /// The request, and the state that it is decided by. `Parts` cannot borrow, so the head moves out and
+    /// back where a rule reads it.
+    pub(super) fn state_of_request<B>(&self, request: Request<B>) -> (Request<B>, Arc<Origin<T>>) {
+        let Key::Rule(rule) = &self.common.key else {
+            let state = self.state(OriginKey::of(&request));
+            return (request, state);
+        };
+        let (parts, body) = request.into_parts();
+        let key = rule(&parts);
+        let request = Request::from_parts(parts, body);
+        let state = match &key {
+            Some(key) => self.state(OriginKey::Key(key)),
+            None => self.state(OriginKey::of(&request)),
+        };
+        (request, state)
+    }
+
+    pub(super) fn state(&self, origin: OriginKey<'_>) -> Arc<Origin<T>> {
+        let make =
+            |name: &str| Origin { state: T::new(&self.options), name: name.to_owned().into() };
+        self.states.get_or_insert(origin, make)
+    }
+
+    /// The state of an origin, if it was used lately.
+    pub(in crate::client) fn known(&self, origin: &Uri) -> Option<Arc<Origin<T>>> {
+        self.states.get(OriginKey::of_uri(origin))
+    }
+
+    /// The state of a key that the user's rule returned, if it was used lately.
+    pub(in crate::client) fn known_key(&self, key: &str) -> Option<Arc<Origin<T>>> {
+        self.states.get(OriginKey::Key(key))
+    }
+
+    /// The state of the origin with this name, if it was used lately.
+    pub(in crate::client) fn known_name(&self, name: &str) -> Option<Arc<Origin<T>>> {
+        self.states.get(OriginKey::Name(name))
+    }
+
+    pub(in crate::client) fn now(&self) -> Timestamp {
+        self.timestamp(Instant::now())
+    }
+
+    pub(super) fn timestamp(&self, at: Instant) -> Timestamp {
+        Timestamp::ZERO + at.saturating_duration_since(self.epoch)
+    }
+
+    pub(super) fn instant(&self, at: Timestamp) -> Instant {
+        self.epoch + at.since(Timestamp::ZERO)
+    }
+
+    pub(super) fn report(&self, origin: &Origin<T>, transition: Transition) {
+        if let Some(to) = transition {
+            self.common.telemetry.changed(&origin.name, to);
+        }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if matches!(self, Self::Origin) { "Origin" } else { "Rule" })
+    }
+}
+
+impl<T: Supervision> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("options", &self.options)
+            .field("common", &self.common)
+            .finish_non_exhaustive()
+    }
+}

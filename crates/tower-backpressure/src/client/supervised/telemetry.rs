@@ -1,0 +1,70 @@
+//! What operators see of decisions in a client: metrics, and an event when an origin's state changes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use backpressure_core::Reason;
+
+#[cfg_attr(not(feature = "metrics"), path = "telemetry/no_metrics.rs")]
+mod metrics;
+#[cfg_attr(not(feature = "tracing"), path = "telemetry/no_tracing.rs")]
+mod tracing;
+
+/// Records what one layer does. Without the features `metrics` and `tracing` it counts what is held, and
+/// does nothing else.
+#[derive(Clone, Debug)]
+pub(in crate::client) struct Telemetry {
+    policy: Arc<str>,
+    reason: Reason,
+    metrics: metrics::Metrics,
+    held: Arc<AtomicUsize>,
+}
+
+/// An attempt that is held, until dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    held: Arc<AtomicUsize>,
+    metrics: metrics::Metrics,
+}
+
+impl Telemetry {
+    /// `reason`: that of the layer's rejections.
+    pub(super) fn new(policy: &str, reason: Reason) -> Self {
+        let policy: Arc<str> = policy.into();
+        let metrics = metrics::Metrics::new(&policy, reason);
+        Self { policy, reason, metrics, held: Arc::default() }
+    }
+
+    pub(super) fn sent(&self) {
+        self.metrics.sent();
+    }
+
+    pub(super) fn rejected(&self) {
+        self.metrics.rejected();
+    }
+
+    pub(super) fn would_reject(&self) {
+        self.metrics.would_reject();
+    }
+
+    /// The state of an origin has changed. Metrics do not name the origin, as origins have no bound.
+    pub(super) fn changed(&self, origin: &str, to: &'static str) {
+        self.metrics.changed(to);
+        tracing::changed(&self.policy, origin, self.reason, to);
+    }
+
+    /// Counts an attempt that is held; `None` when `max` are held already.
+    pub(super) fn hold(&self, max: usize) -> Option<Held> {
+        let one_more = |held| (held < max).then_some(held + 1);
+        self.held.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).ok()?;
+        self.metrics.held(1.0);
+        Some(Held { held: Arc::clone(&self.held), metrics: self.metrics.clone() })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.held.fetch_sub(1, Ordering::AcqRel);
+        self.metrics.held(-1.0);
+    }
+}

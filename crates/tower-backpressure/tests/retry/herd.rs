@@ -1,0 +1,124 @@
+//! A thousand clients that send a request at once.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::{AdmissionLayer, Attempts, QueueBounds, RetryLayer};
+
+use crate::memory_server::SECOND;
+
+const CLIENTS: usize = 1_000;
+/// Length of an open loop.
+const LOAD_SECONDS: f64 = 10.0;
+
+fn post() -> Request<Full<Bytes>> {
+    Request::post("/orders").body(Full::default()).unwrap()
+}
+
+/// Of which 16 run at a time: 800 a second.
+async fn work(_request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    sleep(Duration::from_millis(20)).await;
+    Ok(Response::new(Full::default()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_server_serves_a_herd_with_two_attempts_each() {
+    let work = service_fn(work);
+    let server = AdmissionLayer::fixed("herd", 16).queue(QueueBounds::new(16, SECOND)).layer(work);
+    let calls: Vec<_> = (0..CLIENTS)
+        .map(|_| tokio::spawn(RetryLayer::new().layer(server.clone()).oneshot(post())))
+        .collect();
+    let (mut attempts, mut served) = (0, 0);
+    for call in calls {
+        let response = call.await.unwrap().unwrap();
+        attempts += Attempts::of(response.extensions()).0;
+        served += usize::from(response.status() == 200);
+    }
+    let attempts = f64::from(attempts) / CLIENTS as f64;
+    assert_eq!(served, CLIENTS);
+    assert!(attempts <= 2.02, "{attempts} attempts a request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_that_is_told_one_second_does_not_come_back_as_a_herd() {
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let start = Instant::now();
+    let recorder = Arc::clone(&arrivals);
+    let full = service_fn(move |_: Request<Full<Bytes>>| {
+        let mut arrivals = recorder.lock().unwrap();
+        arrivals.push(start.elapsed());
+        let rejected = arrivals.len() <= CLIENTS;
+        async move {
+            let response = match rejected {
+                true => Response::builder().status(429).header("retry-after", "1"),
+                false => Response::builder(),
+            };
+            Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+        }
+    });
+    let calls: Vec<_> = (0..CLIENTS)
+        .map(|_| tokio::spawn(RetryLayer::new().layer(full.clone()).oneshot(post())))
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    let arrivals = arrivals.lock().unwrap();
+    let mut tenths = [0; 10];
+    for at in &arrivals[CLIENTS..] {
+        let tenth = (at.as_millis() - 1_000) / 100;
+        tenths[usize::try_from(tenth).unwrap().min(9)] += 1;
+    }
+    assert!(tenths.iter().all(|&tenth| (60..150).contains(&tenth)), "{tenths:?}");
+}
+
+/// Attempts a request, and the share of requests that is served, of an open loop at `load` times the capacity.
+async fn at_load(load: f64, told: bool) -> (f64, f64) {
+    let attempts = Arc::new(Mutex::new(0_usize));
+    let counter = Arc::clone(&attempts);
+    let work = service_fn(work);
+    let server = AdmissionLayer::fixed("load", 16).queue(QueueBounds::new(16, SECOND)).layer(work);
+    let counted = service_fn(move |request: Request<Full<Bytes>>| {
+        *counter.lock().unwrap() += 1;
+        let server = server.clone();
+        async move {
+            let mut response = server.oneshot(request).await?;
+            if !told {
+                response.headers_mut().remove("retry-after");
+                response.headers_mut().remove("x-backpressure-ticket");
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let client = RetryLayer::new().seed(1).layer(counted);
+    let gap = Duration::from_secs_f64(1.0 / (800.0 * load));
+    let mut calls = Vec::new();
+    let mut at = Instant::now();
+    for _ in 0..(LOAD_SECONDS / gap.as_secs_f64()) as usize {
+        at += gap;
+        tokio::time::sleep_until(at).await;
+        calls.push(tokio::spawn(client.clone().oneshot(post())));
+    }
+    let requests = calls.len() as f64;
+    let mut served = 0.0;
+    for call in calls {
+        served += f64::from(call.await.unwrap().unwrap().status() == 200);
+    }
+    let attempts = *attempts.lock().unwrap() as f64;
+    (attempts / requests, served / requests)
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_three_times_the_capacity_retries_are_a_tenth_and_tickets_are_worth_more() {
+    let (attempts, served) = at_load(3.0, false).await;
+    assert!(attempts <= 1.11, "{attempts} attempts a request");
+    let (with_tickets, served_with_tickets) = at_load(3.0, true).await;
+    assert!(with_tickets <= 2.02, "{with_tickets} attempts a request");
+    // Its slots are after the ten seconds.
+    assert!(served_with_tickets >= 1.5 * served, "{served_with_tickets} and {served}");
+}

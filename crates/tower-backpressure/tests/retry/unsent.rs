@@ -1,0 +1,135 @@
+//! Errors that prove that a request was not sent, or not processed.
+
+use std::future::ready;
+use std::io::{self, ErrorKind};
+
+use http::{Method, Request, Response};
+use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tower_backpressure::RetryLayer;
+
+use crate::memory_server::{Arrivals, SECOND, ok, request};
+
+/// The gaps between the attempts of a request that first gets these errors.
+async fn gaps(method: Method, errors: Vec<BoxError>) -> Vec<std::time::Duration> {
+    let arrivals = Arrivals::default();
+    let recorder = arrivals.clone();
+    let errors = std::sync::Arc::new(std::sync::Mutex::new(errors));
+    let failing = service_fn(move |_: Request<()>| {
+        recorder.record();
+        ready(match errors.lock().unwrap().pop() {
+            Some(error) => Err::<Response<String>, _>(error),
+            None => Ok(ok()),
+        })
+    });
+    let _ = RetryLayer::new().layer(failing).oneshot(request(method)).await;
+    arrivals.gaps()
+}
+
+fn io(kind: ErrorKind) -> BoxError {
+    io::Error::from(kind).into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_connection_is_tried_again_with_any_method_for_longer_than_a_restart() {
+    for method in [Method::GET, Method::POST, Method::PATCH] {
+        let refused = || vec![io(ErrorKind::ConnectionRefused), io(ErrorKind::ConnectionRefused)];
+        let gaps = gaps(method.clone(), refused()).await;
+        assert_eq!(gaps.len(), 2, "{method}");
+        assert!(gaps[0].as_millis() >= 250 && gaps[1] >= SECOND, "{method}: {gaps:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_broke_is_tried_again_by_idempotent_requests_only() {
+    for kind in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::TimedOut] {
+        assert_eq!(gaps(Method::GET, vec![io(kind)]).await.len(), 1, "{kind}");
+        assert_eq!(gaps(Method::POST, vec![io(kind)]).await.len(), 0, "{kind}");
+    }
+}
+
+#[cfg(feature = "hyper")]
+mod over_sockets {
+    use super::*;
+
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use hyper_util::client::legacy::{Client, connect::HttpConnector};
+    use hyper_util::rt::TokioExecutor;
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use tower_backpressure::Attempts;
+
+    use crate::socket_server::SocketServer;
+
+    fn client() -> tower_backpressure::Retry<Client<HttpConnector, Full<Bytes>>> {
+        RetryLayer::new().layer(Client::builder(TokioExecutor::new()).build_http())
+    }
+
+    fn post(url: String) -> Request<Full<Bytes>> {
+        Request::post(url).body(Full::from("an order")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_post_survives_the_restart_of_a_server() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}/", socket.local_addr().unwrap());
+        let call = tokio::spawn(client().oneshot(post(url)));
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        let server = SocketServer::on(socket.listen(16).unwrap());
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(server.bodies(), ["an order"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_post_to_a_host_that_is_not_found_is_tried_again() {
+        let resolver = service_fn(|_| {
+            ready(Err::<std::vec::IntoIter<SocketAddr>, _>(io::Error::other("no such host")))
+        });
+        let connector = HttpConnector::new_with_resolver(resolver);
+        let hyper = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
+        let mut service = RetryLayer::new().layer(hyper);
+        let call = tower::Service::call(&mut service, post("http://no-such-host.example/".into()));
+        let mut call = std::pin::pin!(call);
+        assert!(call.as_mut().await.is_err());
+        assert_eq!(call.gave_up().unwrap().attempts, 3);
+    }
+
+    #[tokio::test]
+    async fn a_post_on_a_connection_that_closes_after_it_was_sent_is_sent_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let accepted = tokio::spawn(async move {
+            let mut connections = 0;
+            let accept = async {
+                loop {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    connections += 1;
+                    let mut head = [0; 1_024];
+                    let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut head).await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_millis(700), accept).await;
+            connections
+        });
+        assert!(client().oneshot(post(url)).await.is_err());
+        assert_eq!(accepted.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_response_after_a_refused_connection_has_the_number_of_attempts() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}/", socket.local_addr().unwrap());
+        let call = tokio::spawn(client().oneshot(post(url)));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let _server = SocketServer::on(socket.listen(16).unwrap());
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(Attempts::of(response.extensions()), Attempts(2));
+    }
+}
