@@ -6,10 +6,9 @@
 use http::Request;
 use tokio::time::Instant;
 
-use crate::deadline::Deadline;
 use crate::limiter::Limiter;
 use crate::observe::Telemetry;
-use backpressure_core::RequestInfo;
+use crate::request_info::RequestInfo;
 
 pub(crate) mod body;
 pub(crate) mod classify;
@@ -55,14 +54,8 @@ pub struct Policy {
 impl Policy {
     /// What the limiter needs to know of a request. Uses up the request's return ticket.
     fn info<B>(&self, request: &Request<B>, now: Instant) -> RequestInfo {
-        let extensions = request.extensions();
         let tickets = self.tickets.as_ref();
         let is_returning = tickets.is_some_and(|tickets| tickets.take(request.headers(), now));
-        let priority = extensions.get().copied().unwrap_or_default();
-        let info = RequestInfo::default().priority(priority).returning(is_returning);
-        match extensions.get() {
-            Some(&Deadline(at)) => info.deadline(self.limiter.timestamp(at)),
-            None => info,
-        }
+        RequestInfo::of(request.extensions()).returning(is_returning)
     }
 }

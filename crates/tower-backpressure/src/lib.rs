@@ -8,7 +8,7 @@
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `server` | yes | [`AdmissionLayer`] and [`BulkheadLayer`] |
+//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`] and [`RequestInfoLayer`] |
 //! | `client` | yes | [`RetryLayer`], [`RetryBudget`] and [`OriginLimitLayer`] |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
@@ -34,12 +34,13 @@ mod headers;
 mod limiter;
 #[cfg(feature = "http")]
 mod observe;
+mod request_info;
 #[cfg(feature = "server")]
 pub mod server;
 
 pub use backpressure_core::{
     Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, OutOfRange, Outcome,
-    Priority, QueueBounds, Reason, RequestInfo, Sample, Shed, Timestamp,
+    Priority, QueueBounds, Reason, Sample, Shed, Timestamp,
 };
 
 #[cfg(feature = "http")]
@@ -52,10 +53,15 @@ pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 pub use crate::client::{Attempts, OriginLimit, OriginLimitLayer, Retry, RetryBudget, RetryLayer};
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
+#[cfg(feature = "server")]
+pub use crate::headers::criticality::CRITICALITY;
 #[cfg(feature = "client")]
 pub use crate::headers::retry_after::RetryAfter;
 #[cfg(feature = "http")]
 pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
-pub use crate::limiter::{Acquire, Limiter, Permit, Snapshot};
 #[cfg(feature = "server")]
-pub use crate::server::{Admission, AdmissionLayer, BulkheadLayer};
+pub use crate::headers::timeout::REQUEST_TIMEOUT;
+pub use crate::limiter::{Acquire, Limiter, Permit, Snapshot};
+pub use crate::request_info::{RequestInfo, Tenant};
+#[cfg(feature = "server")]
+pub use crate::server::{Admission, AdmissionLayer, BulkheadLayer, RequestInfoLayer};

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use backpressure_core::{
-    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, OutOfRange, QueueBounds,
-    RequestInfo, Shed, Timestamp,
+    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, OutOfRange, QueueBounds, Shed,
 };
 use tokio::time::Instant;
+
+use crate::request_info::RequestInfo;
 
 mod acquire;
 mod activity;
@@ -29,7 +30,7 @@ pub(crate) use self::acquire::Acquired;
 pub use self::permit::Permit;
 
 use self::permit::Stage;
-use self::shared::Shared;
+pub(crate) use self::shared::Shared;
 
 /// Limits how many run at once; the others wait in a bounded queue or are rejected.
 ///
@@ -201,12 +202,6 @@ impl Limiter {
     /// ```
     pub fn drain(&self) {
         self.change(Controller::drain);
-    }
-
-    /// An instant on this limiter's own scale, for [`RequestInfo::deadline`].
-    #[must_use]
-    pub fn timestamp(&self, at: Instant) -> Timestamp {
-        self.shared.timestamp(at)
     }
 
     fn change(&self, change: impl FnOnce(&mut Controller)) {

@@ -21,9 +21,9 @@ use super::dry_run::DryRun;
 use super::guard::Guard;
 use super::rejection::Caller;
 use super::response_policy::ResponsePolicy;
-use crate::deadline::Deadline;
 use crate::limiter::{Acquire, Acquired, Permit};
 use crate::observe::Queued;
+use crate::request_info::RequestInfo;
 
 pin_project! {
     /// The future of [`Limited`](super::Limited).
@@ -187,8 +187,8 @@ impl Policy {
     /// clock is read only where there is a deadline.
     #[inline]
     fn try_acquire<B>(&self, request: &Request<B>) -> Option<Permit> {
-        let deadline = request.extensions().get::<Deadline>();
-        let is_late = deadline.is_some_and(|&Deadline(at)| at <= Instant::now());
+        let deadline = RequestInfo::deadline_of(request.extensions());
+        let is_late = deadline.is_some_and(|at| at <= Instant::now());
         if is_late { None } else { self.limiter.try_acquire_undecided() }
     }
 
@@ -251,8 +251,8 @@ impl Policy {
         now: Instant,
     ) -> State<C, B, F, E> {
         self.telemetry.rejected(shed, &self.limiter, now);
-        let (caller, deadline) = (Caller::of(&request), request.extensions().get());
-        let deadline = deadline.map(|&Deadline(at)| at);
+        let (caller, deadline) =
+            (Caller::of(&request), RequestInfo::deadline_of(request.extensions()));
         let is_flooded = || self.limiter.is_flooded();
         let (shed, delay) = match was_queued && self.delayed.is_for_fractions() {
             true => (self.delayed.round(shed, caller), None),

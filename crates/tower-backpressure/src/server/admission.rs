@@ -69,9 +69,9 @@ use crate::observe::Telemetry;
 /// for each other until their time in the queue is over. Different layers may be nested.
 ///
 /// # Priority and deadline
-/// The queue honours a [`Priority`](crate::Priority) and a
-/// [`Deadline`](crate::Deadline) found in the request's
-/// extensions, where an outer layer puts them.
+/// The queue honours the [`RequestInfo`](crate::RequestInfo) in the request's extensions, where
+/// [`RequestInfoLayer`](crate::RequestInfoLayer) or code of your own puts it. A [`Priority`](crate::Priority) or
+/// a [`Deadline`](crate::Deadline) alone is read as well.
 ///
 /// # Errors
 /// The service's own errors pass through. A rejection is a response, never an error.
