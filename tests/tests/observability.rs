@@ -57,6 +57,8 @@ async fn every_rejection_is_counted_with_its_reason() {
     drop(queued);
     let layer = layer.queue(QueueBounds::NONE);
     send(Priority::Normal).await.expect("limit");
+    layer.handle().stop();
+    send(Priority::Normal).await.expect("stopped");
 
     for &reason in Reason::ALL {
         assert_eq!(

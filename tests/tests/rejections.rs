@@ -52,6 +52,9 @@ async fn rejection(
     *request.headers_mut() = headers;
     let service = layer.layer(service_fn(handle));
     let _permit = layer.limiter().try_acquire().expect("a free permit");
+    if reason == Reason::Stopped {
+        layer.limiter().stop();
+    }
     let mut other = Request::new(true);
     other.extensions_mut().insert(Priority::Critical);
     let (mut request, mut other) =

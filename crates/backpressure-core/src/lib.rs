@@ -35,7 +35,7 @@ mod time;
 
 pub use crate::ages::Ages;
 pub use crate::bounds::QueueBounds;
-pub use crate::controller::Controller;
+pub use crate::controller::{Controller, Mode};
 pub use crate::decision::{Decision, Dequeued};
 pub use crate::limit::{
     Limit, Metering, adaptive::Adaptive, adaptive::client_limit::ClientLimit, aimd::Aimd,

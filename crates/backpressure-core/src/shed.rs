@@ -17,12 +17,20 @@ pub enum Reason {
     Displaced,
     /// The caller's deadline would pass before the answer.
     Deadline,
+    /// An operator has stopped the service, or the process is about to end.
+    Stopped,
 }
 
 impl Reason {
     /// All reasons there are, for exhaustive counters.
-    pub const ALL: &'static [Self] =
-        &[Self::Limit, Self::QueueFull, Self::QueueTimeout, Self::Displaced, Self::Deadline];
+    pub const ALL: &'static [Self] = &[
+        Self::Limit,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::Displaced,
+        Self::Deadline,
+        Self::Stopped,
+    ];
 
     /// A stable short name, for metric labels and headers.
     #[must_use]
@@ -33,6 +41,7 @@ impl Reason {
             Self::QueueTimeout => "queue-timeout",
             Self::Displaced => "displaced",
             Self::Deadline => "deadline",
+            Self::Stopped => "stopped",
         }
     }
 }

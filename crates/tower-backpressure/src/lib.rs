@@ -39,7 +39,7 @@ mod request_info;
 pub mod server;
 
 pub use backpressure_core::{
-    Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, OutOfRange, Outcome,
+    Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, Outcome,
     Priority, QueueBounds, Reason, Sample, Shed, Timestamp,
 };
 
@@ -61,7 +61,7 @@ pub use crate::headers::retry_after::RetryAfter;
 pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
 #[cfg(feature = "server")]
 pub use crate::headers::timeout::REQUEST_TIMEOUT;
-pub use crate::limiter::{Acquire, Limiter, Permit, Snapshot};
+pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Snapshot};
 pub use crate::request_info::{RequestInfo, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{Admission, AdmissionLayer, BulkheadLayer, RequestInfoLayer};

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use backpressure_core::{
-    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, OutOfRange, QueueBounds, Shed,
+    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, QueueBounds, Shed,
 };
 use tokio::time::Instant;
 
@@ -17,7 +17,9 @@ mod activity;
 mod counter;
 #[cfg(all(test, limiter_loom))]
 mod model;
+mod operations;
 mod permit;
+mod pressure;
 mod sampler;
 mod shared;
 mod state;
@@ -28,6 +30,7 @@ mod timed_waker;
 pub use self::acquire::Acquire;
 pub(crate) use self::acquire::Acquired;
 pub use self::permit::Permit;
+pub use self::pressure::Pressure;
 
 use self::permit::Stage;
 pub(crate) use self::shared::Shared;
@@ -67,6 +70,8 @@ pub struct Snapshot {
     pub queued: usize,
     /// Whether demand is above capacity.
     pub overloaded: bool,
+    /// Whether an operator lets requests in.
+    pub mode: Mode,
 }
 
 impl Limiter {
@@ -136,6 +141,7 @@ impl Limiter {
             apart,
             queued: controller.queued(),
             overloaded: controller.is_overloaded(now),
+            mode: controller.mode(),
         })
     }
 
@@ -187,23 +193,6 @@ impl Limiter {
         self.change(|controller| controller.bound_queue(queue));
     }
 
-    /// Rejects every new request from now on, for a process that is about to end. Each is told to come
-    /// back in a second, when another process can serve it. Requests in the queue and in flight are
-    /// served; [`snapshot`](Self::snapshot) tells how many they are. It cannot be undone.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tower_backpressure::{Limiter, QueueBounds};
-    ///
-    /// let limiter = Limiter::fixed(8, QueueBounds::default());
-    /// limiter.drain();
-    /// let shed = limiter.try_acquire().expect_err("new requests are rejected");
-    /// assert_eq!(shed.retry_after, Duration::from_secs(1));
-    /// ```
-    pub fn drain(&self) {
-        self.change(Controller::drain);
-    }
-
     fn change(&self, change: impl FnOnce(&mut Controller)) {
         self.shared.change(self.shared.now(), change);
     }
@@ -227,6 +216,11 @@ impl Limiter {
     /// clients retry immediately, or a crowd arrived at once. Delaying rejections slows them down.
     pub(crate) fn is_flooded(&self) -> bool {
         self.shared.inspect(Controller::is_flooded)
+    }
+
+    /// Whether requests wait because an operator holds them back.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.shared.inspect(|controller| matches!(controller.mode(), Mode::Paused(_)))
     }
 
     /// The limit, without the lock.

@@ -2,9 +2,15 @@
 
 mod admission;
 mod bulkhead;
+mod fallback;
+mod handle;
 mod options;
+mod readiness;
 mod request_info;
 
 pub use self::admission::{Admission, AdmissionLayer};
 pub use self::bulkhead::BulkheadLayer;
+pub use self::fallback::{FallbackFuture, FallbackLayer, WithFallback};
+pub use self::handle::Handle;
+pub use self::readiness::Readiness;
 pub use self::request_info::{ExtractInfo, RequestInfoLayer, WithRequestInfo};

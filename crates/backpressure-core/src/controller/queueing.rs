@@ -126,7 +126,7 @@ impl Controller {
     /// oldest of the lowest level in the lowest rank that is queued.
     pub(super) fn displace(&mut self, now: Timestamp) -> Option<Ticket> {
         let lowest = self.queue.lowest()?;
-        let too_many = self.queue.len() > self.queue_len_for(lowest);
+        let too_many = self.queue.len() > self.queue_len_for(lowest).max(self.kept_by_pause());
         let (ticket, entry) = self.queue.first_to_give_way(lowest)?;
         if !too_many && !self.is_outrun(lowest, entry.queued_at, now) {
             return None;

@@ -185,6 +185,11 @@ impl Shared {
         self.published.silent.load(Ordering::Relaxed)
     }
 
+    /// Permits in flight that count towards the limit.
+    pub(crate) fn counted_in_flight(&self) -> usize {
+        self.in_flight().saturating_sub(self.silent())
+    }
+
     /// How many of `in_flight` count towards the limit; at least one.
     pub(crate) fn counted(&self, in_flight: usize) -> usize {
         in_flight.saturating_sub(self.silent()).max(1)

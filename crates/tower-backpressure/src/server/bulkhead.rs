@@ -1,11 +1,13 @@
 //! The bulkhead layer: a limit of its own for a route.
 
 use backpressure_core::{OutOfRange, Outcome, QueueBounds};
-use http::{request, response};
+use bytes::Bytes;
+use http::{Response, request, response};
 use http_body::Body;
 use tower_layer::Layer;
 
 use super::admission::{Admission, AdmissionLayer};
+use super::handle::Handle;
 use crate::limiter::{Limiter, Snapshot};
 
 /// Limits how many requests of a route run at once, so that one slow dependency cannot occupy the whole
@@ -82,6 +84,21 @@ impl BulkheadLayer {
     #[must_use]
     pub fn request_body<B: Body + Send + 'static>(self) -> Self {
         Self(self.0.request_body::<B>())
+    }
+
+    /// The handle with which an operator observes and operates this layer: see [`AdmissionLayer::handle`].
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        self.0.handle()
+    }
+
+    /// Renders the response to a rejected request: see [`AdmissionLayer::on_reject`].
+    #[must_use]
+    pub fn on_reject(
+        self,
+        render: impl Fn(&request::Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.on_reject(render))
     }
 
     /// The limiter inside, to observe it or to change its limit at run time.

@@ -2,7 +2,8 @@
 
 use backpressure_core::limit::MAX;
 use backpressure_core::{OutOfRange, Outcome};
-use http::{request, response};
+use bytes::Bytes;
+use http::{Response, request, response};
 use http_body::Body;
 
 use super::admission::AdmissionLayer;
@@ -73,6 +74,65 @@ impl AdmissionLayer {
         let policy = self.edit();
         policy.switches.dry_run = dry_run;
         policy.telemetry.dry_run = dry_run;
+        self
+    }
+
+    /// Renders the response to a rejected request: a page of one's own, or one in the form that `Accept` asks
+    /// for. `render` gets the head of the request and the response as this layer would send it, with the
+    /// [`Shed`](crate::Shed) in its extensions, and may change status, body and headers.
+    ///
+    /// The headers that make a client come back at the right time stay as they are: `Retry-After`,
+    /// [`SHED_REASON`](crate::SHED_REASON), [`RETURN_TICKET`](crate::RETURN_TICKET), `Cache-Control: no-store` and
+    /// `Connection`. gRPC calls are rejected in gRPC's own form, and not rendered. It runs for each rejection, and
+    /// has to be cheap.
+    ///
+    /// ```
+    /// use http::{HeaderValue, header};
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("shop").on_reject(|_head, mut response| {
+    ///     let html = HeaderValue::from_static("text/html; charset=utf-8");
+    ///     response.headers_mut().insert(header::CONTENT_TYPE, html);
+    ///     *response.body_mut() = "<h1>Very busy. Please try again in a moment.</h1>".into();
+    ///     response
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn on_reject(
+        mut self,
+        render: impl Fn(&request::Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        let policy = self.edit();
+        policy.rejection = policy.rejection.with_render(render);
+        self
+    }
+
+    /// Puts a [`Pressure`](crate::Pressure) into the extensions of each request that is admitted, so that a
+    /// handler can degrade before any request is rejected. It costs an allocation or two a request;
+    /// [`Handle::pressure`](super::Handle::pressure) costs none.
+    ///
+    /// ```
+    /// use axum::{Extension, Router, routing::get};
+    /// use tower_backpressure::{AdmissionLayer, Pressure};
+    ///
+    /// async fn page(Extension(pressure): Extension<Pressure>) -> &'static str {
+    ///     if pressure.is_queueing() { "the page" } else { "the page and recommendations" }
+    /// }
+    ///
+    /// let app: Router = Router::new()
+    ///     .route("/", get(page))
+    ///     .layer(AdmissionLayer::adaptive("api").expose_pressure(true));
+    /// ```
+    #[must_use]
+    pub fn expose_pressure(mut self, expose: bool) -> Self {
+        self.edit().switches.exposes_pressure = expose;
+        self
+    }
+
+    /// Rejected requests run, with a [`Shed`](crate::Shed) in their extensions.
+    pub(super) fn passing_on_rejected(mut self) -> Self {
+        self.edit().switches.passes_rejected = true;
         self
     }
 

@@ -1,0 +1,177 @@
+//! What a policy does with a request: admit, queue, reject, or let run although it would be rejected.
+
+use std::sync::Arc;
+
+use backpressure_core::{Reason, Shed};
+use http::{Request, Response};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::{Call, State};
+use crate::admission::Policy;
+use crate::admission::body::ResponseBody;
+use crate::admission::dry_run::DryRun;
+use crate::admission::guard::Guard;
+use crate::admission::rejection::{Caller, Rendered};
+use crate::limiter::{Acquire, Acquired, Permit};
+use crate::request_info::RequestInfo;
+
+impl Policy {
+    /// A permit, if it needs no decision. A request whose deadline has passed is never admitted; the
+    /// clock is read only where there is a deadline.
+    #[inline]
+    pub(super) fn try_acquire<B>(&self, request: &Request<B>) -> Option<Permit> {
+        let deadline = RequestInfo::deadline_of(request.extensions());
+        let is_late = deadline.is_some_and(|at| at <= Instant::now());
+        if is_late { None } else { self.limiter.try_acquire_undecided() }
+    }
+
+    /// Lets the limiter decide on a request.
+    #[cold]
+    pub(super) fn decide<S, B, F, E>(
+        self: &Arc<Self>,
+        inner: &S,
+        mut request: Request<B>,
+    ) -> State<Call<S, B>, B, F, E>
+    where
+        S: Clone,
+    {
+        let now = Instant::now();
+        let guard = match self.limiter.start_acquire(self.info(&request, now), now) {
+            Acquired::Permit(permit) => self.admit(permit),
+            Acquired::Queued(acquire) if self.is_dry_run_of_queue() => {
+                self.run_while_queued(acquire)
+            }
+            Acquired::Rejected(shed) if self.is_dry_run_of(shed) => self.run_rejected(shed, now),
+            Acquired::Queued(acquire) => {
+                let (acquire, queued) = (Box::pin(acquire), self.telemetry.queued(now));
+                let call = Some(Call { inner: inner.clone(), request });
+                return State::Queued { acquire, queued, policy: Arc::clone(self), call };
+            }
+            Acquired::Rejected(shed) if self.switches.passes_rejected => {
+                self.pass_on(shed, &mut request, now)
+            }
+            Acquired::Rejected(shed) => return self.reject(shed, request, false, now),
+        };
+        self.describe(&mut request);
+        let (guard, response) = (Some(guard), self.response.of(&request));
+        State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
+    }
+
+    /// A request has waited: it runs, or is rejected.
+    pub(super) fn leave_queue<S, B, F, E>(
+        self: &Arc<Self>,
+        acquired: Result<Permit, Shed>,
+        mut call: Call<S, B>,
+    ) -> State<Call<S, B>, B, F, E> {
+        let guard = match acquired {
+            Ok(permit) => self.admit(permit),
+            Err(shed) if self.switches.passes_rejected => {
+                self.pass_on(shed, &mut call.request, Instant::now())
+            }
+            Err(shed) => return self.reject(shed, call.request, true, Instant::now()),
+        };
+        self.describe(&mut call.request);
+        let response = self.response.of(&call.request);
+        State::Starting { guard: Some(guard), call: Some(call), response }
+    }
+
+    #[inline]
+    pub(super) fn admit(&self, permit: Permit) -> Guard {
+        Guard::new(permit, self.telemetry.admitted(&self.limiter))
+    }
+
+    /// An exempt request runs at once and takes no permit.
+    #[cold]
+    pub(super) fn exempt(&self) -> Guard {
+        Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt())
+    }
+
+    /// In a dry run, a request that would wait runs, and its ticket waits.
+    fn run_while_queued(&self, acquire: Acquire) -> Guard {
+        let (limiter, telemetry) = (self.limiter.clone(), self.telemetry.clone());
+        let dry_run = DryRun::new(acquire, limiter, telemetry, self.switches.clone());
+        Guard::dry_run(dry_run, self.telemetry.in_flight())
+    }
+
+    /// Whether a request that would be rejected runs: what an operator stops is stopped.
+    fn is_dry_run_of(&self, shed: Shed) -> bool {
+        self.switches.is_dry_run() && shed.reason != Reason::Stopped
+    }
+
+    /// Whether a request that would wait runs: what an operator pauses is paused.
+    fn is_dry_run_of_queue(&self) -> bool {
+        self.switches.is_dry_run() && !self.limiter.is_paused()
+    }
+
+    /// A request that is rejected runs, marked, so that the service inside can tell.
+    fn pass_on<B>(&self, shed: Shed, request: &mut Request<B>, now: Instant) -> Guard {
+        self.telemetry.rejected(shed, &self.limiter, now);
+        request.extensions_mut().insert(shed);
+        Guard::uncounted(self.switches.uncounted(), self.telemetry.in_flight())
+    }
+
+    /// Tells the handler what it may want to know of the layer.
+    #[inline]
+    pub(super) fn describe<B>(&self, request: &mut Request<B>) {
+        if self.switches.exposes_pressure {
+            request.extensions_mut().insert(self.limiter.pressure());
+        }
+    }
+
+    /// In a dry run, a request that would be rejected runs.
+    fn run_rejected(&self, shed: Shed, now: Instant) -> Guard {
+        self.telemetry.would_reject(shed, &self.limiter, now);
+        Guard::uncounted(self.switches.uncounted(), self.telemetry.in_flight())
+    }
+
+    /// Rejects a request, at once or after a delay.
+    pub(super) fn reject<B, C, F, E>(
+        self: &Arc<Self>,
+        shed: Shed,
+        request: Request<B>,
+        was_queued: bool,
+        now: Instant,
+    ) -> State<C, B, F, E> {
+        self.telemetry.rejected(shed, &self.limiter, now);
+        let (caller, deadline) =
+            (Caller::of(&request), RequestInfo::deadline_of(request.extensions()));
+        let is_flooded = || self.limiter.is_flooded();
+        let (shed, delay) = match was_queued && self.delayed.is_for_fractions() {
+            true => (self.delayed.round(shed, caller), None),
+            false => self.delayed.delay(shed, caller, deadline, is_flooded, now),
+        };
+        let (head, body) = request.into_parts();
+        let rendered = self.rejection.render(shed, caller, &head);
+        State::Rejected {
+            shed,
+            caller,
+            policy: Arc::clone(self),
+            delay,
+            body: Some(body),
+            rendered,
+        }
+    }
+
+    /// Has the body of a rejected request read in the background, where that is possible and helps.
+    pub(super) fn drain<B: 'static, R: Body + Send + 'static>(
+        &self,
+        caller: Caller,
+        body: B,
+    ) -> Caller {
+        let Some(drains) = &self.drains else { return caller.without_connection() };
+        let is_drained = caller.should_be_drained() && drains.drain::<B, R>(body);
+        if is_drained { caller.being_drained() } else { caller }
+    }
+
+    pub(super) fn respond<R: Body>(
+        &self,
+        shed: Shed,
+        caller: Caller,
+        rendered: Option<Rendered>,
+    ) -> Response<ResponseBody<R>> {
+        let tickets = self.tickets.as_ref();
+        let ticket = tickets.map(|tickets| tickets.issue(Instant::now() + shed.retry_after));
+        self.rejection.respond(shed, caller, ticket, rendered).map(ResponseBody::rejected)
+    }
+}
