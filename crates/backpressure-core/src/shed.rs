@@ -19,6 +19,8 @@ pub enum Reason {
     Deadline,
     /// An operator has stopped the service, or the process is about to end.
     Stopped,
+    /// As many streams are open as may be. Its handler has run.
+    Streams,
 }
 
 impl Reason {
@@ -30,6 +32,7 @@ impl Reason {
         Self::Displaced,
         Self::Deadline,
         Self::Stopped,
+        Self::Streams,
     ];
 
     /// A stable short name, for metric labels and headers.
@@ -42,6 +45,7 @@ impl Reason {
             Self::Displaced => "displaced",
             Self::Deadline => "deadline",
             Self::Stopped => "stopped",
+            Self::Streams => "streams",
         }
     }
 }

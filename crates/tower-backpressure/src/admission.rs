@@ -17,10 +17,12 @@ pub(crate) mod drain;
 mod dry_run;
 mod future;
 mod guard;
+pub(crate) mod permit_handle;
 pub(crate) mod rejection;
 pub(crate) mod response_policy;
 pub(crate) mod return_ticket;
 mod service;
+pub(crate) mod streams;
 pub(crate) mod switches;
 
 pub use self::future::ResponseFuture;

@@ -46,7 +46,11 @@ pub use backpressure_core::{
 #[cfg(feature = "http")]
 pub use crate::admission::body::ResponseBody;
 #[cfg(feature = "http")]
+pub use crate::admission::permit_handle::{HeldPermit, PermitHandle};
+#[cfg(feature = "http")]
 pub use crate::admission::return_ticket::RETURN_TICKET;
+#[cfg(feature = "http")]
+pub use crate::admission::streams::StreamPolicy;
 #[cfg(feature = "http")]
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]

@@ -14,7 +14,7 @@ mod metrics;
 #[cfg_attr(not(feature = "tracing"), path = "observe/no_tracing.rs")]
 mod tracing;
 
-pub(crate) use metrics::InFlight;
+pub(crate) use metrics::{InFlight, StreamCount};
 
 /// Records what one layer does. Without the features `metrics` and `tracing` it does nothing.
 #[derive(Clone, Debug)]
@@ -70,6 +70,11 @@ impl Telemetry {
     /// A request is in flight until the returned value is dropped, and counted elsewhere.
     pub(crate) fn in_flight(&self) -> InFlight {
         self.metrics.in_flight()
+    }
+
+    /// A stream is open until the returned value is dropped.
+    pub(crate) fn stream(&self) -> StreamCount {
+        self.metrics.stream()
     }
 
     /// An exempt request is in flight until the returned value is dropped.

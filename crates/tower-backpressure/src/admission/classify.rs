@@ -55,22 +55,22 @@ impl Classifier {
         if let Some(&stated) = response.extensions().get::<Outcome>() {
             return stated;
         }
-        let ruled = self.rule.as_ref().and_then(|rule| apply(&**rule, response));
+        let ruled = self.rule.as_ref().and_then(|rule| with_parts(response, &**rule));
         ruled.unwrap_or_else(|| classify(response, self.side))
     }
 }
 
 /// Applies a rule to the head of a response. `Parts` cannot borrow, so the head moves out and back.
-fn apply<B>(rule: &Rule, response: &mut Response<B>) -> Option<Outcome> {
+pub(super) fn with_parts<B, T>(response: &mut Response<B>, rule: impl FnOnce(&Parts) -> T) -> T {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = response.status();
     parts.version = response.version();
     parts.headers = std::mem::take(response.headers_mut());
     parts.extensions = std::mem::take(response.extensions_mut());
-    let outcome = rule(&parts);
+    let answer = rule(&parts);
     *response.headers_mut() = parts.headers;
     *response.extensions_mut() = parts.extensions;
-    outcome
+    answer
 }
 
 /// The defaults.

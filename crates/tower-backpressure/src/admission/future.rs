@@ -73,7 +73,7 @@ where
     /// would cost as much as all the rest.
     pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
         let (mut request, exempt) = policy.switches.check_exempt(request);
-        let (guard, starts_now) = if exempt {
+        let (mut guard, starts_now) = if exempt {
             (policy.exempt(), true)
         } else if let Some(mut permit) = policy.try_acquire(&request) {
             let starts_now = permit.starts_now();
@@ -81,8 +81,8 @@ where
         } else {
             return Self { state: policy.decide(inner, request) };
         };
-        policy.describe(&mut request);
-        let response = policy.response.of(&request);
+        policy.describe(&mut request, &mut guard);
+        let response = policy.response_to(&request);
         if !starts_now {
             let call = Some(Call { inner: inner.clone(), request });
             return Self { state: State::Starting { guard: Some(guard), call, response } };
@@ -143,10 +143,15 @@ where
                         return Poll::Pending;
                     };
                     held.head_is_ready();
-                    let keeps_guard = result.as_mut().is_ok_and(|response| {
+                    let mut keeps_guard = false;
+                    if let Ok(response) = result {
                         policy.mark_begun(response);
-                        policy.body_holds_permit(response)
-                    });
+                        let check = policy.stream.as_ref();
+                        if let Some(rejection) = check.and_then(|it| it.admit(response, held)) {
+                            return Poll::Ready(Ok(rejection.map(ResponseBody::rejected)));
+                        }
+                        keeps_guard = policy.body_holds_guard(response, held.is_stream());
+                    }
                     let guard = guard.take().filter(|_| keeps_guard);
                     return polled.map_ok(|response| ResponseBody::admitted(response, guard));
                 }

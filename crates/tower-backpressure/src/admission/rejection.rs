@@ -124,6 +124,13 @@ impl Rejection {
         response
     }
 
+    /// The response in place of one whose handler has run: it does not say that the request was not begun.
+    pub(super) fn respond_begun(&self, shed: Shed, caller: Caller) -> Response<Bytes> {
+        let mut response = self.respond(shed, caller.without_connection(), None, None);
+        remove_not_begun_marks(&mut response, Side::Server);
+        response
+    }
+
     /// Says that the request was not begun.
     fn mark(&self, response: &mut Response<Bytes>, shed: Shed) {
         let reason = if self.reveals { name(shed.reason) } else { UNREVEALED };

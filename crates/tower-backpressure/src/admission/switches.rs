@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use http::Request;
 use http::request::Parts;
 
+use super::streams::StreamRules;
+
 /// The switches of one layer.
 #[derive(Clone, Default)]
 pub(crate) struct Switches {
@@ -17,6 +19,9 @@ pub(crate) struct Switches {
     pub(crate) passes_rejected: bool,
     /// Whether admitted requests carry a [`Pressure`](crate::Pressure).
     pub(crate) exposes_pressure: bool,
+    /// Whether admitted requests carry a [`PermitHandle`](crate::PermitHandle).
+    pub(crate) exposes_permit: bool,
+    pub(crate) streams: Option<Arc<StreamRules>>,
     exempt: Option<Arc<Predicate>>,
     /// Keeps the handle of the layer alive for those that find it by name.
     handle: Option<Arc<dyn Any + Send + Sync>>,
@@ -30,9 +35,15 @@ struct SwitchState {
     dry_run: AtomicU8,
     /// Requests in flight that hold no permit.
     uncounted: AtomicUsize,
+    /// Streams that hold no permit, and are not among those.
+    streams: AtomicUsize,
 }
 
 type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
+
+/// A stream that holds no permit.
+#[derive(Debug)]
+pub(crate) struct Stream(Arc<SwitchState>);
 
 /// A request in flight that holds no permit.
 #[derive(Debug)]
@@ -85,9 +96,27 @@ impl Switches {
         Uncounted(Arc::clone(&self.shared))
     }
 
+    /// Counts a stream, unless there are `max`.
+    pub(crate) fn stream(&self, max: usize) -> Option<Stream> {
+        let stream = Stream(Arc::clone(&self.shared));
+        let before = self.shared.streams.fetch_add(1, Ordering::Relaxed);
+        (before < max).then_some(stream)
+    }
+
+    /// Streams that hold no permit.
+    pub(crate) fn stream_count(&self) -> usize {
+        self.shared.streams.load(Ordering::Relaxed)
+    }
+
     /// Such requests in flight.
     pub(crate) fn count(&self) -> usize {
         self.shared.uncounted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

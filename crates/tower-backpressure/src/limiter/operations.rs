@@ -1,5 +1,6 @@
 //! What an operator does to a limiter: pause, drain, stop and resume.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use backpressure_core::{Controller, Mode};
@@ -51,16 +52,33 @@ impl Limiter {
     /// ```
     pub fn drain(&self) {
         self.change(|controller| controller.set_mode(Mode::Draining));
+        self.shared.stopping.notify_waiters();
     }
 
     /// Rejects every new request from now on, and those in the queue. What is in flight is served.
     pub fn stop(&self) {
         self.change(|controller| controller.set_mode(Mode::Stopped));
+        self.shared.stopping.notify_waiters();
     }
 
     /// Ends a pause, a drain or a stop: requests are admitted as before.
     pub fn resume(&self) {
         self.change(|controller| controller.set_mode(Mode::Admitting));
+    }
+
+    /// Resolves when the limiter is drained or stopped.
+    pub async fn stopping(&self) {
+        let mut told = pin!(self.shared.stopping.notified());
+        loop {
+            // Before the look, or a stop between the two would be missed.
+            told.as_mut().enable();
+            let mode = self.shared.inspect(Controller::mode);
+            if matches!(mode, Mode::Draining | Mode::Stopped) {
+                return;
+            }
+            told.as_mut().await;
+            told.set(self.shared.stopping.notified());
+        }
     }
 
     /// Resolves when no request is in flight and none in the queue. It looks every 20 ms.

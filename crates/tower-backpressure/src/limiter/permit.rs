@@ -104,9 +104,13 @@ impl Permit {
         }
     }
 
-    /// Nothing is measured, and the work starts without a yield.
+    /// Nothing is measured any more, and the work starts without a yield. Work that is under way is polled
+    /// again, since it holds a waker of the measurement, which ends here.
     pub(crate) fn skip_measurement(&mut self) {
-        (self.stopwatch, self.stage) = (None, Stage::Ended);
+        self.stage = Stage::Ended;
+        if let Some(stopwatch) = self.stopwatch.take() {
+            stopwatch.wake_task();
+        }
     }
 
     /// The work was cut short.

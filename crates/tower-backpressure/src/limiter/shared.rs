@@ -4,6 +4,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use backpressure_core::{Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::activity::Activity;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     epoch: Instant,
     /// Nanoseconds from `epoch` to the last time the I/O driver is known to have been polled.
     io_polled: AtomicU64,
+    /// Tells of a drain or a stop.
+    pub(super) stopping: Notify,
 }
 
 /// What the state last said, readable without the lock.
@@ -58,6 +61,7 @@ impl Shared {
             state: Mutex::new(State::new(controller)),
             epoch: Instant::now(),
             io_polled: AtomicU64::new(0),
+            stopping: Notify::new(),
         }
     }
 

@@ -58,6 +58,11 @@ impl Stopwatch {
         }
     }
 
+    /// Wakes the task that polls the future, as the waker that the future has loses its effect.
+    pub(crate) fn wake_task(&self) {
+        self.waker().wake_task();
+    }
+
     pub(crate) fn read(&self, now: Instant) -> Reading {
         self.waker().read(now)
     }

@@ -104,7 +104,7 @@ impl TimedWaker {
         }
     }
 
-    fn wake_task(&self) {
+    pub(super) fn wake_task(&self) {
         if self.woken.load(Ordering::Relaxed) == 0 {
             let now = nanos(self.started.elapsed()).min(u64::MAX - 1) + 1;
             // On failure another thread has woken the task just before.

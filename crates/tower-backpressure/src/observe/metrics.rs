@@ -5,6 +5,7 @@
 //! | `backpressure_requests_total` | counter | `policy`, `result` = `admitted`, `shed`, `exempt` or `would_reject` (dry run), `reason` |
 //! | `backpressure_in_flight` | gauge | `policy` |
 //! | `backpressure_limit` | gauge | `policy`; not of a limit per origin |
+//! | `backpressure_streams` | gauge | `policy` |
 //! | `backpressure_queue_depth` | gauge | `policy` |
 //! | `backpressure_queue_wait_seconds` | histogram | `policy` |
 
@@ -34,12 +35,16 @@ struct Handles {
     exempt: Counter,
     in_flight: Gauge,
     limit: Gauge,
+    streams: Gauge,
     queue_depth: Gauge,
     queue_wait: Histogram,
 }
 
 /// A request in flight, until dropped.
 pub(crate) struct InFlight(Gauge);
+
+/// A stream that counts as such, until dropped.
+pub(crate) struct StreamCount(Gauge);
 
 /// A request in the queue, until dropped.
 pub(super) struct QueueDepth(Gauge);
@@ -53,6 +58,12 @@ impl Metrics {
         let in_flight = &self.handles().in_flight;
         in_flight.increment(1.0);
         InFlight(in_flight.clone())
+    }
+
+    pub(super) fn stream(&self) -> StreamCount {
+        let streams = &self.handles().streams;
+        streams.increment(1.0);
+        StreamCount(streams.clone())
     }
 
     /// `limiter`: the one whose limit the gauge shows.
@@ -106,6 +117,7 @@ impl Handles {
             exempt: requests("exempt", ""),
             in_flight: gauge!("backpressure_in_flight", "policy" => policy.clone()),
             limit: gauge!("backpressure_limit", "policy" => policy.clone()),
+            streams: gauge!("backpressure_streams", "policy" => policy.clone()),
             queue_depth: gauge!("backpressure_queue_depth", "policy" => policy.clone()),
             queue_wait: histogram!("backpressure_queue_wait_seconds", "policy" => policy),
         }
@@ -124,6 +136,12 @@ impl Drop for InFlight {
     }
 }
 
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
 impl Drop for QueueDepth {
     fn drop(&mut self) {
         self.0.decrement(1.0);
@@ -133,6 +151,12 @@ impl Drop for QueueDepth {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StreamCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StreamCount")
     }
 }
 

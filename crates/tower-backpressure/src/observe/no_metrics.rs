@@ -12,6 +12,9 @@ pub(super) struct Metrics;
 #[derive(Debug)]
 pub(crate) struct InFlight;
 
+#[derive(Debug)]
+pub(crate) struct StreamCount;
+
 pub(super) struct QueueDepth;
 
 impl Metrics {
@@ -21,6 +24,10 @@ impl Metrics {
 
     pub(super) const fn in_flight(&self) -> InFlight {
         InFlight
+    }
+
+    pub(super) const fn stream(&self) -> StreamCount {
+        StreamCount
     }
 
     pub(super) const fn admitted(&self, _limiter: Option<&Limiter>) {}

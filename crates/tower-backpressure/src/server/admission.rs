@@ -42,6 +42,8 @@ use crate::observe::Telemetry;
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer may still be produced |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |
 /// | [`exempt`](Self::exempt) | no request | health checks, metrics, a preflight `OPTIONS` |
+/// | [`streams`](Self::streams) | [`StreamPolicy::Work`](crate::StreamPolicy::Work) | a stream may compute its events |
+/// | [`expose_permit`](Self::expose_permit) | false | turn it on for handlers that outlive their response, or wait for long |
 /// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) | a page of one's own |
 /// | [`expose_pressure`](Self::expose_pressure) | false | turn it on for handlers that can do with less |
 /// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |

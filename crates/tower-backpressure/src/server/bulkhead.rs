@@ -8,6 +8,7 @@ use tower_layer::Layer;
 
 use super::admission::{Admission, AdmissionLayer};
 use super::handle::Handle;
+use crate::admission::streams::StreamPolicy;
 use crate::limiter::{Limiter, Snapshot};
 
 /// Limits how many requests of a route run at once, so that one slow dependency cannot occupy the whole
@@ -90,6 +91,28 @@ impl BulkheadLayer {
     #[must_use]
     pub const fn handle(&self) -> &Handle {
         self.0.handle()
+    }
+
+    /// What limits responses that are streams: see [`AdmissionLayer::streams`].
+    #[must_use]
+    pub fn streams(self, policy: StreamPolicy) -> Self {
+        Self(self.0.streams(policy))
+    }
+
+    /// Responses that are streams too: see [`AdmissionLayer::stream_if`].
+    #[must_use]
+    pub fn stream_if(
+        self,
+        rule: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.stream_if(rule))
+    }
+
+    /// Puts a handle of its permit into the extensions of each request: see
+    /// [`AdmissionLayer::expose_permit`].
+    #[must_use]
+    pub fn expose_permit(self, expose: bool) -> Self {
+        Self(self.0.expose_permit(expose))
     }
 
     /// Renders the response to a rejected request: see [`AdmissionLayer::on_reject`].

@@ -97,6 +97,12 @@ impl Handle {
         snapshot
     }
 
+    /// Streams that count as such, and hold no permit: see [`StreamPolicy`](crate::StreamPolicy).
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.state.switches.stream_count()
+    }
+
     /// How near the layer is to rejecting requests.
     #[must_use]
     pub fn pressure(&self) -> Pressure {
@@ -174,18 +180,42 @@ impl Handle {
         self.state.limiter.drain();
     }
 
-    /// Resolves when no request is in flight or in the queue, those without a permit included.
+    /// Resolves when no request is in flight or in the queue, those without a permit and streams included.
     ///
     /// # Panics
     /// Outside a tokio runtime with time enabled.
     pub async fn drained(&self) {
         loop {
             self.state.limiter.drained().await;
-            if self.state.switches.count() == 0 {
+            if self.state.switches.count() + self.streams() == 0 {
                 return;
             }
             tokio::time::sleep(UNCOUNTED_INTERVAL).await;
         }
+    }
+
+    /// Resolves when the layer is drained or stopped: for a stream that should end then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let handle = AdmissionLayer::adaptive("events").handle().clone();
+    /// let stream = tokio::spawn({
+    ///     let handle = handle.clone();
+    ///     async move {
+    ///         tokio::select! {
+    ///             () = handle.stopping() => "the last event: come back elsewhere",
+    ///             () = std::future::pending() => "an event",
+    ///         }
+    ///     }
+    /// });
+    /// handle.drain();
+    /// assert_eq!(stream.await.expect("no panic"), "the last event: come back elsewhere");
+    /// # }
+    /// ```
+    pub async fn stopping(&self) {
+        self.state.limiter.stopping().await;
     }
 
     /// Ends a pause, a drain or a stop.

@@ -1,5 +1,7 @@
 //! Options of the admission layer: an operator's bounds and switches, and a user's rules.
 
+use std::sync::Arc;
+
 use backpressure_core::limit::MAX;
 use backpressure_core::{OutOfRange, Outcome};
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use http_body::Body;
 
 use super::admission::AdmissionLayer;
 use crate::admission::drain::Drains;
+use crate::admission::streams::{StreamPolicy, StreamRules};
 
 impl AdmissionLayer {
     /// Keeps the limit at or above this number, so that wrong measurements cannot take the service
@@ -128,6 +131,53 @@ impl AdmissionLayer {
     pub fn expose_pressure(mut self, expose: bool) -> Self {
         self.edit().switches.exposes_pressure = expose;
         self
+    }
+
+    /// Puts a [`PermitHandle`](crate::PermitHandle) into the extensions of each request, with which a handler
+    /// releases its permit early, or holds it into a spawned or blocking task or an upgraded connection. It
+    /// costs two allocations or three a request.
+    #[must_use]
+    pub fn expose_permit(mut self, expose: bool) -> Self {
+        self.edit().switches.exposes_permit = expose;
+        self
+    }
+
+    /// What limits responses that are streams: [`StreamPolicy::Work`] by default.
+    ///
+    /// ```
+    /// use tower_backpressure::{AdmissionLayer, StreamPolicy};
+    ///
+    /// // Event streams do not compete with requests for permits. There are ten thousand at most.
+    /// let layer = AdmissionLayer::fixed("api", 64).streams(StreamPolicy::Watch(10_000));
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn streams(mut self, policy: StreamPolicy) -> Self {
+        self.edit_streams().policy = policy;
+        self
+    }
+
+    /// Responses that are streams too, besides those that [`StreamPolicy`] names.
+    ///
+    /// ```
+    /// use tower_backpressure::{AdmissionLayer, StreamPolicy};
+    ///
+    /// let layer = AdmissionLayer::adaptive("api")
+    ///     .streams(StreamPolicy::Watch(1_000))
+    ///     .stream_if(|head| head.headers.contains_key("x-watch"));
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn stream_if(
+        mut self,
+        rule: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.edit_streams().is_stream = Some(Arc::new(rule));
+        self
+    }
+
+    fn edit_streams(&mut self) -> &mut StreamRules {
+        Arc::make_mut(self.edit().switches.streams.get_or_insert_default())
     }
 
     /// Rejected requests run, with a [`Shed`](crate::Shed) in their extensions.

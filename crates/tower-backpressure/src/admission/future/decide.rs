@@ -13,6 +13,8 @@ use crate::admission::body::ResponseBody;
 use crate::admission::dry_run::DryRun;
 use crate::admission::guard::Guard;
 use crate::admission::rejection::{Caller, Rendered};
+use crate::admission::response_policy::ResponsePolicy;
+use crate::admission::streams::StreamCheck;
 use crate::limiter::{Acquire, Acquired, Permit};
 use crate::request_info::RequestInfo;
 
@@ -37,7 +39,7 @@ impl Policy {
         S: Clone,
     {
         let now = Instant::now();
-        let guard = match self.limiter.start_acquire(self.info(&request, now), now) {
+        let mut guard = match self.limiter.start_acquire(self.info(&request, now), now) {
             Acquired::Permit(permit) => self.admit(permit),
             Acquired::Queued(acquire) if self.is_dry_run_of_queue() => {
                 self.run_while_queued(acquire)
@@ -53,8 +55,8 @@ impl Policy {
             }
             Acquired::Rejected(shed) => return self.reject(shed, request, false, now),
         };
-        self.describe(&mut request);
-        let (guard, response) = (Some(guard), self.response.of(&request));
+        self.describe(&mut request, &mut guard);
+        let (guard, response) = (Some(guard), self.response_to(&request));
         State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
     }
 
@@ -64,15 +66,15 @@ impl Policy {
         acquired: Result<Permit, Shed>,
         mut call: Call<S, B>,
     ) -> State<Call<S, B>, B, F, E> {
-        let guard = match acquired {
+        let mut guard = match acquired {
             Ok(permit) => self.admit(permit),
             Err(shed) if self.switches.passes_rejected => {
                 self.pass_on(shed, &mut call.request, Instant::now())
             }
             Err(shed) => return self.reject(shed, call.request, true, Instant::now()),
         };
-        self.describe(&mut call.request);
-        let response = self.response.of(&call.request);
+        self.describe(&mut call.request, &mut guard);
+        let response = self.response_to(&call.request);
         State::Starting { guard: Some(guard), call: Some(call), response }
     }
 
@@ -113,10 +115,21 @@ impl Policy {
 
     /// Tells the handler what it may want to know of the layer.
     #[inline]
-    pub(super) fn describe<B>(&self, request: &mut Request<B>) {
+    pub(super) fn describe<B>(&self, request: &mut Request<B>, guard: &mut Guard) {
         if self.switches.exposes_pressure {
             request.extensions_mut().insert(self.limiter.pressure());
         }
+        if self.switches.exposes_permit {
+            request.extensions_mut().insert(guard.share());
+        }
+    }
+
+    /// The policy for the response to this request.
+    #[inline]
+    pub(super) fn response_to<B>(self: &Arc<Self>, request: &Request<B>) -> ResponsePolicy {
+        let mut response = self.response.of(request);
+        response.stream = StreamCheck::of(self, request);
+        response
     }
 
     /// In a dry run, a request that would be rejected runs.
