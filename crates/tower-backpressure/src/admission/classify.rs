@@ -55,22 +55,22 @@ impl Classifier {
         if let Some(&stated) = response.extensions().get::<Outcome>() {
             return stated;
         }
-        let ruled = self.rule.as_ref().and_then(|rule| with_parts(response, &**rule));
+        let ruled = self.rule.as_ref().and_then(|rule| apply(&**rule, response));
         ruled.unwrap_or_else(|| classify(response, self.side))
     }
 }
 
 /// Applies a rule to the head of a response. `Parts` cannot borrow, so the head moves out and back.
-pub(super) fn with_parts<B, T>(response: &mut Response<B>, rule: impl FnOnce(&Parts) -> T) -> T {
+fn apply<B>(rule: &Rule, response: &mut Response<B>) -> Option<Outcome> {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = response.status();
     parts.version = response.version();
     parts.headers = std::mem::take(response.headers_mut());
     parts.extensions = std::mem::take(response.extensions_mut());
-    let answer = rule(&parts);
+    let outcome = rule(&parts);
     *response.headers_mut() = parts.headers;
     *response.extensions_mut() = parts.extensions;
-    answer
+    outcome
 }
 
 /// The defaults.

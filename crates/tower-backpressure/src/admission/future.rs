@@ -82,7 +82,7 @@ where
             return Self { state: policy.decide(inner, request) };
         };
         policy.describe(&mut request, &mut guard);
-        let response = policy.response_to(&request);
+        let response = policy.response_to(&mut request);
         if !starts_now {
             let call = Some(Call { inner: inner.clone(), request });
             return Self { state: State::Starting { guard: Some(guard), call, response } };

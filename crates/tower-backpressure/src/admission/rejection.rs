@@ -16,6 +16,7 @@ use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD, inde
 mod grpc;
 mod seconds;
 
+use self::grpc::Dialect;
 use self::seconds::whole_seconds;
 
 /// The value of [`SHED_REASON`] where the reason is not revealed.
@@ -47,7 +48,7 @@ pub(super) type Rendered = Box<Response<Bytes>>;
 /// What matters of a request for its rejection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
-    speaks_grpc: bool,
+    dialect: Dialect,
     /// Whether it has a connection that the response can close.
     speaks_http1: bool,
     upload: Upload,
@@ -90,7 +91,7 @@ impl Rejection {
 
     /// What the user's rule makes of the rejection of this request, if there is one.
     pub(super) fn render(&self, shed: Shed, caller: Caller, head: &Parts) -> Option<Rendered> {
-        let Render(render) = self.render.as_ref().filter(|_| !caller.speaks_grpc)?;
+        let Render(render) = self.render.as_ref().filter(|_| caller.dialect == Dialect::Http)?;
         let mut response = self.respond_http(shed);
         self.mark(&mut response, shed);
         Some(Box::new(render(head, response)))
@@ -109,8 +110,8 @@ impl Rejection {
                 keep_headers(rendered.headers_mut(), shed);
                 *rendered
             }
-            None if caller.speaks_grpc => grpc::rejection(shed),
-            None => self.respond_http(shed),
+            None if caller.dialect == Dialect::Http => self.respond_http(shed),
+            None => grpc::rejection(shed, caller.dialect),
         };
         let is_stopped = shed.reason == Reason::Stopped && caller.speaks_http1;
         if caller.upload != Upload::Nothing || is_stopped {
@@ -162,7 +163,7 @@ impl Rejection {
 impl Caller {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let speaks_http1 = request.version() <= Version::HTTP_11;
-        Self { speaks_grpc: grpc::speaks(request), speaks_http1, upload: upload(request) }
+        Self { dialect: Dialect::of(request), speaks_http1, upload: upload(request) }
     }
 
     /// Whether the body of the request should be read. Reading a body that is sent on demand would ask
@@ -183,8 +184,8 @@ impl Caller {
     }
 
     /// Whether it reads Retry-After in whole seconds; gRPC counts in milliseconds.
-    pub(super) const fn reads_seconds(self) -> bool {
-        !self.speaks_grpc
+    pub(super) fn reads_seconds(self) -> bool {
+        self.dialect == Dialect::Http
     }
 }
 

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
 use bytes::Bytes;
-use http::response::Parts;
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::Policy;
-use super::classify::with_parts;
 use super::guard::Guard;
 use super::rejection::Caller;
 
@@ -20,7 +19,7 @@ use super::rejection::Caller;
 /// |---|---|
 /// | `101 Switching Protocols`, success of a `CONNECT` | always |
 /// | `text/event-stream`, `application/x-ndjson`, `application/jsonl`, `application/json-seq`, `multipart/x-mixed-replace` | always |
-/// | others, as a gRPC method that streams | if `stream_if` says so |
+/// | a success otherwise, as of a gRPC method that streams | if `stream_if` says so of its request |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamPolicy {
@@ -51,6 +50,8 @@ pub(crate) struct StreamCheck {
     policy: Arc<Policy>,
     caller: Caller,
     is_connect: bool,
+    /// Whether the user's rule says so.
+    is_ruled: bool,
 }
 
 /// When to come back to a service that has as many streams as it may: streams last for minutes, and there are
@@ -58,14 +59,37 @@ pub(crate) struct StreamCheck {
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl StreamRules {
-    fn is_stream<B>(&self, response: &mut Response<B>, is_connect: bool) -> bool {
-        let is_tunnel = is_connect && response.status().is_success();
+    fn applies_to<B>(&self, request: &mut Request<B>) -> bool {
+        self.is_stream.as_ref().is_some_and(|rule| with_parts(request, &**rule))
+    }
+}
+
+impl StreamCheck {
+    fn is_stream<B>(&self, response: &Response<B>) -> bool {
+        // A gRPC call that fails before its first message has its status in the head.
+        let is_success =
+            response.status().is_success() && !response.headers().contains_key("grpc-status");
         let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         let is_known = response.status() == StatusCode::SWITCHING_PROTOCOLS
-            || is_tunnel
             || kind.is_some_and(is_stream_type);
-        is_known || self.is_stream.as_ref().is_some_and(|rule| with_parts(response, &**rule))
+        is_known || is_success && (self.is_connect || self.is_ruled)
     }
+}
+
+/// Applies a rule to the head of a request. `Parts` cannot borrow, so the head moves out and back.
+fn with_parts<B>(request: &mut Request<B>, rule: &Predicate) -> bool {
+    let (mut head, ()) = Request::new(()).into_parts();
+    head.version = request.version();
+    std::mem::swap(&mut head.method, request.method_mut());
+    std::mem::swap(&mut head.uri, request.uri_mut());
+    std::mem::swap(&mut head.headers, request.headers_mut());
+    std::mem::swap(&mut head.extensions, request.extensions_mut());
+    let answer = rule(&head);
+    *request.method_mut() = head.method;
+    *request.uri_mut() = head.uri;
+    *request.headers_mut() = head.headers;
+    *request.extensions_mut() = head.extensions;
+    answer
 }
 
 fn is_stream_type(kind: &[u8]) -> bool {
@@ -83,23 +107,25 @@ fn is_stream_type(kind: &[u8]) -> bool {
 
 impl StreamCheck {
     /// `None` where streams are limited as other responses are.
-    pub(crate) fn of<B>(policy: &Arc<Policy>, request: &Request<B>) -> Option<Box<Self>> {
+    #[inline]
+    pub(crate) fn of<B>(policy: &Arc<Policy>, request: &mut Request<B>) -> Option<Box<Self>> {
         let rules = policy.switches.streams.as_ref()?;
+        let is_ruled = rules.applies_to(request);
         let is_connect = request.method() == Method::CONNECT;
         let policy = (rules.policy != StreamPolicy::Work).then(|| Arc::clone(policy))?;
-        Some(Box::new(Self { policy, caller: Caller::of(request), is_connect }))
+        Some(Box::new(Self { policy, caller: Caller::of(request), is_connect, is_ruled }))
     }
 
     /// If this response is a stream, its permit is released, and it is counted as a stream. Where there are as
     /// many streams as there may be, returns the response to send instead.
     pub(crate) fn admit<B>(
         &self,
-        response: &mut Response<B>,
+        response: &Response<B>,
         guard: &mut Guard,
     ) -> Option<Response<Bytes>> {
         let switches = &self.policy.switches;
         let rules = switches.streams.as_ref()?;
-        if !rules.is_stream(response, self.is_connect) {
+        if !self.is_stream(response) {
             return None;
         }
         let max = match rules.policy {
@@ -133,37 +159,45 @@ impl fmt::Debug for StreamRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::AdmissionLayer;
 
-    fn is_stream(rules: &StreamRules, response: http::response::Builder, is_connect: bool) -> bool {
-        rules.is_stream(&mut response.body(()).expect("a response"), is_connect)
+    fn check(mut request: Request<()>) -> StreamCheck {
+        let layer = AdmissionLayer::fixed("api", 1)
+            .streams(StreamPolicy::Head)
+            .stream_if(|head| head.uri.path() == "/watch");
+        let check = StreamCheck::of(layer.policy(), &mut request).expect("streams have a policy");
+        assert!(request.headers().contains_key("kept"), "the head is put back");
+        *check
+    }
+
+    fn request(method: &str, path: &str) -> Request<()> {
+        let request = Request::builder().method(method).uri(path).header("kept", "1");
+        request.body(()).expect("a request")
     }
 
     #[test]
     fn streams_are_told_by_status_type_and_rule() {
-        let known = StreamRules::default();
+        let is_stream = |check: &StreamCheck, response: http::response::Builder| {
+            check.is_stream(&response.body(()).expect("a response"))
+        };
+        let typed = |kind: &str| Response::builder().header("content-type", kind);
+        let plain = check(request("GET", "/"));
         for kind in [
             "text/event-stream",
             "Text/Event-Stream; charset=utf-8",
             "application/x-ndjson",
             "multipart/x-mixed-replace;boundary=x",
         ] {
-            assert!(
-                is_stream(&known, Response::builder().header("content-type", kind), false),
-                "{kind}"
-            );
+            assert!(is_stream(&plain, typed(kind)), "{kind}");
         }
         for kind in ["text/html", "application/json", "application/grpc", ""] {
-            assert!(
-                !is_stream(&known, Response::builder().header("content-type", kind), false),
-                "{kind}"
-            );
+            assert!(!is_stream(&plain, typed(kind)), "{kind}");
         }
-        assert!(is_stream(&known, Response::builder().status(101), false));
-        assert!(is_stream(&known, Response::builder(), true));
-        assert!(!is_stream(&known, Response::builder().status(403), true));
-        let rule = |head: &Parts| head.headers.contains_key("x-watch");
-        let ruled = StreamRules { is_stream: Some(Arc::new(rule)), ..known };
-        assert!(is_stream(&ruled, Response::builder().header("x-watch", "1"), false));
-        assert!(!is_stream(&ruled, Response::builder(), false));
+        assert!(is_stream(&plain, Response::builder().status(101)));
+        for of_kind in [check(request("CONNECT", "host:443")), check(request("POST", "/watch"))] {
+            assert!(is_stream(&of_kind, typed("application/grpc")));
+            assert!(!is_stream(&of_kind, Response::builder().status(403)));
+            assert!(!is_stream(&of_kind, typed("application/grpc").header("grpc-status", "5")));
+        }
     }
 }

@@ -228,6 +228,11 @@ impl AdmissionLayer {
         &self.handle
     }
 
+    #[cfg(test)]
+    pub(crate) const fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
     pub(super) fn edit(&mut self) -> &mut Policy {
         Arc::make_mut(&mut self.policy)
     }

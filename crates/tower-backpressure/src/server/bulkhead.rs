@@ -99,12 +99,9 @@ impl BulkheadLayer {
         Self(self.0.streams(policy))
     }
 
-    /// Responses that are streams too: see [`AdmissionLayer::stream_if`].
+    /// Requests the responses to which are streams too: see [`AdmissionLayer::stream_if`].
     #[must_use]
-    pub fn stream_if(
-        self,
-        rule: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    pub fn stream_if(self, rule: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
         Self(self.0.stream_if(rule))
     }
 

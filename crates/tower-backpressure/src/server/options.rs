@@ -157,20 +157,20 @@ impl AdmissionLayer {
         self
     }
 
-    /// Responses that are streams too, besides those that [`StreamPolicy`] names.
+    /// Requests the successful responses to which are streams too, besides those that [`StreamPolicy`] names.
     ///
     /// ```
     /// use tower_backpressure::{AdmissionLayer, StreamPolicy};
     ///
     /// let layer = AdmissionLayer::adaptive("api")
     ///     .streams(StreamPolicy::Watch(1_000))
-    ///     .stream_if(|head| head.headers.contains_key("x-watch"));
+    ///     .stream_if(|head| head.uri.path() == "/grpc.health.v1.Health/Watch");
     /// # let _ = layer;
     /// ```
     #[must_use]
     pub fn stream_if(
         mut self,
-        rule: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
+        rule: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.edit_streams().is_stream = Some(Arc::new(rule));
         self

@@ -56,7 +56,7 @@ impl Policy {
             Acquired::Rejected(shed) => return self.reject(shed, request, false, now),
         };
         self.describe(&mut request, &mut guard);
-        let (guard, response) = (Some(guard), self.response_to(&request));
+        let (guard, response) = (Some(guard), self.response_to(&mut request));
         State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
     }
 
@@ -74,7 +74,7 @@ impl Policy {
             Err(shed) => return self.reject(shed, call.request, true, Instant::now()),
         };
         self.describe(&mut call.request, &mut guard);
-        let response = self.response_to(&call.request);
+        let response = self.response_to(&mut call.request);
         State::Starting { guard: Some(guard), call: Some(call), response }
     }
 
@@ -126,7 +126,7 @@ impl Policy {
 
     /// The policy for the response to this request.
     #[inline]
-    pub(super) fn response_to<B>(self: &Arc<Self>, request: &Request<B>) -> ResponsePolicy {
+    pub(super) fn response_to<B>(self: &Arc<Self>, request: &mut Request<B>) -> ResponsePolicy {
         let mut response = self.response.of(request);
         response.stream = StreamCheck::of(self, request);
         response
