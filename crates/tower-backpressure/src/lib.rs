@@ -66,6 +66,8 @@ pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
 #[cfg(feature = "server")]
 pub use crate::headers::timeout::REQUEST_TIMEOUT;
 pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Snapshot};
+#[cfg(feature = "http")]
+pub use crate::observe::{Event, Observer};
 pub use crate::request_info::{RequestInfo, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{Admission, AdmissionLayer, BulkheadLayer, RequestInfoLayer};

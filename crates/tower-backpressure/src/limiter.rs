@@ -15,6 +15,7 @@ use crate::request_info::RequestInfo;
 mod acquire;
 mod activity;
 mod counter;
+mod limit_changes;
 #[cfg(all(test, limiter_loom))]
 mod model;
 mod operations;
@@ -32,6 +33,8 @@ pub(crate) use self::acquire::Acquired;
 pub use self::permit::Permit;
 pub use self::pressure::Pressure;
 
+#[cfg(feature = "metrics")]
+pub(crate) use self::limit_changes::CAUSES;
 use self::permit::Stage;
 pub(crate) use self::shared::Shared;
 
@@ -223,10 +226,21 @@ impl Limiter {
         self.shared.inspect(|controller| matches!(controller.mode(), Mode::Paused(_)))
     }
 
-    /// The limit, without the lock.
+    /// The limit, without the lock, as are the next two.
     #[cfg(feature = "metrics")]
     pub(crate) fn limit(&self) -> usize {
         self.shared.limit()
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn published_bounds(&self) -> (usize, usize) {
+        self.shared.bounds()
+    }
+
+    /// Changes of the limit, in the order of [`CAUSES`].
+    #[cfg(feature = "metrics")]
+    pub(crate) fn limit_changes(&self) -> [u64; CAUSES.len()] {
+        self.shared.limit_changes()
     }
 }
 

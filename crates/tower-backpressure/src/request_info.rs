@@ -122,7 +122,7 @@ impl RequestInfo {
     }
 
     /// The deadline alone. Most requests have no extension of these types.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deadline_of(extensions: &Extensions) -> Option<Instant> {
         let info = extensions.get().and_then(|info: &Self| info.deadline);
         earlier(info, extensions.get().map(|&Deadline(at)| at))

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use backpressure_core::Shed;
 use http::{Request, Response};
@@ -71,18 +72,34 @@ where
 {
     /// Calls the service inside at once if it can: keeping it, the request and the policy for later
     /// would cost as much as all the rest.
+    #[inline(always)]
     pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
-        let (mut request, exempt) = policy.switches.check_exempt(request);
-        let (mut guard, starts_now) = if exempt {
-            (policy.exempt(), true)
-        } else if let Some(mut permit) = policy.try_acquire(&request) {
-            let starts_now = permit.starts_now();
-            (policy.admit(permit), starts_now)
-        } else {
+        if policy.switches.are_default() {
+            return Self::start(inner, request, policy);
+        }
+        Self::start_by_switches(inner, request, policy)
+    }
+
+    /// A request that may be exempt, or is to be told of the layer.
+    #[inline(never)]
+    fn start_by_switches(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
+        let (request, is_exempt) = policy.switches.check_exempt(request);
+        let state = match is_exempt {
+            true => policy.run_exempt(inner, request),
+            false if policy.switches.has_extras() => policy.decide(inner, request),
+            false => return Self::start(inner, request, policy),
+        };
+        Self { state }
+    }
+
+    #[inline(always)]
+    fn start(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
+        let Some(mut permit) = policy.try_acquire(&request) else {
             return Self { state: policy.decide(inner, request) };
         };
-        policy.describe(&mut request, &mut guard);
-        let response = policy.response_to(&mut request);
+        let starts_now = permit.starts_now();
+        let guard = policy.admit(permit, Duration::ZERO);
+        let response = policy.response.of(&request);
         if !starts_now {
             let call = Some(Call { inner: inner.clone(), request });
             return Self { state: State::Starting { guard: Some(guard), call, response } };
@@ -119,9 +136,9 @@ where
                 // Queued → Starting when admitted, → Rejected otherwise.
                 StateProj::Queued { acquire, queued, policy, call } => {
                     let acquired = ready!(acquire.as_mut().poll(cx));
-                    policy.telemetry.dequeued(queued);
                     let call = call.take().expect("taken on leaving this state");
-                    let next = policy.leave_queue(acquired, call);
+                    let waited = queued.decided(acquired.is_ok());
+                    let next = policy.leave_queue(acquired, waited, call);
                     this.state.set(next);
                 }
                 // Starting → Running when the service inside is ready.
@@ -145,7 +162,9 @@ where
                     held.head_is_ready();
                     let mut keeps_guard = false;
                     if let Ok(response) = result {
-                        policy.mark_begun(response);
+                        if policy.mark_begun(response) {
+                            held.marks_removed();
+                        }
                         let check = policy.stream.as_ref();
                         if let Some(rejection) = check.and_then(|it| it.admit(response, held)) {
                             return Poll::Ready(Ok(rejection.map(ResponseBody::rejected)));

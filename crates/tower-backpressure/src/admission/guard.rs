@@ -15,8 +15,7 @@ use crate::observe::{InFlight, StreamCount};
 #[derive(Debug)]
 pub(crate) struct Guard {
     right: Right,
-    /// `None`: it is where the shared permit is.
-    in_flight: Option<InFlight>,
+    in_flight: InFlight,
 }
 
 /// A stream, and its count in the metrics.
@@ -34,7 +33,7 @@ enum Right {
     /// It is a stream that counts as such.
     Stream { _stream: CountedStream },
     /// In a dry run: its ticket is still in the queue.
-    DryRun(DryRun),
+    DryRun(Box<DryRun>),
     /// It is exempt, or a dry run would have rejected it.
     Uncounted { _uncounted: Uncounted },
 }
@@ -42,15 +41,15 @@ enum Right {
 impl Guard {
     #[inline]
     pub(crate) const fn new(permit: Permit, in_flight: InFlight) -> Self {
-        Self { right: Right::Permit(permit), in_flight: Some(in_flight) }
+        Self { right: Right::Permit(permit), in_flight }
     }
 
     pub(crate) const fn uncounted(uncounted: Uncounted, in_flight: InFlight) -> Self {
-        Self { right: Right::Uncounted { _uncounted: uncounted }, in_flight: Some(in_flight) }
+        Self { right: Right::Uncounted { _uncounted: uncounted }, in_flight }
     }
 
-    pub(crate) const fn dry_run(dry_run: DryRun, in_flight: InFlight) -> Self {
-        Self { right: Right::DryRun(dry_run), in_flight: Some(in_flight) }
+    pub(crate) fn dry_run(dry_run: DryRun, in_flight: InFlight) -> Self {
+        Self { right: Right::DryRun(Box::new(dry_run)), in_flight }
     }
 
     /// Ready when the service inside may be called.
@@ -58,7 +57,10 @@ impl Guard {
         match &mut self.right {
             Right::Permit(permit) => permit.poll_start(cx),
             Right::Shared(shared) => {
-                shared.with(|permit| permit.map_or(Poll::Ready(()), |permit| permit.poll_start(cx)))
+                let Some(mut permit) = shared.take() else { return Poll::Ready(()) };
+                let polled = permit.poll_start(cx);
+                shared.put_back(permit);
+                polled
             }
             _ => Poll::Ready(()),
         }
@@ -74,6 +76,12 @@ impl Guard {
         let handle = shared.handle();
         self.right = Right::Shared(shared);
         handle
+    }
+
+    /// Marks that say "not begun" were removed from the response.
+    #[cold]
+    pub(super) fn marks_removed(&self) {
+        self.in_flight.marks_removed();
     }
 
     pub(super) const fn is_stream(&self) -> bool {
@@ -98,17 +106,48 @@ impl Guard {
     where
         F: Future<Output = Result<http::Response<B>, E>>,
     {
-        match &mut self.right {
-            Right::Permit(permit) => poll_measured(permit, future, classifier, cx),
-            Right::Shared(shared) => shared.with(|permit| match permit {
-                Some(permit) => poll_measured(permit, future, classifier, cx),
-                None => future.poll(cx),
-            }),
-            _ => {
-                self.poll_dry_run(cx);
-                future.poll(cx)
+        let shared = match &self.right {
+            Right::Permit(_) => None,
+            _ => self.borrow_permit(),
+        };
+        let Right::Permit(permit) = &mut self.right else {
+            self.poll_dry_run(cx);
+            let polled = future.poll(cx);
+            self.return_permit(shared);
+            return polled;
+        };
+        // By reference: a response is large, and a move is a copy.
+        let mut polled = permit.poll_measured(future, cx);
+        match &mut polled {
+            Poll::Ready(result) if permit.is_measured() => {
+                permit.record(classifier.outcome(result));
             }
+            _ => {}
         }
+        if shared.is_some() {
+            self.return_permit(shared);
+        }
+        polled
+    }
+
+    /// Takes a shared permit for one poll, in which the handler may use its handle.
+    #[cold]
+    fn borrow_permit(&mut self) -> Option<SharedPermit> {
+        let Right::Shared(shared) = &self.right else { return None };
+        let right = shared.take().map_or(Right::Released, Right::Permit);
+        match std::mem::replace(&mut self.right, right) {
+            Right::Shared(shared) => Some(shared),
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn return_permit(&mut self, shared: Option<SharedPermit>) {
+        let Some(shared) = shared else { return };
+        if let Right::Permit(permit) = std::mem::replace(&mut self.right, Right::Released) {
+            shared.put_back(permit);
+        }
+        self.right = Right::Shared(shared);
     }
 
     /// In a dry run: takes the limiter's decision if there is one by now.
@@ -125,6 +164,7 @@ impl Guard {
     /// The head of the response is there.
     #[inline]
     pub(crate) fn head_is_ready(&mut self) {
+        self.in_flight.answered();
         if !matches!(self.right, Right::Permit(_)) {
             self.settle();
         }
@@ -139,9 +179,13 @@ impl Guard {
             Right::Shared(shared) => match shared.unshare() {
                 Ok(content) => {
                     self.in_flight = content.in_flight;
+                    self.in_flight.answered();
                     content.permit.map_or(Right::Released, Right::Permit)
                 }
-                Err(shared) => Right::Shared(shared),
+                Err(shared) => {
+                    shared.answered();
+                    Right::Shared(shared)
+                }
             },
             right => right,
         };
@@ -155,26 +199,4 @@ impl Guard {
             _ => None,
         }
     }
-}
-
-/// One poll of the service's future under a permit.
-#[inline]
-fn poll_measured<F, B, E>(
-    permit: &mut Permit,
-    future: Pin<&mut F>,
-    classifier: &Classifier,
-    cx: &mut Context<'_>,
-) -> Poll<F::Output>
-where
-    F: Future<Output = Result<http::Response<B>, E>>,
-{
-    // By reference: a response is large, and a move is a copy.
-    let mut polled = permit.poll_measured(future, cx);
-    match &mut polled {
-        Poll::Ready(result) if permit.is_measured() => {
-            permit.record(classifier.outcome(result));
-        }
-        _ => {}
-    }
-    polled
 }

@@ -64,7 +64,7 @@ pub(super) struct Slot(Mutex<Content>);
 pub(super) struct Content {
     /// `None` while the request's future is polled, and after a release.
     pub(super) permit: Option<Permit>,
-    pub(super) in_flight: Option<InFlight>,
+    pub(super) in_flight: InFlight,
     pub(super) stream: Option<CountedStream>,
     released: bool,
     held: bool,
@@ -78,7 +78,6 @@ impl PermitHandle {
         let permit = {
             let mut content = slot.lock();
             content.released = true;
-            content.in_flight = None;
             content.permit.take()
         };
         drop_unmeasured(permit);
@@ -106,7 +105,7 @@ impl PermitHandle {
 }
 
 impl SharedPermit {
-    pub(super) fn new(permit: Permit, in_flight: Option<InFlight>) -> Self {
+    pub(super) fn new(permit: Permit, in_flight: InFlight) -> Self {
         let (permit, stream) = (Some(permit), None);
         let content = Content { permit, in_flight, stream, released: false, held: false };
         Self { slot: Arc::new(Slot(Mutex::new(content))) }
@@ -116,12 +115,13 @@ impl SharedPermit {
         PermitHandle { slot: Arc::downgrade(&self.slot) }
     }
 
-    /// Uses the permit, if it was not released. Without the lock: `work` may poll the handler, which may use
-    /// its handle.
-    pub(super) fn with<T>(&self, work: impl FnOnce(Option<&mut Permit>) -> T) -> T {
-        let mut permit = self.slot.lock().permit.take();
-        let done = work(permit.as_mut());
-        let Some(mut permit) = permit else { return done };
+    /// Takes the permit, if it was not released, for as long as the handler is polled.
+    pub(super) fn take(&self) -> Option<Permit> {
+        self.slot.lock().permit.take()
+    }
+
+    /// Returns the permit, or releases it if the handler has released it meanwhile.
+    pub(super) fn put_back(&self, mut permit: Permit) {
         let mut content = self.slot.lock();
         if content.held {
             permit.counts_until_released();
@@ -132,7 +132,6 @@ impl SharedPermit {
         } else {
             content.permit = Some(permit);
         }
-        done
     }
 
     /// The head is there and this is the only owner, so that no handle has an effect from here on. Otherwise
@@ -140,6 +139,11 @@ impl SharedPermit {
     pub(super) fn unshare(self) -> Result<Content, Self> {
         let content = Arc::try_unwrap(self.slot).map_err(|slot| Self { slot })?.0;
         Ok(content.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The head of the response is there.
+    pub(super) fn answered(&self) {
+        self.slot.lock().in_flight.answered();
     }
 
     /// The stream takes the place of the permit, for all owners.

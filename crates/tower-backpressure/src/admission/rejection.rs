@@ -201,13 +201,16 @@ fn keep_headers(headers: &mut HeaderMap, shed: Shed) {
 /// A rejection that an inner layer returned cannot be told from one that a handler forwards, since a
 /// handler can forward the very request it was given. So all marks are removed: the header, the
 /// [`Shed`], and the status 429 of our own layers, which says the same without a header. [`Rejected`]
-/// replaces them, so that outer layers still learn that no work was done.
-pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) {
+/// replaces them, so that outer layers still learn that no work was done. Returns whether there were any.
+pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) -> bool {
     let is_ours = remove_our_marks(response);
     // A mark that a client received over the wire comes from the server that rejected the request.
-    if (is_ours || side == Side::Server) && response.headers().contains_key(&SHED_REASON_FIELD) {
+    let is_told =
+        (is_ours || side == Side::Server) && response.headers().contains_key(&SHED_REASON_FIELD);
+    if is_told {
         response.headers_mut().remove(SHED_REASON);
     }
+    is_ours || is_told
 }
 
 /// Returns whether a layer in this process rejected the request.

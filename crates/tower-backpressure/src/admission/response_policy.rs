@@ -43,9 +43,9 @@ impl ResponsePolicy {
         Self { classifier, scope: self.scope, is_head_request, stream: None }
     }
 
-    /// Removes marks that say the request was not begun: it was.
-    pub(super) fn mark_begun<R>(&self, response: &mut Response<R>) {
-        remove_not_begun_marks(response, self.classifier.side());
+    /// Removes marks that say the request was not begun: it was. Returns whether there were any.
+    pub(super) fn mark_begun<R>(&self, response: &mut Response<R>) -> bool {
+        remove_not_begun_marks(response, self.classifier.side())
     }
 
     /// Whether the request stays in flight while the body is sent. A stream that counts as such does so in

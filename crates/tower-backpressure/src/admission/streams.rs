@@ -145,7 +145,7 @@ impl StreamCheck {
     fn reject(&self) -> Response<Bytes> {
         let shed = Shed::new(Reason::Streams, STREAM_RETRY_AFTER);
         let now = tokio::time::Instant::now();
-        self.policy.telemetry.rejected(shed, &self.policy.limiter, now);
+        self.policy.telemetry.rejected(shed, &self.policy.limiter, now, Duration::ZERO);
         self.policy.rejection.respond_begun(shed, self.caller)
     }
 }

@@ -75,6 +75,18 @@ impl Switches {
         self.shared.dry_run.store(1 + u8::from(dry_run), Ordering::Relaxed);
     }
 
+    /// Whether each request is admitted as the limiter decides, and nothing else.
+    #[inline]
+    pub(crate) const fn are_default(&self) -> bool {
+        self.exempt.is_none() && !self.has_extras()
+    }
+
+    /// Whether requests or responses of this layer get more than a permit.
+    #[inline]
+    pub(crate) const fn has_extras(&self) -> bool {
+        self.exposes_pressure || self.exposes_permit || self.streams.is_some()
+    }
+
     /// Whether any request may be exempt.
     #[cfg(feature = "reqwest")]
     pub(crate) const fn exempts_some(&self) -> bool {

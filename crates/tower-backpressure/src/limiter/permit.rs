@@ -71,6 +71,7 @@ impl Permit {
     }
 
     /// One poll of `work`, measured. The same work must be passed each time.
+    #[inline(always)]
     pub(crate) fn poll_measured<F: Future>(
         &mut self,
         work: Pin<&mut F>,

@@ -11,6 +11,7 @@ use http_body::Body;
 use super::admission::AdmissionLayer;
 use crate::admission::drain::Drains;
 use crate::admission::streams::{StreamPolicy, StreamRules};
+use crate::observe::Observer;
 
 impl AdmissionLayer {
     /// Keeps the limit at or above this number, so that wrong measurements cannot take the service
@@ -139,6 +140,14 @@ impl AdmissionLayer {
     #[must_use]
     pub fn expose_permit(mut self, expose: bool) -> Self {
         self.edit().switches.exposes_permit = expose;
+        self
+    }
+
+    /// Tells an [`Observer`] of each decision: for telemetry that the features `metrics` and `tracing` do not
+    /// reach.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.edit().telemetry.observer = Some(Arc::new(observer));
         self
     }
 

@@ -1,6 +1,7 @@
 //! What a policy does with a request: admit, queue, reject, or let run although it would be rejected.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
 use http::{Request, Response};
@@ -21,11 +22,26 @@ use crate::request_info::RequestInfo;
 impl Policy {
     /// A permit, if it needs no decision. A request whose deadline has passed is never admitted; the
     /// clock is read only where there is a deadline.
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_acquire<B>(&self, request: &Request<B>) -> Option<Permit> {
         let deadline = RequestInfo::deadline_of(request.extensions());
         let is_late = deadline.is_some_and(|at| at <= Instant::now());
         if is_late { None } else { self.limiter.try_acquire_undecided() }
+    }
+
+    /// An exempt request runs at once and takes no permit.
+    pub(super) fn run_exempt<S, B, F, E>(
+        self: &Arc<Self>,
+        inner: &S,
+        mut request: Request<B>,
+    ) -> State<Call<S, B>, B, F, E>
+    where
+        S: Clone,
+    {
+        let mut guard = Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt());
+        let response = self.response_to(&mut request, &mut guard);
+        let call = Some(Call { inner: inner.clone(), request });
+        State::Starting { guard: Some(guard), call, response }
     }
 
     /// Lets the limiter decide on a request.
@@ -40,7 +56,7 @@ impl Policy {
     {
         let now = Instant::now();
         let mut guard = match self.limiter.start_acquire(self.info(&request, now), now) {
-            Acquired::Permit(permit) => self.admit(permit),
+            Acquired::Permit(permit) => self.admit(permit, Duration::ZERO),
             Acquired::Queued(acquire) if self.is_dry_run_of_queue() => {
                 self.run_while_queued(acquire)
             }
@@ -51,12 +67,12 @@ impl Policy {
                 return State::Queued { acquire, queued, policy: Arc::clone(self), call };
             }
             Acquired::Rejected(shed) if self.switches.passes_rejected => {
-                self.pass_on(shed, &mut request, now)
+                self.pass_on(shed, &mut request, now, Duration::ZERO)
             }
-            Acquired::Rejected(shed) => return self.reject(shed, request, false, now),
+            Acquired::Rejected(shed) => return self.reject(shed, request, None, now),
         };
-        self.describe(&mut request, &mut guard);
-        let (guard, response) = (Some(guard), self.response_to(&mut request));
+        let response = self.response_to(&mut request, &mut guard);
+        let guard = Some(guard);
         State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
     }
 
@@ -64,29 +80,23 @@ impl Policy {
     pub(super) fn leave_queue<S, B, F, E>(
         self: &Arc<Self>,
         acquired: Result<Permit, Shed>,
+        waited: Duration,
         mut call: Call<S, B>,
     ) -> State<Call<S, B>, B, F, E> {
         let mut guard = match acquired {
-            Ok(permit) => self.admit(permit),
+            Ok(permit) => self.admit(permit, waited),
             Err(shed) if self.switches.passes_rejected => {
-                self.pass_on(shed, &mut call.request, Instant::now())
+                self.pass_on(shed, &mut call.request, Instant::now(), waited)
             }
-            Err(shed) => return self.reject(shed, call.request, true, Instant::now()),
+            Err(shed) => return self.reject(shed, call.request, Some(waited), Instant::now()),
         };
-        self.describe(&mut call.request, &mut guard);
-        let response = self.response_to(&mut call.request);
+        let response = self.response_to(&mut call.request, &mut guard);
         State::Starting { guard: Some(guard), call: Some(call), response }
     }
 
-    #[inline]
-    pub(super) fn admit(&self, permit: Permit) -> Guard {
-        Guard::new(permit, self.telemetry.admitted(&self.limiter))
-    }
-
-    /// An exempt request runs at once and takes no permit.
-    #[cold]
-    pub(super) fn exempt(&self) -> Guard {
-        Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt())
+    #[inline(always)]
+    pub(super) fn admit(&self, permit: Permit, waited: Duration) -> Guard {
+        Guard::new(permit, self.telemetry.admitted(&self.limiter, waited))
     }
 
     /// In a dry run, a request that would wait runs, and its ticket waits.
@@ -107,29 +117,46 @@ impl Policy {
     }
 
     /// A request that is rejected runs, marked, so that the service inside can tell.
-    fn pass_on<B>(&self, shed: Shed, request: &mut Request<B>, now: Instant) -> Guard {
-        self.telemetry.rejected(shed, &self.limiter, now);
+    fn pass_on<B>(
+        &self,
+        shed: Shed,
+        request: &mut Request<B>,
+        now: Instant,
+        waited: Duration,
+    ) -> Guard {
+        self.telemetry.rejected(shed, &self.limiter, now, waited);
         request.extensions_mut().insert(shed);
         Guard::uncounted(self.switches.uncounted(), self.telemetry.in_flight())
     }
 
-    /// Tells the handler what it may want to know of the layer.
+    /// The policy for the response to a request that runs.
     #[inline]
-    pub(super) fn describe<B>(&self, request: &mut Request<B>, guard: &mut Guard) {
+    pub(super) fn response_to<B>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+        guard: &mut Guard,
+    ) -> ResponsePolicy {
+        let mut response = self.response.of(request);
+        if self.switches.has_extras() {
+            response.stream = self.describe(request, guard);
+        }
+        response
+    }
+
+    /// Tells the handler what it may want to know of the layer; returns what decides on a stream.
+    #[cold]
+    fn describe<B>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+        guard: &mut Guard,
+    ) -> Option<Box<StreamCheck>> {
         if self.switches.exposes_pressure {
             request.extensions_mut().insert(self.limiter.pressure());
         }
         if self.switches.exposes_permit {
             request.extensions_mut().insert(guard.share());
         }
-    }
-
-    /// The policy for the response to this request.
-    #[inline]
-    pub(super) fn response_to<B>(self: &Arc<Self>, request: &mut Request<B>) -> ResponsePolicy {
-        let mut response = self.response.of(request);
-        response.stream = StreamCheck::of(self, request);
-        response
+        StreamCheck::of(self, request)
     }
 
     /// In a dry run, a request that would be rejected runs.
@@ -138,19 +165,19 @@ impl Policy {
         Guard::uncounted(self.switches.uncounted(), self.telemetry.in_flight())
     }
 
-    /// Rejects a request, at once or after a delay.
+    /// Rejects a request, at once or after a delay. `waited`: in the queue.
     pub(super) fn reject<B, C, F, E>(
         self: &Arc<Self>,
         shed: Shed,
         request: Request<B>,
-        was_queued: bool,
+        waited: Option<Duration>,
         now: Instant,
     ) -> State<C, B, F, E> {
-        self.telemetry.rejected(shed, &self.limiter, now);
+        self.telemetry.rejected(shed, &self.limiter, now, waited.unwrap_or_default());
         let (caller, deadline) =
             (Caller::of(&request), RequestInfo::deadline_of(request.extensions()));
         let is_flooded = || self.limiter.is_flooded();
-        let (shed, delay) = match was_queued && self.delayed.is_for_fractions() {
+        let (shed, delay) = match waited.is_some() && self.delayed.is_for_fractions() {
             true => (self.delayed.round(shed, caller), None),
             false => self.delayed.delay(shed, caller, deadline, is_flooded, now),
         };
