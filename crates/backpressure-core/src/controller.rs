@@ -15,6 +15,7 @@ use crate::queue::{Queue, Ticket};
 use crate::rank::{DemandMix, PriorityHold, Rank};
 use crate::release_rate::ReleaseRate;
 use crate::request_info::RequestInfo;
+use crate::reserved_shares::ReservedShares;
 use crate::sample::Sample;
 use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
@@ -87,6 +88,7 @@ pub struct Controller {
     releases: ReleaseRate,
     demand_mix: DemandMix,
     priority_hold: PriorityHold,
+    shares: ReservedShares,
     latency: LatencyEstimate,
     stall: StallDetector,
     /// Whether the limit was last told of overload.
@@ -117,6 +119,7 @@ impl Controller {
             releases: ReleaseRate::new(),
             demand_mix: DemandMix::new(),
             priority_hold: PriorityHold::default(),
+            shares: ReservedShares::default(),
             latency: LatencyEstimate::new(),
             stall: StallDetector::default(),
             reported_overload: false,
@@ -140,6 +143,7 @@ impl Controller {
         let decision = self.decide(info, in_flight, now);
         if decision == Decision::Run {
             self.releases.admitted(1);
+            self.shares.admitted(info.priority);
         }
         self.report_demand(now);
         decision
@@ -160,7 +164,7 @@ impl Controller {
         }
         self.overload.limit_reached(self.latency.mean(), now);
         self.flood.limit_reached(self.responses_per_second(), now);
-        let decision = self.queue_or_reject(info, is_held, now);
+        let decision = self.queue_or_reject_by_share(info, is_held, in_flight, now);
         match decision {
             Decision::Reject(_) => self.overload.rejected(now),
             _ => self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now),
@@ -241,6 +245,7 @@ impl Controller {
         }
         self.overload.dequeued(self.queue.len());
         self.releases.admitted(1);
+        self.shares.admitted(ticket.priority());
         self.record_start(now);
         Some(Dequeued::Run(ticket))
     }

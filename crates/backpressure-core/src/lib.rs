@@ -26,6 +26,7 @@ mod queue;
 mod rank;
 mod release_rate;
 mod request_info;
+mod reserved_shares;
 mod sample;
 mod schedule;
 mod shed;

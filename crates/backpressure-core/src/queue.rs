@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::priority::Priority;
 use crate::rank::{Level, RANKS, Rank};
 use crate::shed::Reason;
 use crate::time::Timestamp;
@@ -21,6 +22,10 @@ impl Ticket {
     /// The index of its rank.
     pub(crate) const fn rank(self) -> usize {
         self.rank.index()
+    }
+
+    pub(crate) const fn priority(self) -> Priority {
+        self.rank.priority()
     }
 
     pub(crate) const fn level(self) -> Level {
@@ -108,7 +113,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::priority::Priority;
     use crate::request_info::RequestInfo;
 
     const ENTRY: QueueEntry = QueueEntry {

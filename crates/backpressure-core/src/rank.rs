@@ -64,6 +64,10 @@ impl Rank {
         self.returning
     }
 
+    pub(crate) const fn priority(self) -> Priority {
+        self.priority
+    }
+
     /// 0 for the rank that gives way first.
     pub(crate) const fn index(self) -> usize {
         2 * self.priority as usize + self.returning as usize
@@ -84,6 +88,10 @@ pub(crate) struct DemandMix {
 /// few hundred requests a second.
 const MIX_ARRIVALS: u32 = 512;
 
+/// Standard errors of a share that are in doubt: a class at 0.9 of the capacity is cut once in thousands of
+/// arrivals with none, and not at all with two.
+const DOUBTFUL_ERRORS: f64 = 2.0;
+
 impl DemandMix {
     pub(crate) const fn new() -> Self {
         Self { shares: [Ewma::new(MIX_ARRIVALS); RANKS] }
@@ -95,11 +103,17 @@ impl DemandMix {
         }
     }
 
-    /// The share of the ranks from `index` on; exactly 1 where there is no demand of a lower rank.
+    /// The share of the ranks from `index` on that is beyond doubt; exactly 1 where there is no demand of a
+    /// lower rank.
+    ///
+    /// A high rank whose demand is just below the capacity must not be cut since chance had it arrive more
+    /// often for a moment: the share is less by two of its standard errors.
     pub(crate) fn share_from(&self, index: usize) -> f64 {
         let sum = |shares: &[Ewma]| shares.iter().map(Ewma::mean).sum::<f64>();
         let all = sum(&self.shares);
-        if all > 0.0 { 1.0 - sum(&self.shares[..index]) / all } else { 1.0 }
+        let share = if all > 0.0 { 1.0 - sum(&self.shares[..index]) / all } else { 1.0 };
+        let error = (share * (1.0 - share) / f64::from(MIX_ARRIVALS)).max(0.0).sqrt();
+        (share - DOUBTFUL_ERRORS * error).max(0.0)
     }
 }
 
@@ -196,7 +210,8 @@ mod tests {
             (0..3).for_each(|_| mix.record(sheddable));
         }
         assert!((mix.share_from(sheddable.index()) - 1.0).abs() < f64::EPSILON);
-        assert!((mix.share_from(normal.index()) - 0.25).abs() < 0.01);
+        // A fourth, less two of its standard errors.
+        assert!((mix.share_from(normal.index()) - 0.21).abs() < 0.01);
         assert!(mix.share_from(rank(Priority::Critical).index()) < 0.01);
     }
 

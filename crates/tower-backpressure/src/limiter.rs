@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use backpressure_core::{
-    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, QueueBounds, Shed,
+    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, Priority,
+    QueueBounds, Shed,
 };
 use tokio::time::Instant;
 
@@ -191,6 +192,13 @@ impl Limiter {
         self.shared.metering()
     }
 
+    /// Reserves a share of the capacity for a priority, in per cent, clamped to 50: under overload it gets that
+    /// much of all admissions, whatever higher priorities demand. There are no shares by default, so that higher
+    /// priorities get all that they can use.
+    pub fn reserve_share(&self, priority: Priority, percent: usize) {
+        self.change(|controller| controller.reserve_share(priority, percent.min(MAX_SHARE)));
+    }
+
     /// Changes the bounds of the queue. Requests beyond a shorter bound are rejected.
     pub fn bound_queue(&self, queue: QueueBounds) {
         self.change(|controller| controller.bound_queue(queue));
@@ -243,6 +251,9 @@ impl Limiter {
         self.shared.limit_changes()
     }
 }
+
+/// The largest share that can be reserved, in per cent: a lower priority that gets more than half is none.
+pub(crate) const MAX_SHARE: usize = 50;
 
 fn workers() -> usize {
     let runtime = tokio::runtime::Handle::try_current();

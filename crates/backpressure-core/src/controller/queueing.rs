@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Controller;
 use crate::decision::Decision;
 use crate::limit::Limit;
+use crate::priority::Priority;
 use crate::queue::{QueueEntry, Ticket};
 use crate::rank::{Level, Rank};
 use crate::request_info::RequestInfo;
@@ -35,6 +36,30 @@ impl Controller {
         self.demand_mix.record(rank);
         self.priority_hold.arrived(rank);
         self.priority_hold.expire(now);
+    }
+
+    /// Decides on a request that cannot run now, or must leave a free permit to a higher rank. One that its
+    /// priority is owed goes before all others.
+    pub(super) fn queue_or_reject_by_share(
+        &mut self,
+        info: RequestInfo,
+        is_held: bool,
+        in_flight: usize,
+        now: Timestamp,
+    ) -> Decision {
+        if !self.shares.take(info.priority) {
+            return self.queue_or_reject(info, is_held, now);
+        }
+        if self.can_run(in_flight) {
+            return Decision::Run;
+        }
+        let promoted =
+            RequestInfo { tenant: None, ..info.priority(Priority::Critical).returning(true) };
+        let decision = self.queue_or_reject(promoted, false, now);
+        if matches!(decision, Decision::Reject(_)) {
+            self.shares.give_back(info.priority);
+        }
+        decision
     }
 
     /// Decides on a request that cannot run now.

@@ -3,6 +3,7 @@
 use crate::bounds::QueueBounds;
 use crate::controller::Controller;
 use crate::limit::Limit;
+use crate::priority::Priority;
 
 impl Controller {
     /// Replaces the limit; what is in flight stays in flight.
@@ -26,6 +27,12 @@ impl Controller {
     /// Starts the limit from this number; see [`Limit::start_at`].
     pub fn start_limit_at(&mut self, initial: usize) {
         self.limit.start_at(initial);
+    }
+
+    /// Reserves a share of the capacity for a priority, in per cent up to 100: under overload it gets that much
+    /// of all admissions, whatever higher priorities demand.
+    pub fn reserve_share(&mut self, priority: Priority, percent: usize) {
+        self.shares.reserve(priority, percent);
     }
 
     /// Replaces the bounds of the queue; [`next`](Self::next) rejects what is queued beyond shorter ones.

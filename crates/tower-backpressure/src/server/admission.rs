@@ -38,6 +38,7 @@ use crate::observe::Telemetry;
 /// | [`queue`](Self::queue) | 1024 requests, 1 s | absorbs a burst; it shortens itself under overload |
 /// | [`min`](Self::min), [`max`](Self::max) | 1, 1 000 000 | an operator's bounds, whatever the measurements say |
 /// | [`initial`](Self::initial) | the algorithm's own | the limit adapts from there |
+/// | [`reserve_share`](Self::reserve_share) | none | higher priorities get all that they can use |
 /// | [`status`](Self::status) | 503 | 429 blames the caller |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer may still be produced |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |

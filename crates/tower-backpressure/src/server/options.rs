@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use backpressure_core::limit::MAX;
-use backpressure_core::{OutOfRange, Outcome};
+use backpressure_core::{OutOfRange, Outcome, Priority};
 use bytes::Bytes;
 use http::{Response, request, response};
 use http_body::Body;
@@ -11,6 +11,7 @@ use http_body::Body;
 use super::admission::AdmissionLayer;
 use crate::admission::drain::Drains;
 use crate::admission::streams::{StreamPolicy, StreamRules};
+use crate::limiter::MAX_SHARE;
 use crate::observe::Observer;
 
 impl AdmissionLayer {
@@ -43,6 +44,25 @@ impl AdmissionLayer {
         let (min, _) = self.policy.limiter.limit_bounds();
         check("max", max, min, MAX);
         self.policy.limiter.bound_limit(min, max);
+        self
+    }
+
+    /// Reserves a share of the capacity for a priority, in per cent, so that it does not starve while higher ones
+    /// need all of it. The others get the rest: a priority whose load fits there is served completely.
+    ///
+    /// ```
+    /// use tower_backpressure::{AdmissionLayer, Priority};
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").reserve_share(Priority::Deferrable, 5);
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    /// When `percent` is not in 0..=50.
+    #[must_use]
+    pub fn reserve_share(self, priority: Priority, percent: usize) -> Self {
+        check("percent", percent, 0, MAX_SHARE);
+        self.policy.limiter.reserve_share(priority, percent);
         self
     }
 
