@@ -3,9 +3,12 @@
 //! Both ends use it: the layers of [`server`](crate::server) and the limit per origin of
 //! [`client`](crate::client).
 
-use http::Request;
+use std::time::Duration;
+
+use http::{Request, Version};
 use tokio::time::Instant;
 
+use crate::headers::content_length::content_length;
 use crate::limiter::Limiter;
 use crate::observe::Telemetry;
 use crate::request_info::RequestInfo;
@@ -58,6 +61,18 @@ impl Policy {
     fn info<B>(&self, request: &Request<B>, now: Instant) -> RequestInfo {
         let tickets = self.tickets.as_ref();
         let is_returning = tickets.is_some_and(|tickets| tickets.take(request.headers(), now));
-        RequestInfo::of(request.extensions()).returning(is_returning)
+        let info = RequestInfo::of(request.extensions()).returning(is_returning);
+        if fills_window(request) { info.not_after(Some(now + MAX_WAIT_OF_UPLOAD)) } else { info }
     }
+}
+
+/// How long a large upload over HTTP/2 may wait in the queue. Its body is not read meanwhile, and what has come of
+/// it uses up the window of the connection, so that no other upload on it goes on, those in flight included.
+const MAX_WAIT_OF_UPLOAD: Duration = Duration::from_secs(1);
+/// Uploads up to this size leave room for others: HTTP/2 starts with a window of this size.
+const MAX_SMALL_UPLOAD: u64 = 64 * 1024;
+
+fn fills_window<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2
+        && content_length(request.headers()).is_some_and(|length| length > MAX_SMALL_UPLOAD)
 }

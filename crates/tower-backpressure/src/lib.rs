@@ -65,7 +65,7 @@ pub use crate::headers::retry_after::RetryAfter;
 pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
 #[cfg(feature = "server")]
 pub use crate::headers::timeout::REQUEST_TIMEOUT;
-pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Snapshot};
+pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Queueing, Snapshot, queued};
 #[cfg(feature = "http")]
 pub use crate::observe::{Event, Observer};
 pub use crate::request_info::{RequestInfo, Tenant};

@@ -22,6 +22,7 @@ mod model;
 mod operations;
 mod permit;
 mod pressure;
+mod queued;
 mod sampler;
 mod shared;
 mod state;
@@ -33,6 +34,7 @@ pub use self::acquire::Acquire;
 pub(crate) use self::acquire::Acquired;
 pub use self::permit::Permit;
 pub use self::pressure::Pressure;
+pub use self::queued::{Queueing, queued};
 
 #[cfg(feature = "metrics")]
 pub(crate) use self::limit_changes::CAUSES;

@@ -5,6 +5,7 @@ mod bulkhead;
 mod fallback;
 mod handle;
 mod options;
+mod queue;
 mod readiness;
 mod request_info;
 
@@ -12,5 +13,6 @@ pub use self::admission::{Admission, AdmissionLayer};
 pub use self::bulkhead::BulkheadLayer;
 pub use self::fallback::{FallbackFuture, FallbackLayer, WithFallback};
 pub use self::handle::Handle;
+pub use self::queue::QueueLayer;
 pub use self::readiness::Readiness;
 pub use self::request_info::{ExtractInfo, RequestInfoLayer, WithRequestInfo};

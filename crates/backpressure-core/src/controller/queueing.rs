@@ -179,12 +179,12 @@ impl Controller {
 
     /// Whether the newest request of this rank runs first, as most are queued in vain.
     fn serves_newest_first(&self, rank: usize) -> bool {
-        self.overload.serves_newest_first(self.demand_mix.share_from(rank))
+        self.bounds.adapts && self.overload.serves_newest_first(self.demand_mix.share_from(rank))
     }
 
     /// How many of this rank and of those above it may be queued. Never less for a higher rank.
     pub(super) fn queue_len_for(&self, rank: usize) -> usize {
-        if !self.overload.is_overloaded() || !self.limit_protects {
+        if !self.bounds.adapts || !self.overload.is_overloaded() || !self.limit_protects {
             return self.bounds.max_len;
         }
         let limit = self.limit();

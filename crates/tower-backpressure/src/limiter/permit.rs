@@ -134,6 +134,7 @@ impl Permit {
         let reading = stopwatch.read(now);
         let sample = Sample::new(reading.latency, outcome)
             .run_queue(reading.run_queue)
+            .marked(reading.marked)
             .busy(reading.busy)
             .in_flight(self.in_flight as usize)
             .weight(self.weight);
