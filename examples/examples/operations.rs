@@ -14,8 +14,8 @@ use axum::http::{Request, Response, StatusCode};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use tower::service_fn;
-use tower_backpressure::server::{FallbackLayer, Handle};
 use tower_backpressure::{AdmissionLayer, BulkheadLayer, Pressure, QueueBounds};
+use tower_backpressure::{FallbackLayer, Handle};
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {

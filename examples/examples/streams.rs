@@ -8,7 +8,7 @@ use axum::http::{Response, header};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http_body_util::channel::Channel;
-use tower_backpressure::server::Handle;
+use tower_backpressure::Handle;
 use tower_backpressure::{AdmissionLayer, PermitHandle, QueueBounds, StreamPolicy};
 
 #[tokio::main]

@@ -12,10 +12,10 @@ use http_body_util::Full;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_backpressure::server::{FallbackLayer, Handle};
 use tower_backpressure::{
     AdmissionLayer, BulkheadLayer, Mode, Pressure, QueueBounds, RETURN_TICKET, SHED_REASON, Shed,
 };
+use tower_backpressure::{FallbackLayer, Handle};
 
 const SECOND: Duration = Duration::from_secs(1);
 const WORK: Duration = Duration::from_millis(100);
@@ -375,4 +375,15 @@ async fn a_rendered_rejection_keeps_the_headers_that_bring_clients_back_at_the_r
     call.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
     let response = service.oneshot(call).await.expect("infallible");
     assert_eq!(response.headers()["grpc-status"], "14", "gRPC has a form of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bulkhead_has_a_fallback_too() {
+    let fallback = service_fn(async |_| Ok(Response::new(Full::<Bytes>::from("cached"))));
+    let layer = FallbackLayer::new(BulkheadLayer::new("payments", 1), fallback);
+    let service = layer.layer(service_fn(work));
+    let running = send(&service, 1).await;
+    let response = service.oneshot(request()).await.expect("infallible");
+    assert_eq!(text(response).await, "cached");
+    assert_eq!(statuses(running).await, [200]);
 }

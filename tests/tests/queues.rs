@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_backpressure::server::QueueLayer;
+use tower_backpressure::QueueLayer;
 use tower_backpressure::{Adaptive, AdmissionLayer, SHED_REASON, queued};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -192,8 +192,11 @@ async fn a_long_poll_that_releases_its_permit_keeps_no_request_out() {
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
         }
-        assert_eq!(layer.snapshot().in_flight, 0);
+        let permits = || layer.limiter().snapshot().in_flight;
+        assert_eq!((permits(), layer.snapshot().in_flight), (0, 100));
         assert_eq!(short_requests(&service).await, 500, "{layer:?}");
+        let drained = timeout(SECOND, layer.handle().drained()).await;
+        assert!(drained.is_err(), "a drain waits for what has released its permit");
         for poll in polls.join_all().await {
             assert_eq!(poll.expect("infallible").status(), 200);
         }

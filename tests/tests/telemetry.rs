@@ -83,6 +83,7 @@ async fn gauges_show_bounds_and_pressure_and_counters_the_causes_of_changes() {
     let service = layer.layer(service_fn(respond));
     let send = async || service.clone().oneshot(Request::new(())).await.expect("infallible");
     drop(send().await);
+    assert_eq!(recorded.gauge("backpressure_limit_max api"), 50.0, "one request in 16 shows them");
     layer.handle().pin(4);
     let _permits: Vec<_> = (0..4).map(|_| layer.limiter().try_acquire()).collect();
     assert_eq!(send().await.status(), 503);

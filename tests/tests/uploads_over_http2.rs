@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::service_fn;
-use tower_backpressure::server::QueueLayer;
+use tower_backpressure::QueueLayer;
 use tower_backpressure::{AdmissionLayer, QueueBounds, SHED_REASON};
 
 /// Far longer than the bound and far shorter than the queue allows.
@@ -32,7 +32,7 @@ async fn uploads_in_the_queue_do_not_keep_the_one_in_flight_from_its_window() {
     let bounds = QueueBounds::new(64, Duration::from_secs(3_600));
     let layers = [
         AdmissionLayer::fixed("api", 1).queue(bounds),
-        QueueLayer::new("jobs", 1, 64).into_admission().queue(bounds),
+        AdmissionLayer::from(QueueLayer::new("jobs", 1, 64)).queue(bounds),
     ];
     for layer in layers {
         let layer = layer.request_body::<Incoming>();

@@ -9,12 +9,12 @@
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`] and [`RequestInfoLayer`] |
+//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`], [`QueueLayer`], [`FallbackLayer`], [`RequestInfoLayer`] and [`Handle`] |
 //! | `client` | yes | the layers of [`client`] |
 //! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
-//! | `tracing` | | an event when shedding starts, when it stops, and for each retry |
+//! | `tracing` | | an event when shedding starts, when it stops, and for each retry; fields of a request's span |
 //!
 //! Without default features there is only the [`Limiter`], which depends on tokio and no HTTP crate.
 
@@ -76,4 +76,6 @@ pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Queueing, Snapshot,
 pub use crate::observe::{Event, Observer};
 pub use crate::request_info::{RequestInfo, Tenant};
 #[cfg(feature = "server")]
-pub use crate::server::{Admission, AdmissionLayer, BulkheadLayer, RequestInfoLayer};
+pub use crate::server::{
+    Admission, AdmissionLayer, BulkheadLayer, FallbackLayer, Handle, QueueLayer, RequestInfoLayer,
+};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use super::classify::Classifier;
 use super::dry_run::DryRun;
 use super::permit_handle::{PermitHandle, SharedPermit};
-use super::switches::{Stream, Uncounted};
+use super::switches::{Stream, Switches, Uncounted};
 use crate::limiter::Permit;
 use crate::observe::{InFlight, StreamCount};
 
@@ -67,12 +67,12 @@ impl Guard {
     }
 
     /// Lets the handler reach the permit, if there is one.
-    pub(super) fn share(&mut self) -> PermitHandle {
+    pub(super) fn share(&mut self, switches: &Switches) -> PermitHandle {
         let Right::Permit(_) = self.right else { return PermitHandle::dead() };
         let Right::Permit(permit) = std::mem::replace(&mut self.right, Right::Released) else {
             unreachable!("matched a line ago");
         };
-        let shared = SharedPermit::new(permit, self.in_flight.take());
+        let shared = SharedPermit::new(permit, self.in_flight.take(), switches.clone());
         let handle = shared.handle();
         self.right = Right::Shared(shared);
         handle
@@ -180,7 +180,11 @@ impl Guard {
                 Ok(content) => {
                     self.in_flight = content.in_flight;
                     self.in_flight.answered();
-                    content.permit.map_or(Right::Released, Right::Permit)
+                    match (content.permit, content.uncounted) {
+                        (Some(permit), _) => Right::Permit(permit),
+                        (None, Some(uncounted)) => Right::Uncounted { _uncounted: uncounted },
+                        (None, None) => Right::Released,
+                    }
                 }
                 Err(shared) => {
                     shared.answered();

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::admission::guard::CountedStream;
+use crate::admission::switches::{Switches, Uncounted};
 use crate::limiter::Permit;
 use crate::observe::InFlight;
 
@@ -66,18 +67,24 @@ pub(super) struct Content {
     pub(super) permit: Option<Permit>,
     pub(super) in_flight: InFlight,
     pub(super) stream: Option<CountedStream>,
+    /// Counts the request while it runs on without its permit.
+    pub(super) uncounted: Option<Uncounted>,
+    switches: Switches,
     released: bool,
     held: bool,
 }
 
 impl PermitHandle {
     /// Releases the permit now: from here on the request does no work that the limit should know of. Its
-    /// latency teaches the limit nothing.
+    /// latency teaches the limit nothing. The request is in flight to its end, and a drain waits for it.
     pub fn release(&self) {
         let Some(slot) = self.slot.upgrade() else { return };
         let permit = {
             let mut content = slot.lock();
-            content.released = true;
+            if !content.released {
+                content.released = true;
+                content.uncounted = Some(content.switches.uncounted());
+            }
             content.permit.take()
         };
         drop_unmeasured(permit);
@@ -105,9 +112,16 @@ impl PermitHandle {
 }
 
 impl SharedPermit {
-    pub(super) fn new(permit: Permit, in_flight: InFlight) -> Self {
-        let (permit, stream) = (Some(permit), None);
-        let content = Content { permit, in_flight, stream, released: false, held: false };
+    pub(super) fn new(permit: Permit, in_flight: InFlight, switches: Switches) -> Self {
+        let content = Content {
+            permit: Some(permit),
+            in_flight,
+            stream: None,
+            uncounted: None,
+            switches,
+            released: false,
+            held: false,
+        };
         Self { slot: Arc::new(Slot(Mutex::new(content))) }
     }
 
@@ -151,6 +165,7 @@ impl SharedPermit {
         let permit = {
             let mut content = self.slot.lock();
             content.stream = Some(stream);
+            content.uncounted = None;
             content.permit.take()
         };
         drop(permit);

@@ -77,7 +77,7 @@ impl Metrics {
         if let Some(limiter) = limiter {
             handles.limit.set(limiter.limit() as f64);
             // At the same turn as the time, so that tests and low rates see each first request.
-            if TURN.try_with(|turn| turn.get() % TIMED_ONE_IN == 0).unwrap_or(false) {
+            if TURN.try_with(|turn| turn.get() % TIMED_ONE_IN == 1).unwrap_or(false) {
                 handles.show(limiter);
             }
         }

@@ -134,6 +134,13 @@ impl BulkheadLayer {
     }
 }
 
+impl From<BulkheadLayer> for AdmissionLayer {
+    /// The admission layer that does it, for all other options.
+    fn from(bulkhead: BulkheadLayer) -> Self {
+        bulkhead.0
+    }
+}
+
 impl<S> Layer<S> for BulkheadLayer {
     type Service = Admission<S>;
 

@@ -52,9 +52,10 @@ pub struct WithFallback<S, F> {
 }
 
 impl<F> FallbackLayer<F> {
-    /// Requests that `admission` would reject go to `fallback`.
-    pub fn new(admission: AdmissionLayer, fallback: F) -> Self {
-        Self { admission: admission.passing_on_rejected(), fallback }
+    /// Requests that `admission` would reject go to `fallback`. A [`BulkheadLayer`](crate::BulkheadLayer) or a
+    /// [`QueueLayer`](crate::QueueLayer) is an admission layer too.
+    pub fn new(admission: impl Into<AdmissionLayer>, fallback: F) -> Self {
+        Self { admission: admission.into().passing_on_rejected(), fallback }
     }
 }
 

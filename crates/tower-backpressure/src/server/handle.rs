@@ -88,8 +88,8 @@ impl Handle {
         &self.state.limiter
     }
 
-    /// The state at this moment. `in_flight` includes requests that hold no permit, because they are exempt
-    /// or because a dry run would have rejected them.
+    /// The state at this moment. `in_flight` includes requests that hold no permit, because they are exempt,
+    /// because a dry run would have rejected them, or because their handler has released it.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.state.limiter.snapshot();

@@ -29,7 +29,7 @@ use crate::limiter::Limiter;
 #[derive(Clone, Debug)]
 pub struct QueueLayer(AdmissionLayer);
 
-/// How long a request is queued at most, unless `into_admission().queue(…)` says otherwise: callers that wait for longer are rare, and a deadline in its
+/// How long a request is queued at most, unless [`AdmissionLayer::queue`] says otherwise: callers that wait for longer are rare, and a deadline in its
 /// [`RequestInfo`](crate::RequestInfo) counts in any case.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
@@ -44,23 +44,24 @@ impl QueueLayer {
         Self(AdmissionLayer::over(name, Limiter::fixed(workers, bounds)))
     }
 
-    /// The admission layer that does it, for all other options.
-    ///
-    /// ```
-    /// use tower_backpressure::server::QueueLayer;
-    ///
-    /// let layer = QueueLayer::new("reports", 4, 100).into_admission().dry_run(true);
-    /// # let _ = layer;
-    /// ```
-    #[must_use]
-    pub fn into_admission(self) -> AdmissionLayer {
-        self.0
-    }
-
     /// The handle with which an operator observes and operates this layer.
     #[must_use]
     pub const fn handle(&self) -> &Handle {
         self.0.handle()
+    }
+}
+
+impl From<QueueLayer> for AdmissionLayer {
+    /// The admission layer that does it, for all other options.
+    ///
+    /// ```
+    /// use tower_backpressure::{AdmissionLayer, QueueLayer};
+    ///
+    /// let layer = AdmissionLayer::from(QueueLayer::new("reports", 4, 100)).dry_run(true);
+    /// # let _ = layer;
+    /// ```
+    fn from(queue: QueueLayer) -> Self {
+        queue.0
     }
 }
 

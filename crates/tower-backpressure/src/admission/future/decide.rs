@@ -165,7 +165,7 @@ impl Policy {
             request.extensions_mut().insert(self.limiter.pressure());
         }
         if self.switches.exposes_permit {
-            request.extensions_mut().insert(guard.share());
+            request.extensions_mut().insert(guard.share(&self.switches));
         }
         StreamCheck::of(self, request)
     }
