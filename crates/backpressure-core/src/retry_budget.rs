@@ -61,7 +61,7 @@ struct Rule {
 
 impl RetryBudget {
     /// `ratio` retries for each first attempt, exactly: 0.1 is one retry in ten requests. The reserve is
-    /// ten retries, and the time of a refill five seconds.
+    /// ten retries, and the time of a refill five seconds; with a ratio of zero there is no refill.
     ///
     /// # Panics
     /// When `ratio` is not in 0.0..=1.0.
@@ -73,7 +73,7 @@ impl RetryBudget {
             price: PARTS_PER_TOKEN,
             price_after_timeout: PARTS_PER_TOKEN,
             required: PARTS_PER_TOKEN,
-            refill: DEFAULT_REFILL,
+            refill: if ratio > 0.0 { DEFAULT_REFILL } else { Duration::ZERO },
             ..Rule::EMPTY
         };
         Self::of(rule, 0).reserve(DEFAULT_RESERVE)

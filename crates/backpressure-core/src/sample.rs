@@ -30,6 +30,8 @@ pub struct Sample {
     pub busy: Duration,
     /// Attempts in flight at admission, this one included.
     pub in_flight: usize,
+    /// Attempts in flight at the end, this one included.
+    pub in_flight_at_end: usize,
     /// Attempts that this one stands for: k where one in k is measured.
     pub weight: u32,
     /// How it ended.
@@ -45,6 +47,7 @@ impl Sample {
             run_queue: Duration::ZERO,
             busy: Duration::ZERO,
             in_flight: 1,
+            in_flight_at_end: 1,
             weight: 1,
             outcome,
         }
@@ -64,10 +67,18 @@ impl Sample {
         self
     }
 
-    /// The same attempt with this many in flight.
+    /// The same attempt with this many in flight, from admission to the end.
     #[must_use]
     pub const fn in_flight(mut self, in_flight: usize) -> Self {
         self.in_flight = in_flight;
+        self.in_flight_at_end = in_flight;
+        self
+    }
+
+    /// The same attempt with this many in flight at its end.
+    #[must_use]
+    pub const fn in_flight_at_end(mut self, in_flight: usize) -> Self {
+        self.in_flight_at_end = in_flight;
         self
     }
 

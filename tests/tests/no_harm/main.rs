@@ -8,6 +8,7 @@ mod client_limit;
 mod failures;
 mod no_bottleneck;
 mod permits_without_work;
+mod slow_pools;
 
 use std::time::Duration;
 

@@ -141,7 +141,7 @@ impl Ours {
 
     fn learn(&mut self, attempt: AttemptInfo, sample: &Sample, now: Timestamp) {
         let Some(&Entry { in_flight, stamp }) = self.entries.get(&attempt.id) else { return };
-        let sample = sample.in_flight(in_flight);
+        let sample = sample.in_flight(in_flight).in_flight_at_end(self.working().max(1));
         self.visit(now, |_, _| ());
         match self.ages.is_silent(stamp) {
             true => self.machine.complete_silent(&sample),

@@ -25,14 +25,7 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) const fn new(number: u32, spec: RequestSpec) -> Self {
-        Self {
-            number,
-            spec,
-            attempts: 0,
-            attempt: Id::NONE,
-            sent: 0,
-            promised: false,
-        }
+        Self { number, spec, attempts: 0, attempt: Id::NONE, sent: 0, promised: false }
     }
 
     pub(super) const fn attempts(&self) -> u32 {

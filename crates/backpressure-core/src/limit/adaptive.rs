@@ -1,5 +1,7 @@
 //! The limit that measures itself.
 
+use std::time::Duration;
+
 use crate::limit::{Limit, MAX, Metering, ran_at};
 use crate::limit_change::{Cause, LimitChange};
 use crate::outcome::Outcome;
@@ -10,12 +12,14 @@ pub mod client_limit;
 mod cohort;
 mod experiment;
 mod last_increase;
+mod profile;
 mod search;
 mod tracker;
 mod window;
 
 use experiment::Experiment;
 use last_increase::LastIncrease;
+use profile::{HiddenQueue, LatencyProfile};
 use window::Window;
 
 /// Finds how many requests this process can usefully run at once, and follows it when it changes.
@@ -68,7 +72,11 @@ pub struct Adaptive {
     worked: f64,
     since: Timestamp,
     bottleneck: Bottleneck,
+    /// Latency by the number in flight.
+    profile: LatencyProfile,
     overloaded: bool,
+    /// When overload last started or ended.
+    demand_changed: Timestamp,
     /// Whether requests were seen to wait for workers that were all busy, at this limit or above it.
     seen: bool,
     /// Whether the workers were the bottleneck of late.
@@ -97,6 +105,9 @@ const BUSY_WORKERS_SHARE: f64 = 0.9;
 /// Target over limit below which the workers are the bottleneck although requests do not keep them busy: other tasks
 /// of the process do.
 const FAR_TOO_HIGH_TARGET_SHARE: f64 = 0.7;
+/// A queue that lasts no longer may be a burst. As long as requests are queued for by default.
+const MAX_BURST: Duration = Duration::from_secs(1);
+
 impl Adaptive {
     /// A limit for a process with so many worker threads.
     ///
@@ -117,7 +128,9 @@ impl Adaptive {
             worked: 0.0,
             since: Timestamp::ZERO,
             bottleneck: Bottleneck::Here(None),
+            profile: LatencyProfile::default(),
             overloaded: false,
+            demand_changed: Timestamp::ZERO,
             seen: false,
             busy: false,
             yields: true,
@@ -204,6 +217,34 @@ impl Adaptive {
         self.follow(higher, full, now);
     }
 
+    /// A queue behind an await that shows in latency as demand rises, while nothing better is known.
+    ///
+    /// Without overload it has to grow, and a burst passes.
+    fn hidden_queue(&self, sample: &Sample, now: Timestamp) -> Option<HiddenQueue> {
+        let harms = if self.overloaded {
+            now.since(self.demand_changed) >= MAX_BURST
+        } else {
+            self.profile.is_growing(sample)
+        };
+        if self.is_known() || !harms {
+            return None;
+        }
+        self.profile.hidden_queue(sample).filter(|queue| {
+            let is_burst = self.profile.time_above(queue.knee / 2.0, now) < MAX_BURST;
+            2.0 * queue.knee < self.limit && !is_burst
+        })
+    }
+
+    fn go_to_knee(&mut self, queue: &HiddenQueue, sample: &Sample, now: Timestamp) {
+        self.profile = LatencyProfile::default();
+        (self.all, self.full) = (Window::default(), Window::default());
+        let in_flight = sample.in_flight_at_end as f64;
+        let experiment = Experiment::at_knee(queue.knee, in_flight, self.overloaded);
+        self.bottleneck = Bottleneck::Elsewhere(Box::new(experiment));
+        let limit = queue.knee.clamp(self.bounds.0, self.bounds.1);
+        self.set(limit, queue.seen.into(), now);
+    }
+
     /// Nothing waits here: what bounds the service, if anything, is behind an await.
     fn suspect_elsewhere(&mut self, limit: f64, full: &Window, now: Timestamp) {
         let experiment = Experiment::new(limit, self.overloaded);
@@ -275,7 +316,10 @@ impl Limit for Adaptive {
                 self.set(limit, cause, now);
             }
         }
-        if self.full.count() >= self.enough() || self.is_far_too_high() {
+        self.profile.add(sample, now);
+        if let Some(queue) = self.hidden_queue(sample, now) {
+            self.go_to_knee(&queue, sample, now);
+        } else if self.full.count() >= self.enough() || self.is_far_too_high() {
             self.decide_full(now);
         } else if self.all.count() >= self.enough() {
             self.decide_calm(now);
@@ -284,6 +328,7 @@ impl Limit for Adaptive {
 
     fn demand(&mut self, overloaded: bool, now: Timestamp) {
         self.overloaded = overloaded;
+        self.demand_changed = now;
         if let Bottleneck::Elsewhere(experiment) = &mut self.bottleneck {
             experiment.demand(overloaded);
             let limit = experiment.limit();
@@ -306,6 +351,7 @@ impl Limit for Adaptive {
     fn observe_apart(&mut self, sample: &Sample) {
         if sample.outcome == Outcome::Success {
             self.all.add(sample);
+            self.profile.learn(sample);
         }
     }
 

@@ -4,6 +4,11 @@ fn at(seconds: f64) -> Timestamp {
     Timestamp::ZERO + Duration::from_secs_f64(seconds)
 }
 
+/// A budget that earns by time alone.
+fn timed(reserve: u32) -> RetryBudget {
+    RetryBudget::ratio(0.0).reserve(reserve).refill(Duration::from_secs(5))
+}
+
 fn spend_all(budget: &mut RetryBudget, now: Timestamp) -> u64 {
     std::iter::from_fn(|| budget.withdraw(now, false)).count() as u64
 }
@@ -23,7 +28,7 @@ fn every_ratio_is_exact() {
 
 #[test]
 fn time_earns_one_retry_and_no_more() {
-    let mut budget = RetryBudget::ratio(0.0).reserve(0);
+    let mut budget = timed(0);
     assert_eq!(spend_all(&mut budget, at(4.9)), 0);
     assert_eq!(spend_all(&mut budget, at(5.0)), 1);
     assert_eq!(spend_all(&mut budget, at(1_000.0)), 1);
@@ -31,7 +36,7 @@ fn time_earns_one_retry_and_no_more() {
 
 #[test]
 fn a_balance_of_one_retry_or_more_earns_nothing_by_time() {
-    let mut budget = RetryBudget::ratio(0.0).reserve(3);
+    let mut budget = timed(3);
     assert_eq!(budget.balance(at(1_000.0)), 3.0);
     assert!(budget.withdraw(at(1_000.0), false).is_some());
     assert_eq!(budget.balance(at(2_000.0)), 2.0);
@@ -39,6 +44,13 @@ fn a_balance_of_one_retry_or_more_earns_nothing_by_time() {
     // Time before the last retry was spent does not count.
     assert_eq!(budget.balance(at(2_004.9)), 0.0);
     assert_eq!(budget.balance(at(2_005.0)), 1.0);
+}
+
+#[test]
+fn a_ratio_of_zero_earns_nothing_unless_a_refill_is_set() {
+    let mut budget = RetryBudget::ratio(0.0).reserve(1);
+    assert_eq!(spend_all(&mut budget, at(0.0)), 1);
+    assert_eq!(spend_all(&mut budget, at(1e6)), 0);
 }
 
 #[test]
@@ -52,7 +64,7 @@ fn a_client_with_a_request_every_five_seconds_always_has_a_retry() {
 
 #[test]
 fn a_clock_that_goes_back_earns_nothing() {
-    let mut budget = RetryBudget::ratio(0.0).reserve(0);
+    let mut budget = timed(0);
     assert_eq!(spend_all(&mut budget, at(10.0)), 1);
     assert_eq!(budget.balance(at(0.0)), 0.0);
     assert_eq!(budget.balance(at(14.9)), 0.0);

@@ -264,11 +264,12 @@ impl World {
 
     fn departs(&mut self, id: usize, outcome: Outcome) {
         let request = self.requests[id];
-        self.in_flight -= 1;
         let sample = Sample::new(Duration::from_secs_f64(self.now - request.admitted), outcome)
             .run_queue(Duration::from_secs_f64(request.run_queue))
             .busy(Duration::from_secs_f64(request.busy))
-            .in_flight(request.in_flight);
+            .in_flight(request.in_flight)
+            .in_flight_at_end(self.in_flight);
+        self.in_flight -= 1;
         self.controller.complete(&sample, self.clock());
     }
 

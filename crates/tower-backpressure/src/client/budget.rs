@@ -38,7 +38,7 @@ mod origins;
 /// |---|---|---|
 /// | `ratio` | 0.1 | an overloaded service can bear a tenth more load (Google's SRE book, chapter 21) |
 /// | [`reserve`](Self::reserve) | 10 retries | covers a few failures at the start or at low traffic; small, since all processes of a fleet may spend theirs at once |
-/// | [`refill`](Self::refill) | 5 s | a client with a request every five seconds always has a retry; a thousand empty clients add 200 retries a second |
+/// | [`refill`](Self::refill) | 5 s; never with a ratio of 0 | a client with a request every five seconds always has a retry; a thousand empty clients add 200 retries a second |
 /// | [`per_origin`](Self::per_origin) | off | a layer is often made for one origin |
 ///
 /// [`grpc`](Self::grpc) and [`aws`](Self::aws) have the rules of those clients instead, for the same

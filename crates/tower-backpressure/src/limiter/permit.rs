@@ -131,6 +131,7 @@ impl Permit {
             .run_queue(reading.run_queue)
             .busy(reading.busy)
             .in_flight(self.in_flight as usize)
+            .in_flight_at_end(self.shared.counted(self.shared.in_flight()))
             .weight(self.weight);
         self.shared.learn(&sample, self.stamp, self.shared.timestamp(now));
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are outside what clippy takes for tests")]
 
+mod bad_servers;
 mod bodies;
 mod budget;
 mod conformance;

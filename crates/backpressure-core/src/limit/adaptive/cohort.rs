@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::limit_change::Cause;
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 
@@ -120,7 +121,7 @@ impl Cohort {
     }
 
     /// Variance of the logarithm of the ratio of two costs.
-    fn noise(&self, other: &Self, least_spread: f64) -> f64 {
+    pub(super) fn noise(&self, other: &Self, least_spread: f64) -> f64 {
         let both = self.and(other);
         let spread = self.spread().max(other.spread()).max(least_spread);
         let unanswered = (both.count - both.answered) / both.answered.max(NONE_ANSWERED);
@@ -147,6 +148,12 @@ pub(super) struct Comparison {
     pub(super) elasticity: f64,
     /// Standard deviation of the elasticity.
     pub(super) error: f64,
+}
+
+impl From<Comparison> for Cause {
+    fn from(Comparison { limits, elasticity, error }: Comparison) -> Self {
+        Self::Experiment { limits, elasticity, error }
+    }
 }
 
 impl Comparison {

@@ -40,6 +40,8 @@ pub(super) struct Experiment {
     known: bool,
     /// Whether it is a client's.
     guarding: bool,
+    /// Whether it began near the knee, so that no limit is tried that is far below, or above on a first impression.
+    is_near_knee: bool,
 }
 
 #[derive(Debug)]
@@ -91,12 +93,20 @@ impl Experiment {
             overloaded,
             known: false,
             guarding: false,
+            is_near_knee: false,
         }
     }
 
     /// One that guards the knee whatever the demand.
     pub(super) fn guarding(limit: f64) -> Self {
         Self { guarding: true, ..Self::new(limit, true) }
+    }
+
+    /// One that begins where the knee seems to be, while so many are in flight.
+    pub(super) fn at_knee(knee: f64, in_flight: f64, overloaded: bool) -> Self {
+        let mut experiment = Self { is_near_knee: true, ..Self::new(in_flight, overloaded) };
+        experiment.go(knee);
+        experiment
     }
 
     pub(super) fn limit(&self) -> f64 {
@@ -180,7 +190,9 @@ impl Experiment {
                 let grown = self.cell.cost() / before.usual().cost();
                 Search::down(self.limit, self.cell, grown)
             }
-            _ if self.overloaded || !self.known => Search::start(self.limit, self.cell),
+            _ if !self.is_near_knee && (self.overloaded || !self.known) => {
+                Search::start(self.limit, self.cell)
+            }
             _ => Search::up(self.limit, self.cell),
         });
     }
@@ -209,7 +221,7 @@ impl Experiment {
     fn leap(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
         let least = if self.guarding { MIN_CLIENT_TURNOVERS } else { 1.0 };
-        if self.impression.count() < (least * self.limit).max(MIN_SAMPLES) {
+        if self.is_near_knee || self.impression.count() < (least * self.limit).max(MIN_SAMPLES) {
             return;
         }
         if let Some(search) = search.leap(&self.impression) {
@@ -268,8 +280,7 @@ impl Experiment {
     }
 
     fn report(&mut self, seen: &Comparison) {
-        let Comparison { limits, elasticity, error } = *seen;
-        self.cause = Cause::Experiment { limits, elasticity, error };
+        self.cause = (*seen).into();
     }
 
     fn go(&mut self, limit: f64) {

@@ -98,7 +98,7 @@ proptest! {
 
 #[tokio::test(start_paused = true)]
 async fn time_earns_one_retry_on_tokios_clock() {
-    let budget = RetryBudget::new(0.0).reserve(0);
+    let budget = RetryBudget::new(0.0).reserve(0).refill(Duration::from_secs(5));
     assert!(budget.withdraw().is_none());
     tokio::time::advance(Duration::from_secs(5)).await;
     budget.withdraw().expect("five seconds earn a retry").spend();

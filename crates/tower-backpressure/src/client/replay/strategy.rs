@@ -21,7 +21,9 @@ pub trait KeepForRetry<Req>: Clone + sealed::Sealed {
     fn send(&self, kept: &mut Option<Self::Kept>, again: bool) -> Option<Req>;
 
     /// Whether what is kept can be sent.
-    fn can_send(&self, kept: &Self::Kept) -> bool;
+    fn can_send(&self, _kept: &Self::Kept) -> bool {
+        true
+    }
 }
 
 /// The default: requests are cloned before they are sent.
@@ -46,13 +48,7 @@ impl<Req: Replay> KeepForRetry<Req> for ByClone {
     }
 
     fn send(&self, kept: &mut Option<Req>, again: bool) -> Option<Req> {
-        let request = kept.take()?;
-        *kept = again.then(|| request.replay()).flatten();
-        Some(request)
-    }
-
-    fn can_send(&self, _kept: &Req) -> bool {
-        true
+        send_and_copy(kept, again, Req::replay)
     }
 }
 
@@ -68,14 +64,19 @@ where
     }
 
     fn send(&self, kept: &mut Option<Req>, again: bool) -> Option<Req> {
-        let request = kept.take()?;
-        *kept = again.then(|| (self.0)(&request)).flatten();
-        Some(request)
+        send_and_copy(kept, again, &*self.0)
     }
+}
 
-    fn can_send(&self, _kept: &Req) -> bool {
-        true
-    }
+/// Takes a request, and leaves a copy for the next attempt.
+fn send_and_copy<Req>(
+    kept: &mut Option<Req>,
+    again: bool,
+    copy: impl FnOnce(&Req) -> Option<Req>,
+) -> Option<Req> {
+    let request = kept.take()?;
+    *kept = again.then(|| copy(&request)).flatten();
+    Some(request)
 }
 
 impl<B, F> KeepForRetry<Request<B>> for Buffered<F>

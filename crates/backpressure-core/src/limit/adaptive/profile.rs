@@ -1,0 +1,216 @@
+//! Latency by the number in flight.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::cohort::{Cohort, Comparison};
+use crate::outcome::Outcome;
+use crate::sample::Sample;
+use crate::time::Timestamp;
+
+/// Compares attempts by how many were in flight when they were admitted.
+///
+/// Demand that rises is an experiment that costs nothing. Behind a queue the latency of an attempt is in
+/// proportion to the number in flight at its admission; where nothing is scarce, it is the same at any number. A
+/// service that becomes slower shows as one jump between two numbers, which is no queue.
+#[derive(Debug, Default)]
+pub(super) struct LatencyProfile {
+    /// Recent attempts by the logarithm to base 2 of the number in flight.
+    bands: [Band; BANDS],
+}
+
+/// Recent attempts with a similar number in flight.
+#[derive(Clone, Copy, Debug, Default)]
+struct Band {
+    attempts: Cohort,
+    /// Sum of the numbers in flight at the end.
+    in_flight_at_end: f64,
+    /// When as many were in flight as in this band.
+    at: Timestamp,
+}
+
+/// A queue behind an await.
+#[derive(Debug)]
+pub(super) struct HiddenQueue {
+    /// The number in flight above which attempts wait for each other, with room for its standard error: a limit
+    /// that is too low costs more than one that is too high.
+    pub(super) knee: f64,
+    /// The lowest and the highest numbers in flight that show it.
+    pub(super) seen: Comparison,
+}
+
+/// Bands for numbers up to the highest limit, which is below 2^20.
+const BANDS: usize = 21;
+/// Bands below the highest that a judgement rests on: a factor of eight is enough, and older attempts are far below.
+const BANDS_BELOW: usize = 3;
+/// A band stands for so many of its last attempts.
+const MAX_SAMPLES: f64 = 32.0;
+/// Attempts needed in the highest band, and in each of the others.
+const MIN_SAMPLES_AT_TOP: f64 = 8.0;
+const MIN_SAMPLES_BELOW: f64 = 4.0;
+/// Elasticity of latency from one band to the next in a queue. Less, and most of the larger number did work; more, and
+/// the latency has another cause.
+const QUEUE_ELASTICITY: Range<f64> = 0.35..1.6;
+/// Elasticity over all bands that is a queue, three standard errors above: the question is asked at each attempt.
+const MIN_ELASTICITY: f64 = 0.4;
+const DEVIATIONS: f64 = 3.0;
+/// Variance of a latency over its mean squared, at least: attempts that happen to take the same time do not make the
+/// next one certain.
+const MIN_SPREAD: f64 = 0.2;
+/// The number in flight at the end of an attempt over that at its admission, from which on it grows.
+const MIN_GROWTH: f64 = 1.15;
+
+impl LatencyProfile {
+    /// Learns from an attempt, and how many were in flight when.
+    pub(super) fn add(&mut self, sample: &Sample, now: Timestamp) {
+        for (in_flight, at) in
+            [(sample.in_flight, now - sample.latency), (sample.in_flight_at_end, now)]
+        {
+            let band = &mut self.bands[band(in_flight)];
+            band.at = band.at.max(at);
+        }
+        self.learn(sample);
+    }
+
+    /// Learns from an answer. How long an attempt without one was held says nothing about a queue.
+    pub(super) fn learn(&mut self, sample: &Sample) {
+        if sample.outcome == Outcome::Success {
+            self.bands[band(sample.in_flight)].add(sample);
+        }
+    }
+
+    /// The queue in which attempts like this one clearly waited.
+    pub(super) fn hidden_queue(&self, sample: &Sample) -> Option<HiddenQueue> {
+        let top = band(sample.in_flight);
+        let low = self.lowest_below(top)?;
+        let seen = self.regression(low, top);
+        let lower_bound = seen.elasticity - DEVIATIONS * seen.error;
+        let is_queue = lower_bound > MIN_ELASTICITY
+            && seen.elasticity < QUEUE_ELASTICITY.end
+            && self.step_elasticity(top) >= QUEUE_ELASTICITY.start
+            && (low + 1..=top).all(|band| self.step_elasticity(band) < QUEUE_ELASTICITY.end);
+        is_queue.then(|| HiddenQueue { knee: self.knee(low, top), seen })
+    }
+
+    /// Whether more were in flight at the end of attempts like this one than at their admission, and at the end of
+    /// those before them.
+    pub(super) fn is_growing(&self, sample: &Sample) -> bool {
+        let top = band(sample.in_flight);
+        let (below, top) = (&self.bands[top.saturating_sub(1)], &self.bands[top]);
+        let before = below.mean_in_flight_at_end().max(top.attempts.in_flight());
+        top.mean_in_flight_at_end() >= MIN_GROWTH * before
+    }
+
+    /// For how long more than this number have been in flight.
+    pub(super) fn time_above(&self, in_flight: f64, now: Timestamp) -> Duration {
+        let below = &self.bands[..=band(in_flight as usize)];
+        now.since(below.iter().map(|band| band.at).max().unwrap_or_default())
+    }
+
+    /// The lowest band from which on all up to this one have enough attempts; two are needed at least.
+    fn lowest_below(&self, top: usize) -> Option<usize> {
+        let count = |band: usize| self.bands[band].attempts.count();
+        let below = (top.saturating_sub(BANDS_BELOW)..top).rev();
+        let low = below.take_while(|&band| count(band) >= MIN_SAMPLES_BELOW).last()?;
+        (count(top) >= MIN_SAMPLES_AT_TOP && low + 2 <= top).then_some(low)
+    }
+
+    /// Elasticity of latency over these bands, by least squares.
+    fn regression(&self, low: usize, top: usize) -> Comparison {
+        let points = || {
+            self.bands[low..=top].iter().map(|Band { attempts, .. }| {
+                (attempts.count(), attempts.in_flight().ln(), attempts.cost().ln())
+            })
+        };
+        let count: f64 = points().map(|(weight, ..)| weight).sum();
+        let mean_x = points().map(|(weight, x, _)| weight * x).sum::<f64>() / count;
+        let variance: f64 = points().map(|(weight, x, _)| weight * (x - mean_x).powi(2)).sum();
+        let covariance: f64 = points().map(|(weight, x, y)| weight * (x - mean_x) * y).sum();
+        let spreads = self.bands[low..=top].iter().map(|band| band.attempts.spread());
+        let spread = spreads.fold(MIN_SPREAD, f64::max);
+        Comparison {
+            limits: (self.bands[low].attempts.in_flight(), self.bands[top].attempts.in_flight()),
+            elasticity: covariance / variance,
+            error: (spread / variance).sqrt(),
+        }
+    }
+
+    /// Elasticity of latency from the band below to this one.
+    fn step_elasticity(&self, band: usize) -> f64 {
+        self.bands[band - 1].attempts.compare(&self.bands[band].attempts).elasticity
+    }
+
+    /// Little's law: what the highest band does in a second, at the latency of those that did not wait.
+    fn knee(&self, low: usize, top: usize) -> f64 {
+        let high = &self.bands[top].attempts;
+        let rate = high.in_flight() / high.cost();
+        let mut knee = high.in_flight();
+        let mut error = 0.0;
+        // A lower knee leaves fewer bands below it, and so a shorter latency: once for each of them at most.
+        for _ in low..=top {
+            let below = self.bands[..top].iter().map(|band| band.attempts);
+            let free = below
+                .filter(|attempts| attempts.count() > 0.0 && attempts.in_flight() <= knee)
+                .reduce(|all, attempts| all.and(&attempts))
+                .unwrap_or(self.bands[low].attempts);
+            knee = rate * free.cost();
+            error = free.noise(high, MIN_SPREAD).sqrt();
+        }
+        (knee * error.exp()).round().max(1.0)
+    }
+}
+
+impl Band {
+    fn add(&mut self, sample: &Sample) {
+        if self.attempts.count() >= MAX_SAMPLES {
+            self.attempts.fade();
+            self.in_flight_at_end /= 2.0;
+        }
+        self.attempts.add(sample, 0.0);
+        self.in_flight_at_end += sample.in_flight_at_end as f64;
+    }
+
+    fn mean_in_flight_at_end(&self) -> f64 {
+        self.in_flight_at_end / self.attempts.count().max(1.0)
+    }
+}
+
+/// The band of a number in flight.
+fn band(in_flight: usize) -> usize {
+    (in_flight.max(1).ilog2() as usize).min(BANDS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    /// What a profile makes of one more in flight after another, each of which takes so many milliseconds.
+    fn profile(up_to: usize, millis: impl Fn(usize) -> u64) -> Option<HiddenQueue> {
+        let mut profile = LatencyProfile::default();
+        let sample = |in_flight| {
+            let latency = Duration::from_millis(millis(in_flight));
+            Sample::new(latency, Outcome::Success).in_flight(in_flight)
+        };
+        (1..=up_to).for_each(|in_flight| profile.learn(&sample(in_flight)));
+        profile.hidden_queue(&sample(up_to))
+    }
+
+    #[test]
+    fn latency_in_proportion_to_the_number_in_flight_shows_a_queue_and_its_knee() {
+        let queue = profile(60, |in_flight| (50 * in_flight as u64).max(200)).expect("a queue");
+        assert!((4.0..8.0).contains(&queue.knee), "{queue:?}");
+    }
+
+    #[test]
+    fn latency_that_does_not_depend_on_the_number_in_flight_shows_none() {
+        assert!(profile(1_000, |in_flight| [20, 300][in_flight % 2]).is_none());
+    }
+
+    #[test]
+    fn a_service_that_becomes_slower_once_shows_none() {
+        for change in 1..100 {
+            assert!(profile(100, |in_flight| if in_flight < change { 20 } else { 200 }).is_none());
+        }
+    }
+}
