@@ -17,6 +17,11 @@ pub mod server;
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+/// The programs in the documentation of metrics compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/metrics.md")]
+mod metrics {}
+
 /// The guide's programs compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide.md")]

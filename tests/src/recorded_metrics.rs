@@ -1,6 +1,6 @@
 //! A recorder of metrics whose values a test can read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +14,7 @@ pub struct RecordedMetrics {
     counters: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     gauges: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     histograms: Mutex<BTreeMap<String, Arc<Values>>>,
+    descriptions: Mutex<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,10 +52,46 @@ impl RecordedMetrics {
     }
 }
 
+impl RecordedMetrics {
+    /// The names of all metrics that were registered, without labels.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let (counters, gauges) = (lock(&self.counters), lock(&self.gauges));
+        let histograms = lock(&self.histograms);
+        let all = counters.keys().chain(gauges.keys()).chain(histograms.keys());
+        all.filter_map(|name| name.split(' ').next()).map(str::to_owned).collect()
+    }
+
+    /// The names of those that are counters.
+    #[must_use]
+    pub fn counter_names(&self) -> BTreeSet<String> {
+        let counters = lock(&self.counters);
+        counters.keys().filter_map(|name| name.split(' ').next()).map(str::to_owned).collect()
+    }
+
+    /// The description of a metric.
+    #[must_use]
+    pub fn description(&self, name: &str) -> Option<String> {
+        lock(&self.descriptions).get(name).cloned()
+    }
+
+    fn describe(&self, name: &KeyName, text: &str) {
+        lock(&self.descriptions).insert(name.as_str().to_owned(), text.to_owned());
+    }
+}
+
 impl Recorder for RecordedMetrics {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, text: SharedString) {
+        self.describe(&name, &text);
+    }
+
+    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, text: SharedString) {
+        self.describe(&name, &text);
+    }
+
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, text: SharedString) {
+        self.describe(&name, &text);
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(Arc::clone(lock(&self.counters).entry(name(key)).or_default()))

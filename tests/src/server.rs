@@ -92,7 +92,11 @@ pub async fn wait_for_in_flight(layer: &AdmissionLayer, count: usize) {
     panic!("expected {count} in flight: {:?}", layer.snapshot());
 }
 
-async fn listen() -> (TcpListener, SocketAddr) {
+/// Listens on a free port.
+///
+/// # Panics
+/// When no port is free.
+pub async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound listener has an address");
     (listener, address)

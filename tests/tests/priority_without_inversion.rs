@@ -343,3 +343,52 @@ fn no_mix_of_priorities_and_rates_is_served_with_inversion() {
         assert_no_inversion(&measured, time.mul_f64(0.9 / limit as f64));
     }
 }
+
+#[test]
+fn a_reserved_share_keeps_a_lower_priority_from_starving_and_costs_a_higher_one_no_more() {
+    // Ten permits of 50 ms: 200 requests a second.
+    let time = Duration::from_millis(50);
+    for (critical, percent, expected) in
+        [(400.0, 0, 0.0), (400.0, 5, 0.05), (400.0, 20, 0.2), (1_000.0, 5, 0.05)]
+    {
+        let mut rng = Rng::with_seed(7);
+        let arrivals = merged(vec![
+            poisson(critical, 60.0, &mut rng, Priority::Critical),
+            poisson(300.0, 60.0, &mut rng, Priority::Sheddable),
+        ]);
+        let mut service = Service::new(Fixed::new(10), QueueBounds::default(), 10, time);
+        service.controller.reserve_share(Priority::Sheddable, percent);
+        let requests = arrived_after(&service.play(&arrivals), Duration::from_secs(10));
+        let all = requests.iter().filter(|it| it.state == State::Served).count() as f64;
+        let low = requests.iter().filter(|it| it.priority == Priority::Sheddable);
+        let share = low.filter(|it| it.state == State::Served).count() as f64 / all;
+        println!("{critical}/s, {percent} %: {share:.4} of {:.1} a second", all / 50.0);
+        assert!((share - expected).abs() < 0.005, "{percent} %: {share}");
+        assert!(all / 50.0 > 198.0, "no capacity is lost: {}", all / 50.0);
+    }
+}
+
+#[test]
+fn a_critical_class_that_fits_beside_the_reserved_share_is_served_completely() {
+    for seed in 0..4 {
+        let mut rng = Rng::with_seed(seed);
+        let arrivals = merged(vec![
+            poisson(170.0, 60.0, &mut rng, Priority::Critical),
+            poisson(600.0, 60.0, &mut rng, Priority::Normal),
+            poisson(600.0, 60.0, &mut rng, Priority::Sheddable),
+        ]);
+        let time = Duration::from_millis(50);
+        let mut service = Service::new(Fixed::new(10), QueueBounds::default(), 10, time);
+        service.controller.reserve_share(Priority::Sheddable, 5);
+        let requests = arrived_after(&service.play(&arrivals), Duration::from_secs(10));
+        let share = |priority| served(&requests, priority);
+        println!(
+            "seed {seed}: critical {:.5}, normal {:.4}, sheddable {:.4}",
+            share(Priority::Critical),
+            share(Priority::Normal),
+            share(Priority::Sheddable)
+        );
+        assert!(share(Priority::Critical) >= 1.0, "seed {seed}");
+        assert!(share(Priority::Sheddable) > 0.016, "seed {seed}: its share of 200 a second");
+    }
+}

@@ -22,10 +22,11 @@ async fn handle(request: Request<bool>) -> Result<Response<String>, InnerError> 
     if request.into_body() { Ok(Response::new("done".into())) } else { Err(InnerError) }
 }
 
-/// All reasons for which a server rejects a request; the others are those of clients.
+/// All reasons for which a server rejects a request before its handler runs; the others are those of clients
+/// and of streams.
 fn reasons() -> impl Iterator<Item = Reason> {
-    let by_clients = [Reason::Cooldown, Reason::Throttle, Reason::Breaker];
-    Reason::ALL.iter().copied().filter(move |reason| !by_clients.contains(reason))
+    let others = [Reason::Cooldown, Reason::Throttle, Reason::Breaker, Reason::Streams];
+    Reason::ALL.iter().copied().filter(move |reason| !others.contains(reason))
 }
 
 const SHORT_WAIT: Duration = Duration::from_millis(10);
@@ -58,6 +59,9 @@ async fn rejection(
     *request.headers_mut() = headers;
     let service = layer.layer(service_fn(handle));
     let _permit = layer.limiter().try_acquire().expect("a free permit");
+    if reason == Reason::Stopped {
+        layer.limiter().stop();
+    }
     let mut other = Request::new(true);
     other.extensions_mut().insert(Priority::Critical);
     let (mut request, mut other) =

@@ -19,6 +19,9 @@ pub struct QueueBounds {
     pub max_len: usize,
     /// How long each of them may be queued.
     pub max_wait: Duration,
+    /// Whether the queue is shortened under overload, and its newest request runs first far above capacity. A
+    /// queue that does neither is as long as `max_len` for as long as overload lasts, and serves in order.
+    pub adapts: bool,
 }
 
 impl QueueBounds {
@@ -28,7 +31,21 @@ impl QueueBounds {
     /// At most `max_len` requests are queued, each for `max_wait` at most.
     #[must_use]
     pub const fn new(max_len: usize, max_wait: Duration) -> Self {
-        Self { max_len, max_wait }
+        Self { max_len, max_wait, adapts: true }
+    }
+
+    /// A queue that serves in order and is bounded by its length alone, as one in front of workers: under
+    /// overload each request waits behind `max_len` others.
+    ///
+    /// ```
+    /// use backpressure_core::QueueBounds;
+    /// use std::time::Duration;
+    ///
+    /// assert!(!QueueBounds::in_order(100, Duration::from_secs(30)).adapts);
+    /// ```
+    #[must_use]
+    pub const fn in_order(max_len: usize, max_wait: Duration) -> Self {
+        Self { max_len, max_wait, adapts: false }
     }
 }
 

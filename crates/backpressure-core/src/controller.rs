@@ -15,6 +15,7 @@ use crate::queue::{Queue, Ticket};
 use crate::rank::{DemandMix, PriorityHold, Rank};
 use crate::release_rate::ReleaseRate;
 use crate::request_info::RequestInfo;
+use crate::reserved_shares::ReservedShares;
 use crate::sample::Sample;
 use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
@@ -22,10 +23,13 @@ use crate::stall_detector::StallDetector;
 use crate::throughput::Throughput;
 use crate::time::Timestamp;
 
+mod mode;
 mod progress;
 mod queueing;
 mod rejection;
 mod settings;
+
+pub use self::mode::Mode;
 
 use self::queueing::LOWEST_RANK;
 
@@ -51,7 +55,7 @@ use self::queueing::LOWEST_RANK;
 ///
 /// # How a request is decided
 ///
-/// 1. While the controller drains, the request is rejected.
+/// 1. While it is drained or stopped, the request is rejected; while it is paused, the request is queued.
 /// 2. A request whose deadline has passed is rejected.
 /// 3. It runs if fewer than [`limit`](Self::limit) are in flight and the queue is empty. A request of a
 ///    lower rank does not, for as long as one of a higher rank that was just rejected would have been queued.
@@ -84,12 +88,14 @@ pub struct Controller {
     releases: ReleaseRate,
     demand_mix: DemandMix,
     priority_hold: PriorityHold,
+    shares: ReservedShares,
     latency: LatencyEstimate,
     stall: StallDetector,
     /// Whether the limit was last told of overload.
     reported_overload: bool,
-    /// Whether new requests are rejected because the process shuts down.
-    draining: bool,
+    mode: Mode,
+    /// Requests that a pause has left in the queue.
+    kept_by_pause: usize,
     /// The limit as last observed, and when it last rose; `None` after it fell.
     last_rise: (usize, Option<Timestamp>),
     /// Whether the limit is taken to protect the service: it is known to, or it has stopped rising.
@@ -113,10 +119,12 @@ impl Controller {
             releases: ReleaseRate::new(),
             demand_mix: DemandMix::new(),
             priority_hold: PriorityHold::default(),
+            shares: ReservedShares::default(),
             latency: LatencyEstimate::new(),
             stall: StallDetector::default(),
             reported_overload: false,
-            draining: false,
+            mode: Mode::Admitting,
+            kept_by_pause: 0,
             last_rise: (0, None),
             limit_protects: true,
             worked: Duration::ZERO,
@@ -125,6 +133,7 @@ impl Controller {
 
     /// Decides on a request that arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, info: RequestInfo, in_flight: usize, now: Timestamp) -> Decision {
+        self.check_pause(now);
         if self.queue.is_empty() {
             self.overload.end_if_quiet(self.latency.mean(), now);
             self.overload.end_if_idle(in_flight, self.limit(), self.latency.mean(), now);
@@ -134,14 +143,15 @@ impl Controller {
         let decision = self.decide(info, in_flight, now);
         if decision == Decision::Run {
             self.releases.admitted(1);
+            self.shares.admitted(info.priority);
         }
         self.report_demand(now);
         decision
     }
 
     fn decide(&mut self, info: RequestInfo, in_flight: usize, now: Timestamp) -> Decision {
-        if let Some(shed) = self.shed_if_draining() {
-            return Decision::Reject(shed);
+        if let Some(decision) = self.decide_by_mode(info, now) {
+            return decision;
         }
         if info.deadline.is_some_and(|deadline| deadline <= now) {
             return self.reject_expired(in_flight, now);
@@ -154,7 +164,7 @@ impl Controller {
         }
         self.overload.limit_reached(self.latency.mean(), now);
         self.flood.limit_reached(self.responses_per_second(), now);
-        let decision = self.queue_or_reject(info, is_held, now);
+        let decision = self.queue_or_reject_by_share(info, is_held, in_flight, now);
         match decision {
             Decision::Reject(_) => self.overload.rejected(now),
             _ => self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now),
@@ -167,7 +177,8 @@ impl Controller {
     /// # Errors
     /// [`Shed`] when it cannot run now.
     pub fn arrive_without_queue(&mut self, in_flight: usize, now: Timestamp) -> Result<(), Shed> {
-        if let Some(shed) = self.shed_if_draining() {
+        self.check_pause(now);
+        if let Some(shed) = self.shed_by_mode() {
             return Err(shed);
         }
         let rank = Rank::of(&RequestInfo::default());
@@ -204,7 +215,11 @@ impl Controller {
     /// What happens next to queued requests, with `in_flight` in flight; `None`: nothing.
     pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Dequeued> {
         self.observe_releases(in_flight, now);
-        let is_over_bound = self.queue.len() > self.bounds.max_len;
+        self.check_pause(now);
+        if let Some(next) = self.next_by_mode() {
+            return next;
+        }
+        let is_over_bound = self.queue.len() > self.bounds.max_len.max(self.kept_by_pause());
         if let Some(ticket) = self.displace(now) {
             self.overload.displaced(now);
             let shed = match is_over_bound {
@@ -230,6 +245,7 @@ impl Controller {
         }
         self.overload.dequeued(self.queue.len());
         self.releases.admitted(1);
+        self.shares.admitted(ticket.priority());
         self.record_start(now);
         Some(Dequeued::Run(ticket))
     }
@@ -266,11 +282,12 @@ impl Controller {
     /// How many may be in flight without a decision: the limit while the queue is empty.
     ///
     /// 0 means that every request needs a decision. That is so under overload, where arrivals are counted;
-    /// while a request may have to leave a free permit to a higher rank; and while the controller drains.
+    /// while a request may have to leave a free permit to a higher rank; and while not all requests are admitted.
     #[must_use]
     pub fn open(&self) -> usize {
-        let decides_all =
-            self.overload.is_overloaded() || self.priority_hold.is_active() || self.draining;
+        let decides_all = self.overload.is_overloaded()
+            || self.priority_hold.is_active()
+            || self.mode != Mode::Admitting;
         if self.queue.is_empty() && !decides_all { self.limit() } else { 0 }
     }
 

@@ -30,6 +30,7 @@ mod ramp;
 mod rank;
 mod release_rate;
 mod request_info;
+mod reserved_shares;
 mod retry_budget;
 mod sample;
 mod schedule;
@@ -42,7 +43,7 @@ mod time;
 pub use crate::ages::Ages;
 pub use crate::bounds::QueueBounds;
 pub use crate::breaker::{Breaker, BreakerDecision, BreakerSettings, BreakerState, CallEnding};
-pub use crate::controller::Controller;
+pub use crate::controller::{Controller, Mode};
 pub use crate::cooldown::{Cooldown, CooldownDecision, CooldownState, Ending, Told};
 pub use crate::decision::{Decision, Dequeued};
 pub use crate::limit::{

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::rank::{RANKS, Rank};
+use crate::priority::Priority;
+use crate::rank::{Level, RANKS, Rank};
 use crate::shed::Reason;
 use crate::time::Timestamp;
 
@@ -11,8 +12,9 @@ use crate::time::Timestamp;
 /// Only [`Controller::arrive`](crate::Controller::arrive) makes one; no two of a controller are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
-    // The order of the fields is the order of the queue: rank first, then order of arrival.
+    // The order of the fields is the order of the queue: rank and level first, then order of arrival.
     rank: Rank,
+    level: Level,
     number: u64,
 }
 
@@ -20,6 +22,14 @@ impl Ticket {
     /// The index of its rank.
     pub(crate) const fn rank(self) -> usize {
         self.rank.index()
+    }
+
+    pub(crate) const fn priority(self) -> Priority {
+        self.rank.priority()
+    }
+
+    pub(crate) const fn level(self) -> Level {
+        self.level
     }
 }
 
@@ -33,7 +43,7 @@ pub(crate) struct QueueEntry {
     pub(crate) expiry_reason: Reason,
 }
 
-/// Queued requests by rank, and by age within a rank.
+/// Queued requests by rank, by level within a rank, and by age within a level.
 ///
 /// One map for each rank, so that the number of requests ahead of a new one is a sum of eight lengths.
 #[derive(Debug, Default)]
@@ -54,9 +64,9 @@ impl Queue {
     }
 
     /// Adds a request.
-    pub(crate) fn push(&mut self, rank: Rank, entry: QueueEntry) -> Ticket {
+    pub(crate) fn push(&mut self, rank: Rank, level: Level, entry: QueueEntry) -> Ticket {
         self.issued += 1;
-        let ticket = Ticket { rank, number: self.issued };
+        let ticket = Ticket { rank, level, number: self.issued };
         self.by_rank[rank.index()].insert(ticket, entry);
         ticket
     }
@@ -76,19 +86,22 @@ impl Queue {
         self.by_rank.iter().position(|entries| !entries.is_empty())
     }
 
-    /// Removes the oldest request of a rank.
+    /// Removes the oldest request of the highest level in a rank.
     pub(crate) fn pop_oldest(&mut self, rank: usize) -> Option<(Ticket, QueueEntry)> {
-        self.by_rank[rank].pop_first()
+        let (&newest, _) = self.by_rank[rank].last_key_value()?;
+        let first = Ticket { number: 0, ..newest };
+        let (&oldest, _) = self.by_rank[rank].range(first..).next()?;
+        self.by_rank[rank].remove_entry(&oldest)
     }
 
-    /// Removes the newest request of a rank.
+    /// Removes the newest request of the highest level in a rank.
     pub(crate) fn pop_newest(&mut self, rank: usize) -> Option<(Ticket, QueueEntry)> {
         self.by_rank[rank].pop_last()
     }
 
-    /// When the oldest request of a rank was queued.
-    pub(crate) fn oldest_queued_at(&self, rank: usize) -> Option<Timestamp> {
-        self.by_rank[rank].first_key_value().map(|(_, entry)| entry.queued_at)
+    /// The request of a rank that gives way first: the oldest of its lowest level.
+    pub(crate) fn first_to_give_way(&self, rank: usize) -> Option<(Ticket, QueueEntry)> {
+        self.by_rank[rank].first_key_value().map(|(&ticket, &entry)| (ticket, entry))
     }
 
     /// How many would run before a new request of this rank.
@@ -100,7 +113,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::priority::Priority;
     use crate::request_info::RequestInfo;
 
     const ENTRY: QueueEntry = QueueEntry {
@@ -121,11 +133,12 @@ mod tests {
     #[test]
     fn the_highest_rank_runs_first_and_the_oldest_within_it() {
         let mut queue = Queue::default();
-        let batch = queue.push(rank(Priority::Deferrable), ENTRY);
-        let page = queue.push(rank(Priority::Normal), ENTRY);
-        let again = queue.push(Rank::of(&RequestInfo::default().returning(true)), ENTRY);
-        let first = queue.push(rank(Priority::Critical), ENTRY);
-        let second = queue.push(rank(Priority::Critical), ENTRY);
+        let batch = queue.push(rank(Priority::Deferrable), Level::HIGHEST, ENTRY);
+        let page = queue.push(rank(Priority::Normal), Level::HIGHEST, ENTRY);
+        let again =
+            queue.push(Rank::of(&RequestInfo::default().returning(true)), Level::HIGHEST, ENTRY);
+        let first = queue.push(rank(Priority::Critical), Level::HIGHEST, ENTRY);
+        let second = queue.push(rank(Priority::Critical), Level::HIGHEST, ENTRY);
         let order: Vec<_> = std::iter::from_fn(|| next(&mut queue)).collect();
         assert_eq!(order, [first, second, again, page, batch]);
     }
@@ -133,11 +146,26 @@ mod tests {
     #[test]
     fn the_lowest_rank_is_the_first_to_give_way() {
         let mut queue = Queue::default();
-        queue.push(rank(Priority::Critical), ENTRY);
-        let old = queue.push(rank(Priority::Sheddable), ENTRY);
-        queue.push(rank(Priority::Sheddable), ENTRY);
+        queue.push(rank(Priority::Critical), Level::HIGHEST, ENTRY);
+        let old = queue.push(rank(Priority::Sheddable), Level::HIGHEST, ENTRY);
+        queue.push(rank(Priority::Sheddable), Level::HIGHEST, ENTRY);
         let lowest = queue.lowest().expect("three are queued");
-        assert_eq!(queue.pop_oldest(lowest).map(|(ticket, _)| ticket), Some(old));
+        assert_eq!(queue.first_to_give_way(lowest).map(|(ticket, _)| ticket), Some(old));
+    }
+
+    #[test]
+    fn within_a_rank_the_highest_level_runs_first_and_the_lowest_gives_way() {
+        let mut queue = Queue::default();
+        let normal = rank(Priority::Normal);
+        let high = queue.push(normal, Level::HIGHEST, ENTRY);
+        let low = queue.push(normal, Level::LOWEST, ENTRY);
+        queue.push(normal, Level::LOWEST, ENTRY);
+        let newest = queue.push(normal, Level::HIGHEST, ENTRY);
+        let rank = normal.index();
+        assert_eq!(queue.first_to_give_way(rank).map(|(ticket, _)| ticket), Some(low));
+        assert_eq!(queue.pop_newest(rank).map(|(ticket, _)| ticket), Some(newest));
+        assert_eq!(queue.pop_oldest(rank).map(|(ticket, _)| ticket), Some(high));
+        assert_eq!(queue.pop_oldest(rank).map(|(ticket, _)| ticket), Some(low));
     }
 
     #[test]
@@ -145,7 +173,7 @@ mod tests {
         let mut queue = Queue::default();
         let ranks = [Priority::Sheddable, Priority::Normal, Priority::Critical].map(rank);
         for rank in ranks {
-            queue.push(rank, ENTRY);
+            queue.push(rank, Level::HIGHEST, ENTRY);
         }
         assert_eq!(ranks.map(|rank| queue.ahead_of(rank.index())), [3, 2, 1]);
     }
@@ -153,7 +181,7 @@ mod tests {
     #[test]
     fn a_request_is_removed_once() {
         let mut queue = Queue::default();
-        let ticket = queue.push(rank(Priority::Normal), ENTRY);
+        let ticket = queue.push(rank(Priority::Normal), Level::HIGHEST, ENTRY);
         assert_eq!(queue.remove(ticket), Some(ENTRY));
         assert_eq!(queue.remove(ticket), None);
         assert!(queue.is_empty());

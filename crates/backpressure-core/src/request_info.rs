@@ -23,6 +23,9 @@ pub struct RequestInfo {
     /// Whether it was rejected before and comes back when it was told to: it runs before new requests of its
     /// priority. The caller has to verify it: a client that could simply claim it would pass all others.
     pub returning: bool,
+    /// A number for the customer or user that the request is for; `None`: unknown. Under overload all
+    /// requests of one tenant are on the same side of the cut through a priority for some seconds.
+    pub tenant: Option<u64>,
 }
 
 impl RequestInfo {
@@ -37,6 +40,13 @@ impl RequestInfo {
     #[must_use]
     pub const fn deadline(mut self, deadline: Timestamp) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// The same request, for this tenant.
+    #[must_use]
+    pub const fn tenant(mut self, tenant: u64) -> Self {
+        self.tenant = Some(tenant);
         self
     }
 

@@ -26,6 +26,8 @@ pub struct Sample {
     pub latency: Duration,
     /// The part of `latency` spent runnable but not run: woken, waiting for a worker.
     pub run_queue: Duration,
+    /// The part of `run_queue` that the service itself has marked as waiting for something scarce.
+    pub marked: Duration,
     /// The part of `latency` spent on a worker.
     pub busy: Duration,
     /// Attempts in flight at admission, this one included.
@@ -45,6 +47,7 @@ impl Sample {
         Self {
             latency,
             run_queue: Duration::ZERO,
+            marked: Duration::ZERO,
             busy: Duration::ZERO,
             in_flight: 1,
             in_flight_at_end: 1,
@@ -57,6 +60,13 @@ impl Sample {
     #[must_use]
     pub const fn run_queue(mut self, run_queue: Duration) -> Self {
         self.run_queue = run_queue;
+        self
+    }
+
+    /// The same attempt with this part of its time in the run queue marked as waiting for something scarce.
+    #[must_use]
+    pub const fn marked(mut self, marked: Duration) -> Self {
+        self.marked = marked;
         self
     }
 

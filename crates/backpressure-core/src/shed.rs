@@ -23,6 +23,10 @@ pub enum Reason {
     Throttle,
     /// The origin does no useful work at present.
     Breaker,
+    /// An operator has stopped the service, or the process is about to end.
+    Stopped,
+    /// As many streams are open as may be. Its handler has run.
+    Streams,
 }
 
 impl Reason {
@@ -36,6 +40,8 @@ impl Reason {
         Self::Cooldown,
         Self::Throttle,
         Self::Breaker,
+        Self::Stopped,
+        Self::Streams,
     ];
 
     /// A stable short name, for metric labels and headers.
@@ -50,6 +56,8 @@ impl Reason {
             Self::Cooldown => "cooldown",
             Self::Throttle => "throttle",
             Self::Breaker => "breaker",
+            Self::Stopped => "stopped",
+            Self::Streams => "streams",
         }
     }
 }

@@ -5,14 +5,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Request;
+use backpressure_core::Shed;
+use http::{Request, Version};
 use tokio::time::Instant;
 
-use crate::deadline::Deadline;
+use crate::headers::content_length::content_length;
 use crate::limiter::Limiter;
 use crate::observe::Telemetry;
-use backpressure_core::{RequestInfo, Shed};
+use crate::request_info::RequestInfo;
 
 pub(crate) mod body;
 pub(crate) mod classify;
@@ -21,10 +23,12 @@ pub(crate) mod drain;
 mod dry_run;
 mod future;
 mod guard;
+pub(crate) mod permit_handle;
 pub(crate) mod rejection;
 pub(crate) mod response_policy;
 pub(crate) mod return_ticket;
 mod service;
+pub(crate) mod streams;
 pub(crate) mod switches;
 
 pub use self::future::ResponseFuture;
@@ -70,14 +74,20 @@ impl fmt::Debug for Recheck {
 impl Policy {
     /// What the limiter needs to know of a request. Uses up the request's return ticket.
     fn info<B>(&self, request: &Request<B>, now: Instant) -> RequestInfo {
-        let extensions = request.extensions();
         let tickets = self.tickets.as_ref();
         let is_returning = tickets.is_some_and(|tickets| tickets.take(request.headers(), now));
-        let priority = extensions.get().copied().unwrap_or_default();
-        let info = RequestInfo::default().priority(priority).returning(is_returning);
-        match extensions.get() {
-            Some(&Deadline(at)) => info.deadline(self.limiter.timestamp(at)),
-            None => info,
-        }
+        let info = RequestInfo::of(request.extensions()).returning(is_returning);
+        if fills_window(request) { info.not_after(Some(now + MAX_WAIT_OF_UPLOAD)) } else { info }
     }
+}
+
+/// How long a large upload over HTTP/2 may wait in the queue. Its body is not read meanwhile, and what has come of
+/// it uses up the window of the connection, so that no other upload on it goes on, those in flight included.
+const MAX_WAIT_OF_UPLOAD: Duration = Duration::from_secs(1);
+/// Uploads up to this size leave room for others: HTTP/2 starts with a window of this size.
+const MAX_SMALL_UPLOAD: u64 = 64 * 1024;
+
+fn fills_window<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_2
+        && content_length(request.headers()).is_some_and(|length| length > MAX_SMALL_UPLOAD)
 }

@@ -9,7 +9,7 @@
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `server` | yes | [`AdmissionLayer`] and [`BulkheadLayer`] |
+//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`] and [`RequestInfoLayer`] |
 //! | `client` | yes | the layers of [`client`] |
 //! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
@@ -37,18 +37,23 @@ mod limiter;
 mod nanos;
 #[cfg(feature = "http")]
 mod observe;
+mod request_info;
 #[cfg(feature = "server")]
 pub mod server;
 
 pub use backpressure_core::{
-    Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, OutOfRange, Outcome,
-    Priority, QueueBounds, Reason, RequestInfo, Sample, Shed, Timestamp,
+    Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, Outcome,
+    Priority, QueueBounds, Reason, Sample, Shed, Timestamp,
 };
 
 #[cfg(feature = "http")]
 pub use crate::admission::body::ResponseBody;
 #[cfg(feature = "http")]
+pub use crate::admission::permit_handle::{HeldPermit, PermitHandle};
+#[cfg(feature = "http")]
 pub use crate::admission::return_ticket::RETURN_TICKET;
+#[cfg(feature = "http")]
+pub use crate::admission::streams::StreamPolicy;
 #[cfg(feature = "http")]
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
@@ -58,10 +63,17 @@ pub use crate::client::{
 };
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
+#[cfg(feature = "server")]
+pub use crate::headers::criticality::CRITICALITY;
 #[cfg(feature = "client")]
 pub use crate::headers::retry_after::RetryAfter;
 #[cfg(feature = "http")]
 pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
-pub use crate::limiter::{Acquire, Limiter, Permit, Snapshot};
 #[cfg(feature = "server")]
-pub use crate::server::{Admission, AdmissionLayer, BulkheadLayer};
+pub use crate::headers::timeout::REQUEST_TIMEOUT;
+pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Queueing, Snapshot, queued};
+#[cfg(feature = "http")]
+pub use crate::observe::{Event, Observer};
+pub use crate::request_info::{RequestInfo, Tenant};
+#[cfg(feature = "server")]
+pub use crate::server::{Admission, AdmissionLayer, BulkheadLayer, RequestInfoLayer};

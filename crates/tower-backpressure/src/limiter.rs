@@ -6,17 +6,23 @@
 use std::sync::Arc;
 
 use backpressure_core::{
-    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, OutOfRange, QueueBounds,
-    RequestInfo, Shed, Timestamp,
+    Adaptive, Controller, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, Priority,
+    QueueBounds, Shed,
 };
 use tokio::time::Instant;
+
+use crate::request_info::RequestInfo;
 
 mod acquire;
 mod activity;
 mod counter;
+mod limit_changes;
 #[cfg(all(test, limiter_loom))]
 mod model;
+mod operations;
 mod permit;
+mod pressure;
+mod queued;
 mod sampler;
 mod shared;
 mod state;
@@ -27,9 +33,13 @@ mod timed_waker;
 pub use self::acquire::Acquire;
 pub(crate) use self::acquire::Acquired;
 pub use self::permit::Permit;
+pub use self::pressure::Pressure;
+pub use self::queued::{Queueing, queued};
 
+#[cfg(feature = "metrics")]
+pub(crate) use self::limit_changes::CAUSES;
 use self::permit::Stage;
-use self::shared::Shared;
+pub(crate) use self::shared::Shared;
 
 /// Limits how many run at once; the others wait in a bounded queue or are rejected.
 ///
@@ -66,6 +76,8 @@ pub struct Snapshot {
     pub queued: usize,
     /// Whether demand is above capacity.
     pub overloaded: bool,
+    /// Whether an operator lets requests in.
+    pub mode: Mode,
 }
 
 impl Limiter {
@@ -135,6 +147,7 @@ impl Limiter {
             apart,
             queued: controller.queued(),
             overloaded: controller.is_overloaded(now),
+            mode: controller.mode(),
         })
     }
 
@@ -181,32 +194,16 @@ impl Limiter {
         self.shared.metering()
     }
 
+    /// Reserves a share of the capacity for a priority, in per cent, clamped to 50: under overload it gets that
+    /// much of all admissions, whatever higher priorities demand. There are no shares by default, so that higher
+    /// priorities get all that they can use.
+    pub fn reserve_share(&self, priority: Priority, percent: usize) {
+        self.change(|controller| controller.reserve_share(priority, percent.min(MAX_SHARE)));
+    }
+
     /// Changes the bounds of the queue. Requests beyond a shorter bound are rejected.
     pub fn bound_queue(&self, queue: QueueBounds) {
         self.change(|controller| controller.bound_queue(queue));
-    }
-
-    /// Rejects every new request from now on, for a process that is about to end. Each is told to come
-    /// back in a second, when another process can serve it. Requests in the queue and in flight are
-    /// served; [`snapshot`](Self::snapshot) tells how many they are. It cannot be undone.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tower_backpressure::{Limiter, QueueBounds};
-    ///
-    /// let limiter = Limiter::fixed(8, QueueBounds::default());
-    /// limiter.drain();
-    /// let shed = limiter.try_acquire().expect_err("new requests are rejected");
-    /// assert_eq!(shed.retry_after, Duration::from_secs(1));
-    /// ```
-    pub fn drain(&self) {
-        self.change(Controller::drain);
-    }
-
-    /// An instant on this limiter's own scale, for [`RequestInfo::deadline`].
-    #[must_use]
-    pub fn timestamp(&self, at: Instant) -> Timestamp {
-        self.shared.timestamp(at)
     }
 
     fn change(&self, change: impl FnOnce(&mut Controller)) {
@@ -240,11 +237,31 @@ impl Limiter {
     }
 
     /// The limit, without the lock.
+    /// Whether requests wait because an operator holds them back.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.shared.inspect(|controller| matches!(controller.mode(), Mode::Paused(_)))
+    }
+
+    /// The limit, without the lock, as are the next two.
     #[cfg(feature = "metrics")]
     pub(crate) fn limit(&self) -> usize {
         self.shared.limit()
     }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn published_bounds(&self) -> (usize, usize) {
+        self.shared.bounds()
+    }
+
+    /// Changes of the limit, in the order of [`CAUSES`].
+    #[cfg(feature = "metrics")]
+    pub(crate) fn limit_changes(&self) -> [u64; CAUSES.len()] {
+        self.shared.limit_changes()
+    }
 }
+
+/// The largest share that can be reserved, in per cent: a lower priority that gets more than half is none.
+pub(crate) const MAX_SHARE: usize = 50;
 
 fn workers() -> usize {
     let runtime = tokio::runtime::Handle::try_current();

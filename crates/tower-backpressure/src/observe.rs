@@ -1,5 +1,6 @@
 //! What operators see: metrics, and an event when shedding starts and stops.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,19 +16,25 @@ mod metrics;
 #[cfg_attr(not(feature = "tracing"), path = "observe/no_tracing.rs")]
 mod tracing;
 
-pub(crate) use metrics::InFlight;
+mod observer;
+
+pub(crate) use metrics::{InFlight, StreamCount};
+pub use observer::{Event, Observer};
 
 /// Records what one layer does. Without the features `metrics` and `tracing` it does nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Telemetry {
     pub(crate) dry_run: bool,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     metrics: metrics::Metrics,
     episode: Arc<Episode>,
 }
 
-/// A request in the queue, until dropped.
+/// A request in the queue. If it is dropped without a decision, it was cancelled.
 pub(crate) struct Queued {
     since: Instant,
+    is_decided: bool,
+    telemetry: Telemetry,
     _depth: metrics::QueueDepth,
 }
 
@@ -51,21 +58,23 @@ impl Telemetry {
     pub(crate) fn new(policy: &str) -> Self {
         let policy: Arc<str> = policy.into();
         let metrics = metrics::Metrics::new(&policy);
-        Self { dry_run: false, metrics, episode: Arc::new(Episode::new(policy, None)) }
+        let episode = Arc::new(Episode::new(policy, None));
+        Self { dry_run: false, observer: None, metrics, episode }
     }
 
     /// The same policy for one origin of many. Events name the origin; metrics do not, as the number
     /// of origins has no bound.
     pub(crate) fn of_origin(&self, origin: &str) -> Self {
         let episode = Episode::new(Arc::clone(&self.episode.policy), Some(origin.into()));
-        let (dry_run, metrics) = (self.dry_run, self.metrics.clone());
-        Self { dry_run, metrics, episode: Arc::new(episode) }
+        Self { episode: Arc::new(episode), ..self.clone() }
     }
 
-    /// A request was admitted; it is in flight until the returned value is dropped.
-    pub(crate) fn admitted(&self, limiter: &Limiter) -> InFlight {
-        self.would_admit(limiter);
-        self.metrics.in_flight()
+    /// A request was admitted after so long; it is in flight until the returned value is dropped.
+    #[inline]
+    pub(crate) fn admitted(&self, limiter: &Limiter, waited: Duration) -> InFlight {
+        let in_flight = self.metrics.in_flight();
+        self.would_admit(limiter, waited);
+        in_flight
     }
 
     /// A request is in flight until the returned value is dropped, and counted elsewhere.
@@ -73,28 +82,46 @@ impl Telemetry {
         self.metrics.in_flight()
     }
 
+    /// A stream is open until the returned value is dropped.
+    pub(crate) fn stream(&self) -> StreamCount {
+        self.metrics.stream()
+    }
+
     /// An exempt request is in flight until the returned value is dropped.
     pub(crate) fn exempt(&self) -> InFlight {
         self.metrics.exempt();
+        self.observe(Event::Exempt);
         self.in_flight()
     }
 
     /// Counts an admission.
-    pub(crate) fn would_admit(&self, limiter: &Limiter) {
+    #[inline(always)]
+    pub(crate) fn would_admit(&self, limiter: &Limiter, waited: Duration) {
         self.episode.admitted(limiter, self.dry_run);
         self.metrics.admitted(self.shown(limiter));
+        self.observe(Event::Admitted { waited });
     }
 
     /// In a dry run, a request runs that would have been rejected.
     pub(crate) fn would_reject(&self, shed: Shed, limiter: &Limiter, now: Instant) {
         self.episode.shed(shed, limiter, now, true);
-        self.metrics.would_reject(shed.reason, self.shown(limiter));
+        self.metrics.would_reject(shed, self.shown(limiter));
+        self.observe(Event::WouldReject { shed });
     }
 
-    /// A request was rejected.
-    pub(crate) fn rejected(&self, shed: Shed, limiter: &Limiter, now: Instant) {
+    /// A request was rejected after so long.
+    pub(crate) fn rejected(&self, shed: Shed, limiter: &Limiter, now: Instant, waited: Duration) {
         self.episode.shed(shed, limiter, now, false);
-        self.metrics.shed(shed.reason, self.shown(limiter));
+        self.metrics.shed(shed, self.shown(limiter));
+        self.observe(Event::Rejected { shed, waited });
+    }
+
+    #[inline]
+    fn observe(&self, event: Event) {
+        tracing::decided(event);
+        if let Some(observer) = &self.observer {
+            observer.observe(&self.episode.policy, event);
+        }
     }
 
     /// The limiter whose limit the gauge shows: one gauge cannot show the limits of many origins.
@@ -104,12 +131,28 @@ impl Telemetry {
 
     /// A request is in the queue until the returned value is dropped.
     pub(crate) fn queued(&self, since: Instant) -> Queued {
-        Queued { since, _depth: self.metrics.queued() }
+        let _depth = self.metrics.queued();
+        Queued { since, is_decided: false, telemetry: self.clone(), _depth }
     }
+}
 
-    /// A request has left the queue, admitted or rejected.
-    pub(crate) fn dequeued(&self, queued: &Queued) {
-        self.metrics.waited(queued.since.elapsed());
+impl Queued {
+    /// The request has left the queue, admitted or rejected; returns how long it was there.
+    pub(crate) fn decided(&mut self, was_admitted: bool) -> Duration {
+        self.is_decided = true;
+        let waited = self.since.elapsed();
+        self.telemetry.metrics.waited(waited, was_admitted);
+        waited
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if !self.is_decided {
+            let waited = self.since.elapsed();
+            self.telemetry.metrics.cancelled(waited);
+            self.telemetry.observe(Event::Cancelled { waited });
+        }
     }
 }
 
@@ -127,7 +170,15 @@ impl Episode {
         }
     }
 
+    #[inline]
     fn admitted(&self, limiter: &Limiter, dry_run: bool) {
+        if self.last_shed.load(Ordering::Relaxed) != 0 {
+            self.check_end(limiter, dry_run);
+        }
+    }
+
+    #[cold]
+    fn check_end(&self, limiter: &Limiter, dry_run: bool) {
         let last = self.last_shed.load(Ordering::Relaxed);
         if last == 0 || self.nanos(Instant::now()).saturating_sub(last) < nanos(EPISODE_GAP) {
             return;
@@ -142,5 +193,15 @@ impl Episode {
 
     fn nanos(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.epoch)).max(1)
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_observed = self.observer.is_some();
+        f.debug_struct("Telemetry")
+            .field("policy", &self.episode.policy)
+            .field("is_observed", &is_observed)
+            .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,18 @@
-//! Layers for servers: adaptive admission and bulkheads.
+//! Layers for servers: adaptive admission, bulkheads, and what they are told of requests.
 
 mod admission;
 mod bulkhead;
+mod fallback;
+mod handle;
 mod options;
+mod queue;
+mod readiness;
+mod request_info;
 
 pub use self::admission::{Admission, AdmissionLayer};
 pub use self::bulkhead::BulkheadLayer;
+pub use self::fallback::{FallbackFuture, FallbackLayer, WithFallback};
+pub use self::handle::Handle;
+pub use self::queue::QueueLayer;
+pub use self::readiness::Readiness;
+pub use self::request_info::{ExtractInfo, RequestInfoLayer, WithRequestInfo};

@@ -46,7 +46,7 @@ async fn no_request_waits_past_its_deadline() {
     let limiter = Limiter::fixed(1, queue(8));
     let _first = limiter.try_acquire().expect("a free permit");
     let soon = Instant::now() + Duration::from_millis(20);
-    let info = RequestInfo::default().deadline(limiter.timestamp(soon));
+    let info = RequestInfo::default().deadline(soon);
     let shed = limiter.acquire(info).await.expect_err("no permit is released");
     assert_eq!(shed.reason, Reason::Deadline);
     assert!(Instant::now() < soon + Duration::from_millis(20));

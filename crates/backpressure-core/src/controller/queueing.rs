@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::Controller;
 use crate::decision::Decision;
 use crate::limit::Limit;
+use crate::priority::Priority;
 use crate::queue::{QueueEntry, Ticket};
-use crate::rank::Rank;
+use crate::rank::{Level, Rank};
 use crate::request_info::RequestInfo;
 use crate::shed::Reason;
 use crate::time::Timestamp;
@@ -37,6 +38,30 @@ impl Controller {
         self.priority_hold.expire(now);
     }
 
+    /// Decides on a request that cannot run now, or must leave a free permit to a higher rank. One that its
+    /// priority is owed goes before all others.
+    pub(super) fn queue_or_reject_by_share(
+        &mut self,
+        info: RequestInfo,
+        is_held: bool,
+        in_flight: usize,
+        now: Timestamp,
+    ) -> Decision {
+        if !self.shares.take(info.priority) {
+            return self.queue_or_reject(info, is_held, now);
+        }
+        if self.can_run(in_flight) {
+            return Decision::Run;
+        }
+        let promoted =
+            RequestInfo { tenant: None, ..info.priority(Priority::Critical).returning(true) };
+        let decision = self.queue_or_reject(promoted, false, now);
+        if matches!(decision, Decision::Reject(_)) {
+            self.shares.give_back(info.priority);
+        }
+        decision
+    }
+
     /// Decides on a request that cannot run now.
     ///
     /// No rank is rejected while a lower one is queued or admitted. Requests of lower ranks do not
@@ -57,18 +82,31 @@ impl Controller {
         if !self.can_meet_deadline(rank, info.deadline, now) {
             return self.reject(Reason::Deadline, now);
         }
-        let is_full = self.queue.ahead_of(rank.index()) >= max_len && !self.oldest_gives_way(rank);
+        let level = self.level(&info, now);
+        let is_full =
+            self.queue.ahead_of(rank.index()) >= max_len && !self.another_gives_way(rank, level);
         if is_full || is_held {
             self.hold_ranks_below(rank.index(), now);
             return self.reject(Reason::QueueFull, now);
         }
         let entry = self.queue_entry(info, now);
-        Decision::Queue(self.queue.push(rank, entry), entry.expires_at)
+        Decision::Queue(self.queue.push(rank, level, entry), entry.expires_at)
     }
 
-    /// Whether the oldest request of the same rank gives way. A lower rank gives way in any case.
-    fn oldest_gives_way(&self, rank: Rank) -> bool {
-        self.queue.lowest() == Some(rank.index()) && self.serves_newest_first(rank.index())
+    /// Whether another request of the same rank gives way. A lower rank gives way in any case.
+    fn another_gives_way(&self, rank: Rank, level: Level) -> bool {
+        let first = self.queue.first_to_give_way(rank.index());
+        let is_lower = first.is_some_and(|(ticket, _)| ticket.level() < level);
+        self.queue.lowest() == Some(rank.index())
+            && (is_lower || self.serves_newest_first(rank.index()))
+    }
+
+    /// The level of a request within its rank. Only under overload is there a cut to place.
+    fn level(&self, info: &RequestInfo, now: Timestamp) -> Level {
+        match info.tenant {
+            Some(tenant) if self.overload.is_overloaded() => Level::of(tenant, now),
+            _ => Level::HIGHEST,
+        }
     }
 
     /// Holds the ranks below this one until a request of it that is rejected now would have run.
@@ -110,15 +148,15 @@ impl Controller {
     }
 
     /// Removes a request that is queued in vain or for which there is no room any more. It is always the
-    /// oldest of the lowest rank that is queued.
+    /// oldest of the lowest level in the lowest rank that is queued.
     pub(super) fn displace(&mut self, now: Timestamp) -> Option<Ticket> {
         let lowest = self.queue.lowest()?;
-        let too_many = self.queue.len() > self.queue_len_for(lowest);
-        let queued_at = self.queue.oldest_queued_at(lowest)?;
-        if !too_many && !self.is_outrun(lowest, queued_at, now) {
+        let too_many = self.queue.len() > self.queue_len_for(lowest).max(self.kept_by_pause());
+        let (ticket, entry) = self.queue.first_to_give_way(lowest)?;
+        if !too_many && !self.is_outrun(lowest, entry.queued_at, now) {
             return None;
         }
-        let (ticket, _) = self.queue.pop_oldest(lowest)?;
+        self.queue.remove(ticket);
         self.hold_ranks_below(lowest, now);
         Some(ticket)
     }
@@ -141,12 +179,12 @@ impl Controller {
 
     /// Whether the newest request of this rank runs first, as most are queued in vain.
     fn serves_newest_first(&self, rank: usize) -> bool {
-        self.overload.serves_newest_first(self.demand_mix.share_from(rank))
+        self.bounds.adapts && self.overload.serves_newest_first(self.demand_mix.share_from(rank))
     }
 
     /// How many of this rank and of those above it may be queued. Never less for a higher rank.
     pub(super) fn queue_len_for(&self, rank: usize) -> usize {
-        if !self.overload.is_overloaded() || !self.limit_protects {
+        if !self.bounds.adapts || !self.overload.is_overloaded() || !self.limit_protects {
             return self.bounds.max_len;
         }
         let limit = self.limit();

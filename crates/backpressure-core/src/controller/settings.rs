@@ -1,11 +1,9 @@
 //! What an operator can change while a controller runs. None of it panics, whatever the numbers are.
 
-use std::time::Duration;
-
 use crate::bounds::QueueBounds;
 use crate::controller::Controller;
 use crate::limit::Limit;
-use crate::shed::{Reason, Shed};
+use crate::priority::Priority;
 
 impl Controller {
     /// Replaces the limit; what is in flight stays in flight.
@@ -31,25 +29,14 @@ impl Controller {
         self.limit.start_at(initial);
     }
 
+    /// Reserves a share of the capacity for a priority, in per cent up to 100: under overload it gets that much
+    /// of all admissions, whatever higher priorities demand.
+    pub fn reserve_share(&mut self, priority: Priority, percent: usize) {
+        self.shares.reserve(priority, percent);
+    }
+
     /// Replaces the bounds of the queue; [`next`](Self::next) rejects what is queued beyond shorter ones.
     pub fn bound_queue(&mut self, bounds: QueueBounds) {
         self.bounds = bounds;
     }
-
-    /// Rejects all new requests from now on; those that are queued or in flight are served to their end.
-    pub fn drain(&mut self) {
-        self.draining = true;
-    }
-
-    /// The rejection of a new request while the controller drains; `None`: it does not.
-    ///
-    /// It reserves nothing, as there will be no permit here, and does not tell how full this process is.
-    pub(super) fn shed_if_draining(&self) -> Option<Shed> {
-        let shed = Shed::new(Reason::Limit, DRAIN_RETRY_AFTER);
-        self.draining.then_some(shed)
-    }
 }
-
-/// When to come back to a service one process of which shuts down: at once, but for the time that a load
-/// balancer takes to notice.
-const DRAIN_RETRY_AFTER: Duration = Duration::from_secs(1);

@@ -21,6 +21,7 @@ pub(crate) struct DryRun {
     telemetry: Telemetry,
     switches: Switches,
     decided: bool,
+    since: Instant,
 }
 
 impl DryRun {
@@ -30,7 +31,14 @@ impl DryRun {
         telemetry: Telemetry,
         switches: Switches,
     ) -> Self {
-        Self { acquire: Box::pin(acquire), limiter, telemetry, switches, decided: false }
+        Self {
+            acquire: Box::pin(acquire),
+            limiter,
+            telemetry,
+            switches,
+            decided: false,
+            since: Instant::now(),
+        }
     }
 
     /// Ready when the limiter has decided: a permit, or none where the request would be rejected.
@@ -45,7 +53,7 @@ impl DryRun {
         Poll::Ready(match decision {
             Ok(mut permit) => {
                 permit.skip_measurement();
-                self.telemetry.would_admit(&self.limiter);
+                self.telemetry.would_admit(&self.limiter, self.since.elapsed());
                 Ok(permit)
             }
             Err(shed) => {
@@ -64,7 +72,7 @@ impl DryRun {
 impl Drop for DryRun {
     fn drop(&mut self) {
         if !self.decided {
-            self.telemetry.would_admit(&self.limiter);
+            self.telemetry.would_admit(&self.limiter, self.since.elapsed());
         }
     }
 }

@@ -5,25 +5,25 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use backpressure_core::Shed;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::task::coop::poll_proceed;
-use tokio::time::Instant;
 use tower_service::Service;
 
+use super::Policy;
 use super::body::ResponseBody;
 use super::delayed_rejection::Delay;
-use super::dry_run::DryRun;
 use super::guard::Guard;
-use super::rejection::Caller;
+use super::rejection::{Caller, Rendered};
 use super::response_policy::ResponsePolicy;
-use super::{Policy, Recheck};
-use crate::deadline::Deadline;
-use crate::limiter::{Acquire, Acquired, Permit};
+use crate::limiter::Acquire;
 use crate::observe::Queued;
+
+mod decide;
 
 pin_project! {
     /// The future of [`Limited`](super::Limited).
@@ -53,6 +53,7 @@ pin_project! {
             policy: Arc<Policy>,
             delay: Option<Delay>,
             body: Option<B>,
+            rendered: Option<Rendered>,
         },
         // The service inside could not be called.
         Failed { error: Option<E> },
@@ -71,16 +72,33 @@ where
 {
     /// Calls the service inside at once if it can: keeping it, the request and the policy for later
     /// would cost as much as all the rest.
+    #[inline(always)]
     pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
-        let (request, exempt) = policy.switches.check_exempt(request);
-        let (guard, starts_now) = if exempt {
-            (policy.exempt(), true)
-        } else if let Some(mut permit) = policy.try_acquire(&request) {
-            let starts_now = permit.starts_now();
-            (policy.admit(permit), starts_now)
-        } else {
+        if policy.switches.are_default() {
+            return Self::start(inner, request, policy);
+        }
+        Self::start_by_switches(inner, request, policy)
+    }
+
+    /// A request that may be exempt, or is to be told of the layer.
+    #[inline(never)]
+    fn start_by_switches(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
+        let (request, is_exempt) = policy.switches.check_exempt(request);
+        let state = match is_exempt {
+            true => policy.run_exempt(inner, request),
+            false if policy.switches.has_extras() => policy.decide(inner, request),
+            false => return Self::start(inner, request, policy),
+        };
+        Self { state }
+    }
+
+    #[inline(always)]
+    fn start(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
+        let Some(mut permit) = policy.try_acquire(&request) else {
             return Self { state: policy.decide(inner, request) };
         };
+        let starts_now = permit.starts_now();
+        let guard = policy.admit(permit, Duration::ZERO);
         let response = policy.response.of(&request);
         if !starts_now {
             let call = Some(Call { inner: inner.clone(), request });
@@ -118,17 +136,10 @@ where
                 // Queued → Starting when admitted, → Rejected otherwise.
                 StateProj::Queued { acquire, queued, policy, call } => {
                     let acquired = ready!(acquire.as_mut().poll(cx));
-                    policy.telemetry.dequeued(queued);
                     let call = call.take().expect("taken on leaving this state");
                     let acquired = acquired.and_then(|permit| policy.recheck(permit));
-                    let next = match acquired {
-                        Ok(permit) => {
-                            let response = policy.response.of(&call.request);
-                            let (guard, call) = (Some(policy.admit(permit)), Some(call));
-                            State::Starting { guard, call, response }
-                        }
-                        Err(shed) => policy.reject(shed, call.request, true, Instant::now()),
-                    };
+                    let waited = queued.decided(acquired.is_ok());
+                    let next = policy.leave_queue(acquired, waited, call);
                     this.state.set(next);
                 }
                 // Starting → Running when the service inside is ready.
@@ -150,20 +161,27 @@ where
                         return Poll::Pending;
                     };
                     held.head_is_ready();
-                    let keeps_guard = result.as_mut().is_ok_and(|response| {
-                        policy.mark_begun(response);
-                        policy.body_holds_permit(response)
-                    });
+                    let mut keeps_guard = false;
+                    if let Ok(response) = result {
+                        if policy.mark_begun(response) {
+                            held.marks_removed();
+                        }
+                        let check = policy.stream.as_ref();
+                        if let Some(rejection) = check.and_then(|it| it.admit(response, held)) {
+                            return Poll::Ready(Ok(rejection.map(ResponseBody::rejected)));
+                        }
+                        keeps_guard = policy.body_holds_guard(response, held.is_stream());
+                    }
                     let guard = guard.take().filter(|_| keeps_guard);
                     let side = policy.classifier.side();
                     return polled.map_ok(|it| ResponseBody::admitted(it, guard, side));
                 }
-                StateProj::Rejected { shed, caller, policy, delay, body } => {
+                StateProj::Rejected { shed, caller, policy, delay, body, rendered } => {
                     if let Some(body) = body.take() {
                         *caller = policy.drain::<_, ResBody>(*caller, body);
                     }
                     ready!(poll_delay(delay.as_mut(), cx));
-                    return Poll::Ready(Ok(policy.respond(*shed, *caller)));
+                    return Poll::Ready(Ok(policy.respond(*shed, *caller, rendered.take())));
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("not polled after completion")));
@@ -182,111 +200,6 @@ fn poll_delay(delay: Option<&mut Delay>, cx: &mut Context<'_>) -> Poll<()> {
     // other tasks of the thread.
     ready!(poll_proceed(cx)).made_progress();
     Poll::Ready(())
-}
-
-impl Policy {
-    /// A permit, if it needs no decision. A request whose deadline has passed is never admitted; the
-    /// clock is read only where there is a deadline.
-    #[inline]
-    fn try_acquire<B>(&self, request: &Request<B>) -> Option<Permit> {
-        let deadline = request.extensions().get::<Deadline>();
-        let is_late = deadline.is_some_and(|&Deadline(at)| at <= Instant::now());
-        if is_late { None } else { self.limiter.try_acquire_undecided() }
-    }
-
-    /// Lets the limiter decide on a request.
-    #[cold]
-    fn decide<S, B, F, E>(
-        self: &Arc<Self>,
-        inner: &S,
-        request: Request<B>,
-    ) -> State<Call<S, B>, B, F, E>
-    where
-        S: Clone,
-    {
-        let now = Instant::now();
-        let guard = match self.limiter.start_acquire(self.info(&request, now), now) {
-            Acquired::Permit(permit) => self.admit(permit),
-            Acquired::Queued(acquire) if self.switches.dry_run => self.run_while_queued(acquire),
-            Acquired::Rejected(shed) if self.switches.dry_run => self.run_rejected(shed, now),
-            Acquired::Queued(acquire) => {
-                let (acquire, queued) = (Box::pin(acquire), self.telemetry.queued(now));
-                let call = Some(Call { inner: inner.clone(), request });
-                return State::Queued { acquire, queued, policy: Arc::clone(self), call };
-            }
-            Acquired::Rejected(shed) => return self.reject(shed, request, false, now),
-        };
-        let (guard, response) = (Some(guard), self.response.of(&request));
-        State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
-    }
-
-    /// The permit of a request that has waited, unless the request must not be sent any more.
-    fn recheck(&self, mut permit: Permit) -> Result<Permit, Shed> {
-        match self.recheck.as_ref().and_then(|Recheck(check)| check()) {
-            None => Ok(permit),
-            Some(shed) => {
-                permit.skip_measurement();
-                Err(shed)
-            }
-        }
-    }
-
-    #[inline]
-    fn admit(&self, permit: Permit) -> Guard {
-        Guard::new(permit, self.telemetry.admitted(&self.limiter))
-    }
-
-    /// An exempt request runs at once and takes no permit.
-    #[cold]
-    fn exempt(&self) -> Guard {
-        Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt())
-    }
-
-    /// In a dry run, a request that would wait runs, and its ticket waits.
-    fn run_while_queued(&self, acquire: Acquire) -> Guard {
-        let (limiter, telemetry) = (self.limiter.clone(), self.telemetry.clone());
-        let dry_run = DryRun::new(acquire, limiter, telemetry, self.switches.clone());
-        Guard::dry_run(dry_run, self.telemetry.in_flight())
-    }
-
-    /// In a dry run, a request that would be rejected runs.
-    fn run_rejected(&self, shed: Shed, now: Instant) -> Guard {
-        self.telemetry.would_reject(shed, &self.limiter, now);
-        Guard::uncounted(self.switches.uncounted(), self.telemetry.in_flight())
-    }
-
-    /// Rejects a request, at once or after a delay.
-    fn reject<B, C, F, E>(
-        self: &Arc<Self>,
-        shed: Shed,
-        request: Request<B>,
-        was_queued: bool,
-        now: Instant,
-    ) -> State<C, B, F, E> {
-        self.telemetry.rejected(shed, &self.limiter, now);
-        let (caller, deadline) = (Caller::of(&request), request.extensions().get());
-        let deadline = deadline.map(|&Deadline(at)| at);
-        let is_flooded = || self.limiter.is_flooded();
-        let (shed, delay) = match was_queued && self.delayed.is_for_fractions() {
-            true => (self.delayed.round(shed, caller), None),
-            false => self.delayed.delay(shed, caller, deadline, is_flooded, now),
-        };
-        let (policy, body) = (Arc::clone(self), Some(request.into_body()));
-        State::Rejected { shed, caller, policy, delay, body }
-    }
-
-    /// Has the body of a rejected request read in the background, where that is possible and helps.
-    fn drain<B: 'static, R: Body + Send + 'static>(&self, caller: Caller, body: B) -> Caller {
-        let Some(drains) = &self.drains else { return caller.without_connection() };
-        let is_drained = caller.should_be_drained() && drains.drain::<B, R>(body);
-        if is_drained { caller.being_drained() } else { caller }
-    }
-
-    fn respond<R: Body>(&self, shed: Shed, caller: Caller) -> Response<ResponseBody<R>> {
-        let tickets = self.tickets.as_ref();
-        let ticket = tickets.map(|tickets| tickets.issue(Instant::now() + shed.retry_after));
-        self.rejection.respond(shed, caller, ticket).map(ResponseBody::rejected)
-    }
 }
 
 impl<S, ReqBody> fmt::Debug for ResponseFuture<S, ReqBody>

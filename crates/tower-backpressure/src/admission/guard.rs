@@ -6,24 +6,34 @@ use std::task::{Context, Poll};
 
 use super::classify::Classifier;
 use super::dry_run::DryRun;
-use super::switches::Uncounted;
+use super::permit_handle::{PermitHandle, SharedPermit};
+use super::switches::{Stream, Uncounted};
 use crate::limiter::Permit;
-use crate::observe::InFlight;
+use crate::observe::{InFlight, StreamCount};
 
 /// A request in flight; both parts end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Guard {
     right: Right,
-    _in_flight: InFlight,
+    in_flight: InFlight,
 }
+
+/// A stream, and its count in the metrics.
+pub(super) type CountedStream = (Stream, StreamCount);
 
 /// Why the request runs.
 #[derive(Debug)]
 enum Right {
     /// The limiter admitted it.
     Permit(Permit),
+    /// The same, and the handler can reach the permit.
+    Shared(SharedPermit),
+    /// Its handler has released the permit.
+    Released,
+    /// It is a stream that counts as such.
+    Stream { _stream: CountedStream },
     /// In a dry run: its ticket is still in the queue.
-    DryRun(DryRun),
+    DryRun(Box<DryRun>),
     /// It is exempt, or a dry run would have rejected it.
     Uncounted { _uncounted: Uncounted },
 }
@@ -31,20 +41,59 @@ enum Right {
 impl Guard {
     #[inline]
     pub(crate) const fn new(permit: Permit, in_flight: InFlight) -> Self {
-        Self { right: Right::Permit(permit), _in_flight: in_flight }
+        Self { right: Right::Permit(permit), in_flight }
     }
 
     pub(crate) const fn uncounted(uncounted: Uncounted, in_flight: InFlight) -> Self {
-        Self { right: Right::Uncounted { _uncounted: uncounted }, _in_flight: in_flight }
+        Self { right: Right::Uncounted { _uncounted: uncounted }, in_flight }
     }
 
-    pub(crate) const fn dry_run(dry_run: DryRun, in_flight: InFlight) -> Self {
-        Self { right: Right::DryRun(dry_run), _in_flight: in_flight }
+    pub(crate) fn dry_run(dry_run: DryRun, in_flight: InFlight) -> Self {
+        Self { right: Right::DryRun(Box::new(dry_run)), in_flight }
     }
 
     /// Ready when the service inside may be called.
     pub(crate) fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.permit().map_or(Poll::Ready(()), |permit| permit.poll_start(cx))
+        match &mut self.right {
+            Right::Permit(permit) => permit.poll_start(cx),
+            Right::Shared(shared) => {
+                let Some(mut permit) = shared.take() else { return Poll::Ready(()) };
+                let polled = permit.poll_start(cx);
+                shared.put_back(permit);
+                polled
+            }
+            _ => Poll::Ready(()),
+        }
+    }
+
+    /// Lets the handler reach the permit, if there is one.
+    pub(super) fn share(&mut self) -> PermitHandle {
+        let Right::Permit(_) = self.right else { return PermitHandle::dead() };
+        let Right::Permit(permit) = std::mem::replace(&mut self.right, Right::Released) else {
+            unreachable!("matched a line ago");
+        };
+        let shared = SharedPermit::new(permit, self.in_flight.take());
+        let handle = shared.handle();
+        self.right = Right::Shared(shared);
+        handle
+    }
+
+    /// Marks that say "not begun" were removed from the response.
+    #[cold]
+    pub(super) fn marks_removed(&self) {
+        self.in_flight.marks_removed();
+    }
+
+    pub(super) const fn is_stream(&self) -> bool {
+        matches!(self.right, Right::Stream { .. })
+    }
+
+    /// The response is a stream: it gives its permit back, and counts as a stream.
+    pub(super) fn becomes_stream(&mut self, stream: CountedStream) {
+        match &self.right {
+            Right::Shared(shared) => shared.becomes_stream(stream),
+            _ => self.right = Right::Stream { _stream: stream },
+        }
     }
 
     /// One poll of the service's future; its response is classified and teaches the limit.
@@ -57,9 +106,15 @@ impl Guard {
     where
         F: Future<Output = Result<http::Response<B>, E>>,
     {
+        let shared = match &self.right {
+            Right::Permit(_) => None,
+            _ => self.borrow_permit(),
+        };
         let Right::Permit(permit) = &mut self.right else {
             self.poll_dry_run(cx);
-            return future.poll(cx);
+            let polled = future.poll(cx);
+            self.return_permit(shared);
+            return polled;
         };
         // By reference: a response is large, and a move is a copy.
         let mut polled = permit.poll_measured(future, cx);
@@ -69,7 +124,30 @@ impl Guard {
             }
             _ => {}
         }
+        if shared.is_some() {
+            self.return_permit(shared);
+        }
         polled
+    }
+
+    /// Takes a shared permit for one poll, in which the handler may use its handle.
+    #[cold]
+    fn borrow_permit(&mut self) -> Option<SharedPermit> {
+        let Right::Shared(shared) = &self.right else { return None };
+        let right = shared.take().map_or(Right::Released, Right::Permit);
+        match std::mem::replace(&mut self.right, right) {
+            Right::Shared(shared) => Some(shared),
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn return_permit(&mut self, shared: Option<SharedPermit>) {
+        let Some(shared) = shared else { return };
+        if let Right::Permit(permit) = std::mem::replace(&mut self.right, Right::Released) {
+            shared.put_back(permit);
+        }
+        self.right = Right::Shared(shared);
     }
 
     /// In a dry run: takes the limiter's decision if there is one by now.
@@ -83,13 +161,34 @@ impl Guard {
         }
     }
 
-    /// The head of the response is there. A dry run that is still undecided ends here, as it is not
-    /// polled while a body is sent.
+    /// The head of the response is there.
     #[inline]
     pub(crate) fn head_is_ready(&mut self) {
-        if let Right::DryRun(dry_run) = &self.right {
-            self.right = Right::Uncounted { _uncounted: dry_run.uncounted() };
+        self.in_flight.answered();
+        if !matches!(self.right, Right::Permit(_)) {
+            self.settle();
         }
+    }
+
+    /// A dry run that is still undecided ends here, as it is not polled while a body is sent. A permit that
+    /// nothing else holds is no longer shared, and follows the body.
+    #[cold]
+    fn settle(&mut self) {
+        self.right = match std::mem::replace(&mut self.right, Right::Released) {
+            Right::DryRun(dry_run) => Right::Uncounted { _uncounted: dry_run.uncounted() },
+            Right::Shared(shared) => match shared.unshare() {
+                Ok(content) => {
+                    self.in_flight = content.in_flight;
+                    self.in_flight.answered();
+                    content.permit.map_or(Right::Released, Right::Permit)
+                }
+                Err(shared) => {
+                    shared.answered();
+                    Right::Shared(shared)
+                }
+            },
+            right => right,
+        };
     }
 
     /// The permit, if the limiter admitted the request.
@@ -97,7 +196,7 @@ impl Guard {
     pub(crate) const fn permit(&mut self) -> Option<&mut Permit> {
         match &mut self.right {
             Right::Permit(permit) => Some(permit),
-            Right::DryRun(_) | Right::Uncounted { .. } => None,
+            _ => None,
         }
     }
 }

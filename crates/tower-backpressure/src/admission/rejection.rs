@@ -1,9 +1,11 @@
 //! The response to a rejected request, and the removal of "not begun" marks from other responses.
 
+use std::fmt;
 use std::sync::Arc;
 
 use backpressure_core::{Reason, Shed};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 
 use super::classify::Side;
@@ -14,6 +16,7 @@ use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD, inde
 mod grpc;
 mod seconds;
 
+use self::grpc::Dialect;
 use self::seconds::whole_seconds;
 
 /// The value of [`SHED_REASON`] where the reason is not revealed.
@@ -30,12 +33,24 @@ pub(crate) struct Rejection {
     reveals: bool,
     /// In the order of [`Reason::ALL`].
     bodies: Arc<[Bytes]>,
+    render: Option<Render>,
 }
+
+/// A user's rule for the response to a rejected request.
+#[derive(Clone)]
+struct Render(Arc<RenderFn>);
+
+type RenderFn = dyn Fn(&Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync;
+
+/// The response to a rejected request that a user's rule has made; in a box, since it is large and rare.
+pub(super) type Rendered = Box<Response<Bytes>>;
 
 /// What matters of a request for its rejection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
-    speaks_grpc: bool,
+    dialect: Dialect,
+    /// Whether it has a connection that the response can close.
+    speaks_http1: bool,
     upload: Upload,
 }
 
@@ -56,15 +71,30 @@ impl Rejection {
     /// # Panics
     /// When `status` is neither 503 nor 429.
     pub(crate) fn new(status: StatusCode) -> Self {
-        Self::build(status, true)
+        Self::build(status, true, None)
     }
 
     pub(crate) fn with_status(&self, status: StatusCode) -> Self {
-        Self::build(status, self.reveals)
+        Self::build(status, self.reveals, self.render.clone())
     }
 
     pub(crate) fn with_reason(&self, reveals: bool) -> Self {
-        Self::build(self.status, reveals)
+        Self::build(self.status, reveals, self.render.clone())
+    }
+
+    pub(crate) fn with_render(
+        &self,
+        render: impl Fn(&Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        Self { render: Some(Render(Arc::new(render))), ..self.clone() }
+    }
+
+    /// What the user's rule makes of the rejection of this request, if there is one.
+    pub(super) fn render(&self, shed: Shed, caller: Caller, head: &Parts) -> Option<Rendered> {
+        let Render(render) = self.render.as_ref().filter(|_| caller.dialect == Dialect::Http)?;
+        let mut response = self.respond_http(shed);
+        self.mark(&mut response, shed);
+        Some(Box::new(render(head, response)))
     }
 
     /// `ticket` gives the caller precedence over new requests when it comes back.
@@ -73,47 +103,67 @@ impl Rejection {
         shed: Shed,
         caller: Caller,
         ticket: Option<HeaderValue>,
+        rendered: Option<Rendered>,
     ) -> Response<Bytes> {
-        let mut response =
-            if caller.speaks_grpc { grpc::rejection(shed) } else { self.respond_http(shed) };
-        if caller.upload != Upload::Nothing {
+        let mut response = match rendered {
+            Some(mut rendered) => {
+                keep_headers(rendered.headers_mut(), shed);
+                *rendered
+            }
+            None if caller.dialect == Dialect::Http => self.respond_http(shed),
+            None => grpc::rejection(shed, caller.dialect),
+        };
+        let is_stopped = shed.reason == Reason::Stopped && caller.speaks_http1;
+        if caller.upload != Upload::Nothing || is_stopped {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
-        let reason = if self.reveals { name(shed.reason) } else { UNREVEALED };
-        response.headers_mut().insert(SHED_REASON, reason);
+        self.mark(&mut response, shed);
         if let Some(ticket) = ticket {
             response.headers_mut().insert(RETURN_TICKET, ticket);
         }
-        response.extensions_mut().insert(shed);
         response
+    }
+
+    /// The response in place of one whose handler has run: it does not say that the request was not begun.
+    pub(super) fn respond_begun(&self, shed: Shed, caller: Caller) -> Response<Bytes> {
+        let mut response = self.respond(shed, caller.without_connection(), None, None);
+        remove_not_begun_marks(&mut response, Side::Server);
+        response
+    }
+
+    /// Says that the request was not begun.
+    fn mark(&self, response: &mut Response<Bytes>, shed: Shed) {
+        let reason = if self.reveals { name(shed.reason) } else { UNREVEALED };
+        response.headers_mut().insert(SHED_REASON, reason);
+        response.extensions_mut().insert(shed);
     }
 
     fn respond_http(&self, shed: Shed) -> Response<Bytes> {
         // Room for all there can be: these three, Connection, the shed reason and the ticket.
         let mut headers = HeaderMap::with_capacity(6);
-        headers.insert(header::RETRY_AFTER, whole_seconds(shed.retry_after));
+        keep_headers(&mut headers, shed);
         let problem = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         let mut response = Response::new(self.bodies[index_of(shed.reason)].clone());
         *response.status_mut() = self.status;
         *response.headers_mut() = headers;
         response
     }
 
-    fn build(status: StatusCode, reveals: bool) -> Self {
+    fn build(status: StatusCode, reveals: bool, render: Option<Render>) -> Self {
         let allowed = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
         assert!(allowed.contains(&status), "the status of a rejection must be 503 or 429");
         let reasons = Reason::ALL.iter();
         let bodies = reasons.map(|&reason| problem(status, reveals.then_some(reason))).collect();
-        Self { status, reveals, bodies }
+        Self { status, reveals, bodies, render }
     }
 }
 
 impl Caller {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        Self { speaks_grpc: grpc::speaks(request), upload: upload(request) }
+        let speaks_http1 = request.version() <= Version::HTTP_11;
+        Self { dialect: Dialect::of(request), speaks_http1, upload: upload(request) }
     }
 
     /// Whether the body of the request should be read. Reading a body that is sent on demand would ask
@@ -130,17 +180,23 @@ impl Caller {
 
     /// The same caller in this process: there is no connection to close.
     pub(crate) const fn without_connection(self) -> Self {
-        Self { upload: Upload::Nothing, ..self }
+        Self { upload: Upload::Nothing, speaks_http1: false, ..self }
     }
 
     /// Whether it reads Retry-After in whole seconds; gRPC counts in milliseconds.
-    pub(super) const fn reads_seconds(self) -> bool {
-        !self.speaks_grpc
+    pub(super) fn reads_seconds(self) -> bool {
+        self.dialect == Dialect::Http
     }
 
     pub(crate) const fn speaks_grpc(self) -> bool {
-        self.speaks_grpc
+        !matches!(self.dialect, Dialect::Http)
     }
+}
+
+/// What a rejection says of when to come back, whatever else it says. RFC 6585, section 4: not to be cached.
+fn keep_headers(headers: &mut HeaderMap, shed: Shed) {
+    headers.insert(header::RETRY_AFTER, whole_seconds(shed.retry_after));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 /// Removes every mark that says "not begun" from the response to an admitted request: a handler may
@@ -149,13 +205,16 @@ impl Caller {
 /// A rejection that an inner layer returned cannot be told from one that a handler forwards, since a
 /// handler can forward the very request it was given. So all marks are removed: the header, the
 /// [`Shed`], and the status 429 of our own layers, which says the same without a header. [`Rejected`]
-/// replaces them, so that outer layers still learn that no work was done.
-pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) {
+/// replaces them, so that outer layers still learn that no work was done. Returns whether there were any.
+pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) -> bool {
     let is_ours = remove_our_marks(response);
     // A mark that a client received over the wire comes from the server that rejected the request.
-    if (is_ours || side == Side::Server) && response.headers().contains_key(&SHED_REASON_FIELD) {
+    let is_told =
+        (is_ours || side == Side::Server) && response.headers().contains_key(&SHED_REASON_FIELD);
+    if is_told {
         response.headers_mut().remove(SHED_REASON);
     }
+    is_ours || is_told
 }
 
 /// Returns whether a layer in this process rejected the request.
@@ -198,6 +257,12 @@ fn upload<B>(request: &Request<B>) -> Upload {
     }
 }
 
+impl fmt::Debug for Render {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Render")
+    }
+}
+
 fn name(reason: Reason) -> HeaderValue {
     HeaderValue::from_static(reason.as_str())
 }
@@ -210,7 +275,7 @@ mod tests {
     const SHED: Shed = Shed::new(Reason::Limit, Duration::from_millis(300));
 
     fn answer(rejection: &Rejection, request: Request<()>) -> Response<Bytes> {
-        rejection.respond(SHED, Caller::of(&request), None)
+        rejection.respond(SHED, Caller::of(&request), None, None)
     }
 
     #[test]
@@ -240,8 +305,9 @@ mod tests {
             Caller::of(&Request::builder().header(name, value).body(()).expect("a request"))
         };
         let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
-        let closes =
-            |caller| rejection.respond(SHED, caller, None).headers().contains_key("connection");
+        let closes = |caller| {
+            rejection.respond(SHED, caller, None, None).headers().contains_key("connection")
+        };
         let small = post("content-length", "5");
         assert!(closes(small) && !closes(small.being_drained()));
         for large in [post("content-length", "10000000"), post("transfer-encoding", "chunked")] {

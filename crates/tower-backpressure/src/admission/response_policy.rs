@@ -4,6 +4,7 @@ use http::{Method, Request, Response};
 
 use super::classify::{Classifier, Side};
 use super::rejection::remove_not_begun_marks;
+use super::streams::StreamCheck;
 
 /// Until when a request counts as in flight.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,28 +26,32 @@ pub(crate) struct ResponsePolicy {
     pub(crate) classifier: Classifier,
     pub(crate) scope: PermitScope,
     is_head_request: bool,
+    /// What decides whether the response is a stream; `None` where that makes no difference.
+    pub(super) stream: Option<Box<StreamCheck>>,
 }
 
 impl ResponsePolicy {
     pub(crate) fn new(side: Side) -> Self {
         let (classifier, scope) = (Classifier::new(side), PermitScope::default());
-        Self { classifier, scope, is_head_request: false }
+        Self { classifier, scope, is_head_request: false, stream: None }
     }
 
     /// The policy for the response to this request.
     pub(super) fn of<B>(&self, request: &Request<B>) -> Self {
         let is_head_request = request.method() == Method::HEAD;
-        Self { classifier: self.classifier.clone(), scope: self.scope, is_head_request }
+        let classifier = self.classifier.clone();
+        Self { classifier, scope: self.scope, is_head_request, stream: None }
     }
 
-    /// Removes marks that say the request was not begun: it was.
-    pub(super) fn mark_begun<R>(&self, response: &mut Response<R>) {
-        remove_not_begun_marks(response, self.classifier.side());
+    /// Removes marks that say the request was not begun: it was. Returns whether there were any.
+    pub(super) fn mark_begun<R>(&self, response: &mut Response<R>) -> bool {
+        remove_not_begun_marks(response, self.classifier.side())
     }
 
-    /// Whether the request stays in flight while the body is sent.
-    pub(super) fn body_holds_permit<R>(&self, response: &Response<R>) -> bool {
-        self.scope == PermitScope::Body && !self.has_no_body(response)
+    /// Whether the request stays in flight while the body is sent. A stream that counts as such does so in
+    /// any case.
+    pub(super) fn body_holds_guard<R>(&self, response: &Response<R>, is_stream: bool) -> bool {
+        (is_stream || self.scope == PermitScope::Body) && !self.has_no_body(response)
     }
 
     fn has_no_body<R>(&self, response: &Response<R>) -> bool {

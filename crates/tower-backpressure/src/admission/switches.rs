@@ -1,33 +1,90 @@
 //! What an operator can switch off: the limit for all requests (dry run) or for some (exempt).
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use http::Request;
 use http::request::Parts;
 
+use super::streams::StreamRules;
+
 /// The switches of one layer.
 #[derive(Clone, Default)]
 pub(crate) struct Switches {
+    /// As configured; an operator may override it.
     pub(crate) dry_run: bool,
+    /// Whether rejected requests are passed on to the service inside, with a [`Shed`](backpressure_core::Shed) in their extensions.
+    pub(crate) passes_rejected: bool,
+    /// Whether admitted requests carry a [`Pressure`](crate::Pressure).
+    pub(crate) exposes_pressure: bool,
+    /// Whether admitted requests carry a [`PermitHandle`](crate::PermitHandle).
+    pub(crate) exposes_permit: bool,
+    pub(crate) streams: Option<Arc<StreamRules>>,
     exempt: Option<Arc<Predicate>>,
+    /// Keeps the handle of the layer alive for those that find it by name.
+    handle: Option<Arc<dyn Any + Send + Sync>>,
+    shared: Arc<SwitchState>,
+}
+
+/// What an operator changes while the layer runs, and what holds no permit.
+#[derive(Debug, Default)]
+struct SwitchState {
+    /// 0: as configured; 1: off; 2: on.
+    dry_run: AtomicU8,
     /// Requests in flight that hold no permit.
-    uncounted: Arc<AtomicUsize>,
+    uncounted: AtomicUsize,
+    /// Streams that hold no permit, and are not among those.
+    streams: AtomicUsize,
 }
 
 type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
+/// A stream that holds no permit.
+#[derive(Debug)]
+pub(crate) struct Stream(Arc<SwitchState>);
+
 /// A request in flight that holds no permit.
 #[derive(Debug)]
-pub(crate) struct Uncounted(Arc<AtomicUsize>);
+pub(crate) struct Uncounted(Arc<SwitchState>);
 
 impl Switches {
+    /// The same, keeping the handle of their layer alive.
+    pub(crate) fn registered(self, handle: impl Any + Send + Sync) -> Self {
+        Self { handle: Some(Arc::new(handle)), ..self }
+    }
+
     pub(crate) fn exempting(
         self,
         predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
         Self { exempt: Some(Arc::new(predicate)), ..self }
+    }
+
+    /// Whether requests that would be rejected run.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        match self.shared.dry_run.load(Ordering::Relaxed) {
+            0 => self.dry_run,
+            set => set == 2,
+        }
+    }
+
+    /// Overrides what is configured, for all clones of these switches.
+    pub(crate) fn set_dry_run(&self, dry_run: bool) {
+        self.shared.dry_run.store(1 + u8::from(dry_run), Ordering::Relaxed);
+    }
+
+    /// Whether each request is admitted as the limiter decides, and nothing else.
+    #[inline]
+    pub(crate) const fn are_default(&self) -> bool {
+        self.exempt.is_none() && !self.has_extras()
+    }
+
+    /// Whether requests or responses of this layer get more than a permit.
+    #[inline]
+    pub(crate) const fn has_extras(&self) -> bool {
+        self.exposes_pressure || self.exposes_permit || self.streams.is_some()
     }
 
     /// Whether any request may be exempt.
@@ -47,19 +104,37 @@ impl Switches {
 
     /// Counts a request that the limiter does not count.
     pub(crate) fn uncounted(&self) -> Uncounted {
-        self.uncounted.fetch_add(1, Ordering::Relaxed);
-        Uncounted(Arc::clone(&self.uncounted))
+        self.shared.uncounted.fetch_add(1, Ordering::Relaxed);
+        Uncounted(Arc::clone(&self.shared))
+    }
+
+    /// Counts a stream, unless there are `max`.
+    pub(crate) fn stream(&self, max: usize) -> Option<Stream> {
+        let stream = Stream(Arc::clone(&self.shared));
+        let before = self.shared.streams.fetch_add(1, Ordering::Relaxed);
+        (before < max).then_some(stream)
+    }
+
+    /// Streams that hold no permit.
+    pub(crate) fn stream_count(&self) -> usize {
+        self.shared.streams.load(Ordering::Relaxed)
     }
 
     /// Such requests in flight.
     pub(crate) fn count(&self) -> usize {
-        self.uncounted.load(Ordering::Relaxed)
+        self.shared.uncounted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Drop for Uncounted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.uncounted.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -67,9 +142,10 @@ impl fmt::Debug for Switches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exempts = self.exempt.is_some();
         f.debug_struct("Switches")
-            .field("dry_run", &self.dry_run)
+            .field("dry_run", &self.is_dry_run())
             .field("exempts", &exempts)
             .field("uncounted", &self.count())
+            .field("has_handle", &self.handle.is_some())
             .finish()
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use backpressure_core::{RequestInfo, Shed, Ticket, Timestamp};
+use backpressure_core::{Shed, Ticket, Timestamp};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::permit::{Permit, Stage};
 use super::shared::Shared;
 use super::state::Answer;
+use crate::request_info::RequestInfo;
 
 /// How often a queued request applies what time alone has changed: as often as a limit may be raised
 /// while no request completes.
@@ -67,7 +68,7 @@ impl Acquire {
 
     /// What the first poll does, without a future where none is needed.
     pub(crate) fn start(shared: &Arc<Shared>, info: RequestInfo, now: Instant) -> Acquired {
-        match shared.request(info, shared.timestamp(now)) {
+        match shared.request(info.on_scale_of(shared), shared.timestamp(now)) {
             Answer::Run(entry) => {
                 Acquired::Permit(Permit::new(Arc::clone(shared), entry, Stage::Admitted))
             }

@@ -44,6 +44,12 @@ impl Counter {
         open(self.0.load(Ordering::Relaxed)) == 0
     }
 
+    /// How many may be in flight without a decision, if a request that arrives now needs none.
+    pub(crate) fn open_permits(&self) -> Option<usize> {
+        let word = self.0.load(Ordering::Acquire);
+        (in_flight(word) < open(word)).then(|| open(word))
+    }
+
     /// Admissions so far, modulo 2²⁴.
     pub(crate) fn serial(&self) -> u32 {
         entry(self.0.load(Ordering::Relaxed)).serial

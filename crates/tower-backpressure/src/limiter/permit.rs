@@ -71,6 +71,7 @@ impl Permit {
     }
 
     /// One poll of `work`, measured. The same work must be passed each time.
+    #[inline(always)]
     pub(crate) fn poll_measured<F: Future>(
         &mut self,
         work: Pin<&mut F>,
@@ -104,9 +105,13 @@ impl Permit {
         }
     }
 
-    /// Nothing is measured, and the work starts without a yield.
+    /// Nothing is measured any more, and the work starts without a yield. Work that is under way is polled
+    /// again, since it holds a waker of the measurement, which ends here.
     pub(crate) fn skip_measurement(&mut self) {
-        (self.stopwatch, self.stage) = (None, Stage::Ended);
+        self.stage = Stage::Ended;
+        if let Some(stopwatch) = self.stopwatch.take() {
+            stopwatch.wake_task();
+        }
     }
 
     /// The work was cut short.
@@ -129,6 +134,7 @@ impl Permit {
         let reading = stopwatch.read(now);
         let sample = Sample::new(reading.latency, outcome)
             .run_queue(reading.run_queue)
+            .marked(reading.marked)
             .busy(reading.busy)
             .in_flight(self.in_flight as usize)
             .in_flight_at_end(self.shared.counted(self.shared.in_flight()))

@@ -4,10 +4,14 @@ use std::task::Waker;
 use std::time::Duration;
 
 use backpressure_core::{Ages, Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::counter::{Counter, Entry};
+#[cfg(feature = "metrics")]
+use super::limit_changes::CAUSES;
+use super::limit_changes::LimitChanges;
 use super::state::{Answer, State};
 use super::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use super::sync::{Mutex, MutexGuard};
@@ -28,12 +32,16 @@ pub(crate) struct Shared {
     epoch: Instant,
     /// Nanoseconds from `epoch` to the last time the I/O driver is known to have been polled.
     io_polled: AtomicU64,
+    /// Tells of a drain or a stop.
+    pub(super) stopping: Notify,
 }
 
 /// What the state last said, readable without the lock.
 #[derive(Debug)]
 struct Published {
-    limit: AtomicUsize,
+    changes: LimitChanges,
+    min: AtomicUsize,
+    max: AtomicUsize,
     /// See [`Metering`]; its number.
     metering: AtomicU32,
     /// One request in this many is measured.
@@ -59,6 +67,7 @@ impl Shared {
             state: Mutex::new(State::new(controller)),
             epoch: Instant::now(),
             io_polled: AtomicU64::new(0),
+            stopping: Notify::new(),
         }
     }
 
@@ -141,7 +150,8 @@ impl Shared {
         let answer = work(&mut state, &self.counter);
         let wakers = state.settle(&self.counter, now);
         self.published.silent.store(state.silent(), Ordering::Relaxed);
-        self.published.limit.store(state.controller().limit(), Ordering::Relaxed);
+        let controller = state.controller();
+        self.published.changes.publish(controller.limit(), || controller.last_change());
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
         answer
@@ -158,7 +168,18 @@ impl Shared {
 impl Shared {
     #[cfg(feature = "metrics")]
     pub(crate) fn limit(&self) -> usize {
-        self.published.limit.load(Ordering::Relaxed)
+        self.published.changes.limit()
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn bounds(&self) -> (usize, usize) {
+        let Published { min, max, .. } = &self.published;
+        (min.load(Ordering::Relaxed), max.load(Ordering::Relaxed))
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn limit_changes(&self) -> [u64; CAUSES.len()] {
+        self.published.changes.counts()
     }
 
     pub(crate) fn metering(&self) -> Metering {
@@ -184,6 +205,11 @@ impl Shared {
     /// Permits that count apart.
     pub(crate) fn silent(&self) -> usize {
         self.published.silent.load(Ordering::Relaxed)
+    }
+
+    /// Permits in flight that count towards the limit.
+    pub(crate) fn counted_in_flight(&self) -> usize {
+        self.in_flight().saturating_sub(self.silent())
     }
 
     /// How many of `in_flight` count towards the limit; at least one.
@@ -273,7 +299,9 @@ impl Shared {
 impl Published {
     fn new(controller: &Controller) -> Self {
         let published = Self {
-            limit: AtomicUsize::new(controller.limit()),
+            changes: LimitChanges::new(controller.limit()),
+            min: AtomicUsize::new(0),
+            max: AtomicUsize::new(0),
             metering: AtomicU32::new(0),
             sampling: AtomicU32::new(1),
             yields: AtomicBool::new(false),
@@ -292,6 +320,9 @@ impl Published {
             _ => 2,
         };
         self.metering.store(metering, Ordering::Relaxed);
+        let (min, max) = controller.limit_bounds();
+        self.min.store(min, Ordering::Relaxed);
+        self.max.store(max, Ordering::Relaxed);
         self.yields.store(controller.yields(), Ordering::Relaxed);
         self.counts_waiting.store(controller.counts_waiting(), Ordering::Relaxed);
     }

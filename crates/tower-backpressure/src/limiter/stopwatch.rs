@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::queued::observe;
 use super::timed_waker::{Reading, TimedWaker};
 
 /// A running measurement.
@@ -45,7 +46,10 @@ impl Stopwatch {
         self.stops_waiting(started);
         timed.register(cx.waker());
         let waker = Waker::from(Arc::clone(timed));
-        let polled = future.poll(&mut Context::from_waker(&waker));
+        let (polled, queued) = observe(|| future.poll(&mut Context::from_waker(&waker)));
+        if !queued.is_zero() {
+            timed.add_marked(queued);
+        }
         let busy = started.elapsed();
         timed.add_busy(busy);
         (polled, busy)
@@ -56,6 +60,11 @@ impl Stopwatch {
         if let Some(woken) = self.waker().take_woken() {
             self.add_run_queue(now.saturating_duration_since(woken));
         }
+    }
+
+    /// Wakes the task that polls the future, as the waker that the future has loses its effect.
+    pub(crate) fn wake_task(&self) {
+        self.waker().wake_task();
     }
 
     pub(crate) fn read(&self, now: Instant) -> Reading {

@@ -20,6 +20,7 @@ pub(super) struct TimedWaker {
     woken: AtomicU64,
     /// Nanoseconds. This one and the next are written by the stopwatch alone, one poll at a time.
     run_queue: AtomicU64,
+    marked: AtomicU64,
     busy: AtomicU64,
 }
 
@@ -28,6 +29,8 @@ pub(super) struct TimedWaker {
 pub(crate) struct Reading {
     pub(crate) latency: Duration,
     pub(crate) run_queue: Duration,
+    /// The part of it that was marked.
+    pub(crate) marked: Duration,
     pub(crate) busy: Duration,
 }
 
@@ -45,7 +48,7 @@ impl TimedWaker {
         if let Some(mut waker) = spare {
             if let Some(own) = Arc::get_mut(&mut waker) {
                 own.started = started;
-                for time in [&mut own.woken, &mut own.run_queue, &mut own.busy] {
+                for time in [&mut own.woken, &mut own.run_queue, &mut own.marked, &mut own.busy] {
                     *time.get_mut() = 0;
                 }
                 return waker;
@@ -56,6 +59,7 @@ impl TimedWaker {
             started,
             woken: AtomicU64::new(0),
             run_queue: AtomicU64::new(0),
+            marked: AtomicU64::new(0),
             busy: AtomicU64::new(0),
         })
     }
@@ -94,19 +98,29 @@ impl TimedWaker {
         add(&self.run_queue, span);
     }
 
+    /// A marked wait is time in a queue.
+    pub(super) fn add_marked(&self, span: Duration) {
+        add(&self.run_queue, span);
+        add(&self.marked, span);
+    }
+
     pub(super) fn add_busy(&self, span: Duration) {
         add(&self.busy, span);
     }
 
     pub(super) fn read(&self, now: Instant) -> Reading {
+        let latency = now.saturating_duration_since(self.started);
+        let run_queue = Duration::from_nanos(self.run_queue.load(Ordering::Relaxed));
         Reading {
-            latency: now.saturating_duration_since(self.started),
-            run_queue: Duration::from_nanos(self.run_queue.load(Ordering::Relaxed)),
+            latency,
+            // Marked waits may overlap, and include the time to be polled again.
+            run_queue: run_queue.min(latency),
+            marked: Duration::from_nanos(self.marked.load(Ordering::Relaxed)).min(latency),
             busy: Duration::from_nanos(self.busy.load(Ordering::Relaxed)),
         }
     }
 
-    fn wake_task(&self) {
+    pub(super) fn wake_task(&self) {
         if self.woken.load(Ordering::Relaxed) == 0 {
             let now = nanos(self.started.elapsed()).min(u64::MAX - 1) + 1;
             // On failure another thread has woken the task just before.

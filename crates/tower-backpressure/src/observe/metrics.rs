@@ -1,22 +1,21 @@
 //! Metrics through the `metrics` facade.
 //!
-//! | name | kind | labels |
-//! |---|---|---|
-//! | `backpressure_requests_total` | counter | `policy`, `result` = `admitted`, `shed`, `exempt` or `would_reject` (dry run), `reason` |
-//! | `backpressure_in_flight` | gauge | `policy` |
-//! | `backpressure_limit` | gauge | `policy`; not of a limit per origin |
-//! | `backpressure_queue_depth` | gauge | `policy` |
-//! | `backpressure_queue_wait_seconds` | histogram | `policy` |
+//! The table of all metrics, with what a rise means and what to do, is in `docs/metrics.md`.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use backpressure_core::Reason;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use backpressure_core::Shed;
+use tokio::time::Instant;
 
 use crate::headers::shed_reason::index_of;
 use crate::limiter::Limiter;
+
+mod handles;
+
+use self::handles::Handles;
 
 /// The handles of one policy. The first request makes them, so that a recorder that is installed
 /// after the layer was built still sees everything.
@@ -26,23 +25,34 @@ pub(super) struct Metrics {
     handles: Arc<OnceLock<Handles>>,
 }
 
-struct Handles {
-    admitted: Counter,
-    /// In the order of [`Reason::ALL`], as the next.
-    shed: Vec<Counter>,
-    would_reject: Vec<Counter>,
-    exempt: Counter,
-    in_flight: Gauge,
-    limit: Gauge,
-    queue_depth: Gauge,
-    queue_wait: Histogram,
+/// A request in flight, until dropped.
+pub(crate) struct InFlight {
+    /// `None`: another value counts the request.
+    handles: Option<Arc<OnceLock<Handles>>>,
+    /// `None`: the time is not recorded.
+    since: Option<Instant>,
+    is_answered: bool,
 }
 
-/// A request in flight, until dropped.
-pub(crate) struct InFlight(Gauge);
+/// A stream that counts as such, until dropped.
+pub(crate) struct StreamCount(Metrics);
 
 /// A request in the queue, until dropped.
-pub(super) struct QueueDepth(Gauge);
+pub(super) struct QueueDepth(Metrics);
+
+/// One request in this many has its time recorded, and updates the gauges that are not worth it each time: two
+/// readings of the clock are a fourth of what an admission costs.
+const TIMED_ONE_IN: u32 = 16;
+
+thread_local! {
+    static TURN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Whether it is the turn of this request.
+fn is_timed() -> bool {
+    let turn = TURN.try_with(|turn| turn.replace(turn.get().wrapping_add(1))).unwrap_or(1);
+    turn % TIMED_ONE_IN == 0
+}
 
 impl Metrics {
     pub(super) fn new(policy: &Arc<str>) -> Self {
@@ -50,42 +60,66 @@ impl Metrics {
     }
 
     pub(super) fn in_flight(&self) -> InFlight {
-        let in_flight = &self.handles().in_flight;
-        in_flight.increment(1.0);
-        InFlight(in_flight.clone())
+        self.handles().in_flight.increment(1.0);
+        let since = is_timed().then(Instant::now);
+        InFlight { handles: Some(Arc::clone(&self.handles)), since, is_answered: false }
     }
 
-    /// `limiter`: the one whose limit the gauge shows.
+    pub(super) fn stream(&self) -> StreamCount {
+        self.handles().streams.increment(1.0);
+        StreamCount(self.clone())
+    }
+
+    /// `limiter`: the one that the gauges show.
     pub(super) fn admitted(&self, limiter: Option<&Limiter>) {
         let handles = self.handles();
         handles.admitted.increment(1);
-        handles.set_limit(limiter);
+        if let Some(limiter) = limiter {
+            handles.limit.set(limiter.limit() as f64);
+            // At the same turn as the time, so that tests and low rates see each first request.
+            if TURN.try_with(|turn| turn.get() % TIMED_ONE_IN == 0).unwrap_or(false) {
+                handles.show(limiter);
+            }
+        }
     }
 
     pub(super) fn exempt(&self) {
         self.handles().exempt.increment(1);
     }
 
-    pub(super) fn shed(&self, reason: Reason, limiter: Option<&Limiter>) {
+    pub(super) fn shed(&self, shed: Shed, limiter: Option<&Limiter>) {
         let handles = self.handles();
-        handles.shed[index_of(reason)].increment(1);
-        handles.set_limit(limiter);
+        handles.shed[index_of(shed.reason)].increment(1);
+        handles.retry_after.record(shed.retry_after.as_secs_f64());
+        if let Some(limiter) = limiter {
+            handles.show(limiter);
+        }
     }
 
-    pub(super) fn would_reject(&self, reason: Reason, limiter: Option<&Limiter>) {
+    pub(super) fn would_reject(&self, shed: Shed, limiter: Option<&Limiter>) {
         let handles = self.handles();
-        handles.would_reject[index_of(reason)].increment(1);
-        handles.set_limit(limiter);
+        handles.would_reject[index_of(shed.reason)].increment(1);
+        if let Some(limiter) = limiter {
+            handles.show(limiter);
+        }
     }
 
     pub(super) fn queued(&self) -> QueueDepth {
-        let depth = &self.handles().queue_depth;
-        depth.increment(1.0);
-        QueueDepth(depth.clone())
+        self.handles().queue_depth.increment(1.0);
+        QueueDepth(self.clone())
     }
 
-    pub(super) fn waited(&self, wait: Duration) {
-        self.handles().queue_wait.record(wait.as_secs_f64());
+    pub(super) fn waited(&self, wait: Duration, was_admitted: bool) {
+        let handles = self.handles();
+        let waits = if was_admitted { &handles.wait_admitted } else { &handles.wait_rejected };
+        waits.record(wait.as_secs_f64());
+    }
+
+    /// A request left the queue without a decision.
+    pub(super) fn cancelled(&self, wait: Duration) {
+        let handles = self.handles();
+        handles.cancelled_in_queue.increment(1);
+        handles.wait_cancelled.record(wait.as_secs_f64());
     }
 
     fn handles(&self) -> &Handles {
@@ -93,46 +127,65 @@ impl Metrics {
     }
 }
 
-impl Handles {
-    fn new(policy: &str) -> Self {
-        let policy = policy.to_owned();
-        let requests = |result: &'static str, reason: &'static str| counter!("backpressure_requests_total", "policy" => policy.clone(), "result" => result, "reason" => reason);
-        let for_each_reason =
-            |result| Reason::ALL.iter().map(|reason| requests(result, reason.as_str())).collect();
-        Self {
-            admitted: requests("admitted", ""),
-            shed: for_each_reason("shed"),
-            would_reject: for_each_reason("would_reject"),
-            exempt: requests("exempt", ""),
-            in_flight: gauge!("backpressure_in_flight", "policy" => policy.clone()),
-            limit: gauge!("backpressure_limit", "policy" => policy.clone()),
-            queue_depth: gauge!("backpressure_queue_depth", "policy" => policy.clone()),
-            queue_wait: histogram!("backpressure_queue_wait_seconds", "policy" => policy),
+impl InFlight {
+    /// The service has responded, or failed.
+    #[inline]
+    pub(crate) fn answered(&mut self) {
+        self.is_answered = true;
+    }
+
+    /// Marks that say "not begun" were removed from the response.
+    pub(crate) fn marks_removed(&self) {
+        if let Some(handles) = self.handles() {
+            handles.marks_removed.increment(1);
         }
     }
 
-    fn set_limit(&self, limiter: Option<&Limiter>) {
-        if let Some(limiter) = limiter {
-            self.limit.set(limiter.limit() as f64);
-        }
+    /// Moves the count into another value.
+    pub(crate) fn take(&mut self) -> Self {
+        let Self { since, is_answered, .. } = *self;
+        Self { handles: self.handles.take(), since, is_answered }
+    }
+
+    fn handles(&self) -> Option<&Handles> {
+        self.handles.as_ref().and_then(|handles| handles.get())
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        let Some(handles) = self.handles() else { return };
+        handles.in_flight.decrement(1.0);
+        if let Some(since) = self.since {
+            handles.permit.record(since.elapsed().as_secs_f64());
+        }
+        if !self.is_answered {
+            handles.cancelled_in_service.increment(1);
+        }
+    }
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.handles().streams.decrement(1.0);
     }
 }
 
 impl Drop for QueueDepth {
     fn drop(&mut self) {
-        self.0.decrement(1.0);
+        self.0.handles().queue_depth.decrement(1.0);
     }
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for StreamCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StreamCount")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backpressure_core::Reason;
+use backpressure_core::Shed;
 
 use crate::limiter::Limiter;
 
@@ -12,6 +12,10 @@ pub(super) struct Metrics;
 #[derive(Debug)]
 pub(crate) struct InFlight;
 
+#[derive(Debug)]
+pub(crate) struct StreamCount;
+
+#[derive(Debug)]
 pub(super) struct QueueDepth;
 
 impl Metrics {
@@ -23,17 +27,33 @@ impl Metrics {
         InFlight
     }
 
+    pub(super) const fn stream(&self) -> StreamCount {
+        StreamCount
+    }
+
     pub(super) const fn admitted(&self, _limiter: Option<&Limiter>) {}
 
     pub(super) const fn exempt(&self) {}
 
-    pub(super) const fn would_reject(&self, _reason: Reason, _limiter: Option<&Limiter>) {}
+    pub(super) const fn would_reject(&self, _shed: Shed, _limiter: Option<&Limiter>) {}
 
-    pub(super) const fn shed(&self, _reason: Reason, _limiter: Option<&Limiter>) {}
+    pub(super) const fn shed(&self, _shed: Shed, _limiter: Option<&Limiter>) {}
 
     pub(super) const fn queued(&self) -> QueueDepth {
         QueueDepth
     }
 
-    pub(super) const fn waited(&self, _wait: Duration) {}
+    pub(super) const fn waited(&self, _wait: Duration, _was_admitted: bool) {}
+
+    pub(super) const fn cancelled(&self, _wait: Duration) {}
+}
+
+impl InFlight {
+    pub(crate) const fn answered(&mut self) {}
+
+    pub(crate) const fn take(&mut self) -> Self {
+        Self
+    }
+
+    pub(crate) const fn marks_removed(&self) {}
 }

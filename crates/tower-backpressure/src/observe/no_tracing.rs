@@ -2,7 +2,10 @@
 
 use backpressure_core::Shed;
 
+use super::Event;
 use crate::limiter::Limiter;
+
+pub(super) const fn decided(_event: Event) {}
 
 pub(super) const fn shedding_starts(
     _policy: &str,

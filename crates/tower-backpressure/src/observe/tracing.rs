@@ -1,8 +1,30 @@
-//! One event when shedding starts and one when it stops; never one for each request.
+//! One event when shedding starts and one when it stops; never one for each request. Fields of the request's span.
 
 use backpressure_core::Shed;
 
+use super::Event;
 use crate::limiter::Limiter;
+
+/// Records the decision in the span of the request, if that has the fields `backpressure.decision` and
+/// `backpressure.queue_wait_ms`.
+#[inline]
+pub(super) fn decided(event: Event) {
+    if tracing::dispatcher::has_been_set() {
+        record(event);
+    }
+}
+
+fn record(event: Event) {
+    let span = tracing::Span::current();
+    span.record("backpressure.decision", event.as_str());
+    let waited = match event {
+        Event::Admitted { waited }
+        | Event::Rejected { waited, .. }
+        | Event::Cancelled { waited } => waited,
+        Event::WouldReject { .. } | Event::Exempt => return,
+    };
+    span.record("backpressure.queue_wait_ms", waited.as_secs_f64() * 1_000.0);
+}
 
 pub(super) fn shedding_starts(
     policy: &str,

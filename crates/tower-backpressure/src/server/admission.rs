@@ -6,6 +6,7 @@ use backpressure_core::{Limit, OutOfRange, QueueBounds};
 use http::StatusCode;
 use tower_layer::Layer;
 
+use super::handle::Handle;
 use crate::admission::classify::Side;
 use crate::admission::delayed_rejection::DelayedRejection;
 use crate::admission::drain::Drains;
@@ -37,10 +38,15 @@ use crate::observe::Telemetry;
 /// | [`queue`](Self::queue) | 1024 requests, 1 s | absorbs a burst; it shortens itself under overload |
 /// | [`min`](Self::min), [`max`](Self::max) | 1, 1 000 000 | an operator's bounds, whatever the measurements say |
 /// | [`initial`](Self::initial) | the algorithm's own | the limit adapts from there |
+/// | [`reserve_share`](Self::reserve_share) | none | higher priorities get all that they can use |
 /// | [`status`](Self::status) | 503 | 429 blames the caller |
 /// | [`scope`](Self::scope) | [`PermitScope::Body`] | a body in transfer may still be produced |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |
 /// | [`exempt`](Self::exempt) | no request | health checks, metrics, a preflight `OPTIONS` |
+/// | [`streams`](Self::streams) | [`StreamPolicy::Work`](crate::StreamPolicy::Work) | a stream may compute its events |
+/// | [`expose_permit`](Self::expose_permit) | false | turn it on for handlers that outlive their response, or wait for long |
+/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) | a page of one's own |
+/// | [`expose_pressure`](Self::expose_pressure) | false | turn it on for handlers that can do with less |
 /// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off where callers should not know |
 /// | [`delay_rejections`](Self::delay_rejections) | 1024, for a second, in a flood | an immediate retry must not pay |
@@ -69,9 +75,9 @@ use crate::observe::Telemetry;
 /// for each other until their time in the queue is over. Different layers may be nested.
 ///
 /// # Priority and deadline
-/// The queue honours a [`Priority`](crate::Priority) and a
-/// [`Deadline`](crate::Deadline) found in the request's
-/// extensions, where an outer layer puts them.
+/// The queue honours the [`RequestInfo`](crate::RequestInfo) in the request's extensions, where
+/// [`RequestInfoLayer`](crate::RequestInfoLayer) or code of your own puts it. A [`Priority`](crate::Priority) or
+/// a [`Deadline`](crate::Deadline) alone is read as well.
 ///
 /// # Errors
 /// The service's own errors pass through. A rejection is a response, never an error.
@@ -81,6 +87,7 @@ use crate::observe::Telemetry;
 #[derive(Clone, Debug)]
 pub struct AdmissionLayer {
     pub(super) policy: Arc<Policy>,
+    handle: Handle,
 }
 
 /// The service of [`AdmissionLayer`] and [`BulkheadLayer`](crate::BulkheadLayer).
@@ -123,18 +130,20 @@ impl AdmissionLayer {
     /// Admission by a limiter that other work shares, for example a job queue.
     #[must_use]
     pub fn over(name: &str, limiter: Limiter) -> Self {
+        let switches = Switches::default();
+        let handle = Handle::register(name, limiter.clone(), switches.clone());
         let policy = Policy {
             limiter,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
             telemetry: Telemetry::new(name),
             response: ResponsePolicy::new(Side::Server),
-            switches: Switches::default(),
+            switches: switches.registered(handle.clone()),
             drains: Some(Drains::default()),
             delayed: DelayedRejection::default(),
             tickets: Some(ReturnTickets::new()),
             recheck: None,
         };
-        Self { policy: Arc::new(policy) }
+        Self { policy: Arc::new(policy), handle }
     }
 
     /// Bounds the queue; with [`QueueBounds::NONE`] a request is admitted at once or rejected.
@@ -212,9 +221,18 @@ impl AdmissionLayer {
     /// exempt or because a dry run would have rejected them.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot = self.policy.limiter.snapshot();
-        snapshot.in_flight += self.policy.switches.count();
-        snapshot
+        self.handle.snapshot()
+    }
+
+    /// The handle with which an operator observes and operates this layer; clones of the layer have the same.
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn policy(&self) -> &Arc<Policy> {
+        &self.policy
     }
 
     pub(super) fn edit(&mut self) -> &mut Policy {

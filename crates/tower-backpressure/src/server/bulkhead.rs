@@ -1,11 +1,14 @@
 //! The bulkhead layer: a limit of its own for a route.
 
 use backpressure_core::{OutOfRange, Outcome, QueueBounds};
-use http::{request, response};
+use bytes::Bytes;
+use http::{Response, request, response};
 use http_body::Body;
 use tower_layer::Layer;
 
 use super::admission::{Admission, AdmissionLayer};
+use super::handle::Handle;
+use crate::admission::streams::StreamPolicy;
 use crate::limiter::{Limiter, Snapshot};
 
 /// Limits how many requests of a route run at once, so that one slow dependency cannot occupy the whole
@@ -82,6 +85,40 @@ impl BulkheadLayer {
     #[must_use]
     pub fn request_body<B: Body + Send + 'static>(self) -> Self {
         Self(self.0.request_body::<B>())
+    }
+
+    /// The handle with which an operator observes and operates this layer: see [`AdmissionLayer::handle`].
+    #[must_use]
+    pub const fn handle(&self) -> &Handle {
+        self.0.handle()
+    }
+
+    /// What limits responses that are streams: see [`AdmissionLayer::streams`].
+    #[must_use]
+    pub fn streams(self, policy: StreamPolicy) -> Self {
+        Self(self.0.streams(policy))
+    }
+
+    /// Requests the responses to which are streams too: see [`AdmissionLayer::stream_if`].
+    #[must_use]
+    pub fn stream_if(self, rule: impl Fn(&request::Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self(self.0.stream_if(rule))
+    }
+
+    /// Puts a handle of its permit into the extensions of each request: see
+    /// [`AdmissionLayer::expose_permit`].
+    #[must_use]
+    pub fn expose_permit(self, expose: bool) -> Self {
+        Self(self.0.expose_permit(expose))
+    }
+
+    /// Renders the response to a rejected request: see [`AdmissionLayer::on_reject`].
+    #[must_use]
+    pub fn on_reject(
+        self,
+        render: impl Fn(&request::Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        Self(self.0.on_reject(render))
     }
 
     /// The limiter inside, to observe it or to change its limit at run time.

@@ -1,12 +1,18 @@
 //! Options of the admission layer: an operator's bounds and switches, and a user's rules.
 
+use std::sync::Arc;
+
 use backpressure_core::limit::MAX;
-use backpressure_core::{OutOfRange, Outcome};
-use http::{request, response};
+use backpressure_core::{OutOfRange, Outcome, Priority};
+use bytes::Bytes;
+use http::{Response, request, response};
 use http_body::Body;
 
 use super::admission::AdmissionLayer;
 use crate::admission::drain::Drains;
+use crate::admission::streams::{StreamPolicy, StreamRules};
+use crate::limiter::MAX_SHARE;
+use crate::observe::Observer;
 
 impl AdmissionLayer {
     /// Keeps the limit at or above this number, so that wrong measurements cannot take the service
@@ -38,6 +44,25 @@ impl AdmissionLayer {
         let (min, _) = self.policy.limiter.limit_bounds();
         check("max", max, min, MAX);
         self.policy.limiter.bound_limit(min, max);
+        self
+    }
+
+    /// Reserves a share of the capacity for a priority, in per cent, so that it does not starve while higher ones
+    /// need all of it. The others get the rest: a priority whose load fits there is served completely.
+    ///
+    /// ```
+    /// use tower_backpressure::{AdmissionLayer, Priority};
+    ///
+    /// let layer = AdmissionLayer::adaptive("api").reserve_share(Priority::Deferrable, 5);
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    /// When `percent` is not in 0..=50.
+    #[must_use]
+    pub fn reserve_share(self, priority: Priority, percent: usize) -> Self {
+        check("percent", percent, 0, MAX_SHARE);
+        self.policy.limiter.reserve_share(priority, percent);
         self
     }
 
@@ -73,6 +98,120 @@ impl AdmissionLayer {
         let policy = self.edit();
         policy.switches.dry_run = dry_run;
         policy.telemetry.dry_run = dry_run;
+        self
+    }
+
+    /// Renders the response to a rejected request: a page of one's own, or one in the form that `Accept` asks
+    /// for. `render` gets the head of the request and the response as this layer would send it, with the
+    /// [`Shed`](crate::Shed) in its extensions, and may change status, body and headers.
+    ///
+    /// The headers that make a client come back at the right time stay as they are: `Retry-After`,
+    /// [`SHED_REASON`](crate::SHED_REASON), [`RETURN_TICKET`](crate::RETURN_TICKET), `Cache-Control: no-store` and
+    /// `Connection`. gRPC calls are rejected in gRPC's own form, and not rendered. It runs for each rejection, and
+    /// has to be cheap.
+    ///
+    /// ```
+    /// use http::{HeaderValue, header};
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let layer = AdmissionLayer::adaptive("shop").on_reject(|_head, mut response| {
+    ///     let html = HeaderValue::from_static("text/html; charset=utf-8");
+    ///     response.headers_mut().insert(header::CONTENT_TYPE, html);
+    ///     *response.body_mut() = "<h1>Very busy. Please try again in a moment.</h1>".into();
+    ///     response
+    /// });
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn on_reject(
+        mut self,
+        render: impl Fn(&request::Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        let policy = self.edit();
+        policy.rejection = policy.rejection.with_render(render);
+        self
+    }
+
+    /// Puts a [`Pressure`](crate::Pressure) into the extensions of each request that is admitted, so that a
+    /// handler can degrade before any request is rejected. It costs an allocation or two a request;
+    /// [`Handle::pressure`](super::Handle::pressure) costs none.
+    ///
+    /// ```
+    /// use axum::{Extension, Router, routing::get};
+    /// use tower_backpressure::{AdmissionLayer, Pressure};
+    ///
+    /// async fn page(Extension(pressure): Extension<Pressure>) -> &'static str {
+    ///     if pressure.is_queueing() { "the page" } else { "the page and recommendations" }
+    /// }
+    ///
+    /// let app: Router = Router::new()
+    ///     .route("/", get(page))
+    ///     .layer(AdmissionLayer::adaptive("api").expose_pressure(true));
+    /// ```
+    #[must_use]
+    pub fn expose_pressure(mut self, expose: bool) -> Self {
+        self.edit().switches.exposes_pressure = expose;
+        self
+    }
+
+    /// Puts a [`PermitHandle`](crate::PermitHandle) into the extensions of each request, with which a handler
+    /// releases its permit early, or holds it into a spawned or blocking task or an upgraded connection. It
+    /// costs two allocations or three a request.
+    #[must_use]
+    pub fn expose_permit(mut self, expose: bool) -> Self {
+        self.edit().switches.exposes_permit = expose;
+        self
+    }
+
+    /// Tells an [`Observer`] of each decision: for telemetry that the features `metrics` and `tracing` do not
+    /// reach.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.edit().telemetry.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// What limits responses that are streams: [`StreamPolicy::Work`] by default.
+    ///
+    /// ```
+    /// use tower_backpressure::{AdmissionLayer, StreamPolicy};
+    ///
+    /// // Event streams do not compete with requests for permits. There are ten thousand at most.
+    /// let layer = AdmissionLayer::fixed("api", 64).streams(StreamPolicy::Watch(10_000));
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn streams(mut self, policy: StreamPolicy) -> Self {
+        self.edit_streams().policy = policy;
+        self
+    }
+
+    /// Requests the successful responses to which are streams too, besides those that [`StreamPolicy`] names.
+    ///
+    /// ```
+    /// use tower_backpressure::{AdmissionLayer, StreamPolicy};
+    ///
+    /// let layer = AdmissionLayer::adaptive("api")
+    ///     .streams(StreamPolicy::Watch(1_000))
+    ///     .stream_if(|head| head.uri.path() == "/grpc.health.v1.Health/Watch");
+    /// # let _ = layer;
+    /// ```
+    #[must_use]
+    pub fn stream_if(
+        mut self,
+        rule: impl Fn(&request::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.edit_streams().is_stream = Some(Arc::new(rule));
+        self
+    }
+
+    fn edit_streams(&mut self) -> &mut StreamRules {
+        Arc::make_mut(self.edit().switches.streams.get_or_insert_default())
+    }
+
+    /// Rejected requests run, with a [`Shed`](crate::Shed) in their extensions.
+    pub(super) fn passing_on_rejected(mut self) -> Self {
+        self.edit().switches.passes_rejected = true;
         self
     }
 

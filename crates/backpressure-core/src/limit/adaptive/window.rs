@@ -14,6 +14,7 @@ pub(super) struct Window {
     /// Seconds, each.
     latency: f64,
     run_queue: f64,
+    marked: f64,
     busy: f64,
     in_flight: f64,
     most_in_flight: f64,
@@ -34,6 +35,7 @@ impl Window {
         self.answered += f64::from(u8::from(sample.outcome == Outcome::Success));
         self.latency += sample.latency.as_secs_f64();
         self.run_queue += sample.run_queue.as_secs_f64();
+        self.marked += sample.marked.as_secs_f64();
         self.busy += sample.busy.as_secs_f64();
         self.in_flight += sample.in_flight as f64;
         self.most_in_flight = self.most_in_flight.max(sample.in_flight as f64);
@@ -57,10 +59,12 @@ impl Window {
         self.queue_share() >= RUN_QUEUE_SHARE_NOISE_FLOOR
     }
 
-    /// Whether a refusal saves more worker time than it costs. Without an answer that is unknown, and assumed.
+    /// Whether a refusal saves more worker time than it costs. Without an answer that is unknown, and assumed. A
+    /// request that waits for something scarce, and says so, costs more than its worker time.
     pub(super) fn is_worth_refusing(&self) -> bool {
         let seconds = self.busy_for_each_answer();
-        self.answered == 0.0 || seconds >= MIN_WORKER_TIME_WORTH_REFUSING.as_secs_f64()
+        let is_marked = share(self.marked, self.latency) >= RUN_QUEUE_SHARE_NOISE_FLOOR;
+        self.answered == 0.0 || is_marked || seconds >= MIN_WORKER_TIME_WORTH_REFUSING.as_secs_f64()
     }
 
     /// How many requests so many workers could overlap if nothing else occupied them.

@@ -4,24 +4,88 @@ use std::time::Duration;
 
 use backpressure_core::Shed;
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 
-/// Whether this is a gRPC call. gRPC-Web, which carries its status in the body, is not.
-pub(super) fn speaks<B>(request: &Request<B>) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| rest.first().is_none_or(|&next| next == b'+' || next == b';'))
+mod status_details;
+
+/// How a caller reads the status of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Http,
+    /// In the head, where there is no message.
+    Grpc,
+    /// gRPC-Web: in a last frame of the body.
+    Web,
+    /// gRPC-Web in base64, for browsers that cannot read binary bodies.
+    WebText,
 }
 
-/// Trailers only, UNAVAILABLE, and when to come back; gRPC's proposal A6 counts in milliseconds.
-pub(super) fn rejection(shed: Shed) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert("grpc-status", HeaderValue::from_static("14"));
-    headers.insert("grpc-message", HeaderValue::from_static("overloaded"));
-    headers.insert("grpc-retry-pushback-ms", HeaderValue::from(millis(shed.retry_after)));
+impl Dialect {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let Some(rest) = kind.and_then(|kind| kind.strip_prefix(b"application/grpc")) else {
+            return Self::Http;
+        };
+        let is = |name: &[u8]| {
+            let rest = rest.strip_prefix(name)?;
+            rest.first().is_none_or(|&next| next == b'+' || next == b';').then_some(())
+        };
+        match (is(b""), is(b"-web"), is(b"-web-text")) {
+            (Some(()), _, _) => Self::Grpc,
+            (_, Some(()), _) => Self::Web,
+            (_, _, Some(())) => Self::WebText,
+            _ => Self::Http,
+        }
+    }
+}
+
+/// UNAVAILABLE: the server is overloaded, and another attempt may succeed.
+const UNAVAILABLE: u8 = 14;
+const MESSAGE: &str = "overloaded";
+
+/// UNAVAILABLE, and when to come back, twice: `grpc-retry-pushback-ms` is what gRPC libraries obey by
+/// themselves (proposal A6), and `RetryInfo` in `grpc-status-details-bin` is what programs and OTLP exporters
+/// read.
+pub(super) fn rejection(shed: Shed, dialect: Dialect) -> Response<Bytes> {
+    let (kind, body) = match dialect {
+        Dialect::Http | Dialect::Grpc => ("application/grpc", Bytes::new()),
+        Dialect::Web => ("application/grpc-web+proto", web_trailers(shed)),
+        Dialect::WebText => {
+            let text = status_details::base64(&web_trailers(shed), true);
+            ("application/grpc-web-text+proto", Bytes::from(text))
+        }
+    };
+    let mut response = Response::new(body);
+    // Room for all there can be: these five, the shed reason, the ticket and Connection.
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if dialect == Dialect::Grpc {
+        let details = HeaderValue::from_str(&details(shed)).expect("base64 is a header value");
+        headers.insert("grpc-status", HeaderValue::from(u16::from(UNAVAILABLE)));
+        headers.insert("grpc-message", HeaderValue::from_static(MESSAGE));
+        headers.insert("grpc-retry-pushback-ms", HeaderValue::from(millis(shed.retry_after)));
+        headers.insert("grpc-status-details-bin", details);
+    }
+    *response.headers_mut() = headers;
     response
+}
+
+/// The same as the last frame of a body: the flag of trailers, their length, and the trailers.
+fn web_trailers(shed: Shed) -> Bytes {
+    let (pushback, details) = (millis(shed.retry_after), details(shed));
+    let trailers = format!(
+        "grpc-status:{UNAVAILABLE}\r\ngrpc-message:{MESSAGE}\r\ngrpc-retry-pushback-ms:{pushback}\r\ngrpc-status-details-bin:{details}\r\n"
+    );
+    let length = u32::try_from(trailers.len()).expect("four short fields");
+    let mut frame = vec![0x80];
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(trailers.as_bytes());
+    Bytes::from(frame)
+}
+
+fn details(shed: Shed) -> String {
+    let delay = Duration::from_millis(millis(shed.retry_after).into());
+    status_details::base64(&status_details::status(UNAVAILABLE, MESSAGE, delay), false)
 }
 
 /// Rounded up, at least a second as `Retry-After` is, within the range of an `i32`.
@@ -33,17 +97,47 @@ fn millis(wait: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backpressure_core::Reason;
 
-    fn speaks_with(kind: &str) -> bool {
-        speaks(&Request::builder().header("content-type", kind).body(()).expect("a request"))
+    fn dialect(kind: &str) -> Dialect {
+        Dialect::of(&Request::builder().header("content-type", kind).body(()).expect("a request"))
     }
 
     #[test]
-    fn grpc_is_told_from_grpc_web() {
-        assert!(speaks_with("application/grpc"));
-        assert!(speaks_with("application/grpc+proto"));
-        assert!(!speaks_with("application/grpc-web"));
-        assert!(!speaks_with("application/json"));
+    fn a_caller_is_answered_in_its_own_dialect() {
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;charset=x"] {
+            assert_eq!(dialect(kind), Dialect::Grpc, "{kind}");
+        }
+        for kind in ["application/grpc-web", "application/grpc-web+proto"] {
+            assert_eq!(dialect(kind), Dialect::Web, "{kind}");
+        }
+        for kind in ["application/grpc-web-text", "application/grpc-web-text+proto"] {
+            assert_eq!(dialect(kind), Dialect::WebText, "{kind}");
+        }
+        for kind in ["application/json", "application/grpcx", "application/grpc-webx", ""] {
+            assert_eq!(dialect(kind), Dialect::Http, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_web_rejection_is_one_frame_of_trailers() {
+        let shed = Shed::new(Reason::Limit, Duration::from_millis(2_500));
+        let response = rejection(shed, Dialect::Web);
+        assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
+        assert!(!response.headers().contains_key("grpc-status"));
+        let (head, trailers) = response.body().split_at(5);
+        assert_eq!(head[0], 0x80);
+        assert_eq!(
+            u32::from_be_bytes(head[1..].try_into().expect("four")) as usize,
+            trailers.len()
+        );
+        let trailers = std::str::from_utf8(trailers).expect("text");
+        assert!(trailers.starts_with("grpc-status:14\r\n"), "{trailers}");
+        assert!(trailers.contains("grpc-retry-pushback-ms:2500\r\n"), "{trailers}");
+        let text = rejection(shed, Dialect::WebText);
+        assert_eq!(text.headers()["content-type"], "application/grpc-web-text+proto");
+        assert_eq!(text.body().len() % 4, 0, "padded");
+        assert!(text.body().starts_with(b"gAAA"), "{:?}", text.body());
     }
 
     #[test]

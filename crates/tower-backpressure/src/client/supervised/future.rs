@@ -145,7 +145,7 @@ fn respond<T: Supervision, B>(
     request: &Request<B>,
 ) -> Response<Bytes> {
     let caller = Caller::of(request).without_connection();
-    shared.common.rejection.respond(shed, caller, None)
+    shared.common.rejection.respond(shed, caller, None, None)
 }
 
 impl<S, T, ReqBody> fmt::Debug for SupervisedFuture<S, T, ReqBody>

@@ -20,6 +20,11 @@ impl Permit {
         }
     }
 
+    /// It counts until it is released, whether or not it shows signs of work.
+    pub(crate) fn counts_until_released(&mut self) {
+        self.remove_stamp();
+    }
+
     fn renew_stamp(&mut self) {
         if let Some(stamp) = &mut self.stamp {
             *stamp = self.shared.renew_stamp(*stamp, || self.shared.now());

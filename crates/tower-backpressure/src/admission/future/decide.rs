@@ -1,0 +1,228 @@
+//! What a policy does with a request: admit, queue, reject, or let run although it would be rejected.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backpressure_core::{Reason, Shed};
+use http::{Request, Response};
+use http_body::Body;
+use tokio::time::Instant;
+
+use super::{Call, State};
+use crate::admission::body::ResponseBody;
+use crate::admission::dry_run::DryRun;
+use crate::admission::guard::Guard;
+use crate::admission::rejection::{Caller, Rendered};
+use crate::admission::response_policy::ResponsePolicy;
+use crate::admission::streams::StreamCheck;
+use crate::admission::{Policy, Recheck};
+use crate::limiter::{Acquire, Acquired, Permit};
+use crate::request_info::RequestInfo;
+
+impl Policy {
+    /// A permit, if it needs no decision. A request whose deadline has passed is never admitted; the
+    /// clock is read only where there is a deadline.
+    #[inline(always)]
+    pub(super) fn try_acquire<B>(&self, request: &Request<B>) -> Option<Permit> {
+        let deadline = RequestInfo::deadline_of(request.extensions());
+        let is_late = deadline.is_some_and(|at| at <= Instant::now());
+        if is_late { None } else { self.limiter.try_acquire_undecided() }
+    }
+
+    /// An exempt request runs at once and takes no permit.
+    pub(super) fn run_exempt<S, B, F, E>(
+        self: &Arc<Self>,
+        inner: &S,
+        mut request: Request<B>,
+    ) -> State<Call<S, B>, B, F, E>
+    where
+        S: Clone,
+    {
+        let mut guard = Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt());
+        let response = self.response_to(&mut request, &mut guard);
+        let call = Some(Call { inner: inner.clone(), request });
+        State::Starting { guard: Some(guard), call, response }
+    }
+
+    /// Lets the limiter decide on a request.
+    #[cold]
+    pub(super) fn decide<S, B, F, E>(
+        self: &Arc<Self>,
+        inner: &S,
+        mut request: Request<B>,
+    ) -> State<Call<S, B>, B, F, E>
+    where
+        S: Clone,
+    {
+        let now = Instant::now();
+        let mut guard = match self.limiter.start_acquire(self.info(&request, now), now) {
+            Acquired::Permit(permit) => self.admit(permit, Duration::ZERO),
+            Acquired::Queued(acquire) if self.is_dry_run_of_queue() => {
+                self.run_while_queued(acquire)
+            }
+            Acquired::Rejected(shed) if self.is_dry_run_of(shed) => self.run_rejected(shed, now),
+            Acquired::Queued(acquire) => {
+                let (acquire, queued) = (Box::pin(acquire), self.telemetry.queued(now));
+                let call = Some(Call { inner: inner.clone(), request });
+                return State::Queued { acquire, queued, policy: Arc::clone(self), call };
+            }
+            Acquired::Rejected(shed) if self.switches.passes_rejected => {
+                self.pass_on(shed, &mut request, now, Duration::ZERO)
+            }
+            Acquired::Rejected(shed) => return self.reject(shed, request, None, now),
+        };
+        let response = self.response_to(&mut request, &mut guard);
+        let guard = Some(guard);
+        State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
+    }
+
+    /// A request has waited: it runs, or is rejected.
+    pub(super) fn leave_queue<S, B, F, E>(
+        self: &Arc<Self>,
+        acquired: Result<Permit, Shed>,
+        waited: Duration,
+        mut call: Call<S, B>,
+    ) -> State<Call<S, B>, B, F, E> {
+        let mut guard = match acquired {
+            Ok(permit) => self.admit(permit, waited),
+            Err(shed) if self.switches.passes_rejected => {
+                self.pass_on(shed, &mut call.request, Instant::now(), waited)
+            }
+            Err(shed) => return self.reject(shed, call.request, Some(waited), Instant::now()),
+        };
+        let response = self.response_to(&mut call.request, &mut guard);
+        State::Starting { guard: Some(guard), call: Some(call), response }
+    }
+
+    /// The permit of a request that has waited, unless the request must not be sent any more.
+    pub(super) fn recheck(&self, mut permit: Permit) -> Result<Permit, Shed> {
+        match self.recheck.as_ref().and_then(|Recheck(check)| check()) {
+            None => Ok(permit),
+            Some(shed) => {
+                permit.skip_measurement();
+                Err(shed)
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn admit(&self, permit: Permit, waited: Duration) -> Guard {
+        Guard::new(permit, self.telemetry.admitted(&self.limiter, waited))
+    }
+
+    /// In a dry run, a request that would wait runs, and its ticket waits.
+    fn run_while_queued(&self, acquire: Acquire) -> Guard {
+        let (limiter, telemetry) = (self.limiter.clone(), self.telemetry.clone());
+        let dry_run = DryRun::new(acquire, limiter, telemetry, self.switches.clone());
+        Guard::dry_run(dry_run, self.telemetry.in_flight())
+    }
+
+    /// Whether a request that would be rejected runs: what an operator stops is stopped.
+    fn is_dry_run_of(&self, shed: Shed) -> bool {
+        self.switches.is_dry_run() && shed.reason != Reason::Stopped
+    }
+
+    /// Whether a request that would wait runs: what an operator pauses is paused.
+    fn is_dry_run_of_queue(&self) -> bool {
+        self.switches.is_dry_run() && !self.limiter.is_paused()
+    }
+
+    /// A request that is rejected runs, marked, so that the service inside can tell.
+    fn pass_on<B>(
+        &self,
+        shed: Shed,
+        request: &mut Request<B>,
+        now: Instant,
+        waited: Duration,
+    ) -> Guard {
+        self.telemetry.rejected(shed, &self.limiter, now, waited);
+        request.extensions_mut().insert(shed);
+        Guard::uncounted(self.switches.uncounted(), self.telemetry.in_flight())
+    }
+
+    /// The policy for the response to a request that runs.
+    #[inline]
+    pub(super) fn response_to<B>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+        guard: &mut Guard,
+    ) -> ResponsePolicy {
+        let mut response = self.response.of(request);
+        if self.switches.has_extras() {
+            response.stream = self.describe(request, guard);
+        }
+        response
+    }
+
+    /// Tells the handler what it may want to know of the layer; returns what decides on a stream.
+    #[cold]
+    fn describe<B>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+        guard: &mut Guard,
+    ) -> Option<Box<StreamCheck>> {
+        if self.switches.exposes_pressure {
+            request.extensions_mut().insert(self.limiter.pressure());
+        }
+        if self.switches.exposes_permit {
+            request.extensions_mut().insert(guard.share());
+        }
+        StreamCheck::of(self, request)
+    }
+
+    /// In a dry run, a request that would be rejected runs.
+    fn run_rejected(&self, shed: Shed, now: Instant) -> Guard {
+        self.telemetry.would_reject(shed, &self.limiter, now);
+        Guard::uncounted(self.switches.uncounted(), self.telemetry.in_flight())
+    }
+
+    /// Rejects a request, at once or after a delay. `waited`: in the queue.
+    pub(super) fn reject<B, C, F, E>(
+        self: &Arc<Self>,
+        shed: Shed,
+        request: Request<B>,
+        waited: Option<Duration>,
+        now: Instant,
+    ) -> State<C, B, F, E> {
+        self.telemetry.rejected(shed, &self.limiter, now, waited.unwrap_or_default());
+        let (caller, deadline) =
+            (Caller::of(&request), RequestInfo::deadline_of(request.extensions()));
+        let is_flooded = || self.limiter.is_flooded();
+        let (shed, delay) = match waited.is_some() && self.delayed.is_for_fractions() {
+            true => (self.delayed.round(shed, caller), None),
+            false => self.delayed.delay(shed, caller, deadline, is_flooded, now),
+        };
+        let (head, body) = request.into_parts();
+        let rendered = self.rejection.render(shed, caller, &head);
+        State::Rejected {
+            shed,
+            caller,
+            policy: Arc::clone(self),
+            delay,
+            body: Some(body),
+            rendered,
+        }
+    }
+
+    /// Has the body of a rejected request read in the background, where that is possible and helps.
+    pub(super) fn drain<B: 'static, R: Body + Send + 'static>(
+        &self,
+        caller: Caller,
+        body: B,
+    ) -> Caller {
+        let Some(drains) = &self.drains else { return caller.without_connection() };
+        let is_drained = caller.should_be_drained() && drains.drain::<B, R>(body);
+        if is_drained { caller.being_drained() } else { caller }
+    }
+
+    pub(super) fn respond<R: Body>(
+        &self,
+        shed: Shed,
+        caller: Caller,
+        rendered: Option<Rendered>,
+    ) -> Response<ResponseBody<R>> {
+        let tickets = self.tickets.as_ref();
+        let ticket = tickets.map(|tickets| tickets.issue(Instant::now() + shed.retry_after));
+        self.rejection.respond(shed, caller, ticket, rendered).map(ResponseBody::rejected)
+    }
+}

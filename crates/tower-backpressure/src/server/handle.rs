@@ -1,0 +1,244 @@
+//! The handle of a layer: what an operator sees and does while the layer runs.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use backpressure_core::limit::MAX;
+
+use super::readiness::Readiness;
+use crate::admission::switches::Switches;
+use crate::limiter::{Limiter, Pressure, Snapshot};
+
+/// Observes and operates one layer, from anywhere in the process: an admin route, a signal handler, a probe.
+///
+/// A layer has one, and clones are the same handle. [`Handle::named`] finds it by the name of its policy.
+///
+/// ```
+/// use tower_backpressure::server::Handle;
+/// use tower_backpressure::AdmissionLayer;
+///
+/// let layer = AdmissionLayer::adaptive("api-of-this-example").max(2_000);
+/// let handle = Handle::named("api-of-this-example").expect("the layer exists");
+/// handle.pin(64);
+/// assert_eq!(layer.snapshot().limit, 64);
+/// handle.unpin();
+/// ```
+///
+/// | operation | new requests | requests in the queue | ends with |
+/// |---|---|---|---|
+/// | [`pause`](Self::pause) | queue | stay there | the given time, or [`resume`](Self::resume) |
+/// | [`drain`](Self::drain) | are rejected, and HTTP/1 connections closed | are served | `resume` |
+/// | [`stop`](Self::stop) | are rejected, and HTTP/1 connections closed | are rejected | `resume` |
+///
+/// What is in flight is never interrupted, and exempt requests are served in any case. All of it also holds in
+/// a dry run: a dry run leaves measurements without effect, and not an operator.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    name: Box<str>,
+    limiter: Limiter,
+    switches: Switches,
+    /// The bounds of the limit before it was pinned.
+    unpinned: Mutex<Option<(usize, usize)>>,
+}
+
+/// The handles of all layers that exist.
+static HANDLES: Mutex<Vec<Weak<State>>> = Mutex::new(Vec::new());
+
+impl Handle {
+    /// The handle of a new layer, which others find by its name for as long as it is held.
+    pub(super) fn register(name: &str, limiter: Limiter, switches: Switches) -> Self {
+        let unpinned = Mutex::new(None);
+        let state = Arc::new(State { name: name.into(), limiter, switches, unpinned });
+        let mut handles = lock(&HANDLES);
+        // As many as there are layers, and those that ended since the last one was made.
+        handles.retain(|handle| handle.strong_count() > 0);
+        handles.push(Arc::downgrade(&state));
+        Self { state }
+    }
+
+    /// The handles of all layers in this process, in the order in which they were made.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let handles = lock(&HANDLES);
+        handles.iter().filter_map(Weak::upgrade).map(|state| Self { state }).collect()
+    }
+
+    /// The handle of the layer with this name; of several the newest. `None`: there is none.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let handles = lock(&HANDLES);
+        let mut alive = handles.iter().rev().filter_map(Weak::upgrade);
+        alive.find(|state| &*state.name == name).map(|state| Self { state })
+    }
+
+    /// The name of the policy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// The limiter inside.
+    #[must_use]
+    pub fn limiter(&self) -> &Limiter {
+        &self.state.limiter
+    }
+
+    /// The state at this moment. `in_flight` includes requests that hold no permit, because they are exempt
+    /// or because a dry run would have rejected them.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = self.state.limiter.snapshot();
+        snapshot.in_flight += self.state.switches.count();
+        snapshot
+    }
+
+    /// Streams that count as such, and hold no permit: see [`StreamPolicy`](crate::StreamPolicy).
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.state.switches.stream_count()
+    }
+
+    /// How near the layer is to rejecting requests.
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        self.state.limiter.pressure()
+    }
+
+    /// Whether a load balancer should send requests here; see [`Readiness`].
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        Readiness::new(self.clone())
+    }
+
+    /// Keeps the limit at or above this number; clamped to 1..=1 000 000. A lower maximum rises with it.
+    pub fn set_min(&self, min: usize) {
+        let min = min.clamp(1, MAX);
+        self.change_bounds(|(_, max)| (min, max.max(min)));
+    }
+
+    /// Keeps the limit at or below this number; clamped to 1..=1 000 000. A higher minimum falls with it.
+    pub fn set_max(&self, max: usize) {
+        let max = max.clamp(1, MAX);
+        self.change_bounds(|(min, _)| (min.min(max), max));
+    }
+
+    /// Pins the limit to this number, clamped to 1..=1 000 000, until [`unpin`](Self::unpin).
+    pub fn pin(&self, limit: usize) {
+        let mut unpinned = lock(&self.state.unpinned);
+        unpinned.get_or_insert_with(|| self.state.limiter.limit_bounds());
+        let limit = limit.clamp(1, MAX);
+        self.state.limiter.bound_limit(limit, limit);
+    }
+
+    /// Lets the limit move again, within the bounds that it had before it was pinned.
+    pub fn unpin(&self) {
+        if let Some((min, max)) = lock(&self.state.unpinned).take() {
+            self.state.limiter.bound_limit(min, max);
+        }
+    }
+
+    /// Switches the dry run on or off, whatever the layer was built with.
+    pub fn set_dry_run(&self, dry_run: bool) {
+        self.state.switches.set_dry_run(dry_run);
+    }
+
+    /// A soft stop: starts no request for `duration` and rejects none; see [`Limiter::pause`].
+    pub fn pause(&self, duration: Duration) {
+        self.state.limiter.pause(duration);
+    }
+
+    /// A hard stop: rejects new requests and those in the queue, until [`resume`](Self::resume).
+    pub fn stop(&self) {
+        self.state.limiter.stop();
+    }
+
+    /// Rejects new requests before the process ends; see [`Limiter::drain`].
+    ///
+    /// ```no_run
+    /// use axum::{Router, routing::get};
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// # async fn run(listener: tokio::net::TcpListener) -> std::io::Result<()> {
+    /// let admission = AdmissionLayer::adaptive("api");
+    /// let handle = admission.handle().clone();
+    /// let app: Router = Router::new().route("/", get(|| async { "hello" })).layer(admission);
+    /// let shutdown = async move {
+    ///     // On a signal, for example.
+    ///     std::future::pending::<()>().await;
+    ///     handle.drain();
+    ///     handle.drained().await;
+    /// };
+    /// axum::serve(listener, app).with_graceful_shutdown(shutdown).await
+    /// # }
+    /// ```
+    pub fn drain(&self) {
+        self.state.limiter.drain();
+    }
+
+    /// Resolves when no request is in flight or in the queue, those without a permit and streams included.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with time enabled.
+    pub async fn drained(&self) {
+        loop {
+            self.state.limiter.drained().await;
+            if self.state.switches.count() + self.streams() == 0 {
+                return;
+            }
+            tokio::time::sleep(UNCOUNTED_INTERVAL).await;
+        }
+    }
+
+    /// Resolves when the layer is drained or stopped: for a stream that should end then.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// use tower_backpressure::AdmissionLayer;
+    ///
+    /// let handle = AdmissionLayer::adaptive("events").handle().clone();
+    /// let stream = tokio::spawn({
+    ///     let handle = handle.clone();
+    ///     async move {
+    ///         tokio::select! {
+    ///             () = handle.stopping() => "the last event: come back elsewhere",
+    ///             () = std::future::pending() => "an event",
+    ///         }
+    ///     }
+    /// });
+    /// handle.drain();
+    /// assert_eq!(stream.await.expect("no panic"), "the last event: come back elsewhere");
+    /// # }
+    /// ```
+    pub async fn stopping(&self) {
+        self.state.limiter.stopping().await;
+    }
+
+    /// Ends a pause, a drain or a stop.
+    pub fn resume(&self) {
+        self.state.limiter.resume();
+    }
+
+    /// Changes the bounds that hold now, or once the limit is not pinned any more.
+    fn change_bounds(&self, change: impl FnOnce((usize, usize)) -> (usize, usize)) {
+        match &mut *lock(&self.state.unpinned) {
+            Some(bounds) => *bounds = change(*bounds),
+            None => {
+                let (min, max) = change(self.state.limiter.limit_bounds());
+                self.state.limiter.bound_limit(min, max);
+            }
+        }
+    }
+}
+
+/// How often [`Handle::drained`] looks whether requests without a permit have ended.
+const UNCOUNTED_INTERVAL: Duration = Duration::from_millis(20);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

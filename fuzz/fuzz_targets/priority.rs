@@ -1,0 +1,29 @@
+//! Fuzzes the Priority field (RFC 9218), a dictionary of structured fields:
+//! `cargo +nightly fuzz run priority fuzz/corpus/priority fuzz/seeds/priority`
+//!
+//! Each line of the input is a header value; its first byte selects the field.
+
+#![no_main]
+
+use http::header::{HeaderName, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use tower_backpressure::{Priority, RequestInfoLayer};
+
+const FIELDS: [&str; 1] = ["priority"];
+
+fuzz_target!(|lines: &[u8]| {
+    let mut request = http::Request::new(());
+    for line in lines.split(|byte| *byte == b'\n') {
+        let Some((&selector, value)) = line.split_first() else { continue };
+        let field = FIELDS[usize::from(selector) % FIELDS.len()];
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            request.headers_mut().append(HeaderName::from_static(field), value);
+        }
+    }
+    let head = request.into_parts().0;
+    let untrusted = RequestInfoLayer::from_headers();
+    let trusting = untrusted.clone().trust(|_| true);
+    // Untrusted, a field can only lower the priority.
+    assert!(untrusted.read(&head).priority <= Priority::Normal);
+    let _ = trusting.read(&head);
+});
