@@ -67,7 +67,8 @@ const SEED: u64 = 15_203_410_519_523_951_368;
 
 #[tokio::test(start_paused = true)]
 async fn a_share_of_faults_costs_the_stack_no_other_request() {
-    for (fault, share) in FAULTS.into_iter().flat_map(|fault| [(fault, 0.06), (fault, 0.4)]) {
+    let shares = |fault| [(fault, 0.06, 10 * SECOND), (fault, 0.4, 30 * SECOND)];
+    for (fault, share, length) in FAULTS.into_iter().flat_map(shares) {
         let server = || {
             let dice = Arc::new(Mutex::new((0, fastrand::Rng::with_seed(SEED))));
             service_fn(move |_: Request<()>| {
@@ -77,7 +78,7 @@ async fn a_share_of_faults_costs_the_stack_no_other_request() {
                 respond((*count > 1 && rng.f64() < share).then_some(fault))
             })
         };
-        let (every, length) = (5 * MS, 30 * SECOND);
+        let every = 5 * MS;
         let retries = RetryLayer::new().deadline(5 * SECOND);
         let alone =
             ServiceBuilder::new().layer(retries).layer(AttemptTimeoutLayer::new(5 * SECOND));
