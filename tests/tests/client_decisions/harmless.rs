@@ -61,12 +61,16 @@ fn served<B>(responses: Vec<Response<B>>) -> usize {
     responses.iter().filter(is_served).count()
 }
 
+/// With this one, responses with 429 come in a row early on: the adaptive limit of the origin falls from 100 to 1,
+/// and the queue of the client is full for a second.
+const SEED: u64 = 15_203_410_519_523_951_368;
+
 #[tokio::test(start_paused = true)]
 async fn a_share_of_faults_costs_the_stack_no_other_request() {
-    for (fault, share) in FAULTS.into_iter().flat_map(|fault| [(fault, 0.06), (fault, 0.4)]) {
-        let seed = fastrand::u64(..);
+    let shares = |fault| [(fault, 0.06, 10 * SECOND), (fault, 0.4, 30 * SECOND)];
+    for (fault, share, length) in FAULTS.into_iter().flat_map(shares) {
         let server = || {
-            let dice = Arc::new(Mutex::new((0, fastrand::Rng::with_seed(seed))));
+            let dice = Arc::new(Mutex::new((0, fastrand::Rng::with_seed(SEED))));
             service_fn(move |_: Request<()>| {
                 let (count, rng) = &mut *dice.lock().expect("no panic");
                 *count += 1;
@@ -74,7 +78,7 @@ async fn a_share_of_faults_costs_the_stack_no_other_request() {
                 respond((*count > 1 && rng.f64() < share).then_some(fault))
             })
         };
-        let (every, length) = (5 * MS, 10 * SECOND);
+        let every = 5 * MS;
         let retries = RetryLayer::new().deadline(5 * SECOND);
         let alone =
             ServiceBuilder::new().layer(retries).layer(AttemptTimeoutLayer::new(5 * SECOND));
@@ -83,7 +87,7 @@ async fn a_share_of_faults_costs_the_stack_no_other_request() {
         let stack = served(load(&stack, every, length).await);
         assert!(
             stack as f64 >= 0.95 * alone as f64,
-            "{fault:?} {share}: {stack} with all layers, {alone} with retries alone, seed {seed}"
+            "{fault:?} {share}: {stack} with all layers, {alone} with retries alone"
         );
     }
 }

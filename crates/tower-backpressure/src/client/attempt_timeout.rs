@@ -17,7 +17,7 @@ use tower_service::Service;
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::rejection::Caller;
-use crate::deadline::Deadline;
+use crate::request_info::RequestInfo;
 
 #[cfg(feature = "reqwest")]
 mod reqwest;
@@ -140,7 +140,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let started = Instant::now();
         let ends = started + self.timeout;
-        let deadline = request.extensions().get().map(|&Deadline(at)| at);
+        let deadline = RequestInfo::deadline_of(request.extensions());
         let sleep = sleep_until(deadline.map_or(ends, |deadline| deadline.min(ends)));
         let speaks_grpc = Caller::of(&request).speaks_grpc();
         AttemptTimeoutFuture { future: self.inner.call(request), sleep, started, speaks_grpc }

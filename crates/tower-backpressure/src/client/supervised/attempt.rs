@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::shared::{Ended, Held, How, Origin, Shared, Supervision, Verdict};
 use super::telemetry;
-use crate::deadline::Deadline;
+use crate::request_info::RequestInfo;
 
 /// An attempt. Dropped while it is in flight, it was cancelled.
 pub(super) struct Attempt<T: Supervision> {
@@ -58,14 +58,8 @@ impl<T: Supervision> Attempt<T> {
         origin: Arc<Origin<T>>,
         extensions: &Extensions,
     ) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            origin,
-            priority: extensions.get().copied().unwrap_or_default(),
-            deadline: extensions.get().map(|&Deadline(at)| at),
-            sent: None,
-            hold: None,
-        }
+        let RequestInfo { priority, deadline, .. } = RequestInfo::of(extensions);
+        Self { shared: Arc::clone(shared), origin, priority, deadline, sent: None, hold: None }
     }
 
     /// Ready when the attempt may be sent, or must not be.
