@@ -11,6 +11,7 @@ use crate::client::attempts::Attempts;
 use crate::client::classify::is_grpc_call;
 use crate::client::retry::GaveUp;
 use crate::deadline::Deadline;
+use crate::request_info::RequestInfo;
 
 mod body;
 mod grpc_timeout;
@@ -129,7 +130,7 @@ impl<B> RequestHead for Request<B> {
     }
 
     fn deadline(&self, now: Instant) -> Option<Instant> {
-        let extension = self.extensions().get().map(|Deadline(at)| *at);
+        let extension = RequestInfo::deadline_of(self.extensions());
         // Every gRPC call is a POST.
         let grpc = (*self.method() == Method::POST).then(|| grpc_timeout::read(self.headers()));
         let grpc = grpc.flatten().and_then(|timeout| now.checked_add(timeout));
@@ -141,7 +142,7 @@ impl<B> RequestHead for Request<B> {
             self.extensions_mut().insert(attempt);
         }
         let Some(deadline) = deadline else { return };
-        let told = self.extensions().get().map(|Deadline(at)| *at);
+        let told = RequestInfo::deadline_of(self.extensions());
         if told != Some(deadline) {
             self.extensions_mut().insert(Deadline(deadline));
         }

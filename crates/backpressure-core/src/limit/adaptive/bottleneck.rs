@@ -1,0 +1,93 @@
+//! Where the bottleneck is: here, or behind an await.
+
+use std::time::Duration;
+
+use super::experiment::Experiment;
+use super::last_increase::LastIncrease;
+use super::profile::{HiddenQueue, LatencyProfile};
+use super::window::Window;
+use super::{Adaptive, MAX_FACTOR_PER_DECISION};
+use crate::limit::Limit;
+use crate::sample::Sample;
+use crate::time::Timestamp;
+
+/// Where requests wait, as far as is known.
+#[derive(Debug)]
+pub(super) enum Bottleneck {
+    /// Here, for a worker; and where the last step up began.
+    Here(Option<LastIncrease>),
+    /// Behind an await, if anywhere.
+    Elsewhere(Box<Experiment>),
+}
+
+/// A queue that lasts no longer may be a burst. As long as requests are queued for by default.
+const MAX_BURST: Duration = Duration::from_secs(1);
+
+impl Adaptive {
+    /// No request waits too long for a worker.
+    pub(super) fn look_for_more(&mut self, full: &Window, now: Timestamp) {
+        match self.bottleneck {
+            Bottleneck::Here(Some(step)) if step.ended_in_a_queue(full) => {
+                self.suspect_elsewhere(step.from(), full, now);
+            }
+            Bottleneck::Here(_) if self.seen || self.is_below_knee(full) => self.step_up(full, now),
+            Bottleneck::Here(_) => self.suspect_elsewhere(self.limit, full, now),
+            Bottleneck::Elsewhere(_) => {}
+        }
+    }
+
+    fn is_below_knee(&self, full: &Window) -> bool {
+        self.yields && self.limit < full.workers_knee(self.workers)
+    }
+
+    /// The workers have room: goes where the run queue says, and remembers where from.
+    fn step_up(&mut self, full: &Window, now: Timestamp) {
+        let target = full.target();
+        if target <= self.limit && !self.is_below_knee(full) {
+            return;
+        }
+        let reach = if self.is_below_knee(full) {
+            target.max(full.workers_knee(self.workers))
+        } else {
+            target
+        };
+        let higher = reach.min(MAX_FACTOR_PER_DECISION * self.limit);
+        self.bottleneck = Bottleneck::Here(Some(LastIncrease::of(full)));
+        self.follow(higher, full, now);
+    }
+
+    /// A queue behind an await that shows in latency as demand rises, while nothing better is known.
+    ///
+    /// Without overload it has to grow, and a burst passes.
+    pub(super) fn hidden_queue(&self, sample: &Sample, now: Timestamp) -> Option<HiddenQueue> {
+        let harms = if self.overloaded {
+            now.since(self.demand_changed) >= MAX_BURST
+        } else {
+            self.profile.is_growing(sample)
+        };
+        if self.is_known() || !harms {
+            return None;
+        }
+        self.profile.hidden_queue(sample).filter(|queue| {
+            let is_burst = self.profile.time_above(queue.knee / 2.0, now) < MAX_BURST;
+            2.0 * queue.knee < self.limit && !is_burst
+        })
+    }
+
+    pub(super) fn go_to_knee(&mut self, queue: &HiddenQueue, sample: &Sample, now: Timestamp) {
+        self.profile = LatencyProfile::default();
+        (self.all, self.full) = (Window::default(), Window::default());
+        let in_flight = sample.in_flight_at_end as f64;
+        let experiment = Experiment::at_knee(queue.knee, in_flight, self.overloaded);
+        self.bottleneck = Bottleneck::Elsewhere(Box::new(experiment));
+        let limit = queue.knee.clamp(self.bounds.0, self.bounds.1);
+        self.set(limit, queue.seen.into(), now);
+    }
+
+    /// Nothing waits here: what bounds the service, if anything, is behind an await.
+    fn suspect_elsewhere(&mut self, limit: f64, full: &Window, now: Timestamp) {
+        let experiment = Experiment::new(limit, self.overloaded);
+        self.bottleneck = Bottleneck::Elsewhere(Box::new(experiment));
+        self.follow(limit, full, now);
+    }
+}
