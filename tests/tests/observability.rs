@@ -214,8 +214,7 @@ async fn metrics_are_labelled_with_their_policy() {
 async fn metrics_sum_over_origins_and_events_name_the_origin() {
     let recorded = RecordedMetrics::default();
     let _here = metrics::set_default_local_recorder(&recorded);
-    let log = EventLog::default();
-    let _log = tracing::subscriber::set_default(log.clone());
+    let (log, _log) = EventLog::here();
     let layer = OriginLimitLayer::new("search").queue(QueueBounds::NONE);
     let service = layer.layer(service_fn(respond));
     let send = async |uri: &str| {
@@ -250,6 +249,15 @@ async fn metrics_sum_over_origins_and_events_name_the_origin() {
 struct EventLog(Arc<Mutex<Vec<String>>>);
 
 impl EventLog {
+    /// A log of the events on this thread.
+    fn here() -> (Self, tracing::subscriber::DefaultGuard) {
+        // Without a default for all threads, tracing may remember of an event that no subscriber wants it, from a
+        // test on another thread.
+        drop(tracing::subscriber::set_global_default(Self::default()));
+        let log = Self::default();
+        (log.clone(), tracing::subscriber::set_default(log))
+    }
+
     fn events(&self) -> Vec<String> {
         self.0.lock().expect("no panic").clone()
     }
@@ -288,8 +296,7 @@ impl Visit for Line {
 
 #[tokio::test(start_paused = true)]
 async fn an_overload_emits_two_events_however_many_requests_it_rejects() {
-    let log = EventLog::default();
-    let _here = tracing::subscriber::set_default(log.clone());
+    let (log, _here) = EventLog::here();
     let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
     let service = layer.layer(service_fn(respond));
     let send =
@@ -334,8 +341,7 @@ async fn an_overload_emits_two_events_however_many_requests_it_rejects() {
 
 #[tokio::test(start_paused = true)]
 async fn a_service_without_overload_emits_no_event() {
-    let log = EventLog::default();
-    let _here = tracing::subscriber::set_default(log.clone());
+    let (log, _here) = EventLog::here();
     let service = AdmissionLayer::adaptive("api").layer(service_fn(respond));
     for _ in 0..100 {
         let response = timeout(SECOND, service.clone().oneshot(Request::new(()))).await;
