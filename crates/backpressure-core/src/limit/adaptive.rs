@@ -37,7 +37,8 @@ use window::Window;
 /// Where nothing is seen to queue here, the bottleneck is behind an await, where latency alone
 /// cannot tell slower from fuller. Under overload the limit then finds the knee by experiment: it
 /// runs at two limits by turns and compares; the share of the difference that goes into latency
-/// says on which side of the knee they are. Without overload it only grows, as long as growing pays
+/// says on which side of the knee they are. It begins where attempts that were admitted at rising
+/// numbers in flight show the knee, if they do: their latency then rises in proportion. Without overload it only grows, as long as growing pays
 /// in throughput. An idle service is never narrowed, and nothing is refused for the sake of CPU
 /// time that a refusal would cost as well.
 ///
