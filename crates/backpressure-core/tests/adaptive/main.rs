@@ -125,7 +125,7 @@ fn callers_who_give_up_soon_do_not_keep_the_queue_from_being_seen() {
 }
 
 #[test]
-fn where_everybody_gives_up_fewer_are_let_in() {
+fn the_limit_falls_where_all_attempts_are_given_up() {
     for load in [5.0, 10.0] {
         let mut world = World::new(DEPENDENCY);
         // Five service times: a caller that finds forty requests before its own gives up in vain.
