@@ -23,7 +23,7 @@ fn snapshot(layer: &CooldownLayer) -> CooldownSnapshot {
 
 /// CASES.md C13.
 #[tokio::test(start_paused = true)]
-async fn an_origin_that_tells_everybody_to_come_back_later_is_asked_once_per_cooldown() {
+async fn an_origin_that_tells_all_callers_to_come_back_later_is_asked_once_a_cooldown() {
     let arrivals = Arrivals::new();
     let layer = CooldownLayer::new("search");
     let client = layer.layer(server(&arrivals, |_| told(429, "2")));

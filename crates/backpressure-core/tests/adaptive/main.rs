@@ -32,7 +32,7 @@ fn a_service_that_waits_settles_near_its_knee() {
 }
 
 #[test]
-fn nobody_is_turned_away_at_nine_tenths_of_the_capacity() {
+fn no_request_is_rejected_at_nine_tenths_of_the_capacity() {
     for service in [CPU, MIX, DEPENDENCY] {
         let mut world = World::new(service);
         world.run(0.9, 2_000.0);
@@ -41,7 +41,7 @@ fn nobody_is_turned_away_at_nine_tenths_of_the_capacity() {
 }
 
 #[test]
-fn nobody_is_turned_away_at_low_rates() {
+fn no_request_is_rejected_at_low_rates() {
     for service in [CPU, MIX] {
         for rate in [0.1, 1.0, 20.0] {
             let mut world = World::new(service);
