@@ -5,6 +5,7 @@ pub(crate) mod content_length;
 pub(crate) mod criticality;
 #[cfg(feature = "server")]
 pub(crate) mod dictionary;
+pub(crate) mod grpc;
 #[cfg(feature = "server")]
 pub(crate) mod priority;
 #[cfg(feature = "server")]
@@ -14,3 +15,11 @@ pub(crate) mod retry_after;
 pub(crate) mod shed_reason;
 #[cfg(feature = "server")]
 pub(crate) mod timeout;
+
+/// One to `max` digits and nothing else; at most 18 digits fit.
+#[cfg(any(feature = "server", feature = "client"))]
+fn number(digits: &[u8], max: usize) -> Option<u64> {
+    let is_number = (1..=max).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
+    text.parse().ok()
+}

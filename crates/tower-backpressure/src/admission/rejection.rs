@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use super::classify::Side;
 use super::return_ticket::RETURN_TICKET;
 use crate::headers::content_length::content_length;
+use crate::headers::grpc::Dialect;
 use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD, index_of};
 
 mod grpc;
 mod seconds;
 
-use self::grpc::Dialect;
 use self::seconds::whole_seconds;
 
 /// The value of [`SHED_REASON`] where the reason is not revealed.
@@ -163,7 +163,7 @@ impl Rejection {
 impl Caller {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let speaks_http1 = request.version() <= Version::HTTP_11;
-        Self { dialect: Dialect::of(request), speaks_http1, upload: upload(request) }
+        Self { dialect: Dialect::of(request.headers()), speaks_http1, upload: upload(request) }
     }
 
     /// Whether the body of the request should be read. Reading a body that is sent on demand would ask
@@ -186,10 +186,6 @@ impl Caller {
     /// Whether it reads Retry-After in whole seconds; gRPC counts in milliseconds.
     pub(super) fn reads_seconds(self) -> bool {
         self.dialect == Dialect::Http
-    }
-
-    pub(crate) const fn speaks_grpc(self) -> bool {
-        !matches!(self.dialect, Dialect::Http)
     }
 }
 

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
-use crate::admission::rejection::Caller;
+use crate::client::classify::is_grpc_call;
 use crate::request_info::RequestInfo;
 
 #[cfg(feature = "reqwest")]
@@ -142,7 +142,7 @@ where
         let ends = started + self.timeout;
         let deadline = RequestInfo::deadline_of(request.extensions());
         let sleep = sleep_until(deadline.map_or(ends, |deadline| deadline.min(ends)));
-        let speaks_grpc = Caller::of(&request).speaks_grpc();
+        let speaks_grpc = is_grpc_call(request.headers());
         AttemptTimeoutFuture { future: self.inner.call(request), sleep, started, speaks_grpc }
     }
 }

@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderName};
 use http::status::StatusCode;
 
 mod error;
-mod grpc;
+pub(crate) mod grpc;
 mod response;
 
 pub(crate) use self::error::ErrorTypes;

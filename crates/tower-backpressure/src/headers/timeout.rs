@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
+use super::grpc::{self, GRPC_TIMEOUT};
+use super::number;
+
 /// Header in which a caller says for how long it waits: seconds with up to nine decimals, or a number with
 /// a unit, `h`, `m`, `s`, `ms`, `us` or `ns`. `Request-Timeout: 1.5` and `Request-Timeout: 1500ms` say the
 /// same.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 
 static REQUEST_TIMEOUT_FIELD: HeaderName = REQUEST_TIMEOUT;
-static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 static CONNECT_TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 static ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
@@ -19,7 +21,7 @@ static ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-
 pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     type Parse = fn(&[u8]) -> Option<Duration>;
     let fields: [(&HeaderName, Parse); 4] = [
-        (&GRPC_TIMEOUT, grpc),
+        (&GRPC_TIMEOUT, grpc::timeout),
         (&CONNECT_TIMEOUT, connect),
         (&ENVOY_TIMEOUT, envoy),
         (&REQUEST_TIMEOUT_FIELD, request_timeout),
@@ -28,21 +30,6 @@ pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
         headers.get_all(name).iter().filter_map(move |value| parse(value.as_bytes()))
     });
     all.min()
-}
-
-/// gRPC over HTTP/2: up to eight digits and a unit. Clients send 0 for a deadline that has passed.
-fn grpc(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    let number = number(digits, 8)?;
-    Some(match unit {
-        b'H' => Duration::from_secs(number * 3_600),
-        b'M' => Duration::from_secs(number * 60),
-        b'S' => Duration::from_secs(number),
-        b'm' => Duration::from_millis(number),
-        b'u' => Duration::from_micros(number),
-        b'n' => Duration::from_nanos(number),
-        _ => return None,
-    })
 }
 
 /// The Connect protocol: up to ten digits.
@@ -78,13 +65,6 @@ fn request_timeout(value: &[u8]) -> Option<Duration> {
         }
     };
     Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
-}
-
-/// One to `max` digits and nothing else; at most 18 digits fit.
-fn number(digits: &[u8], max: usize) -> Option<u64> {
-    let is_number = (1..=max).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
-    text.parse().ok()
 }
 
 #[cfg(test)]

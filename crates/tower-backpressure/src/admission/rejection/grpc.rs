@@ -4,40 +4,11 @@ use std::time::Duration;
 
 use backpressure_core::Shed;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
+
+use crate::headers::grpc::Dialect;
 
 mod status_details;
-
-/// How a caller reads the status of a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    Http,
-    /// In the head, where there is no message.
-    Grpc,
-    /// gRPC-Web: in a last frame of the body.
-    Web,
-    /// gRPC-Web in base64, for browsers that cannot read binary bodies.
-    WebText,
-}
-
-impl Dialect {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
-        let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let Some(rest) = kind.and_then(|kind| kind.strip_prefix(b"application/grpc")) else {
-            return Self::Http;
-        };
-        let is = |name: &[u8]| {
-            let rest = rest.strip_prefix(name)?;
-            rest.first().is_none_or(|&next| next == b'+' || next == b';').then_some(())
-        };
-        match (is(b""), is(b"-web"), is(b"-web-text")) {
-            (Some(()), _, _) => Self::Grpc,
-            (_, Some(()), _) => Self::Web,
-            (_, _, Some(())) => Self::WebText,
-            _ => Self::Http,
-        }
-    }
-}
 
 /// UNAVAILABLE: the server is overloaded, and another attempt may succeed.
 const UNAVAILABLE: u8 = 14;
@@ -98,26 +69,6 @@ fn millis(wait: Duration) -> u32 {
 mod tests {
     use super::*;
     use backpressure_core::Reason;
-
-    fn dialect(kind: &str) -> Dialect {
-        Dialect::of(&Request::builder().header("content-type", kind).body(()).expect("a request"))
-    }
-
-    #[test]
-    fn a_caller_is_answered_in_its_own_dialect() {
-        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;charset=x"] {
-            assert_eq!(dialect(kind), Dialect::Grpc, "{kind}");
-        }
-        for kind in ["application/grpc-web", "application/grpc-web+proto"] {
-            assert_eq!(dialect(kind), Dialect::Web, "{kind}");
-        }
-        for kind in ["application/grpc-web-text", "application/grpc-web-text+proto"] {
-            assert_eq!(dialect(kind), Dialect::WebText, "{kind}");
-        }
-        for kind in ["application/json", "application/grpcx", "application/grpc-webx", ""] {
-            assert_eq!(dialect(kind), Dialect::Http, "{kind}");
-        }
-    }
 
     #[test]
     fn a_web_rejection_is_one_frame_of_trailers() {

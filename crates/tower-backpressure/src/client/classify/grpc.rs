@@ -3,18 +3,19 @@
 //! The status of a failed call is in the head of the response where there is no message: "trailers only".
 //! Once a server has sent a head without it, the call is committed (gRPC proposal A6).
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName};
 
 use super::{AttemptOutcome, RetryDecision};
+use crate::headers::grpc::Dialect;
 use crate::headers::retry_after::says_when_to_retry_grpc;
 use crate::headers::shed_reason::SHED_REASON_FIELD;
 
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-const RESOURCE_EXHAUSTED: u32 = 8;
+pub(crate) const RESOURCE_EXHAUSTED: u32 = 8;
 const UNAVAILABLE: u32 = 14;
 
-pub(super) fn status(headers: &HeaderMap) -> Option<u32> {
+pub(crate) fn status(headers: &HeaderMap) -> Option<u32> {
     headers.get(&GRPC_STATUS).and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
@@ -39,7 +40,5 @@ pub(super) fn decide(outcome: &AttemptOutcome<'_>, headers: &HeaderMap) -> Retry
 
 /// Whether this is a gRPC call. gRPC-Web, which carries its status in the body, is not.
 pub(crate) fn is_call(headers: &HeaderMap) -> bool {
-    let kind = headers.get(http::header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
-    rest.is_some_and(|rest| rest.first().is_none_or(|&next| next == b'+' || next == b';'))
+    Dialect::of(headers) == Dialect::Grpc
 }

@@ -2,27 +2,14 @@
 
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 
-static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+use crate::headers::grpc::{self, GRPC_TIMEOUT};
 
-/// One to eight digits and a unit; anything else is ignored.
+/// A malformed value is ignored. No more than a `u64` of nanoseconds, 584 years.
 pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(&GRPC_TIMEOUT)?.to_str().ok()?;
-    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
-    let is_valid = (1..=MAX_DIGITS).contains(&digits.len());
-    let amount: u64 =
-        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())??;
-    let nanos_per_unit = match unit {
-        "H" => 3_600_000_000_000,
-        "M" => 60_000_000_000,
-        "S" => 1_000_000_000,
-        "m" => 1_000_000,
-        "u" => 1_000,
-        "n" => 1,
-        _ => return None,
-    };
-    is_valid.then(|| Duration::from_nanos(amount.saturating_mul(nanos_per_unit)))
+    let left = grpc::timeout(headers.get(&GRPC_TIMEOUT)?.as_bytes())?;
+    Some(left.min(Duration::from_nanos(u64::MAX)))
 }
 
 /// Writes what is left in the finest unit that has room for it, rounded down: a server that ends a call
@@ -31,14 +18,14 @@ pub(super) fn write(headers: &mut HeaderMap, left: Duration) {
     let units = [(left.as_nanos(), 'n'), (left.as_micros(), 'u'), (left.as_millis(), 'm')];
     let (amount, unit) = units
         .into_iter()
-        .find(|(amount, _)| *amount < 10_u128.pow(MAX_DIGITS as u32))
+        .find(|(amount, _)| *amount < 10_u128.pow(MAX_DIGITS))
         .unwrap_or((u128::from(left.as_secs()).min(99_999_999), 'S'));
     let value = HeaderValue::try_from(format!("{amount}{unit}"));
     headers.insert(&GRPC_TIMEOUT, value.expect("digits and a letter are a valid value"));
 }
 
 /// gRPC over HTTP/2: `TimeoutValue` has at most eight digits.
-const MAX_DIGITS: usize = 8;
+const MAX_DIGITS: u32 = 8;
 
 #[cfg(test)]
 mod tests {
