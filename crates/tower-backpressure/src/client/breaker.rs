@@ -7,7 +7,7 @@ use backpressure_core::{BreakerSettings, Outcome};
 use http::{Uri, request, response};
 use tower_layer::Layer;
 
-use crate::client::supervised::{Hold, Key, Shared, Supervised};
+use crate::client::supervised::{Hold, Shared, Supervised};
 
 mod state;
 
@@ -220,8 +220,7 @@ impl BreakerLayer {
         self,
         rule: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        let key = Key::Rule(Arc::new(rule));
-        Self { shared: self.shared.with(|_, common| common.key = key) }
+        Self { shared: self.shared.with_key(rule) }
     }
 
     /// What a response says: [`Outcome::Success`], [`Outcome::Failure`], or [`Outcome::Ignore`] for a call that
@@ -231,16 +230,13 @@ impl BreakerLayer {
         self,
         rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
     ) -> Self {
-        let shared = self.shared.with(|_, common| {
-            common.classifier = common.classifier.with_rule(rule);
-        });
-        Self { shared }
+        Self { shared: self.shared.with_classifier(rule) }
     }
 
     /// Decides, counts and reports, but sends every request.
     #[must_use]
     pub fn dry_run(self, dry_run: bool) -> Self {
-        Self { shared: self.shared.with(|_, common| common.dry_run = dry_run) }
+        Self { shared: self.shared.with_dry_run(dry_run) }
     }
 
     /// The state of an origin; `None` when it was not used lately.

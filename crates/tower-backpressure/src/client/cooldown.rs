@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, Uri, request};
 use tower_layer::Layer;
 
 use crate::client::jitter::Jitter;
-use crate::client::supervised::{Hold, Key, Shared, Supervised};
+use crate::client::supervised::{Hold, Shared, Supervised};
 use crate::headers::retry_after::RetryAfter;
 
 mod state;
@@ -187,8 +187,7 @@ impl CooldownLayer {
         self,
         rule: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        let key = Key::Rule(Arc::new(rule));
-        self.edit(|shared| shared.with(|_, common| common.key = key))
+        self.edit(|shared| shared.with_key(rule))
     }
 
     /// For how long a response asks callers to stay away; `None` leaves it to the defaults. It counts as a 429.
@@ -218,7 +217,7 @@ impl CooldownLayer {
     /// Decides, counts and reports, but sends every request at once.
     #[must_use]
     pub fn dry_run(self, dry_run: bool) -> Self {
-        self.edit(|shared| shared.with(|_, common| common.dry_run = dry_run))
+        self.edit(|shared| shared.with_dry_run(dry_run))
     }
 
     /// Makes the jitter repeatable, for tests.

@@ -22,7 +22,7 @@ pub use self::future::SupervisedFuture;
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::SupervisedReqwestFuture;
 pub(super) use self::shared::{
-    Ended, Held, Hold, How, Key, Shared, Supervision, Transition, Verdict,
+    Ended, Held, Hold, How, Shared, Supervision, Transition, Verdict, told_wait, transition,
 };
 
 /// A service that asks before each attempt whether it may be sent, and learns from its response.

@@ -12,7 +12,7 @@ use tower_layer::Layer;
 use crate::client::jitter::Jitter;
 use crate::client::keyed_map::Idle;
 use crate::client::supervised::{
-    Ended, Hold, How, Key, Shared, Supervised, Supervision, Transition, Verdict,
+    Ended, Hold, How, Shared, Supervised, Supervision, Transition, Verdict,
 };
 use crate::headers::retry_after::RetryAfter;
 
@@ -153,8 +153,7 @@ impl ThrottleLayer {
         self,
         rule: impl Fn(&request::Parts) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        let key = Key::Rule(Arc::new(rule));
-        Self { shared: self.shared.with(|_, common| common.key = key) }
+        Self { shared: self.shared.with_key(rule) }
     }
 
     /// Whether the origin accepted a request; `None` leaves it to the defaults.
@@ -163,16 +162,13 @@ impl ThrottleLayer {
         self,
         rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
     ) -> Self {
-        let shared = self.shared.with(|_, common| {
-            common.classifier = common.classifier.with_rule(rule);
-        });
-        Self { shared }
+        Self { shared: self.shared.with_classifier(rule) }
     }
 
     /// Decides, counts and reports, but sends every request.
     #[must_use]
     pub fn dry_run(self, dry_run: bool) -> Self {
-        Self { shared: self.shared.with(|_, common| common.dry_run = dry_run) }
+        Self { shared: self.shared.with_dry_run(dry_run) }
     }
 
     /// Makes the decisions repeatable, for tests.

@@ -33,15 +33,13 @@ impl Policy {
     pub(super) fn run_exempt<S, B, F, E>(
         self: &Arc<Self>,
         inner: &S,
-        mut request: Request<B>,
+        request: Request<B>,
     ) -> State<Call<S, B>, B, F, E>
     where
         S: Clone,
     {
-        let mut guard = Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt());
-        let response = self.response_to(&mut request, &mut guard);
-        let call = Some(Call { inner: inner.clone(), request });
-        State::Starting { guard: Some(guard), call, response }
+        let guard = Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt());
+        self.start(guard, Call { inner: inner.clone(), request })
     }
 
     /// Lets the limiter decide on a request.
@@ -55,7 +53,7 @@ impl Policy {
         S: Clone,
     {
         let now = Instant::now();
-        let mut guard = match self.limiter.start_acquire(self.info(&request, now), now) {
+        let guard = match self.limiter.start_acquire(self.info(&request, now), now) {
             Acquired::Permit(permit) => self.admit(permit, Duration::ZERO),
             Acquired::Queued(acquire) if self.is_dry_run_of_queue() => {
                 self.run_while_queued(acquire)
@@ -71,9 +69,7 @@ impl Policy {
             }
             Acquired::Rejected(shed) => return self.reject(shed, request, None, now),
         };
-        let response = self.response_to(&mut request, &mut guard);
-        let guard = Some(guard);
-        State::Starting { guard, call: Some(Call { inner: inner.clone(), request }), response }
+        self.start(guard, Call { inner: inner.clone(), request })
     }
 
     /// A request has waited: it runs, or is rejected.
@@ -83,13 +79,21 @@ impl Policy {
         waited: Duration,
         mut call: Call<S, B>,
     ) -> State<Call<S, B>, B, F, E> {
-        let mut guard = match acquired {
+        let guard = match acquired {
             Ok(permit) => self.admit(permit, waited),
             Err(shed) if self.switches.passes_rejected => {
                 self.pass_on(shed, &mut call.request, Instant::now(), waited)
             }
             Err(shed) => return self.reject(shed, call.request, Some(waited), Instant::now()),
         };
+        self.start(guard, call)
+    }
+
+    fn start<S, B, F, E>(
+        self: &Arc<Self>,
+        mut guard: Guard,
+        mut call: Call<S, B>,
+    ) -> State<Call<S, B>, B, F, E> {
         let response = self.response_to(&mut call.request, &mut guard);
         State::Starting { guard: Some(guard), call: Some(call), response }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backpressure_core::{
     BreakerDecision, BreakerSettings, BreakerState, CallEnding, Outcome, Pass, Priority, Reason,
@@ -11,9 +11,11 @@ use backpressure_core::{
 use http::{HeaderMap, StatusCode};
 
 use super::{BreakerPhase, BreakerSnapshot};
+use crate::client::classify::grpc;
 use crate::client::keyed_map::Idle;
-use crate::client::supervised::{Ended, How, Supervision, Transition, Verdict};
-use crate::headers::retry_after::RetryAfter;
+use crate::client::supervised::{
+    Ended, How, Supervision, Transition, Verdict, told_wait, transition,
+};
 use crate::headers::shed_reason::SHED_REASON_FIELD;
 
 /// The options of the layer that its decisions need.
@@ -99,13 +101,13 @@ impl OriginBreaker {
     fn settle(&self, breaker: &backpressure_core::Breaker, before: BreakerState) -> Transition {
         let state = breaker.state();
         self.is_closed.store(state == BreakerState::Closed, Ordering::Release);
-        let has_changed = std::mem::discriminant(&state) != std::mem::discriminant(&before);
-        has_changed.then_some(match state {
+        let name = match state {
             BreakerState::Open(_) => "open",
             BreakerState::HalfOpen => "half-open",
             BreakerState::Ramping => "ramping",
             _ => "closed",
-        })
+        };
+        transition(&before, &state, name)
     }
 
     fn lock(&self) -> MutexGuard<'_, backpressure_core::Breaker> {
@@ -144,9 +146,8 @@ impl Options {
 /// A server of this crate says that it schedules its requests, and a quota says nothing about the server.
 fn is_busy(how: &How<'_>) -> bool {
     let How::Response { status, headers, .. } = how else { return false };
-    let is_exhausted = headers.get("grpc-status").is_some_and(|status| status == "8");
     *status == StatusCode::TOO_MANY_REQUESTS
-        || is_exhausted
+        || grpc::status(headers) == Some(grpc::RESOURCE_EXHAUSTED)
         || headers.contains_key(&SHED_REASON_FIELD)
 }
 
@@ -155,7 +156,5 @@ fn failed(how: &How<'_>) -> CallEnding {
         How::Response { headers, .. } => Some(headers),
         How::Error | How::Cancelled => None,
     };
-    let told = headers.and_then(|headers| RetryAfter::from_headers(headers, SystemTime::now()));
-    let told = told.filter(|told| !told.forbids_retry() && !told.delay().is_zero());
-    CallEnding::Failed { retry_after: told.map(RetryAfter::delay) }
+    CallEnding::Failed { retry_after: headers.and_then(told_wait) }
 }

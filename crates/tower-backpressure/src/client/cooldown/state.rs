@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backpressure_core::{
     CooldownDecision, CooldownState, Ending, Outcome, Pass, Priority, Reason, Timestamp, Told,
@@ -14,7 +14,9 @@ use super::{CooldownPhase, CooldownSnapshot};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::jitter::Jitter;
 use crate::client::keyed_map::Idle;
-use crate::client::supervised::{Ended, Held, How, Supervision, Transition, Verdict};
+use crate::client::supervised::{
+    Ended, Held, How, Supervision, Transition, Verdict, told_wait, transition,
+};
 use crate::headers::retry_after::RetryAfter;
 use crate::headers::shed_reason::SHED_REASON_FIELD;
 
@@ -127,13 +129,13 @@ impl OriginCooldown {
     fn settle(&self, cooldown: &backpressure_core::Cooldown, before: CooldownState) -> Transition {
         let state = cooldown.state();
         self.is_open.store(state == CooldownState::Open, Ordering::Release);
-        let has_changed = std::mem::discriminant(&state) != std::mem::discriminant(&before);
-        has_changed.then_some(match state {
+        let name = match state {
             CooldownState::Quiet(_) => "quiet",
             CooldownState::Probing => "probing",
             CooldownState::Resuming => "resuming",
             _ => "open",
-        })
+        };
+        transition(&before, &state, name)
     }
 
     fn lock(&self) -> MutexGuard<'_, backpressure_core::Cooldown> {
@@ -174,13 +176,10 @@ impl Options {
         // Such a server schedules each request by itself, and goes on serving others.
         let is_personal = headers.contains_key(&RETURN_TICKET)
             || !is_quota && headers.contains_key(&SHED_REASON_FIELD);
-        let told = RetryAfter::from_headers(headers, SystemTime::now());
-        // `x-should-retry: false` is about the request.
-        let told = told.filter(|told| !told.forbids_retry() && !told.delay().is_zero());
-        match told {
+        match told_wait(headers) {
             _ if is_personal => Ending::Failed,
-            Some(told) if is_quota => Ending::Told(Told::Quota(self.bounded(told.delay()))),
-            Some(told) => Ending::Told(Told::Load(self.bounded(told.delay()))),
+            Some(wait) if is_quota => Ending::Told(Told::Quota(self.bounded(wait))),
+            Some(wait) => Ending::Told(Told::Load(self.bounded(wait))),
             None => Ending::Failed,
         }
     }

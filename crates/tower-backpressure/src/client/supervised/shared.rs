@@ -1,13 +1,14 @@
 //! What all services of one layer share: its options, and a state for each origin.
 
 use std::fmt;
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use backpressure_core::{Outcome, Pass, Priority, Reason, Timestamp};
 use http::request::Parts;
-use http::{HeaderMap, Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode, Uri, response};
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use crate::admission::rejection::Rejection;
 use crate::client::keyed_map::Idle;
 use crate::client::origin_key::OriginKey;
 use crate::client::origin_map::OriginMap;
+use crate::headers::retry_after::RetryAfter;
 
 /// What one of the layers decides by, for one origin.
 ///
@@ -77,6 +79,17 @@ pub enum Verdict {
 
 /// The name of the state that a decision or a response has led to, if it is another one.
 pub(crate) type Transition = Option<&'static str>;
+
+/// For how long a response asks callers to stay away. `x-should-retry: false` is about the request.
+pub(in crate::client) fn told_wait(headers: &HeaderMap) -> Option<Duration> {
+    let told = RetryAfter::from_headers(headers, SystemTime::now())?;
+    (!told.forbids_retry() && !told.delay().is_zero()).then(|| told.delay())
+}
+
+/// The name of the state after a decision, if the state before was another one.
+pub(in crate::client) fn transition<S>(before: &S, after: &S, name: &'static str) -> Transition {
+    (discriminant(before) != discriminant(after)).then_some(name)
+}
 
 /// An attempt that has ended.
 #[derive(Debug)]
@@ -205,6 +218,27 @@ impl<T: Supervision> Shared<T> {
         let (mut options, mut common) = (self.options.clone(), self.common.clone());
         edit(&mut options, &mut common);
         Arc::new(Self::of(options, common))
+    }
+
+    /// The same layer with a rule for what has a state of its own.
+    pub(in crate::client) fn with_key(
+        &self,
+        rule: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        self.with(|_, common| common.key = Key::Rule(Arc::new(rule)))
+    }
+
+    /// The same layer with a rule for what a response says.
+    pub(in crate::client) fn with_classifier(
+        &self,
+        rule: impl Fn(&response::Parts) -> Option<Outcome> + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        self.with(|_, common| common.classifier = common.classifier.with_rule(rule))
+    }
+
+    /// The same layer, which only decides and counts if `dry_run`.
+    pub(in crate::client) fn with_dry_run(&self, dry_run: bool) -> Arc<Self> {
+        self.with(|_, common| common.dry_run = dry_run)
     }
 
     fn of(options: T::Options, common: Common) -> Self {
