@@ -68,6 +68,13 @@ impl QuotaWindow {
         self.max_debt = tokens;
     }
 
+    /// A share of it, rounded up to a token: no tenant is locked out.
+    pub(super) fn divide(&mut self, of: u32) {
+        self.period = self.period.saturating_mul(of.into()).min(nanos(MAX_PERIOD));
+        self.burst = self.burst.div_ceil(of.into());
+        self.max_debt = self.max_debt.div_ceil(of.into());
+    }
+
     /// The tokens that come back in a period.
     #[must_use]
     pub const fn tokens(&self) -> u64 {
