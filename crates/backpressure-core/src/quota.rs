@@ -329,7 +329,7 @@ impl Quota {
     }
 
     /// One of this many equal shares: the same windows, with tokens that come back as much slower and a burst that is
-    /// as much smaller.
+    /// as much smaller, and no debt.
     #[must_use]
     pub fn share(mut self, of: u32) -> Self {
         for window in self.windows.iter_mut().flatten() {

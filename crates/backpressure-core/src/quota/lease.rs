@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::MAX_WINDOWS;
 use crate::time::Timestamp;
 
 #[cfg(test)]
@@ -84,6 +85,10 @@ pub struct Grant {
     pub claimed: u64,
     /// When there are the tokens that it did not get; zero if it got all.
     pub retry_after: Duration,
+    /// What is left in each window of the quota, in their order; for what clients are told.
+    pub remaining: [u64; MAX_WINDOWS],
+    /// How many replicas use the quota; 0: unknown.
+    pub replicas: u32,
 }
 
 /// What a lease says of a request.
@@ -119,13 +124,28 @@ impl Grant {
     /// All of it is granted: this many tokens are debited in all.
     #[must_use]
     pub const fn new(claimed: u64) -> Self {
-        Self { claimed, retry_after: Duration::ZERO }
+        let remaining = [0; MAX_WINDOWS];
+        Self { claimed, retry_after: Duration::ZERO, remaining, replicas: 0 }
     }
 
     /// The same, where there are too few tokens for this long.
     #[must_use]
     pub const fn retry_after(mut self, retry_after: Duration) -> Self {
         self.retry_after = retry_after;
+        self
+    }
+
+    /// The same, with what is left in each window.
+    #[must_use]
+    pub const fn remaining(mut self, remaining: [u64; MAX_WINDOWS]) -> Self {
+        self.remaining = remaining;
+        self
+    }
+
+    /// The same, for a quota that this many replicas use.
+    #[must_use]
+    pub const fn replicas(mut self, replicas: u32) -> Self {
+        self.replicas = replicas;
         self
     }
 }
@@ -148,6 +168,12 @@ impl Lease {
             return LeaseDecision::Admit;
         }
         LeaseDecision::Unknown
+    }
+
+    /// Takes tokens that are held, and overdraws nothing: while the store cannot be asked.
+    pub fn take_held(&mut self, cost: u64, now: Timestamp) -> LeaseDecision {
+        let overdraft = LeaseSettings { max: 0 };
+        self.decide(cost, &overdraft, now)
     }
 
     /// A request that had taken some tokens has cost others.
@@ -185,6 +211,13 @@ impl Lease {
         // What is given back is not used any more, whether or not the store hears of it.
         self.claimed = self.claimed.min(self.spent);
         Some(self.send(self.spent, 0, now))
+    }
+
+    /// The last claim of a lease that is forgotten: gives back what is held, or debits what is owed.
+    pub fn close(&mut self, now: Timestamp) -> Option<Claim> {
+        let is_settled = self.is_settled();
+        self.claimed = self.claimed.min(self.spent);
+        (!is_settled).then(|| self.send(self.spent, 0, now))
     }
 
     /// Whether nothing is held, owed or on its way.

@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode, response};
 use super::books::{Books, Subject};
 use super::key::{ExtractKey, QuotaKey};
 use super::plan::Plan;
-use super::table::Table;
+use super::table::{Table, TakenFrom};
 use super::telemetry::QuotaTelemetry;
 use crate::admission::drain::Drains;
 use crate::admission::rejection::Rejection;
@@ -119,7 +119,8 @@ impl Rules {
                 return Asks::Refused(Shed::new(Reason::Quota, UNKNOWN_RETRY_AFTER));
             }
         };
-        Asks::For(Subject { slot: self.books.table.slot(&key), plan, cost })
+        let (slot, taken_from) = (self.books.table.slot(&key), TakenFrom::default());
+        Asks::For(Subject { key, slot, plan, cost, taken_from })
     }
 
     /// A plan that does not exist is the default one.
