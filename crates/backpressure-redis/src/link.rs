@@ -56,7 +56,7 @@ impl Link {
     pub(crate) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         let mut connection = self.connection().await?;
         let mut sent = Sent { link: self, is_answered: false };
-        let result = connection.send(command).await;
+        let result = connection.send(command).await.and_then(Value::extract_error);
         sent.is_answered = true;
         self.shared.unanswered.store(0, Ordering::Relaxed);
         if let Err(error) = &result {

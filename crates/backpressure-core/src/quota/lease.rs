@@ -43,6 +43,8 @@ pub struct Lease {
     pending: Option<Timestamp>,
     /// Whether a claim was sent that may have been heard, and was not answered.
     is_uncertain: bool,
+    /// Whether the store had less than was asked for, or did not answer.
+    was_short: bool,
     /// Until when the store has nothing.
     blocked_until: Timestamp,
     /// The tokens of the most expensive request that found too few.
@@ -106,9 +108,11 @@ pub enum LeaseDecision {
 /// A lease lasts for about this long at the present rate: a claim is sent when half of it is spent, ten times a second.
 /// A shorter one costs more round trips, a longer one leaves more tokens where they are not needed.
 const HORIZON: Duration = Duration::from_millis(200);
-/// Between an answer and the next claim of a key there is at least this time, so that a key that is used up costs at
-/// most a hundred round trips a second.
-const MIN_PAUSE: Duration = Duration::from_millis(10);
+/// Between an answer that granted too little and the next claim there is at least this time, so that a key that is used
+/// up costs at most twenty round trips a second. What comes back meanwhile is then granted at once.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// The shortest time over which a rate is estimated.
+const MIN_SPAN: Duration = Duration::from_millis(10);
 /// A lease that is four times too large is given back after this time.
 const MAX_EXCESS: Duration = Duration::from_secs(1);
 
@@ -117,6 +121,14 @@ impl LeaseSettings {
     #[must_use]
     pub const fn new(max: u64) -> Self {
         Self { max: if max == 0 { 1 } else { max } }
+    }
+}
+
+impl Claim {
+    /// A claim of a replica that has spent this much and wants this much, in all; for the tests of a store.
+    #[must_use]
+    pub const fn new(base: u64, spent: u64, wanted: u64) -> Self {
+        Self { base, spent, wanted, least: 1 }
     }
 }
 
@@ -183,7 +195,7 @@ impl Lease {
 
     /// The claim to send now, if one is due. Until it is answered or has failed, there is no other.
     pub fn claim(&mut self, settings: &LeaseSettings, now: Timestamp) -> Option<Claim> {
-        let pause_is_over = self.asked == 0 || now >= self.heard + MIN_PAUSE;
+        let pause_is_over = !self.was_short || now >= self.heard + MIN_PAUSE;
         if self.pending.is_some() || now < self.blocked_until || !pause_is_over {
             return None;
         }
@@ -237,6 +249,7 @@ impl Lease {
         let most = self.asked.max(claim.spent).max(claim.base);
         self.claimed = grant.claimed.clamp(least, most);
         self.blocked_until = now + grant.retry_after;
+        self.was_short = !grant.retry_after.is_zero();
         (self.heard, self.spent_when_heard) = (now, self.spent);
         (self.pending, self.is_uncertain) = (None, false);
         // What was asked for has been answered; later answers to it are ignored by the store.
@@ -246,7 +259,7 @@ impl Lease {
     /// The claim was not answered.
     pub fn failed(&mut self, now: Timestamp) {
         (self.heard, self.spent_when_heard) = (now, self.spent);
-        self.pending = None;
+        (self.pending, self.was_short) = (None, true);
     }
 
     /// For how long a claim has been on its way.
@@ -273,7 +286,7 @@ impl Lease {
         if self.asked == 0 {
             return quarter;
         }
-        let elapsed = now.since(self.heard).max(MIN_PAUSE).as_nanos();
+        let elapsed = now.since(self.heard).max(MIN_SPAN).as_nanos();
         let spent = u128::from(self.spent.saturating_sub(self.spent_when_heard));
         let needed = (spent * HORIZON.as_nanos()).div_ceil(elapsed);
         let halvings = (elapsed / HORIZON.as_nanos()).min(62) as u32 + 1;

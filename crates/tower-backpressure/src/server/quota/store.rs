@@ -69,3 +69,11 @@ pub struct Exchange {
     /// What the replica has taken, and wants.
     pub claim: Claim,
 }
+
+impl Exchange {
+    /// The first exchange of the first book of a replica; for the tests of a store.
+    #[must_use]
+    pub fn new(policy: &str, key: QuotaKey, quota: Quota, replica: u64, claim: Claim) -> Self {
+        Self { policy: policy.into(), key, quota, replica, book: 1, sequence: 1, claim }
+    }
+}
