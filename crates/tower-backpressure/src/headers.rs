@@ -11,6 +11,8 @@ pub(crate) mod grpc;
 #[cfg(feature = "server")]
 pub(crate) mod priority;
 #[cfg(feature = "server")]
+pub(crate) mod rate_limit_fields;
+#[cfg(feature = "server")]
 pub(crate) mod request_start;
 #[cfg(feature = "client")]
 pub(crate) mod retry_after;

@@ -9,7 +9,7 @@
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`], [`QueueLayer`], [`FallbackLayer`], [`RequestInfoLayer`] and [`Handle`] |
+//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`], [`QueueLayer`], [`QuotaLayer`], [`FallbackLayer`], [`RequestInfoLayer`] and [`Handle`] |
 //! | `client` | yes | the layers of [`client`] |
 //! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
@@ -43,7 +43,7 @@ pub mod server;
 
 pub use backpressure_core::{
     Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, Outcome,
-    Priority, QueueBounds, Reason, Sample, Shed, Timestamp,
+    Priority, QueueBounds, Quota, Reason, Sample, Shed, Timestamp,
 };
 
 #[cfg(feature = "http")]
@@ -80,5 +80,6 @@ pub use crate::observe::{Event, Observer};
 pub use crate::request_info::{RequestInfo, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{
-    Admission, AdmissionLayer, BulkheadLayer, FallbackLayer, Handle, QueueLayer, RequestInfoLayer,
+    Admission, AdmissionLayer, BulkheadLayer, FallbackLayer, Handle, QueueLayer, QuotaLayer,
+    RequestInfoLayer,
 };

@@ -131,6 +131,17 @@ impl RequestInfo {
         info.priority(priority).not_after(deadline)
     }
 
+    /// Lowers the priority of a request to this one, unless it is lower.
+    #[cfg(feature = "server")]
+    pub(crate) fn lower(extensions: &mut Extensions, priority: Priority) {
+        let info = Self::of(extensions);
+        let priority = info.priority.min(priority);
+        if let Some(own) = extensions.get_mut() {
+            *own = priority;
+        }
+        extensions.insert(info.priority(priority));
+    }
+
     /// The deadline alone. Most requests have no extension of these types.
     #[inline(always)]
     pub(crate) fn deadline_of(extensions: &Extensions) -> Option<Instant> {
@@ -147,6 +158,11 @@ impl Tenant {
         let mut hasher = DefaultHasher::new();
         identity.hash(&mut hasher);
         Self(hasher.finish())
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) const fn number(self) -> u64 {
+        self.0
     }
 }
 
