@@ -58,18 +58,21 @@ pub use crate::admission::streams::StreamPolicy;
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
 pub use crate::client::{
-    Attempts, BreakerLayer, ClientStack, CooldownLayer, GaveUp, OriginLimit, OriginLimitLayer,
-    Retry, RetryBudget, RetryDecision, RetryLayer, ThrottleLayer, backpressure_client,
+    Attempts, BreakerLayer, ClientStack, CooldownLayer, DependencyLayer, GaveUp, OriginLimit,
+    OriginLimitLayer, Retry, RetryBudget, RetryDecision, RetryLayer, ThrottleLayer,
+    backpressure_client,
 };
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
+pub use crate::headers::attempts::PREVIOUS_ATTEMPTS;
+#[cfg(any(feature = "server", feature = "client"))]
 pub use crate::headers::criticality::CRITICALITY;
 #[cfg(feature = "client")]
 pub use crate::headers::retry_after::RetryAfter;
 #[cfg(feature = "http")]
 pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub use crate::headers::timeout::REQUEST_TIMEOUT;
 pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Queueing, Snapshot, queued};
 #[cfg(feature = "http")]

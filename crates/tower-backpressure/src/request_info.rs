@@ -41,6 +41,9 @@ pub struct RequestInfo {
     pub returning: bool,
     /// The customer, user or service for which the request is; `None`: unknown.
     pub tenant: Option<Tenant>,
+    /// How often its caller has sent it before; `None`: the caller does not say. Limiters ignore it.
+    /// A caller that says so repeats the request itself: see [`carry_to`](Self::carry_to).
+    pub previous_attempts: Option<u32>,
 }
 
 /// A customer, user or service, as a number that is equal for equal identities.
@@ -80,6 +83,13 @@ impl RequestInfo {
     #[must_use]
     pub const fn tenant(mut self, tenant: Tenant) -> Self {
         self.tenant = Some(tenant);
+        self
+    }
+
+    /// The same request, which its caller has sent this often before and repeats itself.
+    #[must_use]
+    pub const fn previous_attempts(mut self, previous: u32) -> Self {
+        self.previous_attempts = Some(previous);
         self
     }
 

@@ -17,7 +17,7 @@ use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD, inde
 mod grpc;
 mod seconds;
 
-use self::seconds::whole_seconds;
+pub(crate) use self::seconds::whole_seconds;
 
 /// The value of [`SHED_REASON`] where the reason is not revealed.
 const UNREVEALED: HeaderValue = HeaderValue::from_static("refused");
