@@ -86,7 +86,7 @@ fn wrap(kind: Kind, service: Service, limiters: &Limiters) -> Service {
             // Every third request costs more than the quota ever allows.
             let count = AtomicU64::new(0);
             let cost = move |_: &http::request::Parts| {
-                if count.fetch_add(1, Ordering::Relaxed) % 3 == 0 { 2 } else { 0 }
+                if count.fetch_add(1, Ordering::Relaxed) % 3 == 1 { 2 } else { 0 }
             };
             let layer = QuotaLayer::of_all("quota", Quota::per_second(1)).cost(cost);
             BoxCloneSyncService::new(layer.layer(service).map_response(erase))

@@ -33,7 +33,7 @@ async fn ask(store: &RedisStore, exchange: &Exchange) -> Grant {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn claims_are_counted_once_in_whatever_number_and_order_they_arrive() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let store = store(&server);
     let quota = Quota::per_day(100).and(Quota::per_hour(60));
     let first = exchange(quota, 1, 1, Claim::new(0, 0, 10));
@@ -72,7 +72,7 @@ async fn claims_are_counted_once_in_whatever_number_and_order_they_arrive() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn buckets_fill_at_their_rate_by_the_clock_of_the_server_and_keys_expire_when_full() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let store = store(&server);
     let quota = Quota::per_second(50);
     let began = Instant::now();
@@ -89,7 +89,7 @@ async fn buckets_fill_at_their_rate_by_the_clock_of_the_server_and_keys_expire_w
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_clock_that_jumps_locks_no_tenant_out_and_mints_at_most_a_burst() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (store, quota) = (store(&server), Quota::per_minute(600));
     assert_eq!(ask(&store, &exchange(quota, 1, 1, Claim::new(0, 0, 600))).await.claimed, 600);
     let mut connection = server.connection().await;
@@ -113,7 +113,7 @@ async fn a_clock_that_jumps_locks_no_tenant_out_and_mints_at_most_a_burst() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_change_of_quota_keeps_what_was_used_and_records_of_dead_replicas_are_forgotten() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (store, small, large) = (store(&server), Quota::per_day(100), Quota::per_day(1_000));
     assert_eq!(ask(&store, &exchange(small, 1, 1, Claim::new(0, 0, 70))).await.claimed, 70);
     assert_eq!(ask(&store, &exchange(large, 1, 2, Claim::new(70, 70, 70))).await.remaining[0], 930);
@@ -138,7 +138,7 @@ async fn a_change_of_quota_keeps_what_was_used_and_records_of_dead_replicas_are_
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_forgotten_script_hostile_keys_and_a_password_are_no_matter() {
-    let server = Server::start(&["--requirepass", "a secret"]);
+    let server = Server::start(&["--requirepass", "a secret"]).await;
     let address = format!("redis://:a%20secret@127.0.0.1:{}/", server.port);
     let store = RedisStore::open(address.as_str()).expect("an address").prefix("of{this}test");
     let client = redis::Client::open(address).expect("an address");
@@ -176,7 +176,7 @@ async fn second_of_requests(address: &str) -> (u32, Duration) {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_key_of_another_type_is_an_error_of_the_store() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let mut connection = server.connection().await;
     let _: () =
         connection.set("backpressure:quota:replicas:tenant", "a string").await.expect("set");

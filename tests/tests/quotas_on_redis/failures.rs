@@ -57,7 +57,7 @@ fn long_run() -> Duration {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn three_processes_admit_the_quota_and_at_most_a_lease_each() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let address = server.address();
     let began = Instant::now();
     let mut replicas = start([&address; 3], "local-share");
@@ -81,7 +81,7 @@ async fn three_processes_admit_the_quota_and_at_most_a_lease_each() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_server_that_is_killed_and_restarted_costs_no_request_and_the_share_is_the_quota() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&[]).await;
     let address = server.address();
     let mut replicas = start([&address; 3], "local-share");
     let _ = run(&mut replicas, Duration::from_secs(3)).await;
@@ -92,7 +92,7 @@ async fn a_server_that_is_killed_and_restarted_costs_no_request_and_the_share_is
         // A third of the quota each; the shares are full at most once.
         assert!(gone.total() <= gone.quota() + PER_SECOND + 3 * LEASE, "{:?}", gone.admitted);
         assert!(gone.total() * 10 >= gone.quota() * 8, "{:?}", gone.admitted);
-        server.restart();
+        server.restart().await;
         let _ = run(&mut replicas, Duration::from_secs(3)).await;
         let back = run(&mut replicas, Duration::from_secs(3)).await;
         println!("back: {:?}, quota {}", back.admitted, back.quota());
@@ -105,7 +105,7 @@ async fn a_server_that_is_killed_and_restarted_costs_no_request_and_the_share_is
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_store_that_is_slow_silent_or_cut_off_makes_no_request_wait() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let proxy = Proxy::to(server.port).await;
     let address = proxy.redis();
     let mut replicas = start([&address; 3], "local-share");
@@ -140,7 +140,7 @@ async fn a_store_that_is_slow_silent_or_cut_off_makes_no_request_wait() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn without_its_store_a_replica_is_open_or_closed_if_it_is_told_to() {
-    let mut server = Server::start(&[]);
+    let mut server = Server::start(&[]).await;
     let address = server.address();
     let mut open = [Replica::start(&address, "open")];
     let mut closed = [Replica::start(&address, "closed")];
@@ -161,7 +161,7 @@ async fn without_its_store_a_replica_is_open_or_closed_if_it_is_told_to() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn one_replica_behind_a_partition_has_its_share_and_the_others_go_on() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let proxy = Proxy::to(server.port).await;
     let (direct, behind) = (server.address(), proxy.redis());
     let mut replicas = start([&direct, &direct, &behind], "local-share");
@@ -185,7 +185,7 @@ async fn one_replica_behind_a_partition_has_its_share_and_the_others_go_on() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn replicas_that_are_killed_with_their_leases_cost_at_most_those() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let address = server.address();
     let began = Instant::now();
     let mut replicas = start([&address; 3], "local-share");

@@ -15,17 +15,17 @@ pub(crate) struct Server {
 const PROBE: Duration = Duration::from_millis(20);
 
 impl Server {
-    pub(crate) fn start(options: &[&str]) -> Self {
+    pub(crate) async fn start(options: &[&str]) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let mut server = Self { port, options, child: None };
-        server.restart();
+        server.restart().await;
         server
     }
 
-    pub(crate) fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let program = std::env::var("QUOTA_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let child = Command::new(program)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
@@ -39,7 +39,7 @@ impl Server {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
                 return;
             }
-            std::thread::sleep(PROBE);
+            tokio::time::sleep(PROBE).await;
         }
         panic!("the server does not listen");
     }

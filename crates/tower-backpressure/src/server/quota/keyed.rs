@@ -79,7 +79,9 @@ mod tests {
     #[test]
     fn values_are_found_until_they_are_removed() {
         let mut keyed = Keyed::new();
-        (0..100).for_each(|number| drop(keyed.insert(number, number)));
+        for number in 0..100 {
+            keyed.insert(number, number);
+        }
         (0..100).step_by(3).for_each(|number| assert_eq!(keyed.remove(number), Some(number)));
         for number in 0..100 {
             assert_eq!(keyed.get_mut(number).is_some(), number % 3 != 0, "{number}");
