@@ -27,6 +27,8 @@ pub enum Reason {
     Stopped,
     /// As many streams are open as may be. Its handler has run.
     Streams,
+    /// The tenant asks for more than its share, and there is none to spare.
+    TenantShare,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
         Self::Breaker,
         Self::Stopped,
         Self::Streams,
+        Self::TenantShare,
     ];
 
     /// A stable short name, for metric labels and headers.
@@ -58,6 +61,7 @@ impl Reason {
             Self::Breaker => "breaker",
             Self::Stopped => "stopped",
             Self::Streams => "streams",
+            Self::TenantShare => "tenant-share",
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod content_length;
 #[cfg(feature = "server")]
+pub(crate) mod cost;
+#[cfg(feature = "server")]
 pub(crate) mod criticality;
 #[cfg(feature = "server")]
 pub(crate) mod dictionary;

@@ -64,6 +64,8 @@ pub use crate::client::{
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
 #[cfg(feature = "server")]
+pub use crate::headers::cost::REQUEST_COST;
+#[cfg(feature = "server")]
 pub use crate::headers::criticality::CRITICALITY;
 #[cfg(feature = "client")]
 pub use crate::headers::retry_after::RetryAfter;
@@ -74,7 +76,7 @@ pub use crate::headers::timeout::REQUEST_TIMEOUT;
 pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Queueing, Snapshot, queued};
 #[cfg(feature = "http")]
 pub use crate::observe::{Event, Observer};
-pub use crate::request_info::{RequestInfo, Tenant};
+pub use crate::request_info::{RequestInfo, Task, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{
     Admission, AdmissionLayer, BulkheadLayer, FallbackLayer, Handle, QueueLayer, RequestInfoLayer,
