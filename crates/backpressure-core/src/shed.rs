@@ -27,6 +27,8 @@ pub enum Reason {
     Stopped,
     /// As many streams are open as may be. Its handler has run.
     Streams,
+    /// The tenant has used up its quota.
+    Quota,
     /// The tenant asks for more than its share, and there is none to spare.
     TenantShare,
 }
@@ -44,6 +46,7 @@ impl Reason {
         Self::Breaker,
         Self::Stopped,
         Self::Streams,
+        Self::Quota,
         Self::TenantShare,
     ];
 
@@ -61,6 +64,7 @@ impl Reason {
             Self::Breaker => "breaker",
             Self::Stopped => "stopped",
             Self::Streams => "streams",
+            Self::Quota => "quota",
             Self::TenantShare => "tenant-share",
         }
     }

@@ -50,6 +50,9 @@ pub struct RequestInfo {
     /// Units of the limit that the request takes; 1 by default, as is 0. One that costs more than the limit runs
     /// alone.
     pub cost: u32,
+    /// How often its caller has sent it before; `None`: the caller does not say. Limiters ignore it.
+    /// A caller that says so repeats the request itself: see [`carry_to`](Self::carry_to).
+    pub previous_attempts: Option<u32>,
 }
 
 impl Default for RequestInfo {
@@ -62,6 +65,7 @@ impl Default for RequestInfo {
             weight: 1,
             task: None,
             cost: 1,
+            previous_attempts: None,
         }
     }
 }
@@ -157,6 +161,13 @@ impl RequestInfo {
         self
     }
 
+    /// The same request, which its caller has sent this often before and repeats itself.
+    #[must_use]
+    pub const fn previous_attempts(mut self, previous: u32) -> Self {
+        self.previous_attempts = Some(previous);
+        self
+    }
+
     /// The same information on the time scale of a limiter.
     pub(crate) fn on_scale_of(self, shared: &Shared) -> backpressure_core::RequestInfo {
         let info = backpressure_core::RequestInfo::default();
@@ -196,6 +207,17 @@ impl RequestInfo {
         info.priority(priority).not_after(deadline)
     }
 
+    /// Lowers the priority of a request to this one, unless it is lower.
+    #[cfg(feature = "server")]
+    pub(crate) fn lower(extensions: &mut Extensions, priority: Priority) {
+        let info = Self::of(extensions);
+        let priority = info.priority.min(priority);
+        if let Some(own) = extensions.get_mut() {
+            *own = priority;
+        }
+        extensions.insert(info.priority(priority));
+    }
+
     /// The deadline alone. Most requests have no extension of these types.
     #[inline(always)]
     pub(crate) fn deadline_of(extensions: &Extensions) -> Option<Instant> {
@@ -220,6 +242,11 @@ impl Tenant {
     #[must_use]
     pub fn new(identity: impl Hash) -> Self {
         Self(number(identity))
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) const fn number(self) -> u64 {
+        self.0
     }
 }
 

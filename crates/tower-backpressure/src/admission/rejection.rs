@@ -17,7 +17,7 @@ use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD, inde
 mod grpc;
 mod seconds;
 
-use self::seconds::whole_seconds;
+pub(crate) use self::seconds::whole_seconds;
 
 /// The value of [`SHED_REASON`] where the reason is not revealed.
 const UNREVEALED: HeaderValue = HeaderValue::from_static("refused");
@@ -43,7 +43,7 @@ struct Render(Arc<RenderFn>);
 type RenderFn = dyn Fn(&Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
 /// The response to a rejected request that a user's rule has made; in a box, since it is large and rare.
-pub(super) type Rendered = Box<Response<Bytes>>;
+pub(crate) type Rendered = Box<Response<Bytes>>;
 
 /// What matters of a request for its rejection.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ impl Rejection {
     }
 
     /// What the user's rule makes of the rejection of this request, if there is one.
-    pub(super) fn render(&self, shed: Shed, caller: Caller, head: &Parts) -> Option<Rendered> {
+    pub(crate) fn render(&self, shed: Shed, caller: Caller, head: &Parts) -> Option<Rendered> {
         let Render(render) = self.render.as_ref().filter(|_| caller.dialect == Dialect::Http)?;
         let mut response = self.respond_http(shed);
         self.mark(&mut response, shed);
@@ -155,7 +155,7 @@ impl Rejection {
         let allowed = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
         assert!(allowed.contains(&status), "the status of a rejection must be 503 or 429");
         let reasons = Reason::ALL.iter();
-        let bodies = reasons.map(|&reason| problem(status, reveals.then_some(reason))).collect();
+        let bodies = reasons.map(|&reason| problem(status, reason, reveals)).collect();
         Self { status, reveals, bodies, render }
     }
 }
@@ -168,12 +168,12 @@ impl Caller {
 
     /// Whether the body of the request should be read. Reading a body that is sent on demand would ask
     /// the client for it.
-    pub(super) fn should_be_drained(self) -> bool {
+    pub(crate) fn should_be_drained(self) -> bool {
         self.upload != Upload::OnDemand
     }
 
     /// The same caller while its body is being read: a small one does not cost the connection.
-    pub(super) fn being_drained(self) -> Self {
+    pub(crate) fn being_drained(self) -> Self {
         let upload = if self.upload == Upload::Small { Upload::Nothing } else { self.upload };
         Self { upload, ..self }
     }
@@ -225,14 +225,23 @@ fn remove_our_marks<B>(response: &mut Response<B>) -> bool {
     true
 }
 
-/// RFC 9457, with the type that the RateLimit fields draft registers for this. The text stays true when
+/// RFC 9457, with the types that the RateLimit fields draft registers for this. The text stays true when
 /// a handler passes the response on.
-fn problem(status: StatusCode, reason: Option<Reason>) -> Bytes {
+fn problem(status: StatusCode, reason: Reason, reveals: bool) -> Bytes {
     let title = status.canonical_reason().unwrap_or_default();
     let code = status.as_u16();
-    let reason = reason.map(|reason| format!(r#","reason":"{reason}""#)).unwrap_or_default();
+    let (kind, detail) = match reason {
+        Reason::Quota => {
+            ("quota-exceeded", "The quota is used up. There is more after Retry-After.")
+        }
+        _ => (
+            "temporary-reduced-capacity",
+            "The service is at capacity. It expects to have room after Retry-After.",
+        ),
+    };
+    let member = if reveals { format!(r#","reason":"{reason}""#) } else { String::new() };
     Bytes::from(format!(
-        r#"{{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"{title}","status":{code},"detail":"The service is at capacity. It expects to have room after Retry-After."{reason}}}"#
+        r#"{{"type":"https://iana.org/assignments/http-problem-types#{kind}","title":"{title}","status":{code},"detail":"{detail}"{member}}}"#
     ))
 }
 

@@ -37,20 +37,20 @@ impl ResponsePolicy {
     }
 
     /// The policy for the response to this request.
-    pub(super) fn of<B>(&self, request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(&self, request: &Request<B>) -> Self {
         let is_head_request = request.method() == Method::HEAD;
         let classifier = self.classifier.clone();
         Self { classifier, scope: self.scope, is_head_request, stream: None }
     }
 
     /// Removes marks that say the request was not begun: it was. Returns whether there were any.
-    pub(super) fn mark_begun<R>(&self, response: &mut Response<R>) -> bool {
+    pub(crate) fn mark_begun<R>(&self, response: &mut Response<R>) -> bool {
         remove_not_begun_marks(response, self.classifier.side())
     }
 
     /// Whether the request stays in flight while the body is sent. A stream that counts as such does so in
     /// any case.
-    pub(super) fn body_holds_guard<R>(&self, response: &Response<R>, is_stream: bool) -> bool {
+    pub(crate) fn body_holds_guard<R>(&self, response: &Response<R>, is_stream: bool) -> bool {
         (is_stream || self.scope == PermitScope::Body) && !self.has_no_body(response)
     }
 
