@@ -99,14 +99,17 @@ impl Rules {
     /// What this request uses. `Parts` cannot borrow, so the head moves out and back where a rule reads it.
     pub(super) fn read<B>(&self, request: Request<B>) -> (Request<B>, Asks) {
         if self.key.is_tenant() && self.cost.is_none() && self.plan_of.is_none() {
-            let tenant = RequestInfo::of(request.extensions()).tenant;
-            let asks = self.subject(tenant.map(QuotaKey::from), 0, 1);
+            let info = RequestInfo::of(request.extensions());
+            let asks = self.subject(info.tenant.map(QuotaKey::from), 0, cost_of(info));
             return (request, asks);
         }
         let (parts, body) = request.into_parts();
         let key = self.key.extract(&parts);
         let plan = self.plan_of.as_ref().map_or(0, |plan_of| self.position(plan_of(&parts)));
-        let cost = self.cost.as_ref().map_or(1, |cost| cost(&parts));
+        let cost = match &self.cost {
+            Some(cost) => cost(&parts),
+            None => cost_of(RequestInfo::of(&parts.extensions)),
+        };
         (Request::from_parts(parts, body), self.subject(key, plan, cost))
     }
 
@@ -135,6 +138,11 @@ impl Rules {
     ) {
         self.rejection = self.rejection.with_render(render);
     }
+}
+
+/// A request costs as many tokens as it takes units of a limit, unless a rule says otherwise.
+fn cost_of(info: RequestInfo) -> u64 {
+    info.cost.max(1).into()
 }
 
 impl fmt::Debug for Rules {
