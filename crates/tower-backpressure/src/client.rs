@@ -41,7 +41,6 @@ mod dependency;
 mod http_types;
 mod idempotency_key;
 mod jitter;
-mod keyed_map;
 mod not_begun;
 mod origin_key;
 mod origin_limit;
