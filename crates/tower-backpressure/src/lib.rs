@@ -44,8 +44,8 @@ mod request_info;
 pub mod server;
 
 pub use backpressure_core::{
-    Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, Outcome,
-    Priority, QueueBounds, Quota, Reason, Sample, Shed, Timestamp,
+    Adaptive, Cause, Claim, ClientLimit, Fixed, Grant, Limit, LimitChange, Metering, Mode,
+    OutOfRange, Outcome, Priority, QueueBounds, Quota, Reason, Sample, Shed, Timestamp,
 };
 
 #[cfg(feature = "http")]
