@@ -16,6 +16,7 @@ use crate::request_info::RequestInfo;
 mod acquire;
 mod activity;
 mod counter;
+mod holds;
 mod limit_changes;
 #[cfg(all(test, limiter_loom))]
 mod model;

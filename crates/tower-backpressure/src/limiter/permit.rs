@@ -48,6 +48,8 @@ pub struct Permit {
     /// `None`: it is not measured, or the measurement has ended.
     stopwatch: Option<Stopwatch>,
     stage: Stage,
+    /// What it holds besides one unit; 0: nothing.
+    hold: u32,
     /// The generation in which it last gave a sign of work; `None`: it counts whatever it does.
     stamp: Option<u32>,
 }
@@ -61,7 +63,7 @@ impl Permit {
         let stopwatch = (weight > 0).then(|| Stopwatch::start(metering == Metering::RunQueue));
         let in_flight = shared.counted(entry.in_flight) as u32;
         let stamp = (!shared.counts_waiting()).then(|| shared.stamp());
-        Self { shared, in_flight, weight, stopwatch, stage, stamp }
+        Self { shared, in_flight, weight, stopwatch, stage, hold: entry.hold, stamp }
     }
 
     /// Runs `work` and measures it.
@@ -139,7 +141,7 @@ impl Permit {
             .in_flight(self.in_flight as usize)
             .in_flight_at_end(self.shared.counted(self.shared.in_flight()))
             .weight(self.weight);
-        self.shared.learn(&sample, self.stamp, self.shared.timestamp(now));
+        self.shared.learn(&sample, self.stamp, self.hold, self.shared.timestamp(now));
     }
 }
 
@@ -150,7 +152,10 @@ impl Drop for Permit {
             self.cancel(&stopwatch);
         }
         self.remove_stamp();
-        self.shared.leave(|| self.shared.now());
+        match self.hold {
+            0 => self.shared.leave(|| self.shared.now()),
+            hold => self.shared.leave_hold(hold, self.shared.now()),
+        }
     }
 }
 

@@ -24,9 +24,8 @@ impl Policy {
     /// clock is read only where there is a deadline.
     #[inline(always)]
     pub(super) fn try_acquire<B>(&self, request: &Request<B>) -> Option<Permit> {
-        let deadline = RequestInfo::deadline_of(request.extensions());
-        let is_late = deadline.is_some_and(|at| at <= Instant::now());
-        if is_late { None } else { self.limiter.try_acquire_undecided() }
+        let needs_none = RequestInfo::needs_no_decision(request.extensions());
+        if needs_none { self.limiter.try_acquire_undecided() } else { None }
     }
 
     /// An exempt request runs at once and takes no permit.

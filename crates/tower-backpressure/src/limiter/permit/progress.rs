@@ -102,6 +102,6 @@ impl Permit {
         let latency = now.saturating_duration_since(since);
         let in_flight = shared.counted(shared.in_flight());
         let sample = Sample::new(latency, Outcome::Success).in_flight(in_flight);
-        shared.learn(&sample, self.stamp, shared.timestamp(now));
+        shared.learn(&sample, self.stamp, self.hold, shared.timestamp(now));
     }
 }
