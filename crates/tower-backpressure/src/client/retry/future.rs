@@ -162,8 +162,13 @@ where
                 StepProjection::Ready => {
                     ready!(self.as_mut().project().inner.poll_ready(cx))?;
                     // The process may have been suspended during the wait.
-                    if S::Response::IS_CUT_BY_LAYER && self.progress.is_late() {
-                        return Poll::Ready(Ok(self.finish_at_deadline()));
+                    if self.progress.is_late() {
+                        if S::Response::IS_CUT_BY_LAYER {
+                            return Poll::Ready(Ok(self.finish_at_deadline()));
+                        }
+                        // The client inside ends the attempt at once, with its own error.
+                        let progress = self.as_mut().project().progress;
+                        progress.cut_at = progress.deadline;
                     }
                     self.as_mut().send_attempt();
                 }
