@@ -11,12 +11,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use super::drain::{Drain, MAX_DRAIN_TIME};
-use super::gave_up::{GaveUp, GiveUpReason};
 use super::policy::{Grant, Policy};
 use super::progress::Progress;
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::Withdrawal;
+use crate::client::gave_up::{GaveUp, GiveUpReason};
 use crate::client::replay::{ByClone, KeepForRetry, RequestHead, ResponseHead};
 
 pin_project! {
