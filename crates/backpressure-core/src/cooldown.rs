@@ -117,8 +117,7 @@ const BELIEVED_LOAD: u32 = 16;
 /// The same of an origin that has answered nothing yet: there is no sign that it serves anything.
 const BELIEVED_QUOTA_AT_START: u32 = 1;
 const BELIEVED_LOAD_AT_START: u32 = 4;
-/// The same while attempts resume. With one, an origin that rejects a share of the attempts would be sent nothing
-/// for nearly all of the time; with more, one whose quota is used up again is asked in vain.
+/// The same while attempts resume. With one, an origin that rejects a share would be sent next to nothing.
 const BELIEVED_WHILE_RESUMING: u32 = 3;
 /// How long the others wait for the response to a probe before one more is sent. A lost probe would hold
 /// all attempts; more than one a second would be no pause.
@@ -133,8 +132,7 @@ const EARLY_SHARE: u32 = 8;
 const MAX_EARLY_WAIT: Duration = Duration::from_millis(250);
 const EARLY_SPACING: u32 = 4;
 const MAX_EARLY: u32 = 2;
-/// From this length on the first response of an origin is not taken at its word for all attempts: it may be about one
-/// route, and to be shut for so long by mistake costs more than two attempts. Clients commonly believe a minute.
+/// From this length on an origin that has answered nothing yet gets them too: its word may be about one route.
 const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// Pauses without an early attempt after many that were told to come back.
 const MAX_SKIPPED: u32 = 64;

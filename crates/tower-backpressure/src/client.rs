@@ -43,7 +43,6 @@ mod gave_up;
 mod http_types;
 mod idempotency_key;
 mod jitter;
-mod keyed_map;
 mod not_begun;
 mod origin_key;
 mod origin_limit;

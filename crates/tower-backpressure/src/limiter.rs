@@ -25,6 +25,7 @@ mod permit;
 mod pressure;
 mod queued;
 mod sampler;
+pub(crate) mod set;
 mod shared;
 mod state;
 mod stopwatch;

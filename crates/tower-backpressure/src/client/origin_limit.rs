@@ -13,7 +13,6 @@ use crate::admission::response_policy::ResponsePolicy;
 use crate::admission::switches::Switches;
 use crate::admission::{Limited, PermitScope, Policy, Recheck, SelectPolicy};
 use crate::client::cooldown::CooldownLayer;
-use crate::client::keyed_map::Idle;
 use crate::client::origin_key::OriginKey;
 use crate::client::origin_map::OriginMap;
 use crate::limiter::Limiter;
@@ -275,13 +274,6 @@ impl Origins {
     /// The policy of an origin. An origin is not forgotten while its policy is in use.
     fn policy(&self, origin: OriginKey<'_>) -> Arc<Policy> {
         self.origin_map.get_or_insert(origin, |name| self.settings.policy(name))
-    }
-}
-
-/// A request that is being admitted or in the queue refers to the policy, and makes it not idle.
-impl Idle for Policy {
-    fn is_idle(&self) -> bool {
-        self.limiter.in_flight() == 0
     }
 }
 

@@ -150,6 +150,26 @@ impl State {
         wakers
     }
 
+    /// Takes back the units that a set of limiters has recalled, and are free; how many.
+    pub(crate) fn take_recalled(&mut self, counter: &Counter) -> usize {
+        let in_flight = self.counted(counter);
+        self.controller.take_recalled(in_flight)
+    }
+
+    /// Units that the next request in the queue lacks.
+    pub(crate) fn lacks(&mut self, cost: Option<u32>, counter: &Counter, now: Timestamp) -> usize {
+        let in_flight = self.counted(counter);
+        self.controller.lacks(cost, in_flight, now)
+    }
+
+    /// Takes up to this many units that are free; see [`Controller::take_free`].
+    pub(crate) fn take_free(&mut self, units: usize, keep: usize, counter: &Counter) -> usize {
+        // Closed, the counter can only fall until the allowance is lower.
+        counter.close();
+        let in_flight = self.counted(counter);
+        self.controller.take_free(units, keep, in_flight)
+    }
+
     /// The ages of permits that are watched for signs of work.
     pub(crate) fn ages(&mut self) -> &mut Ages {
         &mut self.ages
@@ -161,7 +181,7 @@ impl State {
     }
 
     /// Permits in flight that count towards the limit.
-    fn counted(&self, counter: &Counter) -> usize {
+    pub(crate) fn counted(&self, counter: &Counter) -> usize {
         counter.in_flight().saturating_sub(self.silent())
     }
 
