@@ -25,6 +25,7 @@ mod pressure;
 mod queued;
 mod sampler;
 mod shared;
+mod shared_ref;
 mod state;
 mod stopwatch;
 mod sync;
@@ -40,6 +41,8 @@ pub use self::queued::{Queueing, queued};
 pub(crate) use self::limit_changes::CAUSES;
 use self::permit::Stage;
 pub(crate) use self::shared::Shared;
+#[cfg(feature = "http")]
+pub(crate) use self::stopwatch::PollTimer;
 
 /// Limits how many run at once; the others wait in a bounded queue or are rejected.
 ///
@@ -133,7 +136,7 @@ impl Limiter {
             Some(entry) => entry,
             None => self.shared.request_without_queue(self.shared.now())?,
         };
-        Ok(Permit::new(Arc::clone(&self.shared), entry, Stage::Admitted))
+        Ok(Permit::new(&self.shared, entry, Stage::Admitted))
     }
 
     /// The state at this moment.
@@ -217,7 +220,7 @@ impl Limiter {
     #[inline]
     pub(crate) fn try_acquire_undecided(&self) -> Option<Permit> {
         let entry = self.shared.counter.try_enter()?;
-        Some(Permit::new(Arc::clone(&self.shared), entry, Stage::Admitted))
+        Some(Permit::new(&self.shared, entry, Stage::Admitted))
     }
 
     /// What the first poll of [`acquire`](Self::acquire) does, without a future where none is needed.
@@ -227,8 +230,9 @@ impl Limiter {
 
     /// Whether the load is far above what can be served, as of the last request that found no permit:
     /// clients retry immediately, or a crowd arrived at once. Delaying rejections slows them down.
+    #[cfg(feature = "http")]
     pub(crate) fn is_flooded(&self) -> bool {
-        self.shared.inspect(Controller::is_flooded)
+        self.shared.is_flooded()
     }
 
     /// Permits in use, without the lock.
@@ -236,7 +240,6 @@ impl Limiter {
         self.shared.in_flight()
     }
 
-    /// The limit, without the lock.
     /// Whether requests wait because an operator holds them back.
     pub(crate) fn is_paused(&self) -> bool {
         self.shared.inspect(|controller| matches!(controller.mode(), Mode::Paused(_)))

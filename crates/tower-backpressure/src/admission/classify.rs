@@ -80,7 +80,7 @@ fn apply<B>(rule: &Rule, response: &mut Response<B>) -> Option<Outcome> {
 /// pushback of the server. A time-out is a failure at both ends; its latency says nothing about work.
 /// A rejection by an inner layer of this crate was no work.
 fn classify<B>(response: &Response<B>, side: Side) -> Outcome {
-    if Rejected::of(response.extensions()).is_some() {
+    if Rejected::of(response).is_some() {
         return Outcome::Ignore;
     }
     match response.status() {
@@ -126,8 +126,8 @@ impl fmt::Debug for Classifier {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backpressure_core::{Reason, Shed};
-    use std::time::Duration;
+    use crate::headers::shed_reason::{SHED_REASON, own_value};
+    use backpressure_core::Reason;
 
     fn head(status: u16) -> Result<Response<()>, ()> {
         Ok(Response::builder().status(status).body(()).expect("a response"))
@@ -167,10 +167,11 @@ mod tests {
 
     #[test]
     fn a_rejection_by_an_inner_layer_teaches_nothing() {
-        let shed = Shed::new(Reason::Limit, Duration::from_secs(1));
+        let reason = own_value(Reason::Limit, true);
         for side in [Side::Server, Side::Client] {
             let mut refused = head(503);
-            refused.as_mut().expect("a response").extensions_mut().insert(shed);
+            let headers = refused.as_mut().expect("a response").headers_mut();
+            headers.insert(SHED_REASON, reason.clone());
             assert_eq!(Classifier::new(side).outcome(&mut refused), Outcome::Ignore);
         }
     }

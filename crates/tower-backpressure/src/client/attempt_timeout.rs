@@ -15,7 +15,6 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::admission::body::ResponseBody;
-use crate::admission::classify::Side;
 use crate::client::classify::is_grpc_call;
 use crate::request_info::RequestInfo;
 
@@ -157,8 +156,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(result) = this.future.poll(cx) {
-            let admitted = |response| ResponseBody::admitted(response, None, Side::Client);
-            return Poll::Ready(result.map(admitted));
+            return Poll::Ready(result.map(ResponseBody::unguarded));
         }
         this.sleep.poll(cx).map(|()| Ok(timed_out(this.started.elapsed(), *this.speaks_grpc)))
     }

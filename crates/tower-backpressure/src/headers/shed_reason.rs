@@ -1,7 +1,7 @@
 //! The header that says that a request was rejected before it was begun.
 
-use backpressure_core::{Reason, Shed};
-use http::{Extensions, HeaderName};
+use backpressure_core::Reason;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 /// Header of a rejection. Its presence says that the request was not begun, so that it may be sent
 /// again whatever its method; its value is the reason.
@@ -11,6 +11,39 @@ pub const SHED_REASON: HeaderName = HeaderName::from_static("x-shed-reason");
 
 /// [`SHED_REASON`] as a static, which look-ups borrow.
 pub(crate) static SHED_REASON_FIELD: HeaderName = SHED_REASON;
+
+/// The values that the layers of this process write: each reason twice, revealed and not.
+///
+/// A value that points into this text was written here, and not read from a connection. That tells a rejection of
+/// this process from one that a server has sent, without an allocation. The text is one, because equal short texts
+/// may share an address.
+static OWN_VALUES: &str = "limit refused queue-full refused queue-timeout refused displaced refused deadline refused \
+    cooldown refused throttle refused breaker refused stopped refused streams refused ";
+
+/// The value of [`SHED_REASON`] in a rejection by this process.
+pub(crate) fn own_value(reason: Reason, is_revealed: bool) -> HeaderValue {
+    let word = 2 * index_of(reason) + usize::from(!is_revealed);
+    let (start, end) = word_bounds(word).unwrap_or_default();
+    HeaderValue::from_static(&OWN_VALUES[start..end])
+}
+
+/// The reason in a value that this process has written; `None` for any other.
+fn reason_of_own(value: &HeaderValue) -> Option<Reason> {
+    let offset = (value.as_bytes().as_ptr() as usize).checked_sub(OWN_VALUES.as_ptr() as usize)?;
+    let before = OWN_VALUES.as_bytes().get(..offset)?;
+    let word = before.iter().filter(|&&byte| byte == b' ').count();
+    Reason::ALL.get(word / 2).copied()
+}
+
+/// Start and end of a word of [`OWN_VALUES`].
+fn word_bounds(word: usize) -> Option<(usize, usize)> {
+    let mut ends = OWN_VALUES.match_indices(' ').map(|(at, _)| at);
+    let start = match word.checked_sub(1) {
+        Some(before) => ends.nth(before)? + 1,
+        None => 0,
+    };
+    Some((start, ends.next()?))
+}
 
 /// The position of a reason in [`Reason::ALL`].
 pub(crate) fn index_of(reason: Reason) -> usize {
@@ -45,7 +78,7 @@ pub(crate) fn index_of(reason: Reason) -> usize {
 ///         self,
 ///         response: &Response<B>,
 ///     ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
-///         if Rejected::of(response.extensions()).is_some() {
+///         if Rejected::of(response).is_some() {
 ///             return ClassifiedResponse::Ready(Ok(()));
 ///         }
 ///         ServerErrorsAsFailures::new().classify_response(response)
@@ -63,10 +96,48 @@ pub(crate) fn index_of(reason: Reason) -> usize {
 pub struct Rejected(pub Reason);
 
 impl Rejected {
-    /// Why an inner layer rejected the request, if one did, at any depth.
+    /// Why a layer in this process rejected the request, if one did, at any depth.
     #[must_use]
-    pub fn of(extensions: &Extensions) -> Option<Self> {
-        let here = extensions.get::<Shed>().map(|shed| Self(shed.reason));
-        here.or_else(|| extensions.get().copied())
+    pub fn of<B>(response: &Response<B>) -> Option<Self> {
+        Self::not_begun(response.headers()).or_else(|| response.extensions().get().copied())
+    }
+
+    /// The same, where the request was not begun.
+    pub(crate) fn not_begun(headers: &HeaderMap) -> Option<Self> {
+        headers.get(&SHED_REASON_FIELD).and_then(reason_of_own).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(value: HeaderValue) -> HeaderMap {
+        HeaderMap::from_iter([(SHED_REASON, value)])
+    }
+
+    #[test]
+    fn a_reason_is_told_from_the_value_of_this_process_whether_or_not_it_is_revealed() {
+        for &reason in Reason::ALL {
+            let (revealed, hidden) = (own_value(reason, true), own_value(reason, false));
+            assert_eq!(
+                (revealed.as_bytes(), hidden.as_bytes()),
+                (reason.as_str().as_bytes(), &b"refused"[..])
+            );
+            for value in [revealed, hidden] {
+                assert_eq!(Rejected::not_begun(&with(value)), Some(Rejected(reason)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_value_from_elsewhere_says_nothing_of_this_process() {
+        for &reason in Reason::ALL {
+            let received = HeaderValue::from_bytes(reason.as_str().as_bytes()).expect("a value");
+            assert_eq!(Rejected::not_begun(&with(received)), None);
+            let written = HeaderValue::from_static(reason.as_str());
+            assert_eq!(Rejected::not_begun(&with(written)), None);
+        }
+        assert_eq!(Rejected::not_begun(&HeaderMap::new()), None);
     }
 }

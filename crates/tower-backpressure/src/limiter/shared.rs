@@ -3,7 +3,9 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use backpressure_core::{Ages, Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
+use backpressure_core::{
+    Ages, Controller, Metering, Mode, RequestInfo, Sample, Shed, Ticket, Timestamp,
+};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -52,6 +54,9 @@ struct Published {
     counts_waiting: AtomicBool,
     /// Permits that count apart.
     silent: AtomicUsize,
+    is_flooded: AtomicBool,
+    /// Whether an operator drains or stops the limiter.
+    is_stopping: AtomicBool,
 }
 
 /// The longest wait that tokio's timers support: 30 years.
@@ -76,7 +81,12 @@ impl Shared {
         let in_time = info.deadline.is_none_or(|deadline| now < deadline);
         match in_time.then(|| self.counter.try_enter()).flatten() {
             Some(entry) => Answer::Run(entry),
-            None => self.with_state(now, |state, counter| state.arrive(info, counter, now)),
+            None => self.with_state(now, |state, counter| {
+                let answer = state.arrive(info, counter, now);
+                let is_flooded = state.controller().is_flooded();
+                self.published.is_flooded.store(is_flooded, Ordering::Relaxed);
+                answer
+            }),
         }
     }
 
@@ -198,6 +208,17 @@ impl Shared {
         self.published.counts_waiting.load(Ordering::Relaxed)
     }
 
+    /// As of the last request that found no permit: see [`Controller::is_flooded`].
+    #[cfg(feature = "http")]
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.published.is_flooded.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.published.is_stopping.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.counter.in_flight()
     }
@@ -307,6 +328,8 @@ impl Published {
             yields: AtomicBool::new(false),
             counts_waiting: AtomicBool::new(false),
             silent: AtomicUsize::new(0),
+            is_flooded: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         };
         published.settings(controller);
         published
@@ -325,5 +348,7 @@ impl Published {
         self.max.store(max, Ordering::Relaxed);
         self.yields.store(controller.yields(), Ordering::Relaxed);
         self.counts_waiting.store(controller.counts_waiting(), Ordering::Relaxed);
+        let is_stopping = matches!(controller.mode(), Mode::Draining | Mode::Stopped);
+        self.is_stopping.store(is_stopping, Ordering::Relaxed);
     }
 }

@@ -17,7 +17,6 @@ use tower_service::Service;
 use super::attempt::Attempt;
 use super::shared::{Origin, Shared, Supervision};
 use crate::admission::body::ResponseBody;
-use crate::admission::classify::Side;
 use crate::admission::rejection::Caller;
 
 pin_project! {
@@ -120,9 +119,7 @@ where
                 StateProj::Running { attempt, future } => {
                     let mut result = ready!(future.poll(cx));
                     attempt.ended(&mut result);
-                    return Poll::Ready(
-                        result.map(|response| ResponseBody::admitted(response, None, Side::Client)),
-                    );
+                    return Poll::Ready(result.map(ResponseBody::unguarded));
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("not polled after completion")));
