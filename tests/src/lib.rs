@@ -26,3 +26,8 @@ mod metrics {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guide.md")]
 mod guide {}
+
+/// The programs in the documentation of quotas compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/quotas.md")]
+mod quotas {}

@@ -22,10 +22,11 @@ async fn handle(request: Request<bool>) -> Result<Response<String>, InnerError> 
     if request.into_body() { Ok(Response::new("done".into())) } else { Err(InnerError) }
 }
 
-/// All reasons for which a server rejects a request before its handler runs; the others are those of clients
-/// and of streams.
+/// All reasons for which a limit of a server rejects a request before its handler runs; the others are those of
+/// clients, of streams and of quotas.
 fn reasons() -> impl Iterator<Item = Reason> {
-    let others = [Reason::Cooldown, Reason::Throttle, Reason::Breaker, Reason::Streams];
+    let others =
+        [Reason::Cooldown, Reason::Throttle, Reason::Breaker, Reason::Streams, Reason::Quota];
     Reason::ALL.iter().copied().filter(move |reason| !others.contains(reason))
 }
 

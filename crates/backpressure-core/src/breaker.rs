@@ -154,6 +154,34 @@ impl Breaker {
         }
     }
 
+    /// What [`decide`](Self::decide) would tell a call that it rejects now; `None` where it would send it. Changes
+    /// nothing.
+    ///
+    /// ```
+    /// use backpressure_core::{Breaker, BreakerDecision, BreakerSettings, CallEnding, Timestamp};
+    ///
+    /// let (mut breaker, now) = (Breaker::new(BreakerSettings::default()), Timestamp::ZERO);
+    /// for _ in 0..20 {
+    ///     assert_eq!(breaker.would_reject(now), None);
+    ///     let BreakerDecision::Send(pass) = breaker.decide(now) else { panic!("it is closed") };
+    ///     breaker.ended(pass, CallEnding::Failed { retry_after: None }, now);
+    /// }
+    /// assert_eq!(breaker.would_reject(now), Some(BreakerSettings::default().open_for));
+    /// ```
+    #[must_use]
+    pub fn would_reject(&self, now: Timestamp) -> Option<Duration> {
+        match &self.phase {
+            Phase::Closed { .. } => None,
+            Phase::Open { until } => (now < *until).then(|| until.since(now)),
+            Phase::HalfOpen { since, in_flight, succeeded } => {
+                let is_over = now.since(*since) >= self.settings.open_for;
+                let has_room = *in_flight + *succeeded < self.settings.probes;
+                (!is_over && !has_room).then_some(RETRY_AFTER_WHILE_PROBING)
+            }
+            Phase::Ramping { ramp, .. } => (!ramp.has_room()).then_some(RETRY_AFTER_WHILE_PROBING),
+        }
+    }
+
     /// A call has ended. One that was sent in an earlier phase says nothing about this one.
     pub fn ended(&mut self, pass: Pass, ending: CallEnding, now: Timestamp) {
         if pass != Pass(self.number) && !self.counts_untracked(pass) {

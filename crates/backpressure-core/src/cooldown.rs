@@ -5,6 +5,10 @@ use std::time::Duration;
 use crate::ramp::{Pass, Ramp, next_phase};
 use crate::time::Timestamp;
 
+mod ending;
+
+pub use self::ending::{Ending, Told};
+
 /// What one caller was told, applied to all callers of an origin.
 ///
 /// ```text
@@ -82,31 +86,6 @@ pub enum CooldownDecision {
         /// When it may be asked again, unless another attempt ends before.
         ask_at: Timestamp,
     },
-}
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ending {
-    /// The origin did its work, whatever the result.
-    Answered,
-    /// An error, or a rejection that names no time. It says nothing about when to come back.
-    Failed,
-    /// A response says when to come back.
-    Told(Told),
-    /// The caller left before the response.
-    Cancelled,
-}
-
-/// What a response asks for: no attempt for this long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Told {
-    /// The quota of the client is used up (429). It may be that of a route alone.
-    Quota(Duration),
-    /// The origin is overloaded or down (503). It may be one of many replicas alone, or a share of the
-    /// attempts.
-    Load(Duration),
 }
 
 /// The state of a [`Cooldown`].
@@ -201,6 +180,27 @@ impl Cooldown {
                 false => wait_until(now + RESUME_PATIENCE),
             },
         }
+    }
+
+    /// What is left of the pause, where an attempt that came now would be held for it; changes nothing.
+    ///
+    /// ```
+    /// use backpressure_core::{Cooldown, CooldownDecision, Ending, Timestamp, Told};
+    /// use std::time::Duration;
+    ///
+    /// let (mut cooldown, now) = (Cooldown::new(), Timestamp::ZERO);
+    /// assert_eq!(cooldown.pause(now), None);
+    /// let CooldownDecision::Send(pass) = cooldown.decide(now) else { panic!("no cool-down yet") };
+    /// let wait = Duration::from_secs(2);
+    /// cooldown.ended(pass, Ending::Told(Told::Quota(wait)), 0, now);
+    /// assert_eq!(cooldown.pause(now), Some(wait));
+    /// assert_eq!(cooldown.pause(now + wait), None, "it would be the probe");
+    /// ```
+    #[must_use]
+    pub fn pause(&self, now: Timestamp) -> Option<Duration> {
+        let Phase::Quiet { until, early } = self.phase else { return None };
+        let is_early_due = matches!(early, Early::At(at, _) if now >= at);
+        (now < until && !is_early_due).then(|| until.since(now))
     }
 
     /// An attempt has ended, while `held` others wait to be sent.

@@ -2,7 +2,7 @@
 //!
 //! [`Controller`] decides for each request whether it runs, is queued or is rejected, and when a rejected
 //! one should come back. A [`Limit`] decides how many may run at once. For clients, [`Cooldown`], [`Throttle`]
-//! and [`Breaker`] decide whether a request is sent at all.
+//! and [`Breaker`] decide whether a request is sent at all. A [`Quota`] decides how much one tenant may use.
 //!
 //! Time is an argument, answers are values, state is `&mut self`: there is no clock, lock, runtime or
 //! protocol in this crate. `tower-backpressure` adds them.
@@ -26,6 +26,7 @@ mod outcome;
 mod overload_detector;
 mod priority;
 mod queue;
+mod quota;
 mod ramp;
 mod rank;
 mod release_rate;
@@ -55,6 +56,10 @@ pub use crate::out_of_range::OutOfRange;
 pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
+pub use crate::quota::{
+    MAX_TOKENS, MAX_WINDOWS, Quota, QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow,
+    Standing, Violated,
+};
 pub use crate::ramp::Pass;
 pub use crate::request_info::RequestInfo;
 pub use crate::retry_budget::{Charge, RetryBudget};

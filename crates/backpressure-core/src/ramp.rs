@@ -33,9 +33,14 @@ impl Ramp {
         Self { in_flight: 0, allowed }
     }
 
-    /// Whether one more attempt may be sent now; it is in flight then.
+    /// Whether one more attempt may be sent now.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.in_flight < self.allowed
+    }
+
+    /// The same; it is in flight then.
     pub(crate) const fn admits(&mut self) -> bool {
-        let admits = self.in_flight < self.allowed;
+        let admits = self.has_room();
         self.in_flight += admits as u32;
         admits
     }

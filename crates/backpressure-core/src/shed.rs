@@ -27,6 +27,8 @@ pub enum Reason {
     Stopped,
     /// As many streams are open as may be. Its handler has run.
     Streams,
+    /// The tenant has used up its quota.
+    Quota,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
         Self::Breaker,
         Self::Stopped,
         Self::Streams,
+        Self::Quota,
     ];
 
     /// A stable short name, for metric labels and headers.
@@ -58,6 +61,7 @@ impl Reason {
             Self::Breaker => "breaker",
             Self::Stopped => "stopped",
             Self::Streams => "streams",
+            Self::Quota => "quota",
         }
     }
 }

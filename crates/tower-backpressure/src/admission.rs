@@ -22,7 +22,7 @@ pub(crate) mod delayed_rejection;
 pub(crate) mod drain;
 mod dry_run;
 mod future;
-mod guard;
+pub(crate) mod guard;
 pub(crate) mod permit_handle;
 pub(crate) mod rejection;
 pub(crate) mod response_policy;

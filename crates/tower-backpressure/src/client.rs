@@ -22,6 +22,10 @@
 //! | [`ThrottleLayer`] | rejects in the client a share of what the origin would reject anyway |
 //! | [`AttemptTimeoutLayer`] | ends an attempt without a response |
 //!
+//! A service in the middle of a chain passes on what it knows of a request with
+//! [`RequestInfo::carry_to`](crate::RequestInfo::carry_to). [`DependencyLayer`] and [`Unavailable`] turn what the client knows
+//! of an origin into the service's own answers.
+//!
 //! Each layer also works alone. [`RetryBudget`] and [`RetryAfter`](crate::RetryAfter) work in a client with a
 //! retry loop of its own.
 
@@ -29,8 +33,10 @@ mod attempt_timeout;
 mod attempts;
 mod breaker;
 mod budget;
+mod carry;
 mod classify;
 mod cooldown;
+mod dependency;
 #[cfg(feature = "reqwest")]
 mod http_types;
 mod idempotency_key;
@@ -46,17 +52,17 @@ mod stack;
 mod supervised;
 mod telemetry;
 mod throttle;
+mod timeout_field;
 
 #[cfg(feature = "reqwest")]
 pub use self::attempt_timeout::AttemptTimeoutReqwestFuture;
-pub use self::attempt_timeout::{
-    AttemptTimeout, AttemptTimeoutFuture, AttemptTimeoutLayer, TimedOut,
-};
-pub use self::attempts::{Attempts, PREVIOUS_ATTEMPTS};
+pub use self::attempt_timeout::{AttemptTimeout, AttemptTimeoutFuture, AttemptTimeoutLayer};
+pub use self::attempts::Attempts;
 pub use self::breaker::{Breaker, BreakerLayer, BreakerPhase, BreakerSnapshot};
 pub use self::budget::{BudgetSnapshot, RetryBudget, Spent, Withdrawal};
 pub use self::classify::{AttemptOutcome, RetryDecision};
 pub use self::cooldown::{Cooldown, CooldownLayer, CooldownPhase, CooldownSnapshot};
+pub use self::dependency::{Dependency, DependencyFuture, DependencyLayer, Unavailable};
 #[cfg(feature = "reqwest")]
 pub use self::origin_limit::ReqwestFuture;
 pub use self::origin_limit::{OriginLimit, OriginLimitLayer};
@@ -70,3 +76,6 @@ pub use self::stack::{BackpressureClient, ClientStack, backpressure_client};
 pub use self::supervised::SupervisedReqwestFuture;
 pub use self::supervised::{Supervised, SupervisedFuture};
 pub use self::throttle::{Throttle, ThrottleLayer};
+pub use crate::admission::classify::TimedOut;
+pub use crate::headers::attempts::PREVIOUS_ATTEMPTS;
+pub use crate::headers::retry_after_scope::RETRY_AFTER_SCOPE;

@@ -1,7 +1,9 @@
 //! HTTP header fields: parsing and formatting, no decisions.
 
+#[cfg(any(feature = "server", feature = "client"))]
+pub(crate) mod attempts;
 pub(crate) mod content_length;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub(crate) mod criticality;
 #[cfg(feature = "server")]
 pub(crate) mod dictionary;
@@ -9,11 +11,15 @@ pub(crate) mod grpc;
 #[cfg(feature = "server")]
 pub(crate) mod priority;
 #[cfg(feature = "server")]
+pub(crate) mod rate_limit_fields;
+#[cfg(feature = "server")]
 pub(crate) mod request_start;
 #[cfg(feature = "client")]
 pub(crate) mod retry_after;
+#[cfg(feature = "client")]
+pub(crate) mod retry_after_scope;
 pub(crate) mod shed_reason;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub(crate) mod timeout;
 
 /// One to `max` digits and nothing else; at most 18 digits fit.

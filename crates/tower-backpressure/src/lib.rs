@@ -9,7 +9,7 @@
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`], [`QueueLayer`], [`FallbackLayer`], [`RequestInfoLayer`] and [`Handle`] |
+//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`], [`QueueLayer`], [`QuotaLayer`], [`FallbackLayer`], [`RequestInfoLayer`] and [`Handle`] |
 //! | `client` | yes | the layers of [`client`] |
 //! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
@@ -43,7 +43,7 @@ pub mod server;
 
 pub use backpressure_core::{
     Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, Outcome,
-    Priority, QueueBounds, Reason, Sample, Shed, Timestamp,
+    Priority, QueueBounds, Quota, Reason, Sample, Shed, Timestamp,
 };
 
 #[cfg(feature = "http")]
@@ -58,24 +58,30 @@ pub use crate::admission::streams::StreamPolicy;
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
 pub use crate::client::{
-    Attempts, BreakerLayer, ClientStack, CooldownLayer, GaveUp, OriginLimit, OriginLimitLayer,
-    Retry, RetryBudget, RetryDecision, RetryLayer, ThrottleLayer, backpressure_client,
+    Attempts, BreakerLayer, ClientStack, CooldownLayer, DependencyLayer, GaveUp, OriginLimit,
+    OriginLimitLayer, Retry, RetryBudget, RetryDecision, RetryLayer, ThrottleLayer,
+    backpressure_client,
 };
 #[cfg(feature = "http")]
 pub use crate::deadline::Deadline;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
+pub use crate::headers::attempts::PREVIOUS_ATTEMPTS;
+#[cfg(any(feature = "server", feature = "client"))]
 pub use crate::headers::criticality::CRITICALITY;
 #[cfg(feature = "client")]
 pub use crate::headers::retry_after::RetryAfter;
 #[cfg(feature = "http")]
 pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "client"))]
 pub use crate::headers::timeout::REQUEST_TIMEOUT;
-pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Queueing, Snapshot, queued};
+pub use crate::limiter::{
+    Acquire, Limiter, Permit, Pressure, Queueing, ResourceWatch, Snapshot, Watching, queued,
+};
 #[cfg(feature = "http")]
 pub use crate::observe::{Event, Observer};
 pub use crate::request_info::{RequestInfo, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{
-    Admission, AdmissionLayer, BulkheadLayer, FallbackLayer, Handle, QueueLayer, RequestInfoLayer,
+    Admission, AdmissionLayer, BulkheadLayer, FallbackLayer, Handle, QueueLayer, QuotaLayer,
+    RequestInfoLayer,
 };

@@ -21,7 +21,7 @@ mod observer;
 pub(crate) use metrics::{InFlight, StreamCount};
 pub use observer::{Event, Observer};
 
-/// Records what one layer does. Without the features `metrics` and `tracing` it does nothing.
+/// Records what one layer does. A quota has no limiter. Without the features `metrics` and `tracing` it does nothing.
 #[derive(Clone)]
 pub(crate) struct Telemetry {
     pub(crate) dry_run: bool,
@@ -71,7 +71,11 @@ impl Telemetry {
 
     /// A request was admitted after so long; it is in flight until the returned value is dropped.
     #[inline]
-    pub(crate) fn admitted(&self, limiter: &Limiter, waited: Duration) -> InFlight {
+    pub(crate) fn admitted<'a>(
+        &self,
+        limiter: impl Into<Option<&'a Limiter>>,
+        waited: Duration,
+    ) -> InFlight {
         let in_flight = self.metrics.in_flight();
         self.would_admit(limiter, waited);
         in_flight
@@ -96,21 +100,39 @@ impl Telemetry {
 
     /// Counts an admission.
     #[inline(always)]
-    pub(crate) fn would_admit(&self, limiter: &Limiter, waited: Duration) {
+    pub(crate) fn would_admit<'a>(
+        &self,
+        limiter: impl Into<Option<&'a Limiter>>,
+        waited: Duration,
+    ) {
+        let limiter = limiter.into();
         self.episode.admitted(limiter, self.dry_run);
         self.metrics.admitted(self.shown(limiter));
         self.observe(Event::Admitted { waited });
     }
 
     /// In a dry run, a request runs that would have been rejected.
-    pub(crate) fn would_reject(&self, shed: Shed, limiter: &Limiter, now: Instant) {
+    pub(crate) fn would_reject<'a>(
+        &self,
+        shed: Shed,
+        limiter: impl Into<Option<&'a Limiter>>,
+        now: Instant,
+    ) {
+        let limiter = limiter.into();
         self.episode.shed(shed, limiter, now, true);
         self.metrics.would_reject(shed, self.shown(limiter));
         self.observe(Event::WouldReject { shed });
     }
 
     /// A request was rejected after so long.
-    pub(crate) fn rejected(&self, shed: Shed, limiter: &Limiter, now: Instant, waited: Duration) {
+    pub(crate) fn rejected<'a>(
+        &self,
+        shed: Shed,
+        limiter: impl Into<Option<&'a Limiter>>,
+        now: Instant,
+        waited: Duration,
+    ) {
+        let limiter = limiter.into();
         self.episode.shed(shed, limiter, now, false);
         self.metrics.shed(shed, self.shown(limiter));
         self.observe(Event::Rejected { shed, waited });
@@ -125,8 +147,8 @@ impl Telemetry {
     }
 
     /// The limiter whose limit the gauge shows: one gauge cannot show the limits of many origins.
-    fn shown<'a>(&self, limiter: &'a Limiter) -> Option<&'a Limiter> {
-        self.episode.origin.is_none().then_some(limiter)
+    fn shown<'a>(&self, limiter: Option<&'a Limiter>) -> Option<&'a Limiter> {
+        limiter.filter(|_| self.episode.origin.is_none())
     }
 
     /// A request is in the queue until the returned value is dropped.
@@ -162,7 +184,7 @@ impl Episode {
         Self { policy, origin, epoch: Instant::now(), last_shed, shed }
     }
 
-    fn shed(&self, shed: Shed, limiter: &Limiter, now: Instant, dry_run: bool) {
+    fn shed(&self, shed: Shed, limiter: Option<&Limiter>, now: Instant, dry_run: bool) {
         let now = self.nanos(now);
         self.shed.fetch_add(1, Ordering::Relaxed);
         if self.last_shed.swap(now, Ordering::AcqRel) == 0 {
@@ -171,14 +193,14 @@ impl Episode {
     }
 
     #[inline]
-    fn admitted(&self, limiter: &Limiter, dry_run: bool) {
+    fn admitted(&self, limiter: Option<&Limiter>, dry_run: bool) {
         if self.last_shed.load(Ordering::Relaxed) != 0 {
             self.check_end(limiter, dry_run);
         }
     }
 
     #[cold]
-    fn check_end(&self, limiter: &Limiter, dry_run: bool) {
+    fn check_end(&self, limiter: Option<&Limiter>, dry_run: bool) {
         let last = self.last_shed.load(Ordering::Relaxed);
         if last == 0 || self.nanos(Instant::now()).saturating_sub(last) < nanos(EPISODE_GAP) {
             return;

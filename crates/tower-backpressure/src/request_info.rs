@@ -41,6 +41,9 @@ pub struct RequestInfo {
     pub returning: bool,
     /// The customer, user or service for which the request is; `None`: unknown.
     pub tenant: Option<Tenant>,
+    /// How often its caller has sent it before; `None`: the caller does not say. Limiters ignore it.
+    /// A caller that says so repeats the request itself: see [`carry_to`](Self::carry_to).
+    pub previous_attempts: Option<u32>,
 }
 
 /// A customer, user or service, as a number that is equal for equal identities.
@@ -83,6 +86,13 @@ impl RequestInfo {
         self
     }
 
+    /// The same request, which its caller has sent this often before and repeats itself.
+    #[must_use]
+    pub const fn previous_attempts(mut self, previous: u32) -> Self {
+        self.previous_attempts = Some(previous);
+        self
+    }
+
     /// The same information on the time scale of a limiter.
     pub(crate) fn on_scale_of(self, shared: &Shared) -> backpressure_core::RequestInfo {
         let info = backpressure_core::RequestInfo::default();
@@ -121,6 +131,17 @@ impl RequestInfo {
         info.priority(priority).not_after(deadline)
     }
 
+    /// Lowers the priority of a request to this one, unless it is lower.
+    #[cfg(feature = "server")]
+    pub(crate) fn lower(extensions: &mut Extensions, priority: Priority) {
+        let info = Self::of(extensions);
+        let priority = info.priority.min(priority);
+        if let Some(own) = extensions.get_mut() {
+            *own = priority;
+        }
+        extensions.insert(info.priority(priority));
+    }
+
     /// The deadline alone. Most requests have no extension of these types.
     #[inline(always)]
     pub(crate) fn deadline_of(extensions: &Extensions) -> Option<Instant> {
@@ -137,6 +158,11 @@ impl Tenant {
         let mut hasher = DefaultHasher::new();
         identity.hash(&mut hasher);
         Self(hasher.finish())
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) const fn number(self) -> u64 {
+        self.0
     }
 }
 

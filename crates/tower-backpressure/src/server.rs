@@ -6,6 +6,7 @@ mod fallback;
 mod handle;
 mod options;
 mod queue;
+mod quota;
 mod readiness;
 mod request_info;
 
@@ -14,5 +15,9 @@ pub use self::bulkhead::BulkheadLayer;
 pub use self::fallback::{FallbackFuture, FallbackLayer, WithFallback};
 pub use self::handle::Handle;
 pub use self::queue::QueueLayer;
+pub use self::quota::{
+    ByHeader, ByTenant, ClientAddress, ExtractKey, QuotaFuture, QuotaHandle, QuotaKey, QuotaLayer,
+    QuotaStanding, RateLimitFields, Reservation, UnknownTenant, WithQuota,
+};
 pub use self::readiness::Readiness;
 pub use self::request_info::{ExtractInfo, RequestInfoLayer, WithRequestInfo};

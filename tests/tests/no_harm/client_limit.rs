@@ -9,7 +9,11 @@ use super::{MIN_GOODPUT_SHARE, Pool, SECOND, WARM_UP, runs};
 
 const POOL: Pool = Pool::of(40, 40);
 const LENGTH: Duration = Duration::from_secs(30);
+const TOO_MANY_REQUESTS: Failure = Failure::Status(StatusCode::TOO_MANY_REQUESTS);
 const UNAVAILABLE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
+
+/// Share of a small pool's capacity that a client serves: twenty answers a second tell little.
+const SMALL_POOL_GOODPUT_SHARE: f64 = 0.85;
 
 /// Requests in flight at half the capacity: 20 on average, plus three standard deviations.
 const IN_FLIGHT_AT_HALF_LOAD: usize = 33;
@@ -63,6 +67,41 @@ fn slow_failures_do_not_occupy_a_clients_limit() {
         Load::new(format!("H2 504 after 5 s {:.0} % 0.5x", share * 100.0), seed)
             .bottleneck(POOL.slots, POOL.service)
             .class(good.fails_after(5 * SECOND).late_after(6 * SECOND))
+            .run(LENGTH, client)
+            .expect_all_served("good")
+    }));
+}
+
+#[test]
+fn a_client_finds_the_queue_of_a_small_and_slow_server() {
+    let pool = Pool::of(4, 200);
+    verify(runs([2.0, 4.0]).map(|(demand, seed)| {
+        Load::new(format!("4 slots of 200 ms at a client, {demand}x"), seed)
+            .bottleneck(pool.slots, pool.service)
+            .class(Class::poisson("good", demand * pool.capacity()).work())
+            .run(4 * LENGTH, client)
+            .expect_rate("good", SMALL_POOL_GOODPUT_SHARE * pool.capacity(), LENGTH, 4 * LENGTH)
+    }));
+}
+
+#[test]
+fn a_client_rejects_nothing_for_long_where_nothing_is_scarce() {
+    verify(runs([(500.0, SECOND), (2_000.0, SECOND / 2)]).map(|((rate, latency), seed)| {
+        Load::new(format!("nothing scarce, {rate}/s of {latency:?} at a client"), seed)
+            .class(Class::poisson("good", rate).delay(latency).late_after(4 * SECOND))
+            .run(LENGTH, client)
+            .expect_all_served_after("good", WARM_UP)
+    }));
+}
+
+#[test]
+fn refusals_that_load_does_not_cause_cost_a_wide_pool_at_half_load_nothing() {
+    let pool = Pool::of(100, 200);
+    verify(runs([0.1, 0.3]).map(|(share, seed)| {
+        let rate = 0.5 * pool.capacity() / (1.0 - share);
+        Load::new(format!("429 {:.0} % of 100 x 200 ms at a client", share * 100.0), seed)
+            .bottleneck(pool.slots, pool.service)
+            .class(Class::poisson("good", rate).work().failing(share, TOO_MANY_REQUESTS))
             .run(LENGTH, client)
             .expect_all_served("good")
     }));

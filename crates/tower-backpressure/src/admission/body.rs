@@ -52,18 +52,21 @@ impl<B> ResponseBody<B> {
 }
 
 impl<B: Body> ResponseBody<B> {
-    /// The service's response, without a guard.
-    #[cfg(feature = "client")]
-    pub(crate) fn unguarded(response: Response<B>) -> Response<Self> {
-        let size = Size::of(&response, &mut None, Side::Client);
-        response.map(|body| Self::admitted(body, None, size))
+    /// The service's response, whose body holds `guard`.
+    pub(crate) fn admitted(
+        response: Response<B>,
+        mut guard: Option<Guard>,
+        side: Side,
+    ) -> Response<Self> {
+        let size = Size::of(&response, &mut guard, side);
+        response.map(|body| Self::around(body, guard, size))
     }
 }
 
 impl<B> ResponseBody<B> {
     /// The body of the service's response, which holds `guard`.
     #[inline(always)]
-    pub(crate) const fn admitted(body: B, guard: Option<Guard>, size: Size) -> Self {
+    pub(crate) const fn around(body: B, guard: Option<Guard>, size: Size) -> Self {
         Self { kind: Kind::Admitted { body, guard, size } }
     }
 }

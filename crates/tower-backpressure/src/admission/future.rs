@@ -177,7 +177,7 @@ where
                     }
                     let size = Size::of(response, guard, policy.classifier.side());
                     return polled.map_ok(|response| {
-                        response.map(|body| ResponseBody::admitted(body, guard.take(), size))
+                        response.map(|body| ResponseBody::around(body, guard.take(), size))
                     });
                 }
                 StateProj::Rejected { shed, due, caller, policy, delay, body, rendered } => {

@@ -18,6 +18,9 @@ pub(crate) struct Guard {
     in_flight: InFlight,
 }
 
+/// What counts a request that no limiter counts, until it is dropped.
+pub(crate) trait Hold: std::fmt::Debug + Send + Sync {}
+
 /// A stream, and its count in the metrics.
 pub(super) type CountedStream = (Stream, StreamCount);
 
@@ -52,6 +55,8 @@ enum Right {
     DryRun(Box<DryRun>),
     /// It is exempt, or a dry run would have rejected it.
     Uncounted { _uncounted: Uncounted },
+    /// It counts elsewhere until this is dropped.
+    Elsewhere { _hold: Option<Box<dyn Hold>> },
 }
 
 impl Guard {
@@ -62,6 +67,11 @@ impl Guard {
 
     pub(crate) const fn uncounted(uncounted: Uncounted, in_flight: InFlight) -> Self {
         Self { right: Right::Uncounted { _uncounted: uncounted }, in_flight }
+    }
+
+    /// No limiter admitted the request; what counts it is told of its end by the drop of `hold`.
+    pub(crate) const fn elsewhere(hold: Option<Box<dyn Hold>>, in_flight: InFlight) -> Self {
+        Self { right: Right::Elsewhere { _hold: hold }, in_flight }
     }
 
     pub(crate) fn dry_run(dry_run: DryRun, in_flight: InFlight) -> Self {

@@ -18,7 +18,7 @@ use crate::headers::shed_reason::{Rejected, SHED_REASON, SHED_REASON_FIELD, inde
 mod grpc;
 mod seconds;
 
-use self::seconds::whole_seconds;
+pub(crate) use self::seconds::whole_seconds;
 
 /// Up to this size, reading the rest of a body costs less than a new connection. A client that sends
 /// more is told to close its connection.
@@ -51,7 +51,7 @@ struct Render(Arc<RenderFn>);
 type RenderFn = dyn Fn(&Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync;
 
 /// The response to a rejected request that a user's rule has made; in a box, since it is large and rare.
-pub(super) type Rendered = Box<Response<Bytes>>;
+pub(crate) type Rendered = Box<Response<Bytes>>;
 
 /// What matters of a request for its rejection.
 #[derive(Clone, Copy, Debug)]
@@ -113,19 +113,17 @@ impl Rejection {
         Self { render: Some(Render(Arc::new(render))), ..self.clone() }
     }
 
-    /// What the user's rule makes of the rejection of this request, if there is one; and the request's body.
-    pub(super) fn render<B>(
-        &self,
-        shed: Shed,
-        caller: Caller,
-        request: Request<B>,
-    ) -> (Option<Rendered>, B) {
-        let render = self.render.as_ref().filter(|_| caller.dialect == Dialect::Http);
-        let Some(Render(render)) = render else { return (None, request.into_body()) };
-        let (head, body) = request.into_parts();
+    /// Whether a user's rule makes the responses.
+    pub(super) const fn is_rendered(&self) -> bool {
+        self.render.is_some()
+    }
+
+    /// What the user's rule makes of the rejection of this request, if there is one.
+    pub(crate) fn render(&self, shed: Shed, caller: Caller, head: &Parts) -> Option<Rendered> {
+        let Render(render) = self.render.as_ref().filter(|_| caller.dialect == Dialect::Http)?;
         let mut response = self.respond_http(shed);
         response.extensions_mut().insert(shed);
-        (Some(Box::new(render(&head, response))), body)
+        Some(Box::new(render(head, response)))
     }
 
     /// `ticket` gives the caller precedence over new requests when it comes back.
@@ -205,7 +203,7 @@ impl Rejection {
         let problem_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem_type);
         headers.insert(SHED_REASON, own_value(reason, self.reveals));
-        Template { headers, body: problem(self.status, self.reveals.then_some(reason)) }
+        Template { headers, body: problem(self.status, reason, self.reveals) }
     }
 }
 
@@ -217,12 +215,12 @@ impl Caller {
 
     /// Whether the body of the request should be read. Reading a body that is sent on demand would ask
     /// the client for it.
-    pub(super) fn should_be_drained(self) -> bool {
+    pub(crate) fn should_be_drained(self) -> bool {
         self.upload != Upload::OnDemand
     }
 
     /// The same caller while its body is being read: a small one does not cost the connection.
-    pub(super) fn being_drained(self) -> Self {
+    pub(crate) fn being_drained(self) -> Self {
         let upload = if self.upload == Upload::Small { Upload::Nothing } else { self.upload };
         Self { upload, ..self }
     }
@@ -275,14 +273,23 @@ fn remove_own_marks<B>(response: &mut Response<B>, rejected: Rejected) {
     }
 }
 
-/// RFC 9457, with the type that the RateLimit fields draft registers for this. The text stays true when
+/// RFC 9457, with the types that the RateLimit fields draft registers for this. The text stays true when
 /// a handler passes the response on.
-fn problem(status: StatusCode, reason: Option<Reason>) -> Bytes {
+fn problem(status: StatusCode, reason: Reason, reveals: bool) -> Bytes {
     let title = status.canonical_reason().unwrap_or_default();
     let code = status.as_u16();
-    let reason = reason.map(|reason| format!(r#","reason":"{reason}""#)).unwrap_or_default();
+    let (kind, detail) = match reason {
+        Reason::Quota => {
+            ("quota-exceeded", "The quota is used up. There is more after Retry-After.")
+        }
+        _ => (
+            "temporary-reduced-capacity",
+            "The service is at capacity. It expects to have room after Retry-After.",
+        ),
+    };
+    let member = if reveals { format!(r#","reason":"{reason}""#) } else { String::new() };
     Bytes::from(format!(
-        r#"{{"type":"https://iana.org/assignments/http-problem-types#temporary-reduced-capacity","title":"{title}","status":{code},"detail":"The service is at capacity. It expects to have room after Retry-After."{reason}}}"#
+        r#"{{"type":"https://iana.org/assignments/http-problem-types#{kind}","title":"{title}","status":{code},"detail":"{detail}"{member}}}"#
     ))
 }
 

@@ -41,11 +41,16 @@ impl ResponsePolicy {
     }
 
     /// The policy for the response to this request.
-    pub(super) fn of<B>(&self, request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(&self, request: &Request<B>) -> Self {
         let is_head_request = request.method() == Method::HEAD;
         let classifier = self.classifier.clone();
         let can_close = classifier.side() == Side::Server && request.version() <= Version::HTTP_11;
         Self { classifier, scope: self.scope, is_head_request, can_close, stream: None }
+    }
+
+    /// Removes marks that say the request was not begun: it was. Returns whether there were any.
+    pub(crate) fn mark_begun<R>(&self, response: &mut Response<R>) -> bool {
+        remove_not_begun_marks(response, self.classifier.side())
     }
 
     /// The head of the response is there. Removes marks that say the request was not begun: it was. Returns what is
@@ -56,7 +61,7 @@ impl ResponsePolicy {
         response: &mut Response<R>,
         guard: &mut Guard,
     ) -> Option<Response<Bytes>> {
-        if remove_not_begun_marks(response, self.classifier.side()) {
+        if self.mark_begun(response) {
             guard.marks_removed();
         }
         if self.can_close && guard.is_stopping() {
@@ -67,7 +72,7 @@ impl ResponsePolicy {
 
     /// Whether the request stays in flight while the body is sent. A stream that counts as such does so in
     /// any case.
-    pub(super) fn body_holds_guard<R>(&self, response: &Response<R>, is_stream: bool) -> bool {
+    pub(crate) fn body_holds_guard<R>(&self, response: &Response<R>, is_stream: bool) -> bool {
         (is_stream || self.scope == PermitScope::Body) && !self.has_no_body(response)
     }
 

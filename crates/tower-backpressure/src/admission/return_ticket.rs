@@ -33,7 +33,7 @@ use tokio::time::Instant;
 pub const RETURN_TICKET: HeaderName = HeaderName::from_static("x-backpressure-ticket");
 
 /// The same as a static, for look-ups.
-static RETURN_TICKET_FIELD: HeaderName = RETURN_TICKET;
+pub(crate) static RETURN_TICKET_FIELD: HeaderName = RETURN_TICKET;
 
 /// Issues tickets and accepts each of them once.
 ///

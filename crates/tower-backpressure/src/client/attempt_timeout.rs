@@ -15,7 +15,9 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::admission::body::ResponseBody;
+use crate::admission::classify::{Side, TimedOut};
 use crate::client::classify::is_grpc_call;
+use crate::client::timeout_field;
 use crate::request_info::RequestInfo;
 
 #[cfg(feature = "reqwest")]
@@ -29,7 +31,8 @@ pub use self::reqwest::AttemptTimeoutReqwestFuture;
 /// The response is like that of a gateway, or `DEADLINE_EXCEEDED` in gRPC: the request may have been carried out, so that
 /// [`RetryLayer`](crate::RetryLayer) repeats it only if it is idempotent. The type of the errors stays that of
 /// the client. A [`Deadline`](crate::Deadline) in the extensions of the request ends the attempt where it is
-/// earlier. The body of a response is not timed.
+/// earlier, and a `Request-Timeout` or `grpc-timeout` of such a request tells the server what is left. The body of
+/// a response is not timed.
 ///
 /// ```
 /// use std::time::Duration;
@@ -67,10 +70,6 @@ pub struct AttemptTimeout<S> {
     inner: S,
     timeout: Duration,
 }
-
-/// In the extensions of a 504 that an [`AttemptTimeoutLayer`] made: how long the attempt took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimedOut(pub Duration);
 
 pin_project! {
     /// The future of [`AttemptTimeout`].
@@ -136,11 +135,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let started = Instant::now();
-        let ends = started + self.timeout;
-        let deadline = RequestInfo::deadline_of(request.extensions());
-        let sleep = sleep_until(deadline.map_or(ends, |deadline| deadline.min(ends)));
+        let mut ends = started + self.timeout;
+        if let Some(deadline) = RequestInfo::deadline_of(request.extensions()) {
+            ends = ends.min(deadline);
+            let left = ends.saturating_duration_since(started);
+            timeout_field::refresh(request.headers_mut(), left);
+        }
+        let sleep = sleep_until(ends);
         let speaks_grpc = is_grpc_call(request.headers());
         AttemptTimeoutFuture { future: self.inner.call(request), sleep, started, speaks_grpc }
     }
@@ -156,7 +159,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(result) = this.future.poll(cx) {
-            return Poll::Ready(result.map(ResponseBody::unguarded));
+            let admitted = |response| ResponseBody::admitted(response, None, Side::Client);
+            return Poll::Ready(result.map(admitted));
         }
         this.sleep.poll(cx).map(|()| Ok(timed_out(this.started.elapsed(), *this.speaks_grpc)))
     }

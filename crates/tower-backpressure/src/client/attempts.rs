@@ -1,11 +1,8 @@
-//! The number of an attempt, in requests and responses.
+//! The number of an attempt, in the extensions of requests and responses, and the attempt in progress.
 
 use std::cell::Cell;
 
-use http::header::{HeaderMap, HeaderName};
-use http::{Extensions, HeaderValue};
-
-use crate::client::classify::is_grpc_call;
+use http::Extensions;
 
 /// The number of attempts that a response took, or the number of the attempt that a request is, the first
 /// included.
@@ -31,29 +28,6 @@ impl Attempts {
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get().copied().unwrap_or(Self(1))
     }
-}
-
-/// Header of a retry: how many attempts were made before it. A first attempt does not have it.
-///
-/// A gRPC call has `grpc-previous-rpc-attempts` instead (gRPC proposal A6). A
-/// [`RetryLayer`](crate::RetryLayer) that gets a request with either header makes one attempt: the caller
-/// will retry. [`RetryLayer::attempt_header`](crate::RetryLayer::attempt_header) switches it off.
-pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("x-previous-attempts");
-
-static PREVIOUS_ATTEMPTS_FIELD: HeaderName = PREVIOUS_ATTEMPTS;
-static GRPC_PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
-
-/// Says on the wire that `previous` attempts were made.
-pub(crate) fn mark(headers: &mut HeaderMap, previous: u32) {
-    let field =
-        if is_grpc_call(headers) { &GRPC_PREVIOUS_ATTEMPTS } else { &PREVIOUS_ATTEMPTS_FIELD };
-    headers.insert(field, HeaderValue::from(previous));
-}
-
-/// Whether a caller sent this request as a retry. Most requests have few fields, and none of these: comparing
-/// names is faster than two look-ups.
-pub(crate) fn is_marked(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| *name == PREVIOUS_ATTEMPTS_FIELD || *name == GRPC_PREVIOUS_ATTEMPTS)
 }
 
 thread_local! {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{BreakerSettings, Outcome};
+use backpressure_core::{BreakerSettings, Outcome, Shed};
 use http::{Uri, request, response};
 use tower_layer::Layer;
 
-use crate::client::supervised::{Hold, Shared, Supervised};
+use crate::client::origin_key::OriginKey;
+use crate::client::supervised::{Hold, Origin, Shared, Supervised};
 
 mod state;
 
@@ -259,6 +260,12 @@ impl BreakerLayer {
         Some(self.shared.known_key(key)?.state.snapshot(self.shared.now()))
     }
 
+    /// The breaker of one origin, for a route that depends on it.
+    pub(super) fn know(&self, origin: &Uri) -> KnownBreaker {
+        let origin = self.shared.state(OriginKey::of_uri(origin));
+        KnownBreaker { shared: Arc::clone(&self.shared), origin }
+    }
+
     fn edit(self, edit: impl FnOnce(&mut Options)) -> Self {
         Self { shared: self.shared.with(|options, _| edit(options)) }
     }
@@ -266,6 +273,21 @@ impl BreakerLayer {
 
 fn check_share(name: &str, share: f64) {
     assert!((0.01..=1.0).contains(&share), "{name} must be in 0.01..=1.0, was {share}");
+}
+
+/// The breaker of one origin. It is not forgotten while this is alive.
+#[derive(Clone, Debug)]
+pub(super) struct KnownBreaker {
+    shared: Arc<Shared<OriginBreaker>>,
+    origin: Arc<Origin<OriginBreaker>>,
+}
+
+impl KnownBreaker {
+    /// The rejection of a request whose call would be rejected, which counts as one of this layer.
+    pub(super) fn shed(&self) -> Option<Shed> {
+        let left = self.origin.state.would_reject(|| self.shared.now())?;
+        self.shared.reject_early(left)
+    }
 }
 
 impl<S> Layer<S> for BreakerLayer {

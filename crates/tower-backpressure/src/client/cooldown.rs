@@ -6,10 +6,12 @@ use std::time::Duration;
 use backpressure_core::{Reason, Shed};
 use fastrand::Rng;
 use http::{HeaderMap, StatusCode, Uri, request};
+use tokio::time::Instant;
 use tower_layer::Layer;
 
 use crate::client::jitter::Jitter;
-use crate::client::supervised::{Hold, Shared, Supervised};
+use crate::client::origin_key::OriginKey;
+use crate::client::supervised::{Hold, Origin, Shared, Supervised};
 use crate::headers::retry_after::RetryAfter;
 
 mod state;
@@ -239,6 +241,12 @@ impl CooldownLayer {
         Some(self.shared.known_key(key)?.state.snapshot(self.shared.now()))
     }
 
+    /// The cool-down of one origin, for a route that depends on it.
+    pub(super) fn know(&self, origin: &Uri) -> KnownCooldown {
+        let origin = self.shared.state(OriginKey::of_uri(origin));
+        KnownCooldown { shared: Arc::clone(&self.shared), origin }
+    }
+
     /// The rejection of a request that has waited elsewhere, if its origin is in a cool-down.
     pub(super) fn shed(&self, origin: &str) -> Option<Shed> {
         let now = self.shared.now();
@@ -252,6 +260,23 @@ impl CooldownLayer {
         edit: impl FnOnce(&Shared<OriginCooldown>) -> Arc<Shared<OriginCooldown>>,
     ) -> Self {
         Self { shared: edit(&self.shared) }
+    }
+}
+
+/// The cool-down of one origin. It is not forgotten while this is alive.
+#[derive(Clone, Debug)]
+pub(super) struct KnownCooldown {
+    shared: Arc<Shared<OriginCooldown>>,
+    origin: Arc<Origin<OriginCooldown>>,
+}
+
+impl KnownCooldown {
+    /// The rejection of a request with this deadline whose call would be rejected, which counts as one of this
+    /// layer. A call that would be held passes.
+    pub(super) fn shed(&self, deadline: Option<Instant>) -> Option<Shed> {
+        let left = self.origin.state.pause(|| self.shared.now())?;
+        let is_held = self.shared.would_hold(left, deadline);
+        if is_held { None } else { self.shared.reject_early(left) }
     }
 }
 

@@ -8,9 +8,12 @@ use backpressure_core::Shed;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use reqwest::{Body, ResponseBuilderExt, Url};
+use tokio::time::Instant;
 use tower_service::Service;
 
-use super::attempt_timeout::TimedOut;
+use crate::admission::classify::TimedOut;
+use crate::deadline::Deadline;
+use crate::headers::criticality::{CRITICALITY_FIELD, criticality};
 
 /// reqwest's client as a service of http's types: the body of a request is reqwest's own request.
 #[derive(Clone, Debug)]
@@ -75,6 +78,20 @@ pub(crate) fn envelope(request: reqwest::Request) -> Request<reqwest::Request> {
     let method = request.method().clone();
     let mut envelope = Request::new(request);
     *envelope.method_mut() = method;
+    envelope
+}
+
+/// The same, with what reqwest's request says of its deadline and priority, which layers read in the extensions.
+pub(crate) fn envelope_with_info(request: reqwest::Request) -> Request<reqwest::Request> {
+    let timeout = request.timeout().copied();
+    let priority = criticality(request.headers(), &CRITICALITY_FIELD);
+    let mut envelope = envelope(request);
+    if let Some(deadline) = timeout.and_then(|timeout| Instant::now().checked_add(timeout)) {
+        envelope.extensions_mut().insert(Deadline(deadline));
+    }
+    if let Some(priority) = priority {
+        envelope.extensions_mut().insert(priority);
+    }
     envelope
 }
 

@@ -72,14 +72,16 @@ pub use self::reqwest::ReqwestFuture;
 /// ```
 ///
 /// A [`Priority`](crate::Priority) and a [`Deadline`](crate::Deadline) in the extensions of a request
-/// are honoured in the queue; a `reqwest::Request` has no extensions.
+/// are honoured in the queue, and over reqwest the timeout and the [`CRITICALITY`](crate::CRITICALITY) of a request.
 ///
 /// # What the limit learns from
 ///
 /// [`ClientLimit`] learns from the time to the head of a response, by experiment, and from pushback: a 429
 /// or 503, or `RESOURCE_EXHAUSTED` or `UNAVAILABLE` in gRPC. Where more than a tenth of the responses
-/// are pushback, the limit falls as far as that reduces their share. An error, a time-out (408, 504,
-/// `DEADLINE_EXCEEDED`) or any other failure says nothing about capacity, as it may have come fast. An
+/// are pushback, the limit falls as far as that reduces their share. An attempt that an
+/// [`AttemptTimeoutLayer`](crate::client::AttemptTimeoutLayer) inside has ended counts as pushback too. An error, a
+/// time-out of the server's (408, 504, `DEADLINE_EXCEEDED`) or any other failure says nothing about capacity, as it
+/// may have come fast. An
 /// [`Outcome`] in the extensions of a response takes precedence over its status, and
 /// [`classify`](Self::classify) takes a rule of your own.
 ///

@@ -8,13 +8,12 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::client::attempts::Attempts;
-use crate::client::classify::is_grpc_call;
 use crate::client::retry::GaveUp;
+use crate::client::timeout_field;
 use crate::deadline::Deadline;
 use crate::request_info::RequestInfo;
 
 mod body;
-mod grpc_timeout;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod response_body;
@@ -49,6 +48,9 @@ pub trait RequestHead: sealed::Sealed {
 
     /// Tells the services inside the deadline, and the number of an attempt that is not the first.
     fn prepare(&mut self, attempt: Attempts, deadline: Option<Instant>);
+
+    /// Tells the services inside what the request is sent for.
+    fn carry(&mut self, info: RequestInfo);
 }
 
 /// A request that can be copied, so that it can be sent again.
@@ -132,7 +134,8 @@ impl<B> RequestHead for Request<B> {
     fn deadline(&self, now: Instant) -> Option<Instant> {
         let extension = RequestInfo::deadline_of(self.extensions());
         // Every gRPC call is a POST.
-        let grpc = (*self.method() == Method::POST).then(|| grpc_timeout::read(self.headers()));
+        let grpc =
+            (*self.method() == Method::POST).then(|| timeout_field::read_grpc(self.headers()));
         let grpc = grpc.flatten().and_then(|timeout| now.checked_add(timeout));
         extension.into_iter().chain(grpc).min()
     }
@@ -146,10 +149,12 @@ impl<B> RequestHead for Request<B> {
         if told != Some(deadline) {
             self.extensions_mut().insert(Deadline(deadline));
         }
-        if is_grpc_call(self.headers()) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            grpc_timeout::write(self.headers_mut(), left);
-        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        timeout_field::refresh(self.headers_mut(), left);
+    }
+
+    fn carry(&mut self, info: RequestInfo) {
+        self.extensions_mut().insert(info);
     }
 }
 

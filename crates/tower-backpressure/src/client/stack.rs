@@ -3,13 +3,14 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Uri};
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::attempt_timeout::{AttemptTimeout, AttemptTimeoutLayer};
 use super::breaker::{Breaker, BreakerLayer};
 use super::cooldown::{Cooldown, CooldownLayer};
+use super::dependency::DependencyLayer;
 use super::origin_limit::{OriginLimit, OriginLimitLayer};
 use super::replay::ByClone;
 use super::retry::{Retry, RetryLayer};
@@ -176,6 +177,17 @@ impl<R> ClientStack<R> {
     #[must_use]
     pub fn breaker(self, breaker: BreakerLayer) -> Self {
         Self { breaker, ..self }
+    }
+}
+
+impl<R> ClientStack<R> {
+    /// For a route whose handler sends requests to `origin` through this stack: rejects a request before the
+    /// handler runs while the stack would reject what the handler sends. See [`DependencyLayer`].
+    ///
+    /// Call it on the stack that the client is made with: options that are set later make layers without state.
+    #[must_use]
+    pub fn dependency(&self, origin: &Uri) -> DependencyLayer {
+        DependencyLayer::new(origin).cooldown(&self.cooldown).breaker(&self.breaker)
     }
 }
 

@@ -22,7 +22,7 @@ pub use self::future::SupervisedFuture;
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::SupervisedReqwestFuture;
 pub(super) use self::shared::{
-    Ended, Held, Hold, How, Shared, Supervision, Transition, Verdict, told_wait, transition,
+    Ended, Held, Hold, How, Origin, Shared, Supervision, Transition, Verdict, told_wait, transition,
 };
 
 /// A service that asks before each attempt whether it may be sent, and learns from its response.

@@ -1,7 +1,11 @@
 //! The criticality of a request, as a header value.
 
 use backpressure_core::Priority;
-use http::{HeaderMap, HeaderName};
+#[cfg(any(feature = "server", feature = "reqwest"))]
+use http::HeaderMap;
+use http::HeaderName;
+#[cfg(feature = "client")]
+use http::HeaderValue;
 
 /// Header in which a caller says how much a request matters: `critical`, `normal`, `deferrable` or
 /// `sheddable`. No standard has such a field; RFC 9218 orders the responses of one client only.
@@ -9,11 +13,17 @@ use http::{HeaderMap, HeaderName};
 /// The names that Google uses are understood too: `CRITICAL_PLUS`, `SHEDDABLE_PLUS` (deferrable).
 pub const CRITICALITY: HeaderName = HeaderName::from_static("x-criticality");
 
+/// [`CRITICALITY`] as a static, which look-ups borrow.
+#[cfg(feature = "client")]
+pub(crate) static CRITICALITY_FIELD: HeaderName = CRITICALITY;
+
 /// The criticality that a request claims, of several lines the lowest; `None`: absent or unknown.
+#[cfg(any(feature = "server", feature = "reqwest"))]
 pub(crate) fn criticality(headers: &HeaderMap, field: &HeaderName) -> Option<Priority> {
     headers.get_all(field).iter().filter_map(|value| parse(value.as_bytes())).min()
 }
 
+#[cfg(any(feature = "server", feature = "reqwest"))]
 fn parse(value: &[u8]) -> Option<Priority> {
     const NAMES: [(&[u8], Priority); 6] = [
         (b"critical", Priority::Critical),
@@ -27,7 +37,18 @@ fn parse(value: &[u8]) -> Option<Priority> {
     NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|&(_, priority)| priority)
 }
 
-#[cfg(test)]
+/// The name of a priority in the header.
+#[cfg(feature = "client")]
+pub(crate) const fn name_of(priority: Priority) -> HeaderValue {
+    HeaderValue::from_static(match priority {
+        Priority::Critical => "critical",
+        Priority::Deferrable => "deferrable",
+        Priority::Sheddable => "sheddable",
+        _ => "normal",
+    })
+}
+
+#[cfg(all(test, feature = "server"))]
 mod tests {
     use super::*;
 

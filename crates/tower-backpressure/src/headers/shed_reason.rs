@@ -1,7 +1,7 @@
 //! The header that says that a request was rejected before it was begun.
 
-use backpressure_core::Reason;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use backpressure_core::{Reason, Shed};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response};
 
 /// Header of a rejection. Its presence says that the request was not begun, so that it may be sent
 /// again whatever its method; its value is the reason.
@@ -18,7 +18,7 @@ pub(crate) static SHED_REASON_FIELD: HeaderName = SHED_REASON;
 /// this process from one that a server has sent, without an allocation. The text is one, because equal short texts
 /// may share an address.
 static OWN_VALUES: &str = "limit refused queue-full refused queue-timeout refused displaced refused deadline refused \
-    cooldown refused throttle refused breaker refused stopped refused streams refused ";
+    cooldown refused throttle refused breaker refused stopped refused streams refused quota refused ";
 
 /// The value of [`SHED_REASON`] in a rejection by this process.
 pub(crate) fn own_value(reason: Reason, is_revealed: bool) -> HeaderValue {
@@ -99,7 +99,12 @@ impl Rejected {
     /// Why a layer in this process rejected the request, if one did, at any depth.
     #[must_use]
     pub fn of<B>(response: &Response<B>) -> Option<Self> {
-        Self::not_begun(response.headers()).or_else(|| response.extensions().get().copied())
+        Self::in_head(response.headers(), response.extensions())
+    }
+
+    pub(crate) fn in_head(headers: &HeaderMap, extensions: &Extensions) -> Option<Self> {
+        let local = || extensions.get::<Shed>().map(|shed| Self(shed.reason));
+        Self::not_begun(headers).or_else(local).or_else(|| extensions.get().copied())
     }
 
     /// The same, where the request was not begun.

@@ -12,7 +12,7 @@ use super::number;
 /// same.
 pub const REQUEST_TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
 
-static REQUEST_TIMEOUT_FIELD: HeaderName = REQUEST_TIMEOUT;
+pub(crate) static REQUEST_TIMEOUT_FIELD: HeaderName = REQUEST_TIMEOUT;
 static CONNECT_TIMEOUT: HeaderName = HeaderName::from_static("connect-timeout-ms");
 static ENVOY_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 

@@ -3,19 +3,18 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use backpressure_core::{
-    Ages, Controller, Metering, Mode, RequestInfo, Sample, Shed, Ticket, Timestamp,
-};
+use backpressure_core::{Ages, Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::activity::Activity;
+use super::bounds::Bounds;
 use super::counter::{Counter, Entry};
 #[cfg(feature = "metrics")]
 use super::limit_changes::CAUSES;
-use super::limit_changes::LimitChanges;
+use super::published::Published;
 use super::state::{Answer, State};
-use super::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard};
 use crate::nanos::nanos;
 
@@ -36,27 +35,6 @@ pub(crate) struct Shared {
     io_polled: AtomicU64,
     /// Tells of a drain or a stop.
     pub(super) stopping: Notify,
-}
-
-/// What the state last said, readable without the lock.
-#[derive(Debug)]
-struct Published {
-    changes: LimitChanges,
-    min: AtomicUsize,
-    max: AtomicUsize,
-    /// See [`Metering`]; its number.
-    metering: AtomicU32,
-    /// One request in this many is measured.
-    sampling: AtomicU32,
-    /// Whether admitted requests yield once before they run.
-    yields: AtomicBool,
-    /// Whether a request that waits for something counts however long it waits.
-    counts_waiting: AtomicBool,
-    /// Permits that count apart.
-    silent: AtomicUsize,
-    is_flooded: AtomicBool,
-    /// Whether an operator drains or stops the limiter.
-    is_stopping: AtomicBool,
 }
 
 /// The longest wait that tokio's timers support: 30 years.
@@ -150,6 +128,20 @@ impl Shared {
             change(state.controller_mut());
             self.published.settings(state.controller());
         });
+    }
+
+    /// Changes the bounds of the limit, if that makes a difference.
+    pub(crate) fn change_bounds(&self, now: Timestamp, change: impl FnOnce(&mut Bounds)) {
+        self.with_state(now, |state, _| {
+            if state.change_bounds(change) {
+                self.published.settings(state.controller());
+            }
+        });
+    }
+
+    /// The bounds that were asked for.
+    pub(crate) fn asked_bounds(&self) -> (usize, usize) {
+        self.lock().bounds().asked()
     }
 
     /// Runs `work` under the lock; then admits or rejects queued requests and wakes their tasks.
@@ -314,41 +306,5 @@ impl Shared {
     /// When the I/O driver was last polled, as far as is known.
     pub(crate) fn io_polled(&self) -> Timestamp {
         Timestamp::from_nanos(self.io_polled.load(Ordering::Relaxed))
-    }
-}
-
-impl Published {
-    fn new(controller: &Controller) -> Self {
-        let published = Self {
-            changes: LimitChanges::new(controller.limit()),
-            min: AtomicUsize::new(0),
-            max: AtomicUsize::new(0),
-            metering: AtomicU32::new(0),
-            sampling: AtomicU32::new(1),
-            yields: AtomicBool::new(false),
-            counts_waiting: AtomicBool::new(false),
-            silent: AtomicUsize::new(0),
-            is_flooded: AtomicBool::new(false),
-            is_stopping: AtomicBool::new(false),
-        };
-        published.settings(controller);
-        published
-    }
-
-    /// Publishes what depends on the algorithm of the limit.
-    fn settings(&self, controller: &Controller) {
-        let metering = match controller.metering() {
-            Metering::Nothing => 0,
-            Metering::Latency => 1,
-            _ => 2,
-        };
-        self.metering.store(metering, Ordering::Relaxed);
-        let (min, max) = controller.limit_bounds();
-        self.min.store(min, Ordering::Relaxed);
-        self.max.store(max, Ordering::Relaxed);
-        self.yields.store(controller.yields(), Ordering::Relaxed);
-        self.counts_waiting.store(controller.counts_waiting(), Ordering::Relaxed);
-        let is_stopping = matches!(controller.mode(), Mode::Draining | Mode::Stopped);
-        self.is_stopping.store(is_stopping, Ordering::Relaxed);
     }
 }

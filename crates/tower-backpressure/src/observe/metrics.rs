@@ -75,7 +75,7 @@ impl Metrics {
         let handles = self.handles();
         handles.admitted.increment(1);
         if let Some(limiter) = limiter {
-            handles.limit.set(limiter.limit() as f64);
+            handles.show_limit(limiter);
             // At the same turn as the time, so that tests and low rates see each first request.
             if TURN.try_with(|turn| turn.get() % TIMED_ONE_IN == 1).unwrap_or(false) {
                 handles.show(limiter);

@@ -11,7 +11,7 @@ pub(super) const fn shedding_starts(
     _policy: &str,
     _origin: Option<&str>,
     _shed: Shed,
-    _limiter: &Limiter,
+    _limiter: Option<&Limiter>,
     _dry_run: bool,
 ) {
 }
@@ -20,7 +20,7 @@ pub(super) const fn shedding_stops(
     _policy: &str,
     _origin: Option<&str>,
     _count: u64,
-    _limiter: &Limiter,
+    _limiter: Option<&Limiter>,
     _dry_run: bool,
 ) {
 }

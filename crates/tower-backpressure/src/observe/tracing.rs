@@ -30,17 +30,18 @@ pub(super) fn shedding_starts(
     policy: &str,
     origin: Option<&str>,
     shed: Shed,
-    limiter: &Limiter,
+    limiter: Option<&Limiter>,
     dry_run: bool,
 ) {
-    let state = limiter.snapshot();
+    let state = limiter.map(Limiter::snapshot);
+    let state = state.as_ref();
     tracing::warn!(
         policy,
         origin,
         reason = shed.reason.as_str(),
-        limit = state.limit,
-        in_flight = state.in_flight,
-        queued = state.queued,
+        limit = state.map(|it| it.limit),
+        in_flight = state.map(|it| it.in_flight),
+        queued = state.map(|it| it.queued),
         dry_run,
         "shedding starts"
     );
@@ -50,16 +51,17 @@ pub(super) fn shedding_stops(
     policy: &str,
     origin: Option<&str>,
     count: u64,
-    limiter: &Limiter,
+    limiter: Option<&Limiter>,
     dry_run: bool,
 ) {
-    let state = limiter.snapshot();
+    let state = limiter.map(Limiter::snapshot);
+    let state = state.as_ref();
     tracing::info!(
         policy,
         origin,
         shed = count,
-        limit = state.limit,
-        in_flight = state.in_flight,
+        limit = state.map(|it| it.limit),
+        in_flight = state.map(|it| it.in_flight),
         dry_run,
         "shedding stops"
     );

@@ -13,6 +13,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::deadline::Deadline;
+use crate::headers::attempts;
 use crate::headers::criticality::{CRITICALITY, criticality};
 use crate::headers::priority::urgency;
 use crate::headers::request_start::queue_time;
@@ -45,6 +46,7 @@ use crate::request_info::RequestInfo;
 /// | `grpc-timeout`, `connect-timeout-ms`, `x-envoy-expected-rq-timeout-ms`, [`Request-Timeout`](crate::REQUEST_TIMEOUT) | the time that the caller waits; the shortest counts |
 /// | [`X-Criticality`](crate::CRITICALITY) | the priority by name |
 /// | `Priority` (RFC 9218) | `u=0` critical, 1 to 3 normal, 4 to 6 deferrable, 7 sheddable; where there is no criticality |
+/// | [`x-previous-attempts`](crate::client::PREVIOUS_ATTEMPTS), `grpc-previous-rpc-attempts`, `x-envoy-attempt-count` | how often the caller has sent it before, which it then repeats itself |
 /// | `X-Request-Start`, `X-Queue-Start` | when a proxy received the request: time in its queue counts towards the deadline; from trusted peers only |
 ///
 /// A value that is malformed counts as absent.
@@ -227,6 +229,10 @@ impl RequestInfoLayer {
             None => info.priority,
         };
         let queued = if is_trusted { queued_before(&head.headers) } else { Duration::ZERO };
+        let info = match attempts::previous(&head.headers) {
+            Some(previous) => info.previous_attempts(previous),
+            None => info,
+        };
         info.priority(priority).not_after(rules.claimed_deadline(&head.headers, arrived, queued))
     }
 

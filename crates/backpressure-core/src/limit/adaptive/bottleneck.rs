@@ -1,10 +1,8 @@
 //! Where the bottleneck is: here, or behind an await.
 
-use std::time::Duration;
-
 use super::experiment::Experiment;
 use super::last_increase::LastIncrease;
-use super::profile::{HiddenQueue, LatencyProfile};
+use super::profile::{HiddenQueue, LatencyProfile, MAX_BURST};
 use super::window::Window;
 use super::{Adaptive, MAX_FACTOR_PER_DECISION};
 use crate::limit::Limit;
@@ -19,9 +17,6 @@ pub(super) enum Bottleneck {
     /// Behind an await, if anywhere.
     Elsewhere(Box<Experiment>),
 }
-
-/// A queue that lasts no longer may be a burst. As long as requests are queued for by default.
-const MAX_BURST: Duration = Duration::from_secs(1);
 
 impl Adaptive {
     /// No request waits too long for a worker.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::experiment::Experiment;
-use crate::limit::{Limit, MAX};
+use super::profile::LatencyProfile;
+use crate::limit::{Limit, MAX, ran_at};
 use crate::limit_change::{Cause, LimitChange};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
@@ -23,7 +24,7 @@ use refusals::{Trial, Window};
 ///
 /// Refusals by the server put a ceiling over that limit, but only as far as a lower ceiling makes them
 /// fewer. When significantly more than a tenth of a window is refused, with `n` in flight at most,
-/// a trial begins: a ceiling of `n/2`, then of `n/4`, is in force by turns with the one before. What
+/// a trial begins: a ceiling of `n/2` is in force by turns with the one before. What
 /// has to wait in one turn is sent in the next. The odds of a refusal, refusals for each answer, are compared:
 ///
 /// `e = ln(odds / lower odds) / ln(in flight / lower number in flight)`
@@ -45,9 +46,10 @@ use refusals::{Trial, Window};
 /// Source: that of [`Adaptive`](crate::Adaptive) for the experiments; Jacobson, *Congestion Avoidance
 /// and Control* (1988), for the way back, and RFC 7661 for the limit that was not reached.
 ///
-/// Known to fail where fewer callers than the limit make a queue at the server: with no request waiting
-/// here there is nothing to compare. And each of several clients sees its own share alone; only what
-/// the server refuses bounds them together.
+/// Until the first experiment has found a knee, demand that rises is one that costs nothing: where latency grows in
+/// proportion to the number in flight, the limit goes to the knee at once, and where it does not grow at all, the limit is multiplied.
+///
+/// Each of several clients sees its own share alone; only what the server refuses bounds them together.
 ///
 /// ```
 /// use backpressure_core::{Limit, Metering, ClientLimit};
@@ -58,6 +60,8 @@ use refusals::{Trial, Window};
 #[derive(Debug)]
 pub struct ClientLimit {
     experiment: Experiment,
+    /// Latency by the number in flight.
+    profile: LatencyProfile,
     /// The highest limit that the server's refusals allow.
     ceiling: f64,
     /// The ceiling doubles while it is below this.
@@ -100,6 +104,11 @@ const DECAY: f64 = 0.9;
 /// Standard deviations by which a count of refusals differs from chance. Half as many will do for what
 /// costs little if it is wrong.
 const SIGNIFICANT: f64 = 2.0;
+/// Refusals for each answer from which on a trial goes twice as deep. At 1.5 it then takes a quarter of the attempts to
+/// tell; at a ninth, as long, and what waits meanwhile is twice as much.
+const DEEPER_FROM_ODDS: f64 = 0.5;
+/// What a flat latency multiplies the limit by: half of the factor over which it was seen to be flat.
+const FLAT_FACTOR: f64 = 4.0;
 
 impl ClientLimit {
     /// A limit that knows nothing yet.
@@ -107,6 +116,7 @@ impl ClientLimit {
     pub fn new() -> Self {
         Self {
             experiment: Experiment::guarding(INITIAL),
+            profile: LatencyProfile::default(),
             ceiling: f64::INFINITY,
             threshold: f64::INFINITY,
             proven: 0.0,
@@ -197,7 +207,7 @@ impl ClientLimit {
             return self.move_to(trial.ceiling, now);
         }
         trial.is_low = !trial.is_low;
-        if trial.is_low {
+        if trial.is_low && trial.high.odds() > DEEPER_FROM_ODDS {
             trial.lower = (BACKOFF * trial.lower).max(BACKOFF * BACKOFF * trial.reached);
         }
         self.trial = Some(trial);
@@ -226,6 +236,28 @@ impl ClientLimit {
         (self.ceiling, self.moved) = (ceiling.max(1.0), now);
     }
 
+    /// Learns from an answer.
+    fn learn(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
+        let cause = self.experiment.observe(sample, now);
+        if self.experiment.is_known() {
+            return cause;
+        }
+        let limit = self.experiment.limit();
+        if let Some(queue) = self.profile.lasting_queue(sample, limit, now) {
+            self.profile = LatencyProfile::default();
+            let in_flight = sample.in_flight_at_end as f64;
+            self.experiment = Experiment::at_knee(queue.knee, in_flight, true).guarded();
+            return Some(queue.seen.into());
+        }
+        if ran_at(sample, limit) {
+            if let Some(seen) = self.profile.flat(sample) {
+                self.experiment.start_at(FLAT_FACTOR * limit);
+                return Some(seen.into());
+            }
+        }
+        cause
+    }
+
     fn explain(&mut self, from: usize, cause: Cause, now: Timestamp) {
         let to = self.limit();
         if from != to {
@@ -251,6 +283,7 @@ impl Limit for ClientLimit {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
+        self.profile.add(sample, now);
         if !sample.outcome.tells_latency() {
             return;
         }
@@ -260,7 +293,7 @@ impl Limit for ClientLimit {
             }
             self.latency = sample.latency.max(self.latency.mul_f64(DECAY));
             let from = self.limit();
-            if let Some(cause) = self.experiment.observe(sample, now) {
+            if let Some(cause) = self.learn(sample, now) {
                 self.explain(from, cause, now);
             }
         }

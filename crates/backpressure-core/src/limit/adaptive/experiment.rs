@@ -109,6 +109,11 @@ impl Experiment {
         experiment
     }
 
+    /// The same, which guards the knee whatever the demand.
+    pub(super) fn guarded(self) -> Self {
+        Self { guarding: true, overloaded: true, ..self }
+    }
+
     pub(super) fn limit(&self) -> f64 {
         match self.mode {
             Mode::Tracker(_) if !self.overloaded => CALM_LIMIT_FACTOR * self.limit,
@@ -190,7 +195,7 @@ impl Experiment {
                 let grown = self.cell.cost() / before.usual().cost();
                 Search::down(self.limit, self.cell, grown)
             }
-            _ if !self.is_near_knee && (self.overloaded || !self.known) => {
+            _ if (self.guarding || !self.is_near_knee) && (self.overloaded || !self.known) => {
                 Search::start(self.limit, self.cell)
             }
             _ => Search::up(self.limit, self.cell),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::cohort::{Cohort, Comparison};
+use super::cohort::{Cohort, Comparison, MOSTLY_WAITED};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
 use crate::time::Timestamp;
@@ -17,6 +17,10 @@ use crate::time::Timestamp;
 pub(super) struct LatencyProfile {
     /// Recent attempts by the logarithm to base 2 of the number in flight.
     bands: [Band; BANDS],
+    /// Time for which permits were held of late, and the part of it that attempts account for which have ended.
+    held: f64,
+    explained: f64,
+    last: Timestamp,
 }
 
 /// Recent attempts with a similar number in flight.
@@ -54,11 +58,17 @@ const QUEUE_ELASTICITY: Range<f64> = 0.35..1.6;
 /// Elasticity over all bands that is a queue, three standard errors above: the question is asked at each attempt.
 const MIN_ELASTICITY: f64 = 0.4;
 const DEVIATIONS: f64 = 3.0;
+/// Turnovers of what is in flight that count as recent.
+const RECENT_TURNOVERS: f64 = 2.0;
+const FLAT_DEVIATIONS: f64 = 2.0;
 /// Variance of a latency over its mean squared, at least: attempts that happen to take the same time do not make the
 /// next one certain.
 const MIN_SPREAD: f64 = 0.2;
 /// The number in flight at the end of an attempt over that at its admission, from which on it grows.
 const MIN_GROWTH: f64 = 1.15;
+
+/// A queue that lasts no longer may be a burst. As long as requests are queued for by default.
+pub(super) const MAX_BURST: Duration = Duration::from_secs(1);
 
 impl LatencyProfile {
     /// Learns from an attempt, and how many were in flight when.
@@ -69,6 +79,7 @@ impl LatencyProfile {
             let band = &mut self.bands[band(in_flight)];
             band.at = band.at.max(at);
         }
+        self.explain(sample, now);
         self.learn(sample);
     }
 
@@ -77,6 +88,14 @@ impl LatencyProfile {
         if sample.outcome == Outcome::Success {
             self.bands[band(sample.in_flight)].add(sample);
         }
+    }
+
+    fn explain(&mut self, sample: &Sample, now: Timestamp) {
+        let in_flight = (sample.in_flight_at_end as f64).max(1.0);
+        let kept = 1.0 - 1.0 / (RECENT_TURNOVERS * in_flight);
+        self.held = kept * self.held + in_flight * now.since(self.last).as_secs_f64();
+        self.explained = kept * self.explained + sample.latency.as_secs_f64();
+        self.last = now;
     }
 
     /// The queue in which attempts like this one clearly waited.
@@ -90,6 +109,30 @@ impl LatencyProfile {
             && self.step_elasticity(top) >= QUEUE_ELASTICITY.start
             && (low + 1..=top).all(|band| self.step_elasticity(band) < QUEUE_ELASTICITY.end);
         is_queue.then(|| HiddenQueue { knee: self.knee(low, top), seen })
+    }
+
+    /// The queue of a client: it grows, or as many as now have been in flight for longer than a burst.
+    pub(super) fn lasting_queue(
+        &self,
+        sample: &Sample,
+        limit: f64,
+        now: Timestamp,
+    ) -> Option<HiddenQueue> {
+        self.hidden_queue(sample).filter(|queue| {
+            2.0 * queue.knee < limit && self.time_above(queue.knee / 2.0, now) >= MAX_BURST
+        })
+    }
+
+    /// Latency that is the same at any number in flight up to that of this attempt, more likely than not.
+    pub(super) fn flat(&self, sample: &Sample) -> Option<Comparison> {
+        let top = band(sample.in_flight);
+        let low = self.lowest_below(top)?;
+        let seen = self.regression(low, top);
+        // The first to end are the short ones: the others may wait.
+        let is_flat = 2.0 * self.explained >= self.held
+            && self.step_elasticity(top) < QUEUE_ELASTICITY.start
+            && seen.elasticity + FLAT_DEVIATIONS * seen.error < MOSTLY_WAITED;
+        is_flat.then_some(seen)
     }
 
     /// Whether more were in flight at the end of attempts like this one than at their admission, and at the end of
@@ -212,5 +255,36 @@ mod tests {
         for change in 1..100 {
             assert!(profile(100, |in_flight| if in_flight < change { 20 } else { 200 }).is_none());
         }
+    }
+
+    /// Whether latency seems flat when a request that takes so many milliseconds starts each millisecond, and half
+    /// of them if `half`.
+    fn is_flat(millis: impl Fn(usize) -> u64, half: bool, seconds: u64) -> bool {
+        let mut profile = LatencyProfile::default();
+        let mut ends: Vec<(u64, usize, u64)> = Vec::new();
+        for (in_flight, start) in (1..=100).chain(std::iter::repeat(100)).zip(0..seconds * 1_000) {
+            let fast = half && start % 2 == 0;
+            let millis = if fast { 1 } else { millis(in_flight) };
+            ends.push((start + millis, in_flight, millis));
+        }
+        ends.retain(|&(end, ..)| end < seconds * 1_000);
+        ends.sort_unstable();
+        ends.iter().any(|&(end, in_flight, millis)| {
+            let sample = Sample::new(Duration::from_millis(millis), Outcome::Success);
+            let sample = sample.in_flight(in_flight).in_flight_at_end(in_flight);
+            profile.add(&sample, Timestamp::ZERO + Duration::from_millis(end));
+            in_flight >= 64 && profile.flat(&sample).is_some()
+        })
+    }
+
+    #[test]
+    fn latency_is_flat_where_nothing_is_scarce() {
+        assert!(is_flat(|_| 100, false, 1));
+        assert!(!is_flat(|in_flight| 2 * in_flight as u64, false, 1));
+    }
+
+    #[test]
+    fn latency_is_not_flat_while_only_the_fast_half_has_ended() {
+        assert!(!is_flat(|in_flight| 20 * in_flight as u64, true, 1));
     }
 }

@@ -223,7 +223,12 @@ impl Policy {
             false => self.delayed.delay(shed, caller, deadline, is_flooded, now),
         };
         let due = delay.as_ref().map_or(now, Delay::until) + shed.retry_after;
-        let (rendered, body) = self.rejection.render(shed, caller, request);
+        let (rendered, body) = if self.rejection.is_rendered() {
+            let (head, body) = request.into_parts();
+            (self.rejection.render(shed, caller, &head), body)
+        } else {
+            (None, request.into_body())
+        };
         let (policy, body) = (Arc::clone(self), Some(body));
         State::Rejected { shed, due, caller, policy, delay, body, rendered }
     }

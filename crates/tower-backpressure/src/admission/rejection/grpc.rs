@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backpressure_core::Shed;
+use backpressure_core::{Reason, Shed};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 
@@ -11,10 +11,11 @@ use crate::headers::grpc::Dialect;
 mod status_details;
 
 /// UNAVAILABLE: the server is overloaded, and another attempt may succeed.
-const UNAVAILABLE: u8 = 14;
-const MESSAGE: &str = "overloaded";
+const UNAVAILABLE: (u8, &str) = (14, "overloaded");
+/// RESOURCE_EXHAUSTED: the caller has used up what it may use.
+const RESOURCE_EXHAUSTED: (u8, &str) = (8, "quota exceeded");
 
-/// UNAVAILABLE, and when to come back, twice: `grpc-retry-pushback-ms` is what gRPC libraries obey by
+/// The status, and when to come back, twice: `grpc-retry-pushback-ms` is what gRPC libraries obey by
 /// themselves (proposal A6), and `RetryInfo` in `grpc-status-details-bin` is what programs and OTLP exporters
 /// read.
 pub(super) fn rejection(shed: Shed, dialect: Dialect) -> Response<Bytes> {
@@ -32,8 +33,9 @@ pub(super) fn rejection(shed: Shed, dialect: Dialect) -> Response<Bytes> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if dialect == Dialect::Grpc {
         let details = HeaderValue::from_str(&details(shed)).expect("base64 is a header value");
-        headers.insert("grpc-status", HeaderValue::from(u16::from(UNAVAILABLE)));
-        headers.insert("grpc-message", HeaderValue::from_static(MESSAGE));
+        let (status, message) = status(shed.reason);
+        headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
+        headers.insert("grpc-message", HeaderValue::from_static(message));
         headers.insert("grpc-retry-pushback-ms", HeaderValue::from(millis(shed.retry_after)));
         headers.insert("grpc-status-details-bin", details);
     }
@@ -44,8 +46,9 @@ pub(super) fn rejection(shed: Shed, dialect: Dialect) -> Response<Bytes> {
 /// The same as the last frame of a body: the flag of trailers, their length, and the trailers.
 fn web_trailers(shed: Shed) -> Bytes {
     let (pushback, details) = (millis(shed.retry_after), details(shed));
+    let (status, message) = status(shed.reason);
     let trailers = format!(
-        "grpc-status:{UNAVAILABLE}\r\ngrpc-message:{MESSAGE}\r\ngrpc-retry-pushback-ms:{pushback}\r\ngrpc-status-details-bin:{details}\r\n"
+        "grpc-status:{status}\r\ngrpc-message:{message}\r\ngrpc-retry-pushback-ms:{pushback}\r\ngrpc-status-details-bin:{details}\r\n"
     );
     let length = u32::try_from(trailers.len()).expect("four short fields");
     let mut frame = vec![0x80];
@@ -56,7 +59,12 @@ fn web_trailers(shed: Shed) -> Bytes {
 
 fn details(shed: Shed) -> String {
     let delay = Duration::from_millis(millis(shed.retry_after).into());
-    status_details::base64(&status_details::status(UNAVAILABLE, MESSAGE, delay), false)
+    let (status, message) = status(shed.reason);
+    status_details::base64(&status_details::status(status, message, delay), false)
+}
+
+const fn status(reason: Reason) -> (u8, &'static str) {
+    if matches!(reason, Reason::Quota) { RESOURCE_EXHAUSTED } else { UNAVAILABLE }
 }
 
 /// Rounded up, at least a second as `Retry-After` is, within the range of an `i32`.
@@ -68,7 +76,6 @@ fn millis(wait: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backpressure_core::Reason;
 
     #[test]
     fn a_web_rejection_is_one_frame_of_trailers() {

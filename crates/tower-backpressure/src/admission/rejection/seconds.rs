@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 /// Rounded up, and at least 1: rounding down would bring the caller back too early, and 0 at once.
-pub(super) fn whole_seconds(wait: Duration) -> HeaderValue {
+pub(crate) fn whole_seconds(wait: Duration) -> HeaderValue {
     let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
     match usize::try_from(seconds).ok().and_then(|seconds| COMMON.get(seconds)) {
         Some(text) => HeaderValue::from_static(text),

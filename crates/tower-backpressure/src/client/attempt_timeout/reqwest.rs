@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::{AttemptTimeout, AttemptTimeoutFuture};
 use crate::client::http_types::{HttpTypes, HttpTypesFuture, envelope, into_reqwest};
+use crate::client::timeout_field;
 
 pin_project! {
     /// The future of [`AttemptTimeout`] over `reqwest::Client`.
@@ -35,7 +36,10 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: reqwest::Request) -> Self::Future {
+    fn call(&mut self, mut request: reqwest::Request) -> Self::Future {
+        if let Some(timeout) = request.timeout().copied() {
+            timeout_field::refresh(request.headers_mut(), timeout.min(self.timeout));
+        }
         let url = request.url().clone();
         // The instance that is ready must be called.
         let ready = self.inner.clone();

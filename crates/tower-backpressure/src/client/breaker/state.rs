@@ -16,7 +16,7 @@ use crate::client::keyed_map::Idle;
 use crate::client::supervised::{
     Ended, How, Supervision, Transition, Verdict, told_wait, transition,
 };
-use crate::headers::shed_reason::SHED_REASON_FIELD;
+use crate::headers::retry_after_scope::is_of_one_request;
 
 /// The options of the layer that its decisions need.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,12 @@ impl Supervision for OriginBreaker {
 }
 
 impl OriginBreaker {
+    /// What a call that came now would be told that is rejected; without a lock while calls are sent without a
+    /// decision.
+    pub(super) fn would_reject(&self, now: impl FnOnce() -> Timestamp) -> Option<Duration> {
+        if self.is_open() { None } else { self.lock().would_reject(now()) }
+    }
+
     pub(super) fn snapshot(&self, now: Timestamp) -> BreakerSnapshot {
         let (phase, left) = match self.lock().state() {
             BreakerState::Open(until) if until > now => (BreakerPhase::Open, until.since(now)),
@@ -148,7 +154,7 @@ fn is_busy(how: &How<'_>) -> bool {
     let How::Response { status, headers, .. } = how else { return false };
     *status == StatusCode::TOO_MANY_REQUESTS
         || grpc::status(headers) == Some(grpc::RESOURCE_EXHAUSTED)
-        || headers.contains_key(&SHED_REASON_FIELD)
+        || is_of_one_request(headers)
 }
 
 fn failed(how: &How<'_>) -> CallEnding {

@@ -11,14 +11,13 @@ use backpressure_core::{
 use http::{HeaderMap, StatusCode};
 
 use super::{CooldownPhase, CooldownSnapshot};
-use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::jitter::Jitter;
 use crate::client::keyed_map::Idle;
 use crate::client::supervised::{
     Ended, Held, How, Supervision, Transition, Verdict, told_wait, transition,
 };
 use crate::headers::retry_after::RetryAfter;
-use crate::headers::shed_reason::SHED_REASON_FIELD;
+use crate::headers::retry_after_scope::is_of_one_request;
 
 /// The options of the layer that its decisions need.
 #[derive(Clone)]
@@ -113,6 +112,11 @@ impl Supervision for OriginCooldown {
 }
 
 impl OriginCooldown {
+    /// What is left of a cool-down, for an attempt that came now; without a lock while there is none.
+    pub(super) fn pause(&self, now: impl FnOnce() -> Timestamp) -> Option<Duration> {
+        if self.is_open() { None } else { self.lock().pause(now()) }
+    }
+
     pub(super) fn snapshot(&self, now: Timestamp) -> CooldownSnapshot {
         let (phase, left) = match self.lock().state() {
             CooldownState::Quiet(until) if until > now => (CooldownPhase::Quiet, until.since(now)),
@@ -174,8 +178,7 @@ impl Options {
     fn rejection(&self, status: StatusCode, headers: &HeaderMap) -> Ending {
         let is_quota = status == StatusCode::TOO_MANY_REQUESTS;
         // Such a server schedules each request by itself, and goes on serving others.
-        let is_personal = headers.contains_key(&RETURN_TICKET)
-            || !is_quota && headers.contains_key(&SHED_REASON_FIELD);
+        let is_personal = is_of_one_request(headers);
         match told_wait(headers) {
             _ if is_personal => Ending::Failed,
             Some(wait) if is_quota => Ending::Told(Told::Quota(self.bounded(wait))),

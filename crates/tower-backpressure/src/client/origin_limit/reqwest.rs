@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::OriginLimit;
 use crate::admission::ResponseFuture;
-use crate::client::http_types::{HttpTypes, envelope, fill_head, into_reqwest};
+use crate::client::http_types::{HttpTypes, envelope_with_info, fill_head, into_reqwest};
 use crate::client::origin_key::OriginKey;
 
 pin_project! {
@@ -45,7 +45,7 @@ where
         let url = request.url().clone();
         let policy = self.policies.policy(OriginKey::new(url.scheme(), url.authority()));
         let mut client = HttpTypes(self.inner.clone());
-        let mut request = envelope(request);
+        let mut request = envelope_with_info(request);
         if policy.switches.exempts_some() {
             fill_head(&mut request, &url);
         }

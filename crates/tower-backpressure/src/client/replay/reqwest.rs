@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use super::{Replay, RequestHead, ResponseHead};
 use crate::client::attempts::Attempts;
 use crate::client::retry::GaveUp;
+use crate::client::timeout_field;
+use crate::request_info::RequestInfo;
 
 impl RequestHead for reqwest::Request {
     fn method(&self) -> &Method {
@@ -39,8 +41,17 @@ impl RequestHead for reqwest::Request {
     /// Each attempt gets what is left as its timeout, so that reqwest ends it at the deadline.
     fn prepare(&mut self, _attempt: Attempts, deadline: Option<Instant>) {
         if let Some(deadline) = deadline {
-            *self.timeout_mut() = Some(deadline.saturating_duration_since(Instant::now()));
+            let left = deadline.saturating_duration_since(Instant::now());
+            *self.timeout_mut() = Some(left);
+            timeout_field::refresh(self.headers_mut(), left);
         }
+    }
+
+    /// Its deadline becomes the timeout; there are no extensions for the rest.
+    fn carry(&mut self, info: RequestInfo) {
+        let left = info.deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let timeout = self.timeout().copied();
+        *self.timeout_mut() = left.into_iter().chain(timeout).min();
     }
 }
 

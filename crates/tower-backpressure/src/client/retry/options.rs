@@ -258,6 +258,16 @@ impl<R> RetryLayer<R> {
         self
     }
 
+    /// Whether a first attempt says on the wire that this layer will repeat it: its
+    /// [`PREVIOUS_ATTEMPTS`](crate::client::PREVIOUS_ATTEMPTS) is 0. The services that it passes then make one
+    /// attempt each, where they pass it on with [`RequestInfo::carry_to`](crate::RequestInfo::carry_to). False
+    /// by default: a service that is near a failure repeats its part of the work at the least cost.
+    #[must_use]
+    pub fn announce_retries(mut self, announce: bool) -> Self {
+        self.edit().announces_retries = announce;
+        self
+    }
+
     fn edit(&mut self) -> &mut Policy {
         Arc::make_mut(&mut self.policy)
     }

@@ -35,6 +35,8 @@ pub(super) struct Policy {
     pub(super) error_types: ErrorTypes,
     pub(super) adds_idempotency_key: bool,
     pub(super) adds_attempt_header: bool,
+    /// Whether first attempts say as well that this layer will repeat them.
+    pub(super) announces_retries: bool,
     pub(super) jitter: Jitter,
     pub(super) telemetry: RetryTelemetry,
 }
@@ -71,6 +73,7 @@ impl Policy {
             error_types: ErrorTypes::default(),
             adds_idempotency_key: false,
             adds_attempt_header: true,
+            announces_retries: false,
             jitter: Jitter::new(fastrand::Rng::new()),
             telemetry,
         }

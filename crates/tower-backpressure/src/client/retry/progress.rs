@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use super::gave_up::{GaveUp, GiveUpReason};
 use super::policy::Policy;
-use crate::client::attempts::{self, AttemptInProgress, Attempts};
+use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::{RetryBudget, Spent};
 use crate::client::classify::{IDEMPOTENCY_KEY, is_grpc_call};
 use crate::client::idempotency_key::new_idempotency_key;
 use crate::client::replay::{RequestHead, ResponseHead};
+use crate::headers::attempts;
 use crate::headers::retry_after::RetryAfter;
 
 /// The state of one request between its attempts.
@@ -100,7 +101,7 @@ impl Progress {
         if is_retry || self.is_cut_earlier {
             request.prepare(Attempts(self.attempts), self.cut_at);
         }
-        if is_retry && policy.adds_attempt_header {
+        if is_retry && policy.adds_attempt_header || policy.announces_retries && !self.stands_back {
             attempts::mark(request.headers_mut(), self.attempts - 1);
         }
     }

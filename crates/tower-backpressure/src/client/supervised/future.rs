@@ -17,6 +17,7 @@ use tower_service::Service;
 use super::attempt::Attempt;
 use super::shared::{Origin, Shared, Supervision};
 use crate::admission::body::ResponseBody;
+use crate::admission::classify::Side;
 use crate::admission::rejection::Caller;
 
 pin_project! {
@@ -119,7 +120,9 @@ where
                 StateProj::Running { attempt, future } => {
                     let mut result = ready!(future.poll(cx));
                     attempt.ended(&mut result);
-                    return Poll::Ready(result.map(ResponseBody::unguarded));
+                    return Poll::Ready(
+                        result.map(|response| ResponseBody::admitted(response, None, Side::Client)),
+                    );
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("not polled after completion")));

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::shared::{Key, Supervision};
 use super::{Supervised, SupervisedFuture};
-use crate::client::http_types::{HttpTypes, envelope, fill_head, into_reqwest};
+use crate::client::http_types::{HttpTypes, envelope_with_info, fill_head, into_reqwest};
 use crate::client::origin_key::OriginKey;
 
 pin_project! {
@@ -46,7 +46,7 @@ where
     fn call(&mut self, request: reqwest::Request) -> Self::Future {
         let url = request.url().clone();
         let mut client = HttpTypes(self.inner.clone());
-        let mut request = envelope(request);
+        let mut request = envelope_with_info(request);
         let (request, state) = match self.shared.common.key {
             Key::Origin => {
                 let key = OriginKey::new(url.scheme(), url.authority());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use backpressure_core::{Outcome, Pass, Priority, Reason, Timestamp};
+use backpressure_core::{Outcome, Pass, Priority, Reason, Shed, Timestamp};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode, Uri, response};
 use tokio::sync::Notify;
@@ -262,7 +262,7 @@ impl<T: Supervision> Shared<T> {
         (request, state)
     }
 
-    pub(super) fn state(&self, origin: OriginKey<'_>) -> Arc<Origin<T>> {
+    pub(in crate::client) fn state(&self, origin: OriginKey<'_>) -> Arc<Origin<T>> {
         let make =
             |name: &str| Origin { state: T::new(&self.options), name: name.to_owned().into() };
         self.states.get_or_insert(origin, make)
@@ -293,6 +293,23 @@ impl<T: Supervision> Shared<T> {
 
     pub(super) fn instant(&self, at: Timestamp) -> Instant {
         self.epoch + at.since(Timestamp::ZERO)
+    }
+
+    /// Whether an attempt that has to wait for this long would be held for it.
+    pub(in crate::client) fn would_hold(&self, wait: Duration, deadline: Option<Instant>) -> bool {
+        let Hold { max_held, max_wait } = self.common.hold;
+        let is_in_time = deadline.is_none_or(|at| Instant::now() + wait <= at);
+        wait <= max_wait && is_in_time && self.common.telemetry.count_held() < max_held
+    }
+
+    /// The rejection of a request before its attempt comes to this layer, unless the layer only counts.
+    pub(in crate::client) fn reject_early(&self, retry_after: Duration) -> Option<Shed> {
+        if self.common.dry_run {
+            self.common.telemetry.would_reject();
+            return None;
+        }
+        self.common.telemetry.rejected();
+        Some(Shed::new(T::REASON, retry_after))
     }
 
     pub(super) fn report(&self, origin: &Origin<T>, transition: Transition) {

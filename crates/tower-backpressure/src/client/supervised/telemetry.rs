@@ -53,6 +53,11 @@ impl Telemetry {
         tracing::changed(&self.policy, origin, self.reason, to);
     }
 
+    /// Attempts that are held, of all origins.
+    pub(super) fn count_held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Counts an attempt that is held; `None` when `max` are held already.
     pub(super) fn hold(&self, max: usize) -> Option<Held> {
         let one_more = |held| (held < max).then_some(held + 1);

@@ -1,5 +1,7 @@
 //! The metrics of one policy: their names, units and descriptions.
 
+use std::sync::OnceLock;
+
 use backpressure_core::Reason;
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
@@ -20,17 +22,24 @@ pub(super) struct Handles {
     pub(super) in_flight: Gauge,
     pub(super) streams: Gauge,
     pub(super) queue_depth: Gauge,
-    pub(super) limit: Gauge,
-    limit_min: Gauge,
-    limit_max: Gauge,
-    pressure: Gauge,
-    /// In the order of [`CAUSES`].
-    limit_changes: Vec<Counter>,
+    /// Made when a limiter is shown first: not every policy has one.
+    limiter: OnceLock<LimiterHandles>,
     pub(super) wait_admitted: Histogram,
     pub(super) wait_rejected: Histogram,
     pub(super) wait_cancelled: Histogram,
     pub(super) permit: Histogram,
     pub(super) retry_after: Histogram,
+    policy: String,
+}
+
+/// The state of a limiter.
+struct LimiterHandles {
+    limit: Gauge,
+    limit_min: Gauge,
+    limit_max: Gauge,
+    pressure: Gauge,
+    /// In the order of [`CAUSES`].
+    limit_changes: Vec<Counter>,
 }
 
 impl Handles {
@@ -41,7 +50,6 @@ impl Handles {
         let for_each_reason =
             |result| Reason::ALL.iter().map(|reason| requests(result, reason.as_str())).collect();
         let cancelled = |stage: &'static str| counter!("backpressure_cancelled_total", "policy" => policy.clone(), "stage" => stage);
-        let changes = |cause: &&'static str| counter!("backpressure_limit_changes_total", "policy" => policy.clone(), "cause" => *cause);
         let wait = |result: &'static str| histogram!("backpressure_queue_wait_seconds", "policy" => policy.clone(), "result" => result);
         Self {
             admitted: requests("admitted", ""),
@@ -54,29 +62,51 @@ impl Handles {
             in_flight: gauge!("backpressure_in_flight", "policy" => policy.clone()),
             streams: gauge!("backpressure_streams", "policy" => policy.clone()),
             queue_depth: gauge!("backpressure_queue_depth", "policy" => policy.clone()),
-            limit: gauge!("backpressure_limit", "policy" => policy.clone()),
-            limit_min: gauge!("backpressure_limit_min", "policy" => policy.clone()),
-            limit_max: gauge!("backpressure_limit_max", "policy" => policy.clone()),
-            pressure: gauge!("backpressure_pressure", "policy" => policy.clone()),
-            limit_changes: CAUSES.iter().map(changes).collect(),
+            limiter: OnceLock::new(),
             wait_admitted: wait("admitted"),
             wait_rejected: wait("rejected"),
             wait_cancelled: wait("cancelled"),
             permit: histogram!("backpressure_permit_seconds", "policy" => policy.clone()),
             retry_after: histogram!("backpressure_retry_after_seconds", "policy" => policy.clone()),
+            policy,
         }
+    }
+
+    /// Shows the limit alone.
+    #[inline]
+    pub(super) fn show_limit(&self, limiter: &Limiter) {
+        self.limiter().limit.set(limiter.limit() as f64);
     }
 
     /// Shows the state of a limiter in the gauges.
     #[cold]
     pub(super) fn show(&self, limiter: &Limiter) {
         let (min, max) = limiter.published_bounds();
-        self.limit.set(limiter.limit() as f64);
-        self.limit_min.set(min as f64);
-        self.limit_max.set(max as f64);
-        self.pressure.set(limiter.pressure().value());
-        for (counter, count) in self.limit_changes.iter().zip(limiter.limit_changes()) {
+        let handles = self.limiter();
+        handles.limit.set(limiter.limit() as f64);
+        handles.limit_min.set(min as f64);
+        handles.limit_max.set(max as f64);
+        handles.pressure.set(limiter.pressure().value());
+        for (counter, count) in handles.limit_changes.iter().zip(limiter.limit_changes()) {
             counter.absolute(count);
+        }
+    }
+
+    fn limiter(&self) -> &LimiterHandles {
+        self.limiter.get_or_init(|| LimiterHandles::new(&self.policy))
+    }
+}
+
+impl LimiterHandles {
+    fn new(policy: &str) -> Self {
+        let policy = policy.to_owned();
+        let changes = |cause: &&'static str| counter!("backpressure_limit_changes_total", "policy" => policy.clone(), "cause" => *cause);
+        Self {
+            limit: gauge!("backpressure_limit", "policy" => policy.clone()),
+            limit_min: gauge!("backpressure_limit_min", "policy" => policy.clone()),
+            limit_max: gauge!("backpressure_limit_max", "policy" => policy.clone()),
+            pressure: gauge!("backpressure_pressure", "policy" => policy.clone()),
+            limit_changes: CAUSES.iter().map(changes).collect(),
         }
     }
 }

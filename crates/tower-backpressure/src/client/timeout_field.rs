@@ -1,20 +1,42 @@
-//! `grpc-timeout`: the time that a gRPC call has left.
+//! The time that a request has left, as a header field: `grpc-timeout` of a gRPC call, `Request-Timeout` of any
+//! other.
 
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
 
+use crate::client::classify::is_grpc_call;
 use crate::headers::grpc::{self, GRPC_TIMEOUT};
+use crate::headers::timeout::{REQUEST_TIMEOUT_FIELD, timeout};
 
-/// A malformed value is ignored. No more than a `u64` of nanoseconds, 584 years.
-pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
+/// `grpc-timeout`. A malformed value is ignored. No more than a `u64` of nanoseconds, 584 years.
+pub(super) fn read_grpc(headers: &HeaderMap) -> Option<Duration> {
     let left = grpc::timeout(headers.get(&GRPC_TIMEOUT)?.as_bytes())?;
     Some(left.min(Duration::from_nanos(u64::MAX)))
 }
 
+/// Tells the server that this much time is left, unless the request says already that it is less.
+pub(super) fn tell(headers: &mut HeaderMap, left: Duration) {
+    if is_grpc_call(headers) {
+        write_grpc(headers, left);
+    } else if timeout(headers).is_none_or(|told| told > left) {
+        let value = HeaderValue::try_from(format!("{}ms", left.as_millis()));
+        headers
+            .insert(&REQUEST_TIMEOUT_FIELD, value.expect("digits and letters are a valid value"));
+    }
+}
+
+/// The same for a request that is sent later, or again. Without a field that says it, only a gRPC call gets one:
+/// servers of gRPC know theirs.
+pub(super) fn refresh(headers: &mut HeaderMap, left: Duration) {
+    if headers.contains_key(&REQUEST_TIMEOUT_FIELD) || is_grpc_call(headers) {
+        tell(headers, left);
+    }
+}
+
 /// Writes what is left in the finest unit that has room for it, rounded down: a server that ends a call
 /// early tells the caller, and one that ends it late works in vain.
-pub(super) fn write(headers: &mut HeaderMap, left: Duration) {
+fn write_grpc(headers: &mut HeaderMap, left: Duration) {
     let units = [(left.as_nanos(), 'n'), (left.as_micros(), 'u'), (left.as_millis(), 'm')];
     let (amount, unit) = units
         .into_iter()
@@ -32,7 +54,7 @@ mod tests {
     use super::*;
 
     fn read_value(value: &str) -> Option<Duration> {
-        read(&HeaderMap::from_iter([(GRPC_TIMEOUT.clone(), value.parse().unwrap())]))
+        read_grpc(&HeaderMap::from_iter([(GRPC_TIMEOUT.clone(), value.parse().unwrap())]))
     }
 
     #[test]
@@ -54,12 +76,26 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_says_how_long_it_has_is_told_the_time_that_is_left_and_never_more() {
+        let mut headers = HeaderMap::new();
+        let second = Duration::from_secs(1);
+        refresh(&mut headers, second);
+        assert!(headers.is_empty());
+        for (left, told) in [(2 * second, "2000ms"), (second, "1000ms"), (2 * second, "1000ms")] {
+            tell(&mut headers, left);
+            assert_eq!(headers[&REQUEST_TIMEOUT_FIELD], told);
+        }
+        refresh(&mut headers, Duration::from_micros(1_900));
+        assert_eq!(headers[&REQUEST_TIMEOUT_FIELD], "1ms");
+    }
+
+    #[test]
     fn what_is_written_is_read_again_and_never_longer() {
         for nanos in [0, 1, 99_999_999, 100_000_000, 12_345_678_901, 40_000_000_000_000_000] {
             let left = Duration::from_nanos(nanos);
             let mut headers = HeaderMap::new();
-            write(&mut headers, left);
-            let read = read(&headers).unwrap();
+            write_grpc(&mut headers, left);
+            let read = read_grpc(&headers).unwrap();
             assert!(read <= left && left - read <= Duration::from_secs(1), "{left:?}: {read:?}");
         }
     }

@@ -1,0 +1,180 @@
+//! One window of a quota: a token bucket, computed by the generic cell rate algorithm (GCRA).
+//!
+//! ```text
+//! unit        one token is as many units as its window has nanoseconds
+//! refill      as many units a nanosecond as the window has tokens
+//! usage       the moment at which the bucket is full again, in units: full_at · tokens
+//! used(now)   max(0, usage − now · tokens)
+//! admit       used + cost · period ≤ burst · period;   then usage ← max(usage, now · tokens) + cost · period
+//! ```
+//!
+//! In these units every rate is a whole number, so that nothing is rounded: a decision takes two multiplications
+//! and no division. GCRA is ITU-T I.371's; it keeps the moment itself, and rounds a token to the clock.
+
+use std::time::Duration;
+
+use super::MAX_TOKENS;
+use crate::time::Timestamp;
+
+/// One window: this many tokens in each period, of which a bucket holds up to a burst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaWindow {
+    tokens: u64,
+    /// Nanoseconds.
+    period: u64,
+    burst: u64,
+    max_debt: u64,
+}
+
+/// What one tenant has used of one window. The default is nothing: a full bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaUsage(u128);
+
+/// How a window stands for one tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Whole tokens in the bucket.
+    pub remaining: u64,
+    /// When there is one more; `None`: the bucket is full.
+    pub more_in: Option<Duration>,
+}
+
+/// Ten years, and a microsecond: bounds of a period. Below, a clock is too coarse for it.
+const MAX_PERIOD: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+const MIN_PERIOD: Duration = Duration::from_micros(1);
+
+impl QuotaWindow {
+    pub(super) fn new(tokens: u64, period: Duration) -> Self {
+        check("tokens", tokens, 1);
+        assert!(
+            period >= MIN_PERIOD && period <= MAX_PERIOD,
+            "period must be from a microsecond to ten years"
+        );
+        Self { tokens, period: nanos(period), burst: tokens, max_debt: tokens }
+    }
+
+    pub(super) fn set_burst(&mut self, tokens: u64) {
+        check("burst", tokens, 1);
+        // Unless it was set, the debt follows the burst.
+        if self.max_debt == self.burst {
+            self.max_debt = tokens;
+        }
+        self.burst = tokens;
+    }
+
+    pub(super) fn set_max_debt(&mut self, tokens: u64) {
+        check("max_debt", tokens, 0);
+        self.max_debt = tokens;
+    }
+
+    /// The tokens that come back in a period.
+    #[must_use]
+    pub const fn tokens(&self) -> u64 {
+        self.tokens
+    }
+
+    /// The time in which they come back.
+    #[must_use]
+    pub const fn period(&self) -> Duration {
+        Duration::from_nanos(self.period)
+    }
+
+    /// The tokens that a bucket holds.
+    #[must_use]
+    pub const fn burst(&self) -> u64 {
+        self.burst
+    }
+
+    /// The tokens that a tenant may owe.
+    #[must_use]
+    pub const fn max_debt(&self) -> u64 {
+        self.max_debt
+    }
+
+    /// How long until there are this many tokens; zero when there are.
+    pub(super) fn wait(&self, usage: QuotaUsage, cost: u64, now: Timestamp) -> Duration {
+        // A request that never fits waits for a full bucket.
+        let cost = cost.min(self.burst);
+        let needed = usage.used(self, now) + self.units(cost);
+        self.refill_time(needed.saturating_sub(self.units(self.burst)))
+    }
+
+    pub(super) fn standing(&self, usage: QuotaUsage, now: Timestamp) -> Standing {
+        let (used, full) = (usage.used(self, now), self.units(self.burst));
+        if used == 0 {
+            return Standing { remaining: self.burst, more_in: None };
+        }
+        let remaining = full.saturating_sub(used) / u128::from(self.period);
+        let next = (remaining + 1) * u128::from(self.period);
+        let more_in = self.refill_time((next + used).saturating_sub(full));
+        let remaining = u64::try_from(remaining).expect("at most a burst");
+        Standing { remaining, more_in: Some(more_in) }
+    }
+
+    pub(super) fn full_in(&self, usage: QuotaUsage, now: Timestamp) -> Duration {
+        self.refill_time(usage.used(self, now))
+    }
+
+    const fn units(&self, tokens: u64) -> u128 {
+        // Both are below 2^64.
+        tokens as u128 * self.period as u128
+    }
+
+    /// Rounded up: a request that returns then finds its tokens.
+    fn refill_time(&self, units: u128) -> Duration {
+        if units == 0 {
+            return Duration::ZERO;
+        }
+        let nanos = units.div_ceil(u128::from(self.tokens));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// The units that have come back since the epoch.
+    fn refilled(&self, now: Timestamp) -> u128 {
+        u128::from(now.as_nanos()) * u128::from(self.tokens)
+    }
+}
+
+// Each term is below 2^115: 2^64 ns · 2^50 tokens for the time and for a delay, 2^59 ns · 2^51 tokens for burst and
+// debt. So sums do not overflow.
+impl QuotaUsage {
+    pub(super) fn used(self, window: &QuotaWindow, now: Timestamp) -> u128 {
+        self.0.saturating_sub(window.refilled(now))
+    }
+
+    pub(super) fn take(&mut self, window: &QuotaWindow, tokens: u64, now: Timestamp) {
+        self.0 = self.0.max(window.refilled(now)) + window.units(tokens);
+    }
+
+    pub(super) fn give_back(&mut self, window: &QuotaWindow, tokens: u64, now: Timestamp) {
+        // Below the time that has passed is the same as at it: a full bucket.
+        let used = self.used(window, now).saturating_sub(window.units(tokens));
+        self.0 = window.refilled(now) + used;
+    }
+
+    /// How many tokens may be taken although there are none.
+    pub(super) fn room_for_debt(self, window: &QuotaWindow, now: Timestamp) -> u64 {
+        let most = window.units(window.burst) + window.units(window.max_debt);
+        let room = most.saturating_sub(self.used(window, now)) / u128::from(window.period);
+        u64::try_from(room).unwrap_or(u64::MAX)
+    }
+
+    /// The same tokens used, in the units of another window. Rounded up, by less than a unit: a billionth of a token
+    /// where the period is a second.
+    pub(super) fn under(self, old: &QuotaWindow, new: &QuotaWindow, now: Timestamp) -> Self {
+        let (used, period) = (self.used(old, now), u128::from(old.period));
+        let (tokens, rest) = (used / period, used % period);
+        let units =
+            tokens * u128::from(new.period) + (rest * u128::from(new.period)).div_ceil(period);
+        Self(new.refilled(now) + units)
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn check(option: &str, tokens: u64, min: u64) {
+    assert!((min..=MAX_TOKENS).contains(&tokens), "{option} must be in {min}..={MAX_TOKENS}");
+}

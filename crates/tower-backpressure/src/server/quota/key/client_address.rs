@@ -1,0 +1,335 @@
+//! The address of a client, as trusted proxies tell it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, header};
+
+use super::{ExtractKey, QuotaKey};
+
+/// The address of the client of a request: that of the peer, or the one that a known number of proxies tells.
+///
+/// Each proxy appends the address that it was called from to a header. So the last entries are those of one's own
+/// proxies, and everything before them may be invented. With two proxies in a row the client is the second entry
+/// from the end:
+///
+/// ```text
+/// X-Forwarded-For: <what the client claims>, <the client>, <the first proxy>
+/// ```
+///
+/// A header that a client invents therefore changes nothing, however long it is. A request with fewer entries than
+/// there are proxies did not come through them: it counts by the address of its peer, if that is known.
+///
+/// ```
+/// use axum::extract::ConnectInfo;
+/// use std::net::SocketAddr;
+/// use tower_backpressure::server::{ClientAddress, QuotaLayer};
+/// use tower_backpressure::Quota;
+///
+/// let address = ClientAddress::x_forwarded_for(1).peer(|head| {
+///     head.extensions.get().map(|&ConnectInfo(peer): &ConnectInfo<SocketAddr>| peer.ip())
+/// });
+/// let layer = QuotaLayer::per("address", address, Quota::per_second(20));
+/// # let _ = layer;
+/// ```
+///
+/// All addresses of one IPv6 network of 64 bits count as one client, since a client gets at least such a network;
+/// [`ipv6_prefix`](Self::ipv6_prefix) chooses another length.
+#[derive(Clone)]
+pub struct ClientAddress {
+    source: Source,
+    /// Proxies in a row.
+    proxies: usize,
+    peer: Option<Arc<Peer>>,
+    ipv6_prefix: u32,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Peer,
+    XForwardedFor(HeaderName),
+    Forwarded,
+}
+
+type Peer = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
+
+/// What a provider gives to one customer at least (RFC 6177).
+const IPV6_PREFIX: u32 = 64;
+
+impl ClientAddress {
+    /// The address of the peer, and no header.
+    #[must_use]
+    pub fn of_peer(peer: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
+        Self::new(Source::Peer, 0).peer(peer)
+    }
+
+    /// `X-Forwarded-For`, behind this many proxies in a row. Use it only if each of them writes this header.
+    ///
+    /// # Panics
+    /// When `proxies` is 0.
+    #[must_use]
+    pub fn x_forwarded_for(proxies: usize) -> Self {
+        Self::header(HeaderName::from_static("x-forwarded-for"), proxies)
+    }
+
+    /// A header of the same form as `X-Forwarded-For`, such as `X-Real-IP`.
+    ///
+    /// # Panics
+    /// When `proxies` is 0.
+    #[must_use]
+    pub fn header(name: HeaderName, proxies: usize) -> Self {
+        Self::new(Source::XForwardedFor(name), proxies).behind_some()
+    }
+
+    /// `Forwarded` (RFC 7239), behind this many proxies in a row.
+    ///
+    /// # Panics
+    /// When `proxies` is 0.
+    #[must_use]
+    pub fn forwarded(proxies: usize) -> Self {
+        Self::new(Source::Forwarded, proxies).behind_some()
+    }
+
+    /// How the address of the peer is found, for requests that did not come through the proxies. Without it,
+    /// their client is unknown.
+    #[must_use]
+    pub fn peer(mut self, peer: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
+        self.peer = Some(Arc::new(peer));
+        self
+    }
+
+    /// How many bits of an IPv6 address tell clients apart; 64 by default.
+    ///
+    /// # Panics
+    /// When `bits` is not in 1..=128.
+    #[must_use]
+    pub fn ipv6_prefix(mut self, bits: u32) -> Self {
+        assert!((1..=128).contains(&bits), "ipv6_prefix must be in 1..=128");
+        self.ipv6_prefix = bits;
+        self
+    }
+
+    /// The address of the client, before IPv6 addresses are cut to their network.
+    #[must_use]
+    pub fn of(&self, head: &Parts) -> Option<IpAddr> {
+        let entry = match &self.source {
+            Source::Peer => None,
+            Source::XForwardedFor(name) => from_end(&head.headers, name, self.proxies),
+            Source::Forwarded => from_end(&head.headers, &header::FORWARDED, self.proxies),
+        };
+        let Some(entry) = entry else { return self.peer.as_ref().and_then(|peer| peer(head)) };
+        match self.source {
+            Source::Forwarded => address(forwarded_for(entry)?),
+            _ => address(entry),
+        }
+    }
+
+    const fn new(source: Source, proxies: usize) -> Self {
+        Self { source, proxies, peer: None, ipv6_prefix: IPV6_PREFIX }
+    }
+
+    fn behind_some(self) -> Self {
+        assert!(self.proxies > 0, "proxies must be at least 1");
+        self
+    }
+
+    fn network(&self, address: IpAddr) -> IpAddr {
+        match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(address) => match address.to_ipv4_mapped() {
+                Some(address) => IpAddr::V4(address),
+                None => {
+                    let mask = u128::MAX << (128 - self.ipv6_prefix);
+                    IpAddr::V6(Ipv6Addr::from(u128::from(address) & mask))
+                }
+            },
+        }
+    }
+}
+
+impl ExtractKey for ClientAddress {
+    fn extract(&self, head: &Parts) -> Option<QuotaKey> {
+        self.of(head).map(|address| QuotaKey::from(self.network(address)))
+    }
+}
+
+/// The entry at this position from the end, over all lines of the header.
+fn from_end<'a>(headers: &'a HeaderMap, name: &HeaderName, position: usize) -> Option<&'a [u8]> {
+    let lines = headers.get_all(name).iter();
+    lines.rev().flat_map(|line| Entries { left: Some(line.as_bytes()) }).nth(position - 1)
+}
+
+/// The entries of a line from its end. The end is what trusted proxies wrote; what a client wrote before it, such as
+/// a quotation mark that it never closes, cannot change where their entries begin.
+struct Entries<'a> {
+    left: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let left = self.left?;
+        let mut is_quoted = false;
+        for (at, &byte) in left.iter().enumerate().rev() {
+            match byte {
+                b'"' if !is_escaped(&left[..at]) => is_quoted = !is_quoted,
+                b',' if !is_quoted => {
+                    self.left = Some(&left[..at]);
+                    return Some(left[at + 1..].trim_ascii());
+                }
+                _ => {}
+            }
+        }
+        self.left = None;
+        Some(left.trim_ascii())
+    }
+}
+
+fn is_escaped(before: &[u8]) -> bool {
+    before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
+}
+
+/// RFC 7239, section 4: the value of `for` in an element of `Forwarded`.
+fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
+    let mut pairs = element.split(|&byte| byte == b';');
+    pairs.find_map(|pair| {
+        let (name, value) = pair.split_at_checked(pair.iter().position(|&byte| byte == b'=')?)?;
+        let value = value[1..].trim_ascii();
+        let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+        name.trim_ascii().eq_ignore_ascii_case(b"for").then_some(inner.unwrap_or(value))
+    })
+}
+
+/// An address with or without a port, IPv6 with or without brackets. `None`: a name, `unknown`, or anything else.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(address.ip());
+    }
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+impl fmt::Debug for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientAddress")
+            .field("source", &self.source)
+            .field("proxies", &self.proxies)
+            .field("has_peer", &self.peer.is_some())
+            .field("ipv6_prefix", &self.ipv6_prefix)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    fn client(by: &ClientAddress, name: &str, lines: &[&str]) -> Option<String> {
+        let mut request = Request::builder();
+        for line in lines {
+            request = request.header(name, *line);
+        }
+        let head = request.body(()).expect("a request").into_parts().0;
+        by.of(&head).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn what_a_client_claims_before_the_entries_of_the_proxies_changes_nothing() {
+        let claims = [
+            "",
+            "1.1.1.1, ",
+            "garbage, \", ",
+            "for=\"x, ",
+            "1.1.1.1, 2.2.2.2, 3.3.3.3, ",
+            ",,,,",
+            "\\\", ",
+        ];
+        for claim in claims {
+            let one = ClientAddress::x_forwarded_for(1);
+            let said = format!("{claim}9.9.9.9");
+            assert_eq!(
+                client(&one, "x-forwarded-for", &[&said]).as_deref(),
+                Some("9.9.9.9"),
+                "{claim}"
+            );
+            let two = ClientAddress::x_forwarded_for(2);
+            let said = format!("{claim}9.9.9.9, 10.0.0.1");
+            assert_eq!(
+                client(&two, "x-forwarded-for", &[&said]).as_deref(),
+                Some("9.9.9.9"),
+                "{claim}"
+            );
+            let said = [claim, "9.9.9.9", "10.0.0.1"];
+            assert_eq!(
+                client(&two, "x-forwarded-for", &said).as_deref(),
+                Some("9.9.9.9"),
+                "{claim}"
+            );
+            let forwarded = ClientAddress::forwarded(2);
+            let said =
+                format!("{claim}for=9.9.9.9;proto=https, for=\"[2001:db8::1]:4711\";by=\"a,b\"");
+            assert_eq!(
+                client(&forwarded, "forwarded", &[&said]).as_deref(),
+                Some("9.9.9.9"),
+                "{claim}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_of_all_forms_are_understood_and_names_are_unknown() {
+        let by = ClientAddress::x_forwarded_for(1);
+        let cases = [
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("192.0.2.1:4711", Some("192.0.2.1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("[2001:db8::1]:4711", Some("2001:db8::1")),
+            ("unknown", None),
+            ("_hidden", None),
+            ("300.1.1.1", None),
+        ];
+        for (said, expected) in cases {
+            assert_eq!(client(&by, "x-forwarded-for", &[said]).as_deref(), expected, "{said}");
+        }
+        let by = ClientAddress::forwarded(1);
+        for said in [
+            "For=\"[2001:db8::1]:4711\"",
+            "proto=http;for=\"[2001:db8::1]\"",
+            "for = [2001:db8::1]",
+        ] {
+            assert_eq!(client(&by, "forwarded", &[said]).as_deref(), Some("2001:db8::1"), "{said}");
+        }
+        assert_eq!(client(&by, "forwarded", &["proto=http"]), None);
+    }
+
+    #[test]
+    fn a_request_that_did_not_come_through_the_proxies_counts_by_its_peer() {
+        let by = ClientAddress::x_forwarded_for(2);
+        assert_eq!(client(&by, "x-forwarded-for", &["9.9.9.9"]), None);
+        let by = by.peer(|_| Some(IpAddr::from([7, 7, 7, 7])));
+        assert_eq!(client(&by, "x-forwarded-for", &["9.9.9.9"]).as_deref(), Some("7.7.7.7"));
+        let by = ClientAddress::of_peer(|_| Some(IpAddr::from([7, 7, 7, 7])));
+        assert_eq!(client(&by, "x-forwarded-for", &["9.9.9.9"]).as_deref(), Some("7.7.7.7"));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        let key = |by: &ClientAddress, address: &str| {
+            QuotaKey::from(by.network(address.parse().expect("an address")))
+        };
+        let by = ClientAddress::x_forwarded_for(1);
+        assert_eq!(key(&by, "2001:db8::1"), key(&by, "2001:db8::ffff:ffff:ffff:ffff"));
+        assert_ne!(key(&by, "2001:db8::1"), key(&by, "2001:db8:0:1::1"));
+        assert_eq!(key(&by, "::ffff:192.0.2.1"), key(&by, "192.0.2.1"));
+        let by = by.ipv6_prefix(128);
+        assert_ne!(key(&by, "2001:db8::1"), key(&by, "2001:db8::2"));
+    }
+}

@@ -1,0 +1,150 @@
+//! What all services of one quota layer share: how a request is told, and what happens to it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backpressure_core::{Priority, Quota, Reason, Shed};
+use bytes::Bytes;
+use http::request::{self, Parts};
+use http::{Request, Response, StatusCode, response};
+
+use super::books::{Books, Subject};
+use super::key::{ExtractKey, QuotaKey};
+use super::plan::Plan;
+use super::table::Table;
+use super::telemetry::QuotaTelemetry;
+use crate::admission::drain::Drains;
+use crate::admission::rejection::Rejection;
+use crate::admission::switches::Switches;
+use crate::headers::rate_limit_fields::RateLimitFields;
+use crate::observe::Telemetry;
+use crate::request_info::RequestInfo;
+
+/// What happens to a request of which the tenant is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnknownTenant {
+    /// All of them share one quota, by the default plan: the default. A caller cannot escape its quota by hiding who
+    /// it is, and callers without a name still get something.
+    #[default]
+    Shared,
+    /// It is rejected.
+    Reject,
+    /// It is not limited.
+    Exempt,
+}
+
+/// What all services of one layer share.
+#[derive(Clone)]
+pub(super) struct Rules {
+    pub(super) books: Arc<Books>,
+    pub(super) key: Arc<dyn ExtractKey>,
+    pub(super) unknown: UnknownTenant,
+    pub(super) cost: Option<Arc<Cost>>,
+    pub(super) plan_of: Option<Arc<PlanOf>>,
+    /// The names of the plans, in the order of the table.
+    pub(super) plans: Vec<Box<str>>,
+    pub(super) fields: RateLimitFields,
+    pub(super) soft: Option<Priority>,
+    pub(super) exposes_reservation: bool,
+    pub(super) settle: Option<Arc<Settle>>,
+    pub(super) rejection: Rejection,
+    pub(super) telemetry: Telemetry,
+    pub(super) quota_telemetry: QuotaTelemetry,
+    pub(super) switches: Switches,
+    pub(super) drains: Drains,
+}
+
+pub(super) type Cost = dyn Fn(&Parts) -> u64 + Send + Sync;
+pub(super) type PlanOf = dyn Fn(&Parts) -> &str + Send + Sync;
+pub(super) type Settle = dyn Fn(&response::Parts) -> Option<u64> + Send + Sync;
+
+/// When an unknown tenant is told to come back where it is rejected: it will not be known sooner.
+const UNKNOWN_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// The name of the plan that the layer is made with.
+pub(super) const DEFAULT_PLAN: &str = "default";
+
+/// Who is asked for what, by one request.
+pub(super) enum Asks {
+    For(Subject),
+    /// Nothing: it is not limited.
+    Nothing,
+    /// It is rejected, whatever is left.
+    Refused(Shed),
+}
+
+impl Rules {
+    pub(super) fn new(name: &str, key: impl ExtractKey, quota: Quota, max_keys: usize) -> Self {
+        let table = Table::new(Plan::new(DEFAULT_PLAN, quota), max_keys);
+        Self {
+            books: Arc::new(Books::new(table)),
+            key: Arc::new(key),
+            unknown: UnknownTenant::default(),
+            cost: None,
+            plan_of: None,
+            plans: vec![DEFAULT_PLAN.into()],
+            fields: RateLimitFields::default(),
+            soft: None,
+            exposes_reservation: false,
+            settle: None,
+            rejection: Rejection::new(StatusCode::TOO_MANY_REQUESTS),
+            telemetry: Telemetry::new(name),
+            quota_telemetry: QuotaTelemetry::new(name),
+            switches: Switches::default(),
+            drains: Drains::default(),
+        }
+    }
+
+    /// What this request uses. `Parts` cannot borrow, so the head moves out and back where a rule reads it.
+    pub(super) fn read<B>(&self, request: Request<B>) -> (Request<B>, Asks) {
+        if self.key.is_tenant() && self.cost.is_none() && self.plan_of.is_none() {
+            let tenant = RequestInfo::of(request.extensions()).tenant;
+            let asks = self.subject(tenant.map(QuotaKey::from), 0, 1);
+            return (request, asks);
+        }
+        let (parts, body) = request.into_parts();
+        let key = self.key.extract(&parts);
+        let plan = self.plan_of.as_ref().map_or(0, |plan_of| self.position(plan_of(&parts)));
+        let cost = self.cost.as_ref().map_or(1, |cost| cost(&parts));
+        (Request::from_parts(parts, body), self.subject(key, plan, cost))
+    }
+
+    fn subject(&self, key: Option<QuotaKey>, plan: u32, cost: u64) -> Asks {
+        let (key, plan) = match (key, self.unknown) {
+            (Some(key), _) => (key, plan),
+            (None, UnknownTenant::Shared) => (QuotaKey::unknown(), 0),
+            (None, UnknownTenant::Exempt) => return Asks::Nothing,
+            (None, UnknownTenant::Reject) => {
+                return Asks::Refused(Shed::new(Reason::Quota, UNKNOWN_RETRY_AFTER));
+            }
+        };
+        Asks::For(Subject { slot: self.books.table.slot(&key), plan, cost })
+    }
+
+    /// A plan that does not exist is the default one.
+    fn position(&self, plan: &str) -> u32 {
+        let position = self.plans.iter().position(|name| **name == *plan);
+        position.and_then(|position| u32::try_from(position).ok()).unwrap_or(0)
+    }
+
+    pub(super) fn with_render(
+        &mut self,
+        render: impl Fn(&request::Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
+    ) {
+        self.rejection = self.rejection.with_render(render);
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules")
+            .field("plans", &self.plans)
+            .field("unknown", &self.unknown)
+            .field("fields", &self.fields)
+            .field("soft", &self.soft)
+            .field("telemetry", &self.telemetry)
+            .field("switches", &self.switches)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! Metrics through the `metrics` facade: see `docs/metrics.md`.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use metrics::{Counter, Unit, counter, describe_counter};
+
+/// The handles of one policy. The first request that needs one makes them.
+#[derive(Clone)]
+pub(super) struct Metrics {
+    policy: Arc<str>,
+    handles: Arc<OnceLock<Handles>>,
+}
+
+struct Handles {
+    beyond_soft: Counter,
+    evicted_full: Counter,
+    evicted_early: Counter,
+}
+
+impl Metrics {
+    pub(super) fn new(policy: &Arc<str>) -> Self {
+        Self { policy: Arc::clone(policy), handles: Arc::default() }
+    }
+
+    pub(super) fn beyond_soft(&self) {
+        self.handles().beyond_soft.increment(1);
+    }
+
+    pub(super) fn evicted(&self, is_early: bool) {
+        let handles = self.handles();
+        let evicted = if is_early { &handles.evicted_early } else { &handles.evicted_full };
+        evicted.increment(1);
+    }
+
+    fn handles(&self) -> &Handles {
+        self.handles.get_or_init(|| Handles::new(&self.policy))
+    }
+}
+
+impl Handles {
+    fn new(policy: &str) -> Self {
+        describe_counter!(
+            "backpressure_quota_soft_total",
+            Unit::Count,
+            "Requests beyond a soft quota, which run with a lower priority."
+        );
+        describe_counter!(
+            "backpressure_quota_evictions_total",
+            Unit::Count,
+            "Keys that were forgotten to make room: with all their tokens (full), or forgiven what they had used (early)."
+        );
+        let policy = policy.to_owned();
+        let evicted = |kind: &'static str| counter!("backpressure_quota_evictions_total", "policy" => policy.clone(), "kind" => kind);
+        Self {
+            beyond_soft: counter!("backpressure_quota_soft_total", "policy" => policy.clone()),
+            evicted_full: evicted("full"),
+            evicted_early: evicted("early"),
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! What requests cost: weights, estimates that are settled, and requests that did no work.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::time::advance;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::server::{QuotaLayer, Reservation};
+use tower_backpressure::{AdmissionLayer, QueueBounds, Quota};
+
+use crate::support::{BY_KEY, Done, field, request, send, served};
+
+fn remaining(layer: &QuotaLayer) -> u64 {
+    layer.handle().standing("a").map_or(u64::MAX, |it| it.windows[0].remaining)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_costs_its_weight() {
+    let layer = QuotaLayer::per("weights", BY_KEY, Quota::per_hour(100))
+        .cost(|head| if head.uri.path() == "/export" { 40 } else { 1 });
+    let call = async |path: &str| {
+        let request = Request::get(path).header("x-api-key", "a").body(String::new());
+        send(&layer, request.expect("a request")).await
+    };
+    assert_eq!(call("/export").await.status(), 200);
+    assert_eq!(call("/export").await.status(), 200);
+    let rejection = call("/export").await;
+    assert_eq!(rejection.status(), 429);
+    // Twenty tokens are missing, each of which takes 36 s.
+    assert_eq!(field(&rejection, "retry-after"), "720");
+    assert_eq!(call("/").await.status(), 200);
+    assert_eq!(remaining(&layer), 19);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_costs_more_than_a_burst_is_told_that_it_is_never_admitted() {
+    let layer = QuotaLayer::per("too-much", BY_KEY, Quota::per_minute(100)).cost(|_| 101);
+    let rejection = send(&layer, request("a")).await;
+    assert_eq!(rejection.status(), 429);
+    assert!(crate::support::text(rejection).await.contains("more than the quota ever allows"));
+}
+
+/// A handler of a language model, which says in the end what the request has cost.
+async fn model(request: Request<String>) -> Result<Response<String>, Infallible> {
+    let cost = request.headers()["x-will-cost"].to_str().expect("text").to_owned();
+    if let Some(reservation) = request.extensions().get::<Reservation>() {
+        reservation.settle(cost.parse().expect("a number"));
+        return Ok(Response::new(String::new()));
+    }
+    Ok(Response::builder().header("x-cost", cost).body(String::new()).expect("a response"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_estimate_is_settled_by_the_handler_or_by_its_response_up_and_down() {
+    let quota = Quota::per_minute(1_000).max_debt(500);
+    let layer = || QuotaLayer::per("tokens", BY_KEY, quota).cost(|_| 300);
+    let by_handler = layer().expose_reservation(true);
+    let by_response =
+        layer().settle(|head| head.headers.get("x-cost")?.to_str().ok()?.parse().ok());
+    for layer in [by_handler, by_response] {
+        let call = async |cost: &str| {
+            let mut request = request("a");
+            request.headers_mut().insert("x-will-cost", cost.parse().expect("a value"));
+            layer.layer(service_fn(model)).oneshot(request).await.expect("no error").status()
+        };
+        assert_eq!(call("100").await, 200);
+        assert_eq!(remaining(&layer), 900);
+        assert_eq!(call("550").await, 200);
+        assert_eq!(remaining(&layer), 350);
+        // In debt: 500 tokens at most, so that the next request waits for 800, and not for ever.
+        assert_eq!(call("1000000").await, 200);
+        assert_eq!(call("0").await, 429);
+        advance(Duration::from_secs(47)).await;
+        assert_eq!(call("0").await, 429);
+        advance(Duration::from_secs(2)).await;
+        assert_eq!(call("0").await, 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_layer_inside_rejects_costs_nothing() {
+    let quota = QuotaLayer::per("no-work", BY_KEY, Quota::per_hour(10));
+    let admission = AdmissionLayer::fixed("inside", 1).queue(QueueBounds::NONE);
+    let permit = admission.limiter().try_acquire().expect("a free permit");
+    let both = (quota.clone(), admission);
+    for _ in 0..50 {
+        let response = both.layer(Done).oneshot(request("a")).await.expect("no error");
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key("retry-after"));
+        // The quota layer has let it through: it cannot promise that nothing was begun.
+        assert!(!response.headers().contains_key("x-shed-reason"));
+    }
+    drop(permit);
+    assert_eq!(remaining(&quota), 10);
+    assert_eq!(served(&quota, "a", 20).await, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_may_be_settled_again_and_after_the_response() {
+    let layer = QuotaLayer::per("stream", BY_KEY, Quota::per_hour(100)).expose_reservation(true);
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let service = layer.layer(service_fn(move |request: Request<String>| {
+        let reservation = request.extensions().get::<Reservation>().expect("exposed").clone();
+        sender.send(reservation).expect("the test listens");
+        async { Ok::<_, Infallible>(Response::new(String::new())) }
+    }));
+    drop(service.oneshot(request("a")).await);
+    let reservation = receiver.recv().await.expect("one");
+    for tokens in [10, 30, 30, 5, 60] {
+        reservation.settle(tokens);
+        assert_eq!((reservation.tokens(), remaining(&layer)), (tokens, 100 - tokens));
+    }
+}

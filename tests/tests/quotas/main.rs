@@ -1,0 +1,9 @@
+//! Quotas: how much each tenant may use, and what it is told.
+
+mod clients;
+mod costs;
+mod fields;
+mod keys;
+mod limits;
+mod operation;
+mod support;
