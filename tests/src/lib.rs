@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod load;
+pub mod memory_store;
 pub mod raw_http1;
 pub mod recorded_metrics;
 pub mod recording_limit;

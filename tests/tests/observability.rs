@@ -60,9 +60,15 @@ async fn every_rejection_is_counted_with_its_reason() {
     layer.handle().stop();
     send(Priority::Normal).await.expect("stopped");
 
-    // Streams beyond a cap and quotas have tests of their own.
-    let others =
-        [Reason::Cooldown, Reason::Throttle, Reason::Breaker, Reason::Streams, Reason::Quota];
+    // Streams beyond a cap, quotas and shares of tenants have tests of their own.
+    let others = [
+        Reason::Cooldown,
+        Reason::Throttle,
+        Reason::Breaker,
+        Reason::Streams,
+        Reason::Quota,
+        Reason::TenantShare,
+    ];
     for &reason in Reason::ALL.iter().filter(|reason| !others.contains(reason)) {
         assert_eq!(
             recorded.counter(&format!("backpressure_requests_total api shed {reason}")),

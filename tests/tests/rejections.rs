@@ -23,10 +23,16 @@ async fn handle(request: Request<bool>) -> Result<Response<String>, InnerError> 
 }
 
 /// All reasons for which a limit of a server rejects a request before its handler runs; the others are those of
-/// clients, of streams and of quotas.
+/// clients, of streams, of quotas and of shares of tenants.
 fn reasons() -> impl Iterator<Item = Reason> {
-    let others =
-        [Reason::Cooldown, Reason::Throttle, Reason::Breaker, Reason::Streams, Reason::Quota];
+    let others = [
+        Reason::Cooldown,
+        Reason::Throttle,
+        Reason::Breaker,
+        Reason::Streams,
+        Reason::Quota,
+        Reason::TenantShare,
+    ];
     Reason::ALL.iter().copied().filter(move |reason| !others.contains(reason))
 }
 

@@ -13,8 +13,8 @@ use http_body_util::Full;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{
-    AdmissionLayer, BulkheadLayer, Limiter, OriginLimitLayer, Permit, QueueBounds, RetryBudget,
-    RetryLayer, SHED_REASON,
+    AdmissionLayer, BulkheadLayer, Limiter, OriginLimitLayer, Permit, QueueBounds, Quota,
+    QuotaLayer, RetryBudget, RetryLayer, SHED_REASON,
 };
 
 type Service = BoxCloneSyncService<Request<Full<Bytes>>, Response<Body>, Infallible>;
@@ -29,9 +29,11 @@ enum Kind {
     AdmissionWith429,
     Bulkhead,
     Origin,
+    Quota,
 }
 
-const KINDS: [Kind; 4] = [Kind::Admission, Kind::AdmissionWith429, Kind::Bulkhead, Kind::Origin];
+const KINDS: [Kind; 5] =
+    [Kind::Admission, Kind::AdmissionWith429, Kind::Bulkhead, Kind::Origin, Kind::Quota];
 
 /// Returns the limiter of a layer, once that exists.
 type FindLimiter = Box<dyn Fn() -> Option<Limiter> + Send + Sync>;
@@ -78,6 +80,15 @@ fn wrap(kind: Kind, service: Service, limiters: &Limiters) -> Service {
             let layer = OriginLimitLayer::new("here").queue(QueueBounds::NONE);
             let origins = layer.clone();
             limiters.add(move || origins.limiter(&Uri::from_static(ORIGIN)));
+            BoxCloneSyncService::new(layer.layer(service).map_response(erase))
+        }
+        Kind::Quota => {
+            // Every third request costs more than the quota ever allows.
+            let count = AtomicU64::new(0);
+            let cost = move |_: &http::request::Parts| {
+                if count.fetch_add(1, Ordering::Relaxed) % 3 == 1 { 2 } else { 0 }
+            };
+            let layer = QuotaLayer::of_all("quota", Quota::per_second(1)).cost(cost);
             BoxCloneSyncService::new(layer.layer(service).map_response(erase))
         }
     }

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use crate::bounds::QueueBounds;
-use crate::decision::{Decision, Dequeued};
+use crate::decision::{Decision, Dequeued, Hold};
+use crate::ewma::Ewma;
+use crate::fair_shares::FairShares;
 use crate::flood_detector::FloodDetector;
 use crate::latency_estimate::LatencyEstimate;
+use crate::limit::Limit;
 use crate::limit::clamped::Clamped;
-use crate::limit::{Limit, Metering};
-use crate::limit_change::LimitChange;
 use crate::outcome::Outcome;
 use crate::overload_detector::OverloadDetector;
 use crate::queue::{Queue, Ticket};
-use crate::rank::{DemandMix, PriorityHold, Rank};
+use crate::rank::{DemandMix, PriorityHold};
 use crate::release_rate::ReleaseRate;
 use crate::request_info::RequestInfo;
 use crate::reserved_shares::ReservedShares;
@@ -26,12 +27,14 @@ use crate::time::Timestamp;
 mod mode;
 mod progress;
 mod queueing;
+mod readings;
 mod rejection;
 mod settings;
+mod sharing;
 
 pub use self::mode::Mode;
 
-use self::queueing::LOWEST_RANK;
+use self::queueing::{LOWEST_RANK, MEAN_COST_REQUESTS};
 
 /// The admission controller: owns the limit, the queue and the schedule of Retry-After.
 ///
@@ -89,6 +92,11 @@ pub struct Controller {
     demand_mix: DemandMix,
     priority_hold: PriorityHold,
     shares: ReservedShares,
+    tenants: FairShares,
+    /// What the request holds that was admitted last.
+    admitted: Hold,
+    /// Units that requests take.
+    cost: Ewma,
     latency: LatencyEstimate,
     stall: StallDetector,
     /// Whether the limit was last told of overload.
@@ -120,6 +128,9 @@ impl Controller {
             demand_mix: DemandMix::new(),
             priority_hold: PriorityHold::default(),
             shares: ReservedShares::default(),
+            tenants: FairShares::default(),
+            admitted: Hold::ONE,
+            cost: Ewma::settled_at(1.0, MEAN_COST_REQUESTS),
             latency: LatencyEstimate::new(),
             stall: StallDetector::default(),
             reported_overload: false,
@@ -138,33 +149,45 @@ impl Controller {
             self.overload.end_if_quiet(self.latency.mean(), now);
             self.overload.end_if_idle(in_flight, self.limit(), self.latency.mean(), now);
         }
-        self.record_arrival(Rank::of(&info), in_flight, now);
+        let hold = self.hold_for(&info, now);
+        self.record_arrival(self.rank_of(&info), &info, in_flight, now);
         self.check_stall(in_flight, now);
-        let decision = self.decide(info, in_flight, now);
+        let decision = self.decide(info, hold, in_flight, now);
         if decision == Decision::Run {
-            self.releases.admitted(1);
+            self.admit(hold, now);
             self.shares.admitted(info.priority);
         }
         self.report_demand(now);
         decision
     }
 
-    fn decide(&mut self, info: RequestInfo, in_flight: usize, now: Timestamp) -> Decision {
-        if let Some(decision) = self.decide_by_mode(info, now) {
+    fn decide(
+        &mut self,
+        info: RequestInfo,
+        hold: Hold,
+        in_flight: usize,
+        now: Timestamp,
+    ) -> Decision {
+        if let Some(decision) = self.decide_by_mode(info, hold, now) {
             return decision;
         }
         if info.deadline.is_some_and(|deadline| deadline <= now) {
-            return self.reject_expired(in_flight, now);
+            return self.reject_expired(hold, in_flight, now);
         }
-        let is_held = self.priority_hold.holds(Rank::of(&info), now);
-        if self.can_run(in_flight) && !is_held {
+        let is_held = self.priority_hold.holds(self.rank_of(&info), now);
+        let leaves_permits = self.must_leave_permits(hold, in_flight, now);
+        if self.can_run(hold, in_flight) && !is_held && !leaves_permits {
             self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now);
             self.record_start(now);
             return Decision::Run;
         }
+        self.ask(hold, now);
         self.overload.limit_reached(self.latency.mean(), now);
         self.flood.limit_reached(self.responses_per_second(), now);
-        let decision = self.queue_or_reject_by_share(info, is_held, in_flight, now);
+        let decision = match leaves_permits {
+            true => Decision::Reject(self.shed_of(hold, Reason::TenantShare, now)),
+            false => self.queue_or_reject_by_share(info, hold, is_held, in_flight, now),
+        };
         match decision {
             Decision::Reject(_) => self.overload.rejected(now),
             _ => self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now),
@@ -181,15 +204,16 @@ impl Controller {
         if let Some(shed) = self.shed_by_mode() {
             return Err(shed);
         }
-        let rank = Rank::of(&RequestInfo::default());
-        self.record_arrival(rank, in_flight, now);
-        if self.can_run(in_flight) && !self.priority_hold.holds(rank, now) {
-            self.releases.admitted(1);
+        let info = RequestInfo::default();
+        let (rank, hold) = (self.rank_of(&info), self.hold_for(&info, now));
+        self.record_arrival(rank, &info, in_flight, now);
+        if self.can_run(hold, in_flight) && !self.priority_hold.holds(rank, now) {
+            self.admit(hold, now);
             return Ok(());
         }
         self.hold_ranks_below(rank.index(), now);
         self.flood.limit_reached(self.responses_per_second(), now);
-        Err(self.shed(Reason::Limit, now))
+        Err(self.shed_of(hold, Reason::Limit, now))
     }
 
     /// `count` requests were admitted without a decision since the last call; see [`open`](Self::open).
@@ -204,8 +228,9 @@ impl Controller {
         if matches!(sample.outcome, Outcome::Success | Outcome::Cancelled) {
             self.stall.ended(sample.weight);
         }
-        self.throughput.record(sample, self.limit());
-        self.limit.observe(sample, now);
+        let per_unit = sample.per_unit();
+        self.throughput.record(&per_unit, self.limit());
+        self.limit.observe(&per_unit, now);
         if sample.outcome != Outcome::Cancelled {
             self.overload.served(sample.weight, self.latency.mean(), now);
         }
@@ -220,11 +245,11 @@ impl Controller {
             return next;
         }
         let is_over_bound = self.queue.len() > self.bounds.max_len.max(self.kept_by_pause());
-        if let Some(ticket) = self.displace(now) {
+        if let Some((ticket, hold)) = self.displace(now) {
             self.overload.displaced(now);
-            let shed = match is_over_bound {
+            let shed = match is_over_bound && !self.is_over_share(hold) {
                 true => self.shed_in_turn(Reason::Displaced, now),
-                false => self.shed(Reason::Displaced, now),
+                false => self.shed_of(hold, Reason::Displaced, now),
             };
             return Some(Dequeued::Reject(ticket, shed));
         }
@@ -234,17 +259,22 @@ impl Controller {
         if in_flight >= self.limit.limit() {
             return None;
         }
-        let Some((ticket, entry)) = self.dequeue() else {
+        let Some((ticket, entry)) = self.first_to_run(now) else {
             self.overload.drained();
             self.overload.end_if_idle(in_flight, self.limit(), self.latency.mean(), now);
             self.report_demand(now);
             return None;
         };
         if entry.expires_at < now {
+            self.take(ticket);
             return Some(Dequeued::Reject(ticket, self.shed_expired(entry, now)));
         }
+        if !self.has_room(entry.hold, in_flight) {
+            // No smaller one passes it, or it would wait for ever.
+            return None;
+        }
+        self.admit_queued(ticket, entry.hold, now);
         self.overload.dequeued(self.queue.len());
-        self.releases.admitted(1);
         self.shares.admitted(ticket.priority());
         self.record_start(now);
         Some(Dequeued::Run(ticket))
@@ -252,7 +282,7 @@ impl Controller {
 
     /// The caller of a queued request has left; false when the ticket was decided before.
     pub fn abandon(&mut self, ticket: Ticket) -> bool {
-        let was_queued = self.queue.remove(ticket).is_some();
+        let was_queued = self.take(ticket).is_some();
         if was_queued {
             // A longer queue would only make more callers leave.
             self.last_rise.1 = None;
@@ -263,63 +293,8 @@ impl Controller {
     /// Rejects a request that was queued until the moment given in [`Decision::Queue`]; `None` when the
     /// ticket was decided before.
     pub fn expire(&mut self, ticket: Ticket, now: Timestamp) -> Option<Shed> {
-        let entry = self.queue.remove(ticket)?;
+        let entry = self.take(ticket)?;
         Some(self.shed_expired(entry, now))
-    }
-
-    /// How many may run at once.
-    #[must_use]
-    pub fn limit(&self) -> usize {
-        self.limit.limit()
-    }
-
-    /// The last change of the limit, and its cause.
-    #[must_use]
-    pub fn last_change(&self) -> Option<LimitChange> {
-        self.limit.last_change()
-    }
-
-    /// How many may be in flight without a decision: the limit while the queue is empty.
-    ///
-    /// 0 means that every request needs a decision. That is so under overload, where arrivals are counted;
-    /// while a request may have to leave a free permit to a higher rank; and while not all requests are admitted.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        let decides_all = self.overload.is_overloaded()
-            || self.priority_hold.is_active()
-            || self.mode != Mode::Admitting;
-        if self.queue.is_empty() && !decides_all { self.limit() } else { 0 }
-    }
-
-    /// How many are queued.
-    #[must_use]
-    pub fn queued(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Whether demand is above capacity.
-    #[must_use]
-    pub fn is_overloaded(&self, now: Timestamp) -> bool {
-        self.overload.is_overloaded() && !self.overload.is_quiet(self.latency.mean(), now)
-    }
-
-    /// Whether demand was more than some twenty times the capacity at the last request that could not run
-    /// at once: clients retry as soon as they are rejected, or very many arrived in one moment.
-    #[must_use]
-    pub fn is_flooded(&self) -> bool {
-        self.flood.is_flood()
-    }
-
-    /// What has to be measured of an attempt.
-    #[must_use]
-    pub fn metering(&self) -> Metering {
-        self.limit.metering()
-    }
-
-    /// Whether an admitted request should yield once before it runs; see [`Limit::yields`].
-    #[must_use]
-    pub fn yields(&self) -> bool {
-        self.limit.yields()
     }
 
     /// Counts a request that starts as served where nothing is measured of its end.
@@ -343,7 +318,11 @@ impl Controller {
     }
 
     /// Whether a new request can run at once without passing a queued one.
-    fn can_run(&self, in_flight: usize) -> bool {
-        in_flight < self.limit() && self.queue.is_empty()
+    fn can_run(&self, hold: Hold, in_flight: usize) -> bool {
+        self.has_room(hold, in_flight) && self.queue.is_empty()
+    }
+
+    fn has_room(&self, hold: Hold, in_flight: usize) -> bool {
+        in_flight + self.units(hold) <= self.limit()
     }
 }

@@ -16,6 +16,7 @@ mod controller;
 mod cooldown;
 mod decision;
 mod ewma;
+mod fair_shares;
 mod flood_detector;
 mod idle_window;
 mod latency_estimate;
@@ -46,7 +47,7 @@ pub use crate::bounds::QueueBounds;
 pub use crate::breaker::{Breaker, BreakerDecision, BreakerSettings, BreakerState, CallEnding};
 pub use crate::controller::{Controller, Mode};
 pub use crate::cooldown::{Cooldown, CooldownDecision, CooldownState, Ending, Told};
-pub use crate::decision::{Decision, Dequeued};
+pub use crate::decision::{Decision, Dequeued, Hold};
 pub use crate::limit::{
     Limit, Metering, adaptive::Adaptive, adaptive::client_limit::ClientLimit, aimd::Aimd,
     fixed::Fixed,
@@ -57,8 +58,8 @@ pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
 pub use crate::quota::{
-    MAX_TOKENS, MAX_WINDOWS, Quota, QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow,
-    Standing, Violated,
+    Claim, Grant, Lease, LeaseDecision, LeaseSettings, MAX_TOKENS, MAX_WINDOWS, Quota,
+    QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, Violated,
 };
 pub use crate::ramp::Pass;
 pub use crate::request_info::RequestInfo;

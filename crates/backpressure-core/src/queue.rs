@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::decision::Hold;
+use crate::fair_shares::{Flow, Share};
 use crate::priority::Priority;
 use crate::rank::{Level, RANKS, Rank};
 use crate::shed::Reason;
@@ -12,8 +14,12 @@ use crate::time::Timestamp;
 /// Only [`Controller::arrive`](crate::Controller::arrive) makes one; no two of a controller are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
-    // The order of the fields is the order of the queue: rank and level first, then order of arrival.
+    // The order of the fields is the order of the queue within a flow: rank and level first, then order of
+    // arrival. Which flow of a rank is next is decided elsewhere.
     rank: Rank,
+    flow: Flow,
+    /// Whether it comes back when it was told to, where that is no rank of its own.
+    returning: bool,
     level: Level,
     number: u64,
 }
@@ -31,6 +37,14 @@ impl Ticket {
     pub(crate) const fn level(self) -> Level {
         self.level
     }
+
+    /// The share under which it stands in the queue; `None`: its rank has one flow only.
+    pub(crate) const fn share(self) -> Option<Share> {
+        if self.rank.is_returning() {
+            return None;
+        }
+        Some(Share { priority: self.rank.priority(), flow: self.flow })
+    }
 }
 
 /// What is known of a queued request.
@@ -41,6 +55,17 @@ pub(crate) struct QueueEntry {
     pub(crate) expires_at: Timestamp,
     /// Why it is rejected after that.
     pub(crate) expiry_reason: Reason,
+    /// What it will hold.
+    pub(crate) hold: Hold,
+}
+
+/// Where a request is to stand in the queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Position {
+    pub(crate) rank: Rank,
+    pub(crate) flow: Flow,
+    pub(crate) returning: bool,
+    pub(crate) level: Level,
 }
 
 /// Queued requests by rank, by level within a rank, and by age within a level.
@@ -64,9 +89,10 @@ impl Queue {
     }
 
     /// Adds a request.
-    pub(crate) fn push(&mut self, rank: Rank, level: Level, entry: QueueEntry) -> Ticket {
+    pub(crate) fn push(&mut self, position: Position, entry: QueueEntry) -> Ticket {
         self.issued += 1;
-        let ticket = Ticket { rank, level, number: self.issued };
+        let Position { rank, flow, returning, level } = position;
+        let ticket = Ticket { rank, flow, returning, level, number: self.issued };
         self.by_rank[rank.index()].insert(ticket, entry);
         ticket
     }
@@ -86,22 +112,36 @@ impl Queue {
         self.by_rank.iter().position(|entries| !entries.is_empty())
     }
 
-    /// Removes the oldest request of the highest level in a rank.
-    pub(crate) fn pop_oldest(&mut self, rank: usize) -> Option<(Ticket, QueueEntry)> {
-        let (&newest, _) = self.by_rank[rank].last_key_value()?;
+    /// The oldest request of the highest level of a flow.
+    pub(crate) fn oldest(&self, rank: usize, flow: Flow) -> Option<(Ticket, &QueueEntry)> {
+        let (newest, _) = self.newest(rank, flow)?;
         let first = Ticket { number: 0, ..newest };
-        let (&oldest, _) = self.by_rank[rank].range(first..).next()?;
-        self.by_rank[rank].remove_entry(&oldest)
+        self.by_rank[rank].range(first..).next().map(|(&ticket, entry)| (ticket, entry))
     }
 
-    /// Removes the newest request of the highest level in a rank.
-    pub(crate) fn pop_newest(&mut self, rank: usize) -> Option<(Ticket, QueueEntry)> {
-        self.by_rank[rank].pop_last()
+    /// The newest request of the highest level of a flow.
+    pub(crate) fn newest(&self, rank: usize, flow: Flow) -> Option<(Ticket, &QueueEntry)> {
+        let (&any, _) = self.by_rank[rank].first_key_value()?;
+        let last = Ticket { flow, returning: true, level: Level::HIGHEST, number: u64::MAX, ..any };
+        let (&ticket, entry) = self.by_rank[rank].range(..=last).next_back()?;
+        (ticket.flow == flow).then_some((ticket, entry))
     }
 
-    /// The request of a rank that gives way first: the oldest of its lowest level.
-    pub(crate) fn first_to_give_way(&self, rank: usize) -> Option<(Ticket, QueueEntry)> {
-        self.by_rank[rank].first_key_value().map(|(&ticket, &entry)| (ticket, entry))
+    /// The request of a flow that gives way first: the oldest of its lowest level.
+    pub(crate) fn first_to_give_way(
+        &self,
+        rank: usize,
+        flow: Flow,
+    ) -> Option<(Ticket, &QueueEntry)> {
+        let (&any, _) = self.by_rank[rank].first_key_value()?;
+        let first = Ticket { flow, returning: false, level: Level::LOWEST, number: 0, ..any };
+        let (&ticket, entry) = self.by_rank[rank].range(first..).next()?;
+        (ticket.flow == flow).then_some((ticket, entry))
+    }
+
+    /// The only flow of a rank, or any other of its flows.
+    pub(crate) fn any_flow(&self, rank: usize) -> Option<Flow> {
+        self.by_rank[rank].first_key_value().map(|(ticket, _)| ticket.flow)
     }
 
     /// How many would run before a new request of this rank.
@@ -119,26 +159,33 @@ mod tests {
         queued_at: Timestamp::ZERO,
         expires_at: Timestamp::from_nanos(u64::MAX),
         expiry_reason: Reason::QueueTimeout,
+        hold: Hold::ONE,
     };
 
     fn rank(priority: Priority) -> Rank {
         Rank::of(&RequestInfo::default().priority(priority))
     }
 
+    fn push(queue: &mut Queue, rank: Rank, level: Level) -> Ticket {
+        let flow = Flow::Anonymous;
+        queue.push(Position { rank, flow, returning: false, level }, ENTRY)
+    }
+
     fn next(queue: &mut Queue) -> Option<Ticket> {
         let highest = queue.highest()?;
-        queue.pop_oldest(highest).map(|(ticket, _)| ticket)
+        let (ticket, _) = queue.oldest(highest, Flow::Anonymous)?;
+        queue.remove(ticket).map(|_| ticket)
     }
 
     #[test]
     fn the_highest_rank_runs_first_and_the_oldest_within_it() {
         let mut queue = Queue::default();
-        let batch = queue.push(rank(Priority::Deferrable), Level::HIGHEST, ENTRY);
-        let page = queue.push(rank(Priority::Normal), Level::HIGHEST, ENTRY);
+        let batch = push(&mut queue, rank(Priority::Deferrable), Level::HIGHEST);
+        let page = push(&mut queue, rank(Priority::Normal), Level::HIGHEST);
         let again =
-            queue.push(Rank::of(&RequestInfo::default().returning(true)), Level::HIGHEST, ENTRY);
-        let first = queue.push(rank(Priority::Critical), Level::HIGHEST, ENTRY);
-        let second = queue.push(rank(Priority::Critical), Level::HIGHEST, ENTRY);
+            push(&mut queue, Rank::of(&RequestInfo::default().returning(true)), Level::HIGHEST);
+        let first = push(&mut queue, rank(Priority::Critical), Level::HIGHEST);
+        let second = push(&mut queue, rank(Priority::Critical), Level::HIGHEST);
         let order: Vec<_> = std::iter::from_fn(|| next(&mut queue)).collect();
         assert_eq!(order, [first, second, again, page, batch]);
     }
@@ -146,26 +193,33 @@ mod tests {
     #[test]
     fn the_lowest_rank_is_the_first_to_give_way() {
         let mut queue = Queue::default();
-        queue.push(rank(Priority::Critical), Level::HIGHEST, ENTRY);
-        let old = queue.push(rank(Priority::Sheddable), Level::HIGHEST, ENTRY);
-        queue.push(rank(Priority::Sheddable), Level::HIGHEST, ENTRY);
+        push(&mut queue, rank(Priority::Critical), Level::HIGHEST);
+        let old = push(&mut queue, rank(Priority::Sheddable), Level::HIGHEST);
+        push(&mut queue, rank(Priority::Sheddable), Level::HIGHEST);
         let lowest = queue.lowest().expect("three are queued");
-        assert_eq!(queue.first_to_give_way(lowest).map(|(ticket, _)| ticket), Some(old));
+        assert_eq!(
+            queue.first_to_give_way(lowest, Flow::Anonymous).map(|(ticket, _)| ticket),
+            Some(old)
+        );
     }
 
     #[test]
     fn within_a_rank_the_highest_level_runs_first_and_the_lowest_gives_way() {
         let mut queue = Queue::default();
         let normal = rank(Priority::Normal);
-        let high = queue.push(normal, Level::HIGHEST, ENTRY);
-        let low = queue.push(normal, Level::LOWEST, ENTRY);
-        queue.push(normal, Level::LOWEST, ENTRY);
-        let newest = queue.push(normal, Level::HIGHEST, ENTRY);
+        let high = push(&mut queue, normal, Level::HIGHEST);
+        let low = push(&mut queue, normal, Level::LOWEST);
+        push(&mut queue, normal, Level::LOWEST);
+        let newest = push(&mut queue, normal, Level::HIGHEST);
         let rank = normal.index();
-        assert_eq!(queue.first_to_give_way(rank).map(|(ticket, _)| ticket), Some(low));
-        assert_eq!(queue.pop_newest(rank).map(|(ticket, _)| ticket), Some(newest));
-        assert_eq!(queue.pop_oldest(rank).map(|(ticket, _)| ticket), Some(high));
-        assert_eq!(queue.pop_oldest(rank).map(|(ticket, _)| ticket), Some(low));
+        assert_eq!(
+            queue.first_to_give_way(rank, Flow::Anonymous).map(|(ticket, _)| ticket),
+            Some(low)
+        );
+        let last = queue.newest(rank, Flow::Anonymous).map(|(ticket, _)| ticket);
+        assert_eq!(last, Some(newest));
+        queue.remove(newest);
+        assert_eq!([next(&mut queue), next(&mut queue)], [Some(high), Some(low)]);
     }
 
     #[test]
@@ -173,15 +227,37 @@ mod tests {
         let mut queue = Queue::default();
         let ranks = [Priority::Sheddable, Priority::Normal, Priority::Critical].map(rank);
         for rank in ranks {
-            queue.push(rank, Level::HIGHEST, ENTRY);
+            push(&mut queue, rank, Level::HIGHEST);
         }
         assert_eq!(ranks.map(|rank| queue.ahead_of(rank.index())), [3, 2, 1]);
     }
 
     #[test]
+    fn the_requests_of_one_flow_are_found_among_those_of_others() {
+        let mut queue = Queue::default();
+        let rank = rank(Priority::Normal);
+        let mut push = |flow, returning| {
+            queue.push(Position { rank, flow, returning, level: Level::HIGHEST }, ENTRY)
+        };
+        let [one, two, three] = [Flow::Tenant(1), Flow::Tenant(2), Flow::Tenant(3)];
+        let first = push(two, false);
+        push(one, false);
+        push(three, true);
+        let back = push(two, true);
+        let rank = rank.index();
+        assert_eq!(queue.oldest(rank, two).map(|(ticket, _)| ticket), Some(back));
+        assert_eq!(queue.first_to_give_way(rank, two).map(|(ticket, _)| ticket), Some(first));
+        for ticket in [first, back] {
+            queue.remove(ticket);
+        }
+        assert!(queue.oldest(rank, two).is_none() && queue.first_to_give_way(rank, two).is_none());
+        assert_eq!(queue.any_flow(rank), Some(one));
+    }
+
+    #[test]
     fn a_request_is_removed_once() {
         let mut queue = Queue::default();
-        let ticket = queue.push(rank(Priority::Normal), Level::HIGHEST, ENTRY);
+        let ticket = push(&mut queue, rank(Priority::Normal), Level::HIGHEST);
         assert_eq!(queue.remove(ticket), Some(ENTRY));
         assert_eq!(queue.remove(ticket), None);
         assert!(queue.is_empty());

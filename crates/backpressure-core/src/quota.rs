@@ -5,11 +5,13 @@ use std::time::Duration;
 use crate::time::Timestamp;
 
 mod decision;
+mod lease;
 #[cfg(test)]
 mod tests;
 mod window;
 
 pub use self::decision::{QuotaDecision, QuotaRejection, Violated};
+pub use self::lease::{Claim, Grant, Lease, LeaseDecision, LeaseSettings};
 pub use self::window::{QuotaUsage, QuotaWindow, Standing};
 
 /// How much one tenant may use: tokens in one window of time or several, and requests at once.
@@ -324,6 +326,16 @@ impl Quota {
             }
         }
         new
+    }
+
+    /// One of this many equal shares: the same windows, with tokens that come back as much slower and a burst that is
+    /// as much smaller, and no debt.
+    #[must_use]
+    pub fn share(mut self, of: u32) -> Self {
+        for window in self.windows.iter_mut().flatten() {
+            window.divide(of.max(1));
+        }
+        self
     }
 
     fn last(&mut self, option: &str) -> &mut QuotaWindow {

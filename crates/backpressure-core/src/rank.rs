@@ -18,32 +18,31 @@ pub(crate) struct Rank {
     returning: bool,
 }
 
-/// The place of a request within its rank: of the queued requests the highest level runs first, and the
+/// The place of a request among those of its tenant: of the queued requests the highest level runs first, and the
 /// lowest gives way first.
 ///
-/// A rank for which there is too little capacity has to be cut somewhere. A cut at random rejects a part of
-/// each tenant's requests, and a task that makes five calls at 70 % each succeeds in one of six cases. A cut
-/// by level is between tenants, so that seven of ten tasks succeed. The levels are drawn anew after
-/// [`LEVEL_PERIOD`], so that no tenant is below the cut for long.
+/// Where a tenant asks for more than it gets, its requests have to be cut somewhere. A cut at random rejects a part
+/// of each task, and a task that makes five calls at 70 % each succeeds in one of six cases. A cut by level is
+/// between tasks, so that seven of ten succeed. The levels are drawn anew after [`LEVEL_PERIOD`], so that no user is
+/// below the cut for long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Level(u8);
 
-/// How long a tenant keeps its level: longer than a task of several calls, shorter than a user's patience
+/// How long a task keeps its level: longer than a task of several calls, shorter than a user's patience
 /// with a service that fails. It is the time for which a return ticket is valid as well.
 const LEVEL_PERIOD: Duration = Duration::from_secs(10);
 
 impl Level {
-    /// Of a request without a tenant, and of one that is queued while there is no overload: first come,
+    /// Of a request without a task, and of one that is queued while there is no overload: first come,
     /// first served.
     pub(crate) const HIGHEST: Self = Self(u8::MAX);
-    #[cfg(test)]
     pub(crate) const LOWEST: Self = Self(0);
 
-    /// The level of a tenant at this time.
-    pub(crate) fn of(tenant: u64, now: Timestamp) -> Self {
+    /// The level of a task at this time.
+    pub(crate) fn of(task: u64, now: Timestamp) -> Self {
         let period = (now.since(Timestamp::ZERO).as_nanos() / LEVEL_PERIOD.as_nanos()) as u64;
         // The finaliser of SplitMix64: each bit of the input changes half of the bits of the result.
-        let mut mixed = tenant ^ period.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = task ^ period.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
         let drawn = (mixed ^ mixed >> 31) >> (u64::BITS - u8::BITS);
@@ -57,6 +56,23 @@ pub(crate) const RANKS: usize = 8;
 impl Rank {
     pub(crate) const fn of(info: &RequestInfo) -> Self {
         Self { priority: info.priority, returning: info.returning }
+    }
+
+    /// The rank of a request where tenants share: whether it comes back when told counts within its tenant, as a
+    /// tenant that asks for too much would otherwise pass all others with what it was refused before.
+    pub(crate) const fn shared(info: &RequestInfo) -> Self {
+        Self { priority: info.priority, returning: false }
+    }
+
+    /// The priority of the rank with this index, if tenants share in it.
+    pub(crate) const fn shared_priority(index: usize) -> Option<Priority> {
+        match index {
+            0 => Some(Priority::Sheddable),
+            2 => Some(Priority::Deferrable),
+            4 => Some(Priority::Normal),
+            6 => Some(Priority::Critical),
+            _ => None,
+        }
     }
 
     /// Whether the request comes back when it was told to.
@@ -187,15 +203,14 @@ mod tests {
     fn levels_are_spread_evenly_and_drawn_anew_each_period() {
         let at = |period: u32| Timestamp::ZERO + period * LEVEL_PERIOD;
         let mean = |period| {
-            let levels = (0..1_000).map(|tenant| f64::from(Level::of(tenant, at(period)).0));
+            let levels = (0..1_000).map(|task| f64::from(Level::of(task, at(period)).0));
             levels.sum::<f64>() / 1_000.0
         };
         for period in 0..10 {
             assert!((117.0..137.0).contains(&mean(period)), "{}", mean(period));
             assert!(Level::of(u64::MAX, at(period)) < Level::HIGHEST);
         }
-        let kept =
-            (0..1_000).filter(|&tenant| Level::of(tenant, at(3)) == Level::of(tenant, at(4)));
+        let kept = (0..1_000).filter(|&task| Level::of(task, at(3)) == Level::of(task, at(4)));
         assert!(kept.count() < 20);
         let later = at(3) + Duration::from_secs(9);
         assert_eq!(Level::of(7, at(3)), Level::of(7, later));

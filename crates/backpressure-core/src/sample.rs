@@ -36,6 +36,8 @@ pub struct Sample {
     pub in_flight_at_end: usize,
     /// Attempts that this one stands for: k where one in k is measured.
     pub weight: u32,
+    /// Units of the limit that the attempt held.
+    pub cost: u32,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -52,6 +54,7 @@ impl Sample {
             in_flight: 1,
             in_flight_at_end: 1,
             weight: 1,
+            cost: 1,
             outcome,
         }
     }
@@ -97,6 +100,26 @@ impl Sample {
     pub const fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self
+    }
+
+    /// The same attempt, having held this many units of the limit.
+    #[must_use]
+    pub const fn cost(mut self, units: u32) -> Self {
+        self.cost = units;
+        self
+    }
+
+    /// The same attempt for a limit that counts units: an attempt that holds k of them is k attempts that take as
+    /// long as it, each with 1/k of its time on a worker. Then Little's law holds for units.
+    #[must_use]
+    pub(crate) fn per_unit(&self) -> Self {
+        let units = self.cost.max(1);
+        Self {
+            busy: self.busy / units,
+            weight: self.weight.saturating_mul(units),
+            cost: 1,
+            ..*self
+        }
     }
 
     /// The same attempt with another outcome.

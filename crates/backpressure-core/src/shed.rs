@@ -29,6 +29,8 @@ pub enum Reason {
     Streams,
     /// The tenant has used up its quota.
     Quota,
+    /// The tenant asks for more than its share, and there is none to spare.
+    TenantShare,
 }
 
 impl Reason {
@@ -45,6 +47,7 @@ impl Reason {
         Self::Stopped,
         Self::Streams,
         Self::Quota,
+        Self::TenantShare,
     ];
 
     /// A stable short name, for metric labels and headers.
@@ -62,6 +65,7 @@ impl Reason {
             Self::Stopped => "stopped",
             Self::Streams => "streams",
             Self::Quota => "quota",
+            Self::TenantShare => "tenant-share",
         }
     }
 }

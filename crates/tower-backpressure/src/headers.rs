@@ -3,6 +3,8 @@
 #[cfg(any(feature = "server", feature = "client"))]
 pub(crate) mod attempts;
 pub(crate) mod content_length;
+#[cfg(feature = "server")]
+pub(crate) mod cost;
 #[cfg(any(feature = "server", feature = "client"))]
 pub(crate) mod criticality;
 #[cfg(feature = "server")]

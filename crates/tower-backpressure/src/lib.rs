@@ -42,8 +42,8 @@ mod request_info;
 pub mod server;
 
 pub use backpressure_core::{
-    Adaptive, Cause, ClientLimit, Fixed, Limit, LimitChange, Metering, Mode, OutOfRange, Outcome,
-    Priority, QueueBounds, Quota, Reason, Sample, Shed, Timestamp,
+    Adaptive, Cause, Claim, ClientLimit, Fixed, Grant, Limit, LimitChange, Metering, Mode,
+    OutOfRange, Outcome, Priority, QueueBounds, Quota, Reason, Sample, Shed, Timestamp,
 };
 
 #[cfg(feature = "http")]
@@ -66,6 +66,8 @@ pub use crate::client::{
 pub use crate::deadline::Deadline;
 #[cfg(any(feature = "server", feature = "client"))]
 pub use crate::headers::attempts::PREVIOUS_ATTEMPTS;
+#[cfg(feature = "server")]
+pub use crate::headers::cost::REQUEST_COST;
 #[cfg(any(feature = "server", feature = "client"))]
 pub use crate::headers::criticality::CRITICALITY;
 #[cfg(feature = "client")]
@@ -79,7 +81,7 @@ pub use crate::limiter::{
 };
 #[cfg(feature = "http")]
 pub use crate::observe::{Event, Observer};
-pub use crate::request_info::{RequestInfo, Tenant};
+pub use crate::request_info::{RequestInfo, Task, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{
     Admission, AdmissionLayer, BulkheadLayer, FallbackLayer, Handle, QueueLayer, QuotaLayer,

@@ -17,6 +17,7 @@ mod acquire;
 mod activity;
 mod bounds;
 mod counter;
+mod holds;
 mod limit_changes;
 #[cfg(all(test, limiter_loom))]
 mod model;

@@ -28,7 +28,7 @@ use crate::limiter::Shared;
 /// request.extensions_mut().insert(info);
 /// assert_eq!(RequestInfo::of(request.extensions()), info);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestInfo {
     /// Its priority.
@@ -39,11 +39,35 @@ pub struct RequestInfo {
     /// its priority. The caller of the limiter has to verify it. The layers do, by a ticket, and ignore
     /// this field.
     pub returning: bool,
-    /// The customer, user or service for which the request is; `None`: unknown.
+    /// The customer or service for which the request is; `None`: unknown. Tenants share the permits fairly.
     pub tenant: Option<Tenant>,
+    /// The share of its tenant beside those of others; 1 by default, as is 0. A plan that is worth twice as much may
+    /// have 2.
+    pub weight: u16,
+    /// The user, session or task within the tenant; `None`: unknown. Where a tenant gets less than it asks for, all
+    /// requests of one task are served or rejected together for some seconds.
+    pub task: Option<Task>,
+    /// Units of the limit that the request takes; 1 by default, as is 0. One that costs more than the limit runs
+    /// alone.
+    pub cost: u32,
     /// How often its caller has sent it before; `None`: the caller does not say. Limiters ignore it.
     /// A caller that says so repeats the request itself: see [`carry_to`](Self::carry_to).
     pub previous_attempts: Option<u32>,
+}
+
+impl Default for RequestInfo {
+    fn default() -> Self {
+        Self {
+            priority: Priority::default(),
+            deadline: None,
+            returning: false,
+            tenant: None,
+            weight: 1,
+            task: None,
+            cost: 1,
+            previous_attempts: None,
+        }
+    }
 }
 
 /// A customer, user or service, as a number that is equal for equal identities.
@@ -56,6 +80,26 @@ pub struct RequestInfo {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tenant(u64);
+
+/// A user, session or task, as a number that is equal for equal identities: several requests that are of use
+/// together.
+///
+/// ```
+/// use tower_backpressure::{RequestInfo, Task, Tenant};
+///
+/// let info = RequestInfo::default().tenant(Tenant::new("acme")).task(Task::new("session 17"));
+/// # let _ = info;
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Task(u64);
+
+impl Task {
+    /// The task with this identity. It may be one that callers choose: a caller with many gains nothing.
+    #[must_use]
+    pub fn new(identity: impl Hash) -> Self {
+        Self(number(identity))
+    }
+}
 
 impl RequestInfo {
     /// The same request with another priority.
@@ -86,6 +130,37 @@ impl RequestInfo {
         self
     }
 
+    /// The same request, of a tenant with this weight.
+    #[must_use]
+    pub const fn weight(mut self, weight: u16) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// The same request, as a part of this task.
+    #[must_use]
+    pub const fn task(mut self, task: Task) -> Self {
+        self.task = Some(task);
+        self
+    }
+
+    /// The same request, taking this many units of the limit.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tower_backpressure::Shed> {
+    /// use tower_backpressure::{Limiter, QueueBounds, RequestInfo};
+    ///
+    /// let limiter = Limiter::fixed(8, QueueBounds::NONE);
+    /// let _export = limiter.acquire(RequestInfo::default().cost(6)).await?;
+    /// assert_eq!(limiter.snapshot().in_flight, 6);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub const fn cost(mut self, units: u32) -> Self {
+        self.cost = units;
+        self
+    }
+
     /// The same request, which its caller has sent this often before and repeats itself.
     #[must_use]
     pub const fn previous_attempts(mut self, previous: u32) -> Self {
@@ -99,7 +174,8 @@ impl RequestInfo {
         let mut info = info.priority(self.priority).returning(self.returning);
         info.deadline = self.deadline.map(|deadline| shared.timestamp(deadline));
         info.tenant = self.tenant.map(|Tenant(number)| number);
-        info
+        info.task = self.task.map(|Task(number)| number);
+        info.weight(self.weight).cost(self.cost)
     }
 
     /// The same request with this deadline, unless it has an earlier one.
@@ -148,6 +224,16 @@ impl RequestInfo {
         let info = extensions.get().and_then(|info: &Self| info.deadline);
         earlier(info, extensions.get().map(|&Deadline(at)| at))
     }
+
+    /// Whether a free permit is all that a request needs: it takes one unit for no tenant, and is not late.
+    #[inline(always)]
+    pub(crate) fn needs_no_decision(extensions: &Extensions) -> bool {
+        let info: Option<&Self> = extensions.get();
+        let is_plain = info.is_none_or(|info| info.tenant.is_none() && info.cost <= 1);
+        let deadline = info.and_then(|info| info.deadline);
+        let deadline = earlier(deadline, extensions.get().map(|&Deadline(at)| at));
+        is_plain && deadline.is_none_or(|at| at > Instant::now())
+    }
 }
 
 impl Tenant {
@@ -155,15 +241,19 @@ impl Tenant {
     /// that the service has verified: a caller that may choose its tenant has as many as it likes.
     #[must_use]
     pub fn new(identity: impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
-        identity.hash(&mut hasher);
-        Self(hasher.finish())
+        Self(number(identity))
     }
 
     #[cfg(feature = "server")]
     pub(crate) const fn number(self) -> u64 {
         self.0
     }
+}
+
+fn number(identity: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    identity.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

@@ -16,8 +16,9 @@ pub use self::fallback::{FallbackFuture, FallbackLayer, WithFallback};
 pub use self::handle::Handle;
 pub use self::queue::QueueLayer;
 pub use self::quota::{
-    ByHeader, ByTenant, ClientAddress, ExtractKey, QuotaFuture, QuotaHandle, QuotaKey, QuotaLayer,
-    QuotaStanding, RateLimitFields, Reservation, UnknownTenant, WithQuota,
+    ByHeader, ByTenant, ClientAddress, Exchange, ExchangeFuture, ExtractKey, OnStoreFailure,
+    QuotaFuture, QuotaHandle, QuotaKey, QuotaLayer, QuotaStanding, QuotaStore, RateLimitFields,
+    Reservation, SharedQuota, UnknownTenant, WithQuota,
 };
 pub use self::readiness::Readiness;
 pub use self::request_info::{ExtractInfo, RequestInfoLayer, WithRequestInfo};

@@ -34,6 +34,17 @@ async fn a_request_costs_its_weight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_rule_a_request_costs_what_its_info_says() {
+    let layer = QuotaLayer::per("infos", BY_KEY, Quota::per_hour(100));
+    for (cost, left) in [(30, 70), (0, 69), (1, 68)] {
+        let mut costly = request("a");
+        costly.extensions_mut().insert(tower_backpressure::RequestInfo::default().cost(cost));
+        assert_eq!(send(&layer, costly).await.status(), 200);
+        assert_eq!(remaining(&layer), left);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_costs_more_than_a_burst_is_told_that_it_is_never_admitted() {
     let layer = QuotaLayer::per("too-much", BY_KEY, Quota::per_minute(100)).cost(|_| 101);
     let rejection = send(&layer, request("a")).await;

@@ -6,4 +6,5 @@ mod fields;
 mod keys;
 mod limits;
 mod operation;
+mod shared;
 mod support;

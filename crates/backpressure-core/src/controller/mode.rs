@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use super::Controller;
 use super::queueing::LOWEST_RANK;
-use crate::decision::{Decision, Dequeued};
-use crate::queue::QueueEntry;
-use crate::rank::{Level, Rank};
+use crate::decision::{Decision, Dequeued, Hold};
+use crate::rank::Level;
 use crate::request_info::RequestInfo;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
@@ -79,11 +78,16 @@ impl Controller {
     }
 
     /// Decides on a request while not all requests are admitted; `None`: they are.
-    pub(super) fn decide_by_mode(&mut self, info: RequestInfo, now: Timestamp) -> Option<Decision> {
+    pub(super) fn decide_by_mode(
+        &mut self,
+        info: RequestInfo,
+        hold: Hold,
+        now: Timestamp,
+    ) -> Option<Decision> {
         match self.mode {
             Mode::Admitting => None,
             Mode::Draining | Mode::Stopped => Some(Decision::Reject(stopped())),
-            Mode::Paused(until) => Some(self.queue_until(info, until, now)),
+            Mode::Paused(until) => Some(self.queue_until(info, hold, until, now)),
         }
     }
 
@@ -102,8 +106,8 @@ impl Controller {
             Mode::Paused(_) => Some(None),
             Mode::Stopped => {
                 let lowest = self.queue.lowest()?;
-                let (ticket, _) = self.queue.first_to_give_way(lowest)?;
-                self.queue.remove(ticket);
+                let (ticket, _) = self.first_to_give_way(lowest)?;
+                self.take(ticket);
                 Some(Some(Dequeued::Reject(ticket, stopped())))
             }
         }
@@ -117,17 +121,20 @@ impl Controller {
 
     /// Queues a request that arrives during a pause. It may be queued until the end of the pause, and for as
     /// long as at other times from then on.
-    fn queue_until(&mut self, info: RequestInfo, until: Timestamp, now: Timestamp) -> Decision {
+    fn queue_until(
+        &mut self,
+        info: RequestInfo,
+        hold: Hold,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Decision {
         if self.queue.len() >= self.bounds.max_len.max(MIN_PAUSED_REQUESTS) {
-            return self.reject(Reason::QueueFull, now);
+            return self.reject(hold, Reason::QueueFull, now);
         }
         let timeout = until + self.bounds.max_wait.max(MIN_WAIT_AFTER_PAUSE);
-        let (expires_at, expiry_reason) = match info.deadline {
-            Some(deadline) if deadline < timeout => (deadline, Reason::Deadline),
-            _ => (timeout, Reason::QueueTimeout),
-        };
-        let entry = QueueEntry { queued_at: now, expires_at, expiry_reason };
-        Decision::Queue(self.queue.push(Rank::of(&info), Level::HIGHEST, entry), expires_at)
+        let entry = self.queue_entry(info, hold, timeout, now);
+        let position = self.position(&info, hold, self.rank_of(&info), Level::HIGHEST);
+        self.enqueue(position, entry, now)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Controller;
-use crate::decision::Decision;
+use crate::decision::{Decision, Hold};
+use crate::fair_shares::{Flow, Standing};
 use crate::limit::Limit;
 use crate::priority::Priority;
-use crate::queue::{QueueEntry, Ticket};
+use crate::queue::{Position, QueueEntry, Ticket};
 use crate::rank::{Level, Rank};
 use crate::request_info::RequestInfo;
 use crate::shed::Reason;
@@ -24,11 +25,21 @@ pub(super) const LOWEST_RANK: usize = 0;
 /// It matters for work that takes seconds.
 const MAX_PRIORITY_HOLD: Duration = Duration::from_secs(1);
 
+/// The mean cost is as old as this many requests, about as old as the throughput that it goes with.
+pub(super) const MEAN_COST_REQUESTS: u32 = 512;
+
 impl Controller {
     /// Counts a request of this rank that arrives.
-    pub(super) fn record_arrival(&mut self, rank: Rank, in_flight: usize, now: Timestamp) {
+    pub(super) fn record_arrival(
+        &mut self,
+        rank: Rank,
+        info: &RequestInfo,
+        in_flight: usize,
+        now: Timestamp,
+    ) {
         self.observe_releases(in_flight, now);
-        if rank.is_returning() {
+        self.cost.add(f64::from(info.cost.max(1)));
+        if info.returning {
             self.schedule.returned(now);
         } else {
             self.schedule.arrived(1, now);
@@ -39,23 +50,27 @@ impl Controller {
     }
 
     /// Decides on a request that cannot run now, or must leave a free permit to a higher rank. One that its
-    /// priority is owed goes before all others.
+    /// priority is owed goes before all others, unless its tenant asks for too much already.
     pub(super) fn queue_or_reject_by_share(
         &mut self,
         info: RequestInfo,
+        hold: Hold,
         is_held: bool,
         in_flight: usize,
         now: Timestamp,
     ) -> Decision {
-        if !self.shares.take(info.priority) {
-            return self.queue_or_reject(info, is_held, now);
+        if self.is_over_share(hold) || !self.shares.take(info.priority) {
+            let decision = self.queue_or_reject(info, hold, self.rank_of(&info), is_held, now);
+            if matches!(decision, Decision::Reject(shed) if shed.reason == Reason::Limit) {
+                self.lacks_permit(hold, in_flight, now);
+            }
+            return decision;
         }
-        if self.can_run(in_flight) {
+        if self.can_run(hold, in_flight) {
             return Decision::Run;
         }
-        let promoted =
-            RequestInfo { tenant: None, ..info.priority(Priority::Critical).returning(true) };
-        let decision = self.queue_or_reject(promoted, false, now);
+        let promoted = info.priority(Priority::Critical).returning(true);
+        let decision = self.queue_or_reject(promoted, hold, Rank::of(&promoted), false, now);
         if matches!(decision, Decision::Reject(_)) {
             self.shares.give_back(info.priority);
         }
@@ -70,41 +85,64 @@ impl Controller {
     pub(super) fn queue_or_reject(
         &mut self,
         info: RequestInfo,
+        hold: Hold,
+        rank: Rank,
         is_held: bool,
         now: Timestamp,
     ) -> Decision {
-        let rank = Rank::of(&info);
-        let max_len = self.queue_len_for(rank.index());
+        let max_len = self.queue_len_of(rank.index(), hold);
         if max_len == 0 {
             self.hold_ranks_below(rank.index(), now);
-            return self.reject(Reason::Limit, now);
+            return self.reject(hold, Reason::Limit, now);
         }
-        if !self.can_meet_deadline(rank, info.deadline, now) {
-            return self.reject(Reason::Deadline, now);
+        if !self.can_meet_deadline(rank, hold, info.deadline, now) {
+            return self.reject(hold, Reason::Deadline, now);
         }
-        let level = self.level(&info, now);
-        let is_full =
-            self.queue.ahead_of(rank.index()) >= max_len && !self.another_gives_way(rank, level);
+        let position = self.position(&info, hold, rank, self.level(&info, now));
+        let is_full = self.queue.ahead_of(rank.index()) >= max_len
+            && !self.another_gives_way(&position, hold);
         if is_full || is_held {
             self.hold_ranks_below(rank.index(), now);
-            return self.reject(Reason::QueueFull, now);
+            return self.reject(hold, Reason::QueueFull, now);
         }
-        let entry = self.queue_entry(info, now);
-        Decision::Queue(self.queue.push(rank, level, entry), entry.expires_at)
+        let entry = self.queue_entry(info, hold, now + self.bounds.max_wait, now);
+        self.enqueue(position, entry, now)
     }
 
-    /// Whether another request of the same rank gives way. A lower rank gives way in any case.
-    fn another_gives_way(&self, rank: Rank, level: Level) -> bool {
-        let first = self.queue.first_to_give_way(rank.index());
-        let is_lower = first.is_some_and(|(ticket, _)| ticket.level() < level);
-        self.queue.lowest() == Some(rank.index())
-            && (is_lower || self.serves_newest_first(rank.index()))
+    /// Where a request stands in the queue. A rank that its tenants do not share has one flow.
+    pub(super) fn position(
+        &self,
+        info: &RequestInfo,
+        hold: Hold,
+        rank: Rank,
+        level: Level,
+    ) -> Position {
+        let share = hold.share.filter(|_| !rank.is_returning());
+        let returning = info.returning && share.is_some();
+        Position { rank, flow: share.map_or(Flow::Anonymous, |it| it.flow), returning, level }
     }
 
-    /// The level of a request within its rank. Only under overload is there a cut to place.
+    /// Whether another request of the same rank gives way: one of the tenant that asks for most, or of the same
+    /// tenant where that is its own. A lower rank gives way in any case.
+    fn another_gives_way(&self, position: &Position, hold: Hold) -> bool {
+        let rank = position.rank.index();
+        if self.queue.lowest() != Some(rank) {
+            return false;
+        }
+        let share = hold.share.filter(|_| !position.rank.is_returning());
+        if share.is_some_and(|share| self.tenants.another_gives_way(share, hold.weight)) {
+            return true;
+        }
+        let first = self.queue.first_to_give_way(rank, position.flow);
+        first.is_some_and(|(ticket, _)| {
+            ticket.level() < position.level || self.serves_newest_first(rank)
+        })
+    }
+
+    /// The level of a request. Only under overload is there a cut to place.
     fn level(&self, info: &RequestInfo, now: Timestamp) -> Level {
-        match info.tenant {
-            Some(tenant) if self.overload.is_overloaded() => Level::of(tenant, now),
+        match info.task {
+            Some(task) if self.overload.is_overloaded() => Level::of(task, now),
             _ => Level::HIGHEST,
         }
     }
@@ -115,50 +153,74 @@ impl Controller {
         self.priority_hold.hold_below(rank, now + wait.min(MAX_PRIORITY_HOLD));
     }
 
-    /// The time in which this many requests are finished; zero as long as nothing was measured.
+    /// The time in which this many requests of usual cost are finished; zero as long as nothing was measured.
     fn time_for_responses(&self, count: usize) -> Duration {
-        let seconds = self.responses_per_second().map_or(0.0, |rate| count as f64 / rate);
+        let units = count as f64 * self.cost.mean();
+        let seconds = self.responses_per_second().map_or(0.0, |rate| units / rate);
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
-    /// Removes the request that runs next: of the highest rank the oldest, or the newest where most are
-    /// queued in vain.
-    pub(super) fn dequeue(&mut self) -> Option<(Ticket, QueueEntry)> {
+    /// The request that runs next: of the highest rank and the tenant whose turn it is the oldest, or the newest
+    /// where most are queued in vain.
+    pub(super) fn first_to_run(&mut self, now: Timestamp) -> Option<(Ticket, QueueEntry)> {
         let rank = self.queue.highest()?;
-        match self.serves_newest_first(rank) {
-            true => self.queue.pop_newest(rank),
-            false => self.queue.pop_oldest(rank),
-        }
+        let flow = self.flow_to_run(rank, now);
+        let first = match self.serves_newest_first(rank) {
+            true => self.queue.newest(rank, flow),
+            false => self.queue.oldest(rank, flow),
+        };
+        first.map(|(ticket, entry)| (ticket, *entry))
     }
 
-    fn queue_entry(&self, info: RequestInfo, now: Timestamp) -> QueueEntry {
-        let timeout = now + self.bounds.max_wait;
+    /// The request of a rank that gives way first.
+    pub(super) fn first_to_give_way(&self, rank: usize) -> Option<(Ticket, QueueEntry)> {
+        let first = self.queue.first_to_give_way(rank, self.flow_to_give_way(rank));
+        first.map(|(ticket, entry)| (ticket, *entry))
+    }
+
+    pub(super) fn queue_entry(
+        &self,
+        info: RequestInfo,
+        hold: Hold,
+        timeout: Timestamp,
+        now: Timestamp,
+    ) -> QueueEntry {
         let (expires_at, expiry_reason) = match info.deadline {
             Some(deadline) if deadline < timeout => (deadline, Reason::Deadline),
             _ => (timeout, Reason::QueueTimeout),
         };
-        QueueEntry { queued_at: now, expires_at, expiry_reason }
+        QueueEntry { queued_at: now, expires_at, expiry_reason, hold }
     }
 
     /// Whether the response is likely to come before the deadline.
-    fn can_meet_deadline(&self, rank: Rank, deadline: Option<Timestamp>, now: Timestamp) -> bool {
-        let wait = self.time_for_responses(self.queue.ahead_of(rank.index()) + 1);
+    fn can_meet_deadline(
+        &self,
+        rank: Rank,
+        hold: Hold,
+        deadline: Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool {
+        let wait = self.time_for_responses(self.ahead_of(rank, hold) + 1);
         let response_at = now + self.latency.mean().mul_f64(MEDIAN_OVER_MEAN) + wait;
         deadline.is_none_or(|deadline| response_at <= deadline)
     }
 
     /// Removes a request that is queued in vain or for which there is no room any more. It is always the
-    /// oldest of the lowest level in the lowest rank that is queued.
-    pub(super) fn displace(&mut self, now: Timestamp) -> Option<Ticket> {
+    /// oldest of the lowest level in the lowest rank that is queued, and of the tenant that asks for most.
+    pub(super) fn displace(&mut self, now: Timestamp) -> Option<(Ticket, Hold)> {
         let lowest = self.queue.lowest()?;
-        let too_many = self.queue.len() > self.queue_len_for(lowest).max(self.kept_by_pause());
-        let (ticket, entry) = self.queue.first_to_give_way(lowest)?;
-        if !too_many && !self.is_outrun(lowest, entry.queued_at, now) {
+        let (ticket, entry) = self.first_to_give_way(lowest)?;
+        let max_len = self.queue_len_of(lowest, entry.hold).max(self.kept_by_pause());
+        let waits_in_vain = || {
+            self.standing(entry.hold) != Standing::Within
+                && self.is_outrun(lowest, entry.queued_at, now)
+        };
+        if self.queue.len() <= max_len && !waits_in_vain() {
             return None;
         }
-        self.queue.remove(ticket);
+        self.take(ticket);
         self.hold_ranks_below(lowest, now);
-        Some(ticket)
+        Some((ticket, entry.hold))
     }
 
     /// Whether a request of this rank has been queued for so long that newer ones will run before it.

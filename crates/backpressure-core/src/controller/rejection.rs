@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Controller;
-use crate::decision::Decision;
+use crate::decision::{Decision, Hold};
 use crate::limit::Limit;
 use crate::queue::QueueEntry;
 use crate::schedule::RetryAfterSchedule;
@@ -11,13 +11,17 @@ use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
 
 impl Controller {
-    pub(super) fn reject(&mut self, reason: Reason, now: Timestamp) -> Decision {
-        Decision::Reject(self.shed(reason, now))
+    pub(super) fn reject(&mut self, hold: Hold, reason: Reason, now: Timestamp) -> Decision {
+        let is_late = reason == Reason::Deadline;
+        Decision::Reject(match is_late {
+            true => self.shed(reason, hold.units, now),
+            false => self.shed_of(hold, reason, now),
+        })
     }
 
-    /// A rejection with a reserved moment to come back.
-    pub(super) fn shed(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let rate = self.releases_per_second(now);
+    /// A rejection with a reserved moment to come back, when this many units are free again.
+    pub(super) fn shed(&mut self, reason: Reason, units: u32, now: Timestamp) -> Shed {
+        let rate = self.releases_per_second(now).map(|rate| rate / f64::from(units));
         Shed { reason, retry_after: self.schedule.reserve(rate, self.queue.len(), now) }
     }
 
@@ -26,33 +30,44 @@ impl Controller {
         if entry.expiry_reason == Reason::QueueTimeout {
             self.overload.timed_out(self.bounds.max_wait, self.latency.mean(), now);
             self.report_demand(now);
+            return self.shed_of(entry.hold, entry.expiry_reason, now);
         }
-        self.shed(entry.expiry_reason, now)
+        self.shed(entry.expiry_reason, entry.hold.units, now)
     }
 
     /// Rejects a queued request because the operator shortened the queue. It may come back when
     /// it would have run.
     pub(super) fn shed_in_turn(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let rate = self.releases_per_second(now);
+        let rate = self.requests_per_second(now);
         Shed { reason, retry_after: RetryAfterSchedule::wait_for(rate, self.queue.len() + 1) }
     }
 
     /// Rejects a request whose deadline has passed on arrival. While there is a free permit, another
     /// request may come at once.
-    pub(super) fn reject_expired(&mut self, in_flight: usize, now: Timestamp) -> Decision {
-        if self.can_run(in_flight) {
+    pub(super) fn reject_expired(
+        &mut self,
+        hold: Hold,
+        in_flight: usize,
+        now: Timestamp,
+    ) -> Decision {
+        if self.can_run(hold, in_flight) {
             let retry_after = Duration::from_nanos(1);
             return Decision::Reject(Shed { reason: Reason::Deadline, retry_after });
         }
-        self.reject(Reason::Deadline, now)
+        self.reject(hold, Reason::Deadline, now)
     }
 
-    /// Permits released a second; `None`: unknown.
+    /// Requests that return their permits a second; `None`: unknown.
+    pub(super) fn requests_per_second(&self, now: Timestamp) -> Option<f64> {
+        self.releases_per_second(now).map(|rate| rate / self.cost.mean())
+    }
+
+    /// Units released a second; `None`: unknown.
     fn releases_per_second(&self, now: Timestamp) -> Option<f64> {
         self.releases.per_second(self.responses_per_second(), self.limit(), now)
     }
 
-    /// Responses a second that the service can do, by their latency; `None`: unknown.
+    /// Responses a second that the service can do, by their latency, in units; `None`: unknown.
     pub(super) fn responses_per_second(&self) -> Option<f64> {
         self.throughput.per_second(self.limit.workers())
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Quota;
+
 /// What a quota says of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -25,6 +27,16 @@ pub struct QuotaRejection {
     pub violated: Violated,
     /// False: the request costs more than a bucket holds, and is never admitted.
     pub is_possible: bool,
+}
+
+impl QuotaRejection {
+    /// A rejection by a quota of which it is not known which window was exceeded.
+    #[must_use]
+    pub fn in_all_windows(quota: &Quota, retry_after: Duration) -> Self {
+        let mut violated = Violated::default();
+        (0..quota.windows().count()).for_each(|index| violated.add_window(index));
+        Self { retry_after, violated, is_possible: true }
+    }
 }
 
 /// Which parts of a quota a request exceeds.

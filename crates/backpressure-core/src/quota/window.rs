@@ -44,6 +44,14 @@ pub struct Standing {
 const MAX_PERIOD: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 const MIN_PERIOD: Duration = Duration::from_micros(1);
 
+impl Standing {
+    /// A window with this many tokens left, and when there is one more.
+    #[must_use]
+    pub const fn new(remaining: u64, more_in: Option<Duration>) -> Self {
+        Self { remaining, more_in }
+    }
+}
+
 impl QuotaWindow {
     pub(super) fn new(tokens: u64, period: Duration) -> Self {
         check("tokens", tokens, 1);
@@ -66,6 +74,13 @@ impl QuotaWindow {
     pub(super) fn set_max_debt(&mut self, tokens: u64) {
         check("max_debt", tokens, 0);
         self.max_debt = tokens;
+    }
+
+    /// A share of it, rounded up to a token, as no tenant is to be locked out; and without debt.
+    pub(super) fn divide(&mut self, of: u32) {
+        self.period = self.period.saturating_mul(of.into()).min(nanos(MAX_PERIOD));
+        self.burst = self.burst.div_ceil(of.into());
+        self.max_debt = 0;
     }
 
     /// The tokens that come back in a period.

@@ -88,7 +88,11 @@ fn apply<B>(rule: &Rule, response: &mut Response<B>) -> Option<Outcome> {
 /// pushback of the server. A time-out is a failure at both ends; its latency says nothing about work.
 /// A rejection by an inner layer of this crate was no work.
 fn classify<B>(response: &Response<B>, side: Side) -> Outcome {
-    if Rejected::of(response).is_some() {
+    let rejected = match side {
+        Side::Server => Rejected::of(response),
+        Side::Client => Rejected::at_client(response.extensions()),
+    };
+    if rejected.is_some() {
         return Outcome::Ignore;
     }
     match response.status() {
@@ -152,7 +156,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::headers::shed_reason::{SHED_REASON, own_value};
-    use backpressure_core::Reason;
+    use backpressure_core::{Reason, Shed};
 
     fn head(status: u16) -> Result<Response<()>, ()> {
         Ok(Response::builder().status(status).body(()).expect("a response"))
@@ -209,12 +213,19 @@ mod tests {
 
     #[test]
     fn a_rejection_by_an_inner_layer_teaches_nothing() {
-        let reason = own_value(Reason::Limit, true);
+        let shed = Shed::new(Reason::Limit, Duration::from_secs(1));
         for side in [Side::Server, Side::Client] {
             let mut refused = head(503);
-            let headers = refused.as_mut().expect("a response").headers_mut();
-            headers.insert(SHED_REASON, reason.clone());
+            refused.as_mut().expect("a response").extensions_mut().insert(shed);
             assert_eq!(Classifier::new(side).outcome(&mut refused), Outcome::Ignore);
+        }
+        // A server in this process is a server to its clients.
+        for (side, expected) in [(Side::Server, Outcome::Ignore), (Side::Client, Outcome::Overload)]
+        {
+            let mut refused = head(503);
+            let headers = refused.as_mut().expect("a response").headers_mut();
+            headers.insert(SHED_REASON, own_value(Reason::Limit, true));
+            assert_eq!(Classifier::new(side).outcome(&mut refused), expected);
         }
     }
 

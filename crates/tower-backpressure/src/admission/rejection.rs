@@ -253,7 +253,8 @@ pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) 
     if !response.headers().contains_key(&SHED_REASON_FIELD) {
         return false;
     }
-    match Rejected::not_begun(response.headers()) {
+    let local = response.extensions().get::<Shed>().map(|shed| Rejected(shed.reason));
+    match local.or_else(|| Rejected::in_header(response.headers())) {
         Some(rejected) => remove_own_marks(response, rejected),
         // A mark that a client received over the wire comes from the server that rejected the request.
         None if side == Side::Client => return false,
@@ -387,7 +388,8 @@ mod tests {
             assert_eq!(theirs.headers().contains_key(SHED_REASON), left, "{side:?}");
 
             for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
-                let mut ours = answer(&Rejection::new(status), Request::new(()));
+                let mut ours =
+                    answer(&Rejection { side, ..Rejection::new(status) }, Request::new(()));
                 remove_not_begun_marks(&mut ours, side);
                 assert_eq!(ours.status(), 503, "{side:?}");
                 assert!(!ours.headers().contains_key(SHED_REASON), "{side:?}");

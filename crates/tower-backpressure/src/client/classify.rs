@@ -124,7 +124,9 @@ impl<'a> AttemptOutcome<'a> {
     #[must_use]
     pub fn default_decision(&self) -> RetryDecision {
         match self.end {
-            AttemptEnd::Response { status, headers, .. } => response::decide(self, status, headers),
+            AttemptEnd::Response { status, headers, extensions } => {
+                response::decide(self, status, headers, extensions)
+            }
             AttemptEnd::Error(Some(error)) if error::is_unsent(error) => RetryDecision::not_begun(),
             AttemptEnd::Error(Some(error)) if error::is_not_processed(error) => {
                 self.not_begun_if_trusted()

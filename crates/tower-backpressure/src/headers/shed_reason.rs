@@ -99,17 +99,19 @@ impl Rejected {
     /// Why a layer in this process rejected the request, if one did, at any depth.
     #[must_use]
     pub fn of<B>(response: &Response<B>) -> Option<Self> {
-        Self::in_head(response.headers(), response.extensions())
+        Self::in_header(response.headers()).or_else(|| Self::at_client(response.extensions()))
     }
 
-    pub(crate) fn in_head(headers: &HeaderMap, extensions: &Extensions) -> Option<Self> {
-        let local = || extensions.get::<Shed>().map(|shed| Self(shed.reason));
-        Self::not_begun(headers).or_else(local).or_else(|| extensions.get().copied())
-    }
-
-    /// The same, where the request was not begun.
-    pub(crate) fn not_begun(headers: &HeaderMap) -> Option<Self> {
+    /// A layer that runs in a service of this process rejected the request, which was not begun.
+    pub(crate) fn in_header(headers: &HeaderMap) -> Option<Self> {
         headers.get(&SHED_REASON_FIELD).and_then(reason_of_own).map(Self)
+    }
+
+    /// The same for a layer of a client. A service in the same process is a server to its clients: what it rejects is
+    /// marked in the header alone.
+    pub(crate) fn at_client(extensions: &Extensions) -> Option<Self> {
+        let local = extensions.get::<Shed>().map(|shed| Self(shed.reason));
+        local.or_else(|| extensions.get().copied())
     }
 }
 
@@ -130,7 +132,7 @@ mod tests {
                 (reason.as_str().as_bytes(), &b"refused"[..])
             );
             for value in [revealed, hidden] {
-                assert_eq!(Rejected::not_begun(&with(value)), Some(Rejected(reason)));
+                assert_eq!(Rejected::in_header(&with(value)), Some(Rejected(reason)));
             }
         }
     }
@@ -139,10 +141,10 @@ mod tests {
     fn the_same_value_from_elsewhere_says_nothing_of_this_process() {
         for &reason in Reason::ALL {
             let received = HeaderValue::from_bytes(reason.as_str().as_bytes()).expect("a value");
-            assert_eq!(Rejected::not_begun(&with(received)), None);
+            assert_eq!(Rejected::in_header(&with(received)), None);
             let written = HeaderValue::from_static(reason.as_str());
-            assert_eq!(Rejected::not_begun(&with(written)), None);
+            assert_eq!(Rejected::in_header(&with(written)), None);
         }
-        assert_eq!(Rejected::not_begun(&HeaderMap::new()), None);
+        assert_eq!(Rejected::in_header(&HeaderMap::new()), None);
     }
 }

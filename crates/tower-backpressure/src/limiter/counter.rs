@@ -19,7 +19,8 @@ const OPEN_SHIFT: u32 = 20;
 const SERIAL_SHIFT: u32 = 40;
 /// Serial numbers wrap here.
 pub(crate) const SERIALS: u32 = 1 << 24;
-const ONE: u64 = 1 | 1 << SERIAL_SHIFT;
+const ONE_SERIAL: u64 = 1 << SERIAL_SHIFT;
+const ONE: u64 = 1 | ONE_SERIAL;
 
 /// An admission.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Entry {
     pub(crate) in_flight: usize,
     /// Number of the admission, modulo 2²⁴.
     pub(crate) serial: u32,
+    /// What it holds besides one unit; 0: nothing. See [`Holds`](super::holds::Holds).
+    pub(crate) hold: u32,
 }
 
 impl Counter {
@@ -70,15 +73,21 @@ impl Counter {
         }
     }
 
-    /// Admits a request that the controller has decided on.
-    pub(crate) fn enter(&self) -> Entry {
-        entry(self.0.fetch_add(ONE, Ordering::AcqRel).wrapping_add(ONE))
+    /// Admits a request that the controller has decided on, with this many units.
+    pub(crate) fn enter(&self, units: usize) -> Entry {
+        let more = ONE_SERIAL | units as u64 & FIELD;
+        entry(self.0.fetch_add(more, Ordering::AcqRel).wrapping_add(more))
     }
 
-    /// Releases a permit; true when the controller has to be told.
+    /// Releases a permit of one unit; true when the controller has to be told.
     #[must_use]
     pub(crate) fn leave(&self) -> bool {
         open(self.0.fetch_sub(1, Ordering::AcqRel)) == 0
+    }
+
+    /// Releases a permit of this many units. Called with the lock held.
+    pub(crate) fn leave_units(&self, units: usize) {
+        self.0.fetch_sub(units as u64 & FIELD, Ordering::AcqRel);
     }
 
     /// From now on every request needs a decision.
@@ -109,5 +118,5 @@ const fn open(word: u64) -> usize {
 }
 
 const fn entry(word: u64) -> Entry {
-    Entry { in_flight: in_flight(word), serial: (word >> SERIAL_SHIFT) as u32 }
+    Entry { in_flight: in_flight(word), serial: (word >> SERIAL_SHIFT) as u32, hold: 0 }
 }

@@ -45,6 +45,8 @@ pub struct Permit {
     /// `None`: it is not measured, or the measurement has ended.
     stopwatch: Option<Stopwatch>,
     stage: Stage,
+    /// What it holds besides one unit; 0: nothing.
+    hold: u32,
     /// The generation in which it last gave a sign of work; `None`: it counts whatever it does.
     stamp: Option<u32>,
 }
@@ -59,7 +61,7 @@ impl Permit {
         };
         let stamp = (!shared.counts_waiting()).then(|| shared.stamp());
         let stage = if shared.yields() { stage } else { Stage::Ready };
-        Self { shared: SharedRef::new(shared), stopwatch, stage, stamp }
+        Self { shared: SharedRef::new(shared), stopwatch, stage, hold: entry.hold, stamp }
     }
 
     #[cold]
@@ -164,7 +166,7 @@ impl Permit {
             .in_flight(subject.in_flight)
             .in_flight_at_end(self.shared.counted(self.shared.in_flight()))
             .weight(subject.weight);
-        self.shared.learn(&sample, self.stamp, self.shared.timestamp(now));
+        self.shared.learn(&sample, self.stamp, self.hold, self.shared.timestamp(now));
     }
 }
 
@@ -175,7 +177,10 @@ impl Drop for Permit {
             self.cancel(&stopwatch);
         }
         self.remove_stamp();
-        self.shared.leave(|| self.shared.now());
+        match self.hold {
+            0 => self.shared.leave(|| self.shared.now()),
+            hold => self.shared.leave_hold(hold, self.shared.now()),
+        }
     }
 }
 

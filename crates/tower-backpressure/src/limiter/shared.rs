@@ -57,7 +57,8 @@ impl Shared {
     /// Admits a request, queues it or rejects it.
     pub(crate) fn request(&self, info: RequestInfo, now: Timestamp) -> Answer {
         let in_time = info.deadline.is_none_or(|deadline| now < deadline);
-        match in_time.then(|| self.counter.try_enter()).flatten() {
+        let is_plain = info.tenant.is_none() && info.cost <= 1;
+        match (in_time && is_plain).then(|| self.counter.try_enter()).flatten() {
             Some(entry) => Answer::Run(entry),
             None => self.with_state(now, |state, counter| {
                 let answer = state.arrive(info, counter, now);
@@ -81,16 +82,23 @@ impl Shared {
         }
     }
 
+    /// Releases a permit that holds more than one unit, or for a tenant.
+    #[cold]
+    pub(crate) fn leave_hold(&self, hold: u32, now: Timestamp) {
+        self.with_state(now, |state, counter| state.leave(hold, counter, now));
+    }
+
     /// Applies what time alone has changed: silent permits, queued requests that are too late.
     #[cold]
     pub(crate) fn settle(&self, now: Timestamp) {
         self.with_state(now, |_, _| ());
     }
 
-    /// Teaches the limit; `stamp` is that of the permit that was measured.
-    pub(crate) fn learn(&self, sample: &Sample, stamp: Option<u32>, now: Timestamp) {
+    /// Teaches the limit; `stamp` and `hold` are those of the permit that was measured.
+    pub(crate) fn learn(&self, sample: &Sample, stamp: Option<u32>, hold: u32, now: Timestamp) {
         self.with_state(now, |state, _| {
-            if let Some(every) = state.learn(sample, stamp, now) {
+            let sample = sample.cost(u32::try_from(state.units(hold)).unwrap_or(u32::MAX));
+            if let Some(every) = state.learn(&sample, stamp, now) {
                 self.published.sampling.store(every, Ordering::Relaxed);
             }
             self.published.yields.store(state.controller().yields(), Ordering::Relaxed);
@@ -109,12 +117,7 @@ impl Shared {
 
     /// The request that held a ticket was dropped.
     pub(crate) fn abandon(&self, ticket: Ticket, now: Timestamp) {
-        self.with_state(now, |state, counter| {
-            if state.abandon(ticket) {
-                // The lock is held already, and the next request is admitted before it is released.
-                let _ = counter.leave();
-            }
-        });
+        self.with_state(now, |state, counter| state.abandon(ticket, counter, now));
     }
 
     /// Reads the controller.

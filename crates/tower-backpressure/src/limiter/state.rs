@@ -11,6 +11,7 @@ use backpressure_core::{
 use super::activity::Activity;
 use super::bounds::Bounds;
 use super::counter::{Counter, Entry, SERIALS};
+use super::holds::Holds;
 use super::sampler::Sampler;
 
 /// The state behind the lock.
@@ -19,6 +20,7 @@ pub(crate) struct State {
     controller: Controller,
     bounds: Bounds,
     queued: HashMap<Ticket, Waiter>,
+    holds: Holds,
     sampler: Sampler,
     ages: Ages,
     /// Serial number of the last admission that the controller was told of.
@@ -51,6 +53,7 @@ impl State {
             controller,
             bounds: Bounds::default(),
             queued: HashMap::new(),
+            holds: Holds::default(),
             sampler: Sampler::new(),
             ages: Ages::default(),
             reported: 0,
@@ -205,21 +208,38 @@ impl State {
         }
     }
 
-    /// Admits a request that the controller knows of.
+    /// Admits a request that the controller has just decided on.
     fn enter(&mut self, counter: &Counter) -> Entry {
         self.reported = self.reported.wrapping_add(1) % SERIALS;
-        counter.enter()
+        let hold = self.controller.hold();
+        Entry { hold: self.holds.keep(hold), ..counter.enter(hold.units()) }
     }
 
-    /// The request with this ticket was dropped; true when it had been admitted already.
-    pub(crate) fn abandon(&mut self, ticket: Ticket) -> bool {
+    /// Releases a permit that has this hold.
+    pub(crate) fn leave(&mut self, hold: u32, counter: &Counter, now: Timestamp) {
+        if hold == 0 {
+            // The lock is held already, and the next request is admitted before it is released.
+            let _ = counter.leave();
+            return;
+        }
+        let hold = self.holds.take(hold);
+        counter.leave_units(hold.units());
+        self.controller.release(hold, now);
+    }
+
+    /// Units that a permit with this hold takes.
+    pub(crate) fn units(&self, hold: u32) -> usize {
+        self.holds.units(hold)
+    }
+
+    /// The request with this ticket was dropped. If it was admitted already, its permit is released.
+    pub(crate) fn abandon(&mut self, ticket: Ticket, counter: &Counter, now: Timestamp) {
         match self.queued.remove(&ticket) {
-            Some(Waiter::Decided(decision)) => decision.is_ok(),
+            Some(Waiter::Decided(Ok(entry))) => self.leave(entry.hold, counter, now),
             Some(Waiter::Waiting(_)) => {
                 self.controller.abandon(ticket);
-                false
             }
-            None => false,
+            Some(Waiter::Decided(Err(_))) | None => {}
         }
     }
 }

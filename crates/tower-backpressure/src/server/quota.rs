@@ -12,12 +12,16 @@ use tower_layer::Layer;
 mod books;
 mod future;
 mod handle;
+mod index;
 mod key;
+mod keyed;
 mod plan;
 mod reservation;
 mod rules;
 mod running;
 mod service;
+mod shared;
+mod store;
 mod table;
 mod telemetry;
 
@@ -27,6 +31,8 @@ pub use self::key::{ByHeader, ByTenant, ClientAddress, ExtractKey, QuotaKey};
 pub use self::reservation::Reservation;
 pub use self::rules::UnknownTenant;
 pub use self::service::WithQuota;
+pub use self::shared::{OnStoreFailure, SharedQuota};
+pub use self::store::{Exchange, ExchangeFuture, QuotaStore};
 pub use crate::headers::rate_limit_fields::RateLimitFields;
 
 use self::plan::Plan;
@@ -64,12 +70,13 @@ use crate::observe::Observer;
 /// | option | default | why |
 /// |---|---|---|
 /// | [`unknown`](Self::unknown) | [`UnknownTenant::Shared`] | a caller must not escape its quota by hiding who it is |
-/// | [`cost`](Self::cost) | 1 | requests are counted; name a weight where they differ |
+/// | [`cost`](Self::cost) | that of the [`RequestInfo`](crate::RequestInfo), which is 1 | requests are counted; name a weight where they differ |
 /// | [`plan`](Self::plan), [`plan_of`](Self::plan_of) | one plan for all | tenants may pay for more |
 /// | [`fields`](Self::fields) | [`RateLimitFields::Draft11`] | clients that know what is left need not run into the limit |
 /// | [`soft`](Self::soft) | none | a quota that only lowers the priority needs a limit inside that honours it |
 /// | [`settle`](Self::settle), [`expose_reservation`](Self::expose_reservation) | none | most costs are known beforehand |
 /// | [`max_keys`](Self::max_keys) | 1 000 000 | about 50 MB when all are used; nothing is allocated before |
+/// | [`shared`](Self::shared) | in this process only | replicas need a store to share a quota |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |
 /// | [`exempt`](Self::exempt) | no request | health checks, a preflight `OPTIONS` |
 /// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) of the type `quota-exceeded` | a page of one's own |
@@ -172,8 +179,7 @@ impl QuotaLayer {
         assert!(rules.plans.iter().all(|known| **known != *name), "a plan must have one quota");
         let position = u32::try_from(rules.plans.len()).expect("plans fit the memory");
         rules.plans.push(name.into());
-        let now = || rules.books.now();
-        rules.books.table.set_plan(position, Plan::new(name, quota), now);
+        rules.books.set_plan(position, Plan::new(name, quota));
         self
     }
 
@@ -248,7 +254,29 @@ impl QuotaLayer {
     pub fn max_keys(self, max_keys: usize) -> Self {
         let is_possible = (1..=MOST_KEYS).contains(&max_keys);
         assert!(is_possible, "max_keys must be in 1..={MOST_KEYS}");
-        self.rules.books.table.set_max_keys(max_keys);
+        self.rules.books.set_max_keys(max_keys);
+        self
+    }
+
+    /// Shares the quota of each key with other replicas, whose layers have the same name, quota and store.
+    ///
+    /// No request waits for the store. Each replica holds a lease: tokens that the store has debited for it, which
+    /// requests take without a round trip. Leases are renewed in the background, and follow the rate of a key. A
+    /// request that finds none may overdraw it by a lease, which the store debits next. So all replicas together admit
+    /// at most the quota and one lease each. The store decides for all keys by its own clock.
+    ///
+    /// While the store cannot be asked, tokens that are held are used, and the rest is decided by
+    /// [`SharedQuota::on_failure`]. Requests at once are counted in each replica, and [`Quota::smooth`] has no effect.
+    ///
+    /// The store's key of a tenant is that of [`ByTenant`] and [`Tenant::new`](crate::Tenant::new) only if all replicas
+    /// are built by one version of Rust; with any other key, it does not matter.
+    ///
+    /// # Panics
+    /// When it is shared already.
+    #[must_use]
+    pub fn shared(self, shared: SharedQuota) -> Self {
+        let telemetry = self.rules.quota_telemetry.clone();
+        self.rules.books.share(self.handle.name(), shared, telemetry);
         self
     }
 

@@ -1,4 +1,4 @@
-//! The request info layer: reads priority, deadline and tenant of a request for the layers inside.
+//! The request info layer: reads priority, deadline, tenant and cost of a request for the layers inside.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use crate::deadline::Deadline;
 use crate::headers::attempts;
+use crate::headers::cost::cost;
 use crate::headers::criticality::{CRITICALITY, criticality};
 use crate::headers::priority::urgency;
 use crate::headers::request_start::queue_time;
@@ -46,6 +47,7 @@ use crate::request_info::RequestInfo;
 /// | `grpc-timeout`, `connect-timeout-ms`, `x-envoy-expected-rq-timeout-ms`, [`Request-Timeout`](crate::REQUEST_TIMEOUT) | the time that the caller waits; the shortest counts |
 /// | [`X-Criticality`](crate::CRITICALITY) | the priority by name |
 /// | `Priority` (RFC 9218) | `u=0` critical, 1 to 3 normal, 4 to 6 deferrable, 7 sheddable; where there is no criticality |
+/// | [`X-Request-Cost`](crate::REQUEST_COST) | the units of the limit that the request takes; from trusted peers only |
 /// | [`x-previous-attempts`](crate::client::PREVIOUS_ATTEMPTS), `grpc-previous-rpc-attempts`, `x-envoy-attempt-count` | how often the caller has sent it before, which it then repeats itself |
 /// | `X-Request-Start`, `X-Queue-Start` | when a proxy received the request: time in its queue counts towards the deadline; from trusted peers only |
 ///
@@ -229,11 +231,16 @@ impl RequestInfoLayer {
             None => info.priority,
         };
         let queued = if is_trusted { queued_before(&head.headers) } else { Duration::ZERO };
+        let cost = is_trusted.then(|| cost(&head.headers)).flatten().unwrap_or(info.cost);
         let info = match attempts::previous(&head.headers) {
             Some(previous) => info.previous_attempts(previous),
             None => info,
         };
-        info.priority(priority).not_after(rules.claimed_deadline(&head.headers, arrived, queued))
+        info.priority(priority).cost(cost).not_after(rules.claimed_deadline(
+            &head.headers,
+            arrived,
+            queued,
+        ))
     }
 
     fn edit(&mut self) -> &mut Rules {

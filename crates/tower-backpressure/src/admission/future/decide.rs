@@ -30,9 +30,8 @@ impl Policy {
     where
         S: Service<Request<B>>,
     {
-        let deadline = RequestInfo::deadline_of(request.extensions());
-        let is_late = deadline.is_some_and(|at| at <= Instant::now());
-        if is_late || self.switches.are_in_use() {
+        let needs_none = RequestInfo::needs_no_decision(request.extensions());
+        if !needs_none || self.switches.are_in_use() {
             return Start::Undecided;
         }
         let Some(permit) = self.limiter.try_acquire_undecided() else { return Start::Undecided };

@@ -1,12 +1,14 @@
 //! Which responses are retried.
 
-use http::header::HeaderMap;
+use backpressure_core::Shed;
+use http::Extensions;
+use http::header::{HeaderMap, HeaderName};
 use http::status::StatusCode;
 
 use super::{AttemptOutcome, RetryDecision, grpc};
 use crate::client::not_begun::says_not_begun;
 use crate::headers::retry_after::says_should_retry;
-use crate::headers::shed_reason::Rejected;
+use crate::headers::shed_reason::SHED_REASON_FIELD;
 
 /// Not registered; used by several large APIs under overload.
 const SITE_IS_OVERLOADED: u16 = 529;
@@ -24,12 +26,12 @@ pub(super) fn decide(
     outcome: &AttemptOutcome<'_>,
     status: StatusCode,
     headers: &HeaderMap,
+    extensions: &Extensions,
 ) -> RetryDecision {
     if status.is_success() {
         return grpc::decide(outcome, headers);
     }
-    // A layer of this client, in this process, rejected the request: it was not sent.
-    if Rejected::not_begun(headers).is_some() {
+    if is_local_rejection(headers, extensions) {
         return RetryDecision::not_begun();
     }
     if says_not_begun(status, headers) {
@@ -43,6 +45,12 @@ pub(super) fn decide(
         true => RetryDecision::if_idempotent(),
         false => RetryDecision::give_up(),
     }
+}
+
+/// Whether a layer of this client, in this process, rejected the request: it was not sent.
+fn is_local_rejection(headers: &HeaderMap, extensions: &Extensions) -> bool {
+    let marker: &HeaderName = &SHED_REASON_FIELD;
+    headers.contains_key(marker) && extensions.get::<Shed>().is_some()
 }
 
 fn is_transient(status: StatusCode) -> bool {

@@ -1,6 +1,5 @@
 use super::*;
-use crate::headers::shed_reason::{SHED_REASON, own_value};
-use backpressure_core::Reason;
+use crate::headers::shed_reason::SHED_REASON;
 
 /// The default decision about a response to the first attempt, with trust.
 fn decision(status: u16, fields: &[(&'static str, &str)]) -> RetryDecision {
@@ -55,8 +54,11 @@ fn a_client_that_does_not_trust_the_server_retries_only_idempotent_requests() {
 
 #[test]
 fn a_rejection_by_a_layer_of_this_client_needs_no_trust() {
-    let extensions = Extensions::new();
-    let headers = HeaderMap::from_iter([(SHED_REASON, own_value(Reason::Limit, true))]);
+    let shed =
+        backpressure_core::Shed::new(backpressure_core::Reason::Limit, Duration::from_secs(1));
+    let mut extensions = Extensions::new();
+    extensions.insert(shed);
+    let headers = HeaderMap::from_iter([(SHED_REASON, "limit".parse().unwrap())]);
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let decision = decision_of(503, MARKED, |outcome| {
         outcome.trusts_not_begun = false;

@@ -62,7 +62,7 @@ impl Unavailable {
     /// or 14 in the head, from the dependency or a layer of the client.
     #[must_use]
     pub fn of<R: ResponseHead>(response: &R) -> Option<Self> {
-        let by = Rejected::in_head(response.headers(), response.extensions());
+        let by = Rejected::at_client(response.extensions());
         if by.is_none() && !is_rejection(response.status(), response.headers()) {
             return None;
         }

@@ -100,6 +100,6 @@ impl Permit {
         let now = shared.now();
         let in_flight = shared.counted(shared.in_flight());
         let sample = Sample::new(now.since(since), Outcome::Success).in_flight(in_flight);
-        shared.learn(&sample, self.stamp, now);
+        shared.learn(&sample, self.stamp, self.hold, now);
     }
 }

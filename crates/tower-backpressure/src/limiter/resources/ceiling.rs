@@ -80,7 +80,7 @@ fn lowest(from: usize) -> usize {
     (from / LOWEST).max(1)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(limiter_loom)))]
 mod tests {
     use super::*;
 

@@ -116,7 +116,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
     value.trim().parse().ok()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(limiter_loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

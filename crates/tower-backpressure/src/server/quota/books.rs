@@ -1,20 +1,28 @@
 //! Where a layer keeps what its keys have used.
 
+use std::sync::{Arc, OnceLock};
+
 use backpressure_core::Timestamp;
 use tokio::time::Instant;
 
-use super::table::{Decided, Slot, Table};
+use super::key::QuotaKey;
+use super::plan::Plan;
+use super::shared::{Leases, SharedQuota};
+use super::table::{Decided, Slot, Table, TakenFrom};
+use super::telemetry::QuotaTelemetry;
 
 /// What the keys of one layer have used.
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) table: Table,
+    /// Of a quota that replicas share. The table is then not used, but for the plans.
+    shared: OnceLock<Arc<Leases>>,
     epoch: Instant,
 }
 
 impl Books {
     pub(super) fn new(table: Table) -> Self {
-        Self { table, epoch: Instant::now() }
+        Self { table, shared: OnceLock::new(), epoch: Instant::now() }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -25,26 +33,77 @@ impl Books {
         Timestamp::ZERO + at.saturating_duration_since(self.epoch)
     }
 
+    /// Shares the quota of these plans with other replicas.
+    ///
+    /// # Panics
+    /// When it is shared already.
+    pub(super) fn share(&self, policy: &str, options: SharedQuota, telemetry: QuotaTelemetry) {
+        let plans: Vec<_> = (0..).map_while(|position| self.table.plan(position)).collect();
+        let leases =
+            Leases::new(policy, options, &plans, self.table.max_keys(), telemetry, self.epoch);
+        assert!(self.shared.set(Arc::new(leases)).is_ok(), "a quota must have one store");
+    }
+
     /// Decides on a request, and takes its tokens.
     pub(super) fn decide(&self, subject: &Subject, now: Timestamp) -> Decided {
-        self.table.decide(subject.slot, subject.plan, subject.cost, now)
+        match self.shared.get() {
+            None => self.table.decide(subject.slot, subject.plan, subject.cost, now),
+            Some(leases) => leases.decide(subject, now),
+        }
     }
 
     /// A request that had taken some tokens has cost others.
     pub(super) fn settle(&self, subject: &Subject, before: u64, tokens: u64) {
-        self.table.settle(subject.slot, before, tokens, self.now());
+        let now = self.now();
+        match self.shared.get() {
+            None => self.table.settle(subject.slot, before, tokens, now),
+            Some(leases) => leases.settle(subject, before, tokens, now),
+        }
     }
 
     /// A request that counted among those at once has ended.
     pub(super) fn leave(&self, slot: Slot) {
-        self.table.leave(slot);
+        match self.shared.get() {
+            None => self.table.leave(slot),
+            Some(leases) => leases.leave(slot),
+        }
+    }
+
+    /// How a key stands; `None`: it has used nothing lately.
+    pub(super) fn peek(&self, slot: Slot) -> Option<Decided> {
+        match self.shared.get() {
+            None => self.table.peek(slot),
+            Some(leases) => leases.peek(slot),
+        }
+    }
+
+    pub(super) fn set_plan(&self, position: u32, plan: Plan) {
+        let plan = Arc::new(plan);
+        self.table.set_plan(position, &plan, || self.now());
+        if let Some(leases) = self.shared.get() {
+            leases.set_plan(position, &plan, || self.now());
+        }
+    }
+
+    pub(super) fn set_max_keys(&self, max_keys: usize) {
+        self.table.set_max_keys(max_keys);
+        if let Some(leases) = self.shared.get() {
+            leases.set_max_keys(max_keys);
+        }
+    }
+
+    /// The number of keys that are kept.
+    pub(super) fn len(&self) -> usize {
+        self.table.len() + self.shared.get().map_or(0, |leases| leases.len())
     }
 }
 
 /// What a request uses: whose quota, by which plan, and how much of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Subject {
+    pub(super) key: QuotaKey,
     pub(super) slot: Slot,
     pub(super) plan: u32,
     pub(super) cost: u64,
+    pub(super) taken_from: TakenFrom,
 }

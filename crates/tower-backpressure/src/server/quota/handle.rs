@@ -8,6 +8,7 @@ use super::books::{Books, Subject};
 use super::key::QuotaKey;
 use super::plan::Plan;
 use super::rules::DEFAULT_PLAN;
+use super::table::TakenFrom;
 use crate::admission::switches::Switches;
 
 /// Observes and operates one quota layer, from anywhere in the process.
@@ -102,7 +103,7 @@ impl QuotaHandle {
     pub fn set_plan(&self, name: &str, quota: Quota) -> bool {
         let books = &self.state.books;
         let Some(position) = books.table.plan_named(name) else { return false };
-        books.table.set_plan(position, Plan::new(name, quota), || books.now());
+        books.set_plan(position, Plan::new(name, quota));
         true
     }
 
@@ -115,13 +116,13 @@ impl QuotaHandle {
     #[must_use]
     pub fn standing(&self, key: impl Into<QuotaKey>) -> Option<QuotaStanding> {
         let books = &self.state.books;
-        let decided = books.table.peek(books.table.slot(&key.into()))?;
-        let windows = decided.plan.quota.standing(&decided.usage, books.now()).collect();
+        let decided = books.peek(books.table.slot(&key.into()))?;
+        let windows = decided.standing(books.now());
         let plan = decided.plan.name.clone();
         Some(QuotaStanding { plan, windows, in_flight: decided.in_flight })
     }
 
-    /// Forgives a key what it has used.
+    /// Forgives a key what it has used. Of a quota that replicas share, only the store can.
     pub fn forget(&self, key: impl Into<QuotaKey>) {
         let table = &self.state.books.table;
         table.forget(table.slot(&key.into()));
@@ -144,9 +145,11 @@ impl QuotaHandle {
     /// [`Shed`] with the time until there are tokens, when the key has used up its quota.
     pub fn try_take(&self, key: impl Into<QuotaKey>, tokens: u64) -> Result<(), Shed> {
         let books = &self.state.books;
-        let slot = books.table.slot(&key.into());
-        let subject = Subject { slot, plan: 0, cost: tokens };
+        let key = key.into();
+        let (slot, taken_from) = (books.table.slot(&key), TakenFrom::default());
+        let mut subject = Subject { key, slot, plan: 0, cost: tokens, taken_from };
         let decided = books.decide(&subject, books.now());
+        subject.taken_from = decided.taken_from;
         let is_rejected = matches!(decided.decision, QuotaDecision::Reject(_));
         if decided.plan.quota.max_in_flight().is_some() && !is_rejected {
             books.leave(slot);
@@ -165,7 +168,7 @@ impl QuotaHandle {
     /// The number of keys that are kept.
     #[must_use]
     pub fn keys(&self) -> usize {
-        self.state.books.table.len()
+        self.state.books.len()
     }
 
     /// How many keys were forgotten to make room for others: those that had all their tokens, and those that were

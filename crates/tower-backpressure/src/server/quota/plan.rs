@@ -42,7 +42,7 @@ impl Plan {
         decided: &Decided,
         now: backpressure_core::Timestamp,
     ) {
-        let standing = self.quota.standing(&decided.usage, now);
+        let standing = decided.standing(now).into_iter();
         let windows = standing.map(|it| Left { remaining: it.remaining, more_in: it.more_in });
         let free = self.quota.max_in_flight().map(|max| Left {
             remaining: max.saturating_sub(decided.in_flight).into(),

@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode, response};
 use super::books::{Books, Subject};
 use super::key::{ExtractKey, QuotaKey};
 use super::plan::Plan;
-use super::table::Table;
+use super::table::{Table, TakenFrom};
 use super::telemetry::QuotaTelemetry;
 use crate::admission::drain::Drains;
 use crate::admission::rejection::Rejection;
@@ -99,14 +99,17 @@ impl Rules {
     /// What this request uses. `Parts` cannot borrow, so the head moves out and back where a rule reads it.
     pub(super) fn read<B>(&self, request: Request<B>) -> (Request<B>, Asks) {
         if self.key.is_tenant() && self.cost.is_none() && self.plan_of.is_none() {
-            let tenant = RequestInfo::of(request.extensions()).tenant;
-            let asks = self.subject(tenant.map(QuotaKey::from), 0, 1);
+            let info = RequestInfo::of(request.extensions());
+            let asks = self.subject(info.tenant.map(QuotaKey::from), 0, cost_of(info));
             return (request, asks);
         }
         let (parts, body) = request.into_parts();
         let key = self.key.extract(&parts);
         let plan = self.plan_of.as_ref().map_or(0, |plan_of| self.position(plan_of(&parts)));
-        let cost = self.cost.as_ref().map_or(1, |cost| cost(&parts));
+        let cost = match &self.cost {
+            Some(cost) => cost(&parts),
+            None => cost_of(RequestInfo::of(&parts.extensions)),
+        };
         (Request::from_parts(parts, body), self.subject(key, plan, cost))
     }
 
@@ -119,7 +122,8 @@ impl Rules {
                 return Asks::Refused(Shed::new(Reason::Quota, UNKNOWN_RETRY_AFTER));
             }
         };
-        Asks::For(Subject { slot: self.books.table.slot(&key), plan, cost })
+        let (slot, taken_from) = (self.books.table.slot(&key), TakenFrom::default());
+        Asks::For(Subject { key, slot, plan, cost, taken_from })
     }
 
     /// A plan that does not exist is the default one.
@@ -134,6 +138,11 @@ impl Rules {
     ) {
         self.rejection = self.rejection.with_render(render);
     }
+}
+
+/// A request costs as many tokens as it takes units of a limit, unless a rule says otherwise.
+fn cost_of(info: RequestInfo) -> u64 {
+    info.cost.max(1).into()
 }
 
 impl fmt::Debug for Rules {

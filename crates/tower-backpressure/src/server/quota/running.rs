@@ -69,13 +69,14 @@ impl Rules {
 
     /// Decides on a request.
     pub(super) fn start<B>(self: &Arc<Self>, request: &mut Request<B>, asks: Asks) -> Start {
-        let subject = match asks {
+        let mut subject = match asks {
             Asks::For(subject) => subject,
             Asks::Nothing => return Ok((self.start_exempt(request), Duration::ZERO)),
             Asks::Refused(shed) => return self.refuse(request, shed, None),
         };
         let now = Instant::now();
         let decided = self.books.decide(&subject, self.books.timestamp(now));
+        subject.taken_from = decided.taken_from;
         if let Some(eviction) = decided.eviction {
             self.quota_telemetry.evicted(eviction);
         }

@@ -8,12 +8,11 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Timestamp};
+use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Standing, Timestamp};
 
 use super::key::QuotaKey;
 use super::plan::Plan;
 
-mod index;
 mod shard;
 
 use self::shard::Shard;
@@ -33,7 +32,7 @@ struct Padded(Mutex<Shard>);
 
 /// A key in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot(u64);
+pub(super) struct Slot(pub(super) u64);
 
 /// What was decided, and how the key stands after it.
 #[derive(Debug)]
@@ -42,8 +41,24 @@ pub(super) struct Decided {
     pub(super) usage: [QuotaUsage; MAX_WINDOWS],
     pub(super) in_flight: u32,
     pub(super) plan: Arc<Plan>,
+    /// What is left in each window, where the usage does not say it: of a shared quota.
+    pub(super) left: Option<[u64; MAX_WINDOWS]>,
+    /// Where the tokens were taken.
+    pub(super) taken_from: TakenFrom,
     /// How another key was forgotten for this one.
     pub(super) eviction: Option<Eviction>,
+}
+
+/// Where the tokens of a request were taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum TakenFrom {
+    /// The table, or the lease of a shared quota.
+    #[default]
+    Quota,
+    /// This replica's share of a quota whose store cannot be asked.
+    Share,
+    /// Nowhere: a quota whose store cannot be asked is open.
+    Nothing,
 }
 
 /// Keys that were forgotten to make room for others.
@@ -65,6 +80,29 @@ pub(super) enum Eviction {
 /// Two requests at once meet at a shard with a chance of 1 %. Each shard is moved as a whole when it grows: with a
 /// million keys, eight thousand of them, in less than 0.2 ms.
 const SHARDS: usize = 128;
+
+impl Decided {
+    pub(super) const fn new(
+        decision: QuotaDecision,
+        usage: [QuotaUsage; MAX_WINDOWS],
+        in_flight: u32,
+        plan: Arc<Plan>,
+    ) -> Self {
+        let taken_from = TakenFrom::Quota;
+        Self { decision, usage, in_flight, plan, left: None, taken_from, eviction: None }
+    }
+
+    /// How each window stands, in their order.
+    pub(super) fn standing(&self, now: Timestamp) -> Vec<Standing> {
+        let quota = &self.plan.quota;
+        match self.left {
+            None => quota.standing(&self.usage, now).collect(),
+            Some(left) => {
+                quota.windows().zip(left).map(|(_, left)| Standing::new(left, None)).collect()
+            }
+        }
+    }
+}
 
 impl Table {
     pub(super) fn new(plan: Plan, max_keys: usize) -> Self {
@@ -128,11 +166,14 @@ impl Table {
     }
 
     /// Replaces or adds the plan at this position, shard by shard. Keys keep what they have used.
-    pub(super) fn set_plan(&self, position: u32, plan: Plan, now: impl Fn() -> Timestamp) {
-        let plan = Arc::new(plan);
+    pub(super) fn set_plan(&self, position: u32, plan: &Arc<Plan>, now: impl Fn() -> Timestamp) {
         for shard in &self.shards {
-            lock(shard).set_plan(position, &plan, now());
+            lock(shard).set_plan(position, plan, now());
         }
+    }
+
+    pub(super) fn max_keys(&self) -> usize {
+        lock(&self.shards[0]).max() * SHARDS
     }
 
     pub(super) fn set_max_keys(&self, max_keys: usize) {
@@ -237,7 +278,7 @@ mod tests {
             (0..key % 8).for_each(|_| assert!(take(&table, key, now)));
         }
         let both = Quota::per_second(100).and(Quota::per_hour(20));
-        table.set_plan(0, Plan::new("default", both), || now);
+        table.set_plan(0, &Arc::new(Plan::new("default", both)), || now);
         for key in 1..100 {
             let left = (0..50).filter(|_| take(&table, key, now)).count() as u64;
             assert_eq!(left, 20 - key % 8, "{key}");
@@ -248,7 +289,7 @@ mod tests {
     #[test]
     fn a_key_that_moves_to_another_plan_takes_along_what_it_used() {
         let (table, now) = (table(Quota::per_hour(10), 1_000), Timestamp::ZERO);
-        table.set_plan(1, Plan::new("large", Quota::per_hour(100)), || now);
+        table.set_plan(1, &Arc::new(Plan::new("large", Quota::per_hour(100))), || now);
         let slot = table.slot(&"acme".into());
         let takes = |plan| {
             (0..200)

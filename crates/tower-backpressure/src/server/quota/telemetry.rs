@@ -1,11 +1,15 @@
 //! What operators see of quotas, besides what they see of every layer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::shared::OnStoreFailure;
 use super::table::Eviction;
 
 #[cfg_attr(not(feature = "metrics"), path = "telemetry/no_metrics.rs")]
 mod metrics;
+#[cfg_attr(not(feature = "tracing"), path = "telemetry/no_tracing.rs")]
+mod tracing;
 
 /// Records what is particular to quotas. Without the feature `metrics` it does nothing.
 #[derive(Clone, Debug)]
@@ -26,5 +30,25 @@ impl QuotaTelemetry {
     /// A key was forgotten to make room for another.
     pub(super) fn evicted(&self, eviction: Eviction) {
         self.metrics.evicted(eviction == Eviction::Early);
+    }
+
+    /// A request was decided without the store.
+    pub(super) fn fallback(&self, mode: OnStoreFailure) {
+        self.metrics.fallback(mode.as_str());
+    }
+
+    /// The store was asked: `ok`, `error` or `timeout`.
+    pub(super) fn exchanged(&self, result: &'static str, took: Duration) {
+        self.metrics.exchanged(result, took);
+    }
+
+    pub(super) fn store_fails(&self, policy: &str, error: &str, mode: OnStoreFailure) {
+        self.metrics.store_is_failing(true);
+        tracing::store_fails(policy, error, mode.as_str());
+    }
+
+    pub(super) fn store_is_back(&self, policy: &str) {
+        self.metrics.store_is_failing(false);
+        tracing::store_is_back(policy);
     }
 }

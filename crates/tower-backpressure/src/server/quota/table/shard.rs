@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Timestamp};
 
-use super::index::Index;
 use super::{Decided, Eviction};
+use crate::server::quota::index::Index;
 use crate::server::quota::plan::Plan;
 
 /// A part of the keys.
@@ -64,6 +64,10 @@ impl Shard {
         self.entries.len()
     }
 
+    pub(super) const fn max(&self) -> usize {
+        self.max
+    }
+
     pub(super) fn set_max(&mut self, max: usize) {
         self.max = max.max(1);
     }
@@ -119,7 +123,7 @@ impl Shard {
         let Position::Entry(at) = position else {
             let plan = Arc::clone(&self.plans[plan as usize]);
             let decision = plan.quota.decide(&mut self.overflow, 0, cost, now);
-            return Decided { decision, usage: self.overflow, in_flight: 0, plan, eviction: None };
+            return Decided::new(decision, self.overflow, 0, plan);
         };
         let windows = self.windows;
         let entry = &mut self.entries[at as usize];
@@ -143,7 +147,7 @@ impl Shard {
                 (entry.in_flight, &self.plans[entry.plan as usize])
             }
         };
-        Decided { decision, usage: copy, in_flight, plan: Arc::clone(plan), eviction: None }
+        Decided::new(decision, copy, in_flight, Arc::clone(plan))
     }
 
     pub(super) fn settle(

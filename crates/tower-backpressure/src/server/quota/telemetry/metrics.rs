@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use metrics::{Counter, Unit, counter, describe_counter};
+use metrics::{
+    Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 /// The handles of one policy. The first request that needs one makes them.
 #[derive(Clone)]
@@ -33,6 +36,26 @@ impl Metrics {
         evicted.increment(1);
     }
 
+    /// While the store fails; a look-up of the name is no matter then.
+    pub(super) fn fallback(&self, mode: &'static str) {
+        self.handles();
+        counter!("backpressure_quota_fallback_total", "policy" => self.policy.to_string(), "mode" => mode)
+            .increment(1);
+    }
+
+    pub(super) fn exchanged(&self, result: &'static str, took: Duration) {
+        self.handles();
+        let policy = self.policy.to_string();
+        histogram!("backpressure_quota_store_seconds", "policy" => policy, "result" => result)
+            .record(took.as_secs_f64());
+    }
+
+    pub(super) fn store_is_failing(&self, is_failing: bool) {
+        self.handles();
+        gauge!("backpressure_quota_store_failing", "policy" => self.policy.to_string())
+            .set(f64::from(u8::from(is_failing)));
+    }
+
     fn handles(&self) -> &Handles {
         self.handles.get_or_init(|| Handles::new(&self.policy))
     }
@@ -49,6 +72,20 @@ impl Handles {
             "backpressure_quota_evictions_total",
             Unit::Count,
             "Keys that were forgotten to make room: with all their tokens (full), or forgiven what they had used (early)."
+        );
+        describe_counter!(
+            "backpressure_quota_fallback_total",
+            Unit::Count,
+            "Requests that were decided while the store of a shared quota could not be asked."
+        );
+        describe_histogram!(
+            "backpressure_quota_store_seconds",
+            Unit::Seconds,
+            "Time of an exchange with the store of a shared quota, by result: ok, error or timeout."
+        );
+        describe_gauge!(
+            "backpressure_quota_store_failing",
+            "1 while the store of a shared quota does not answer."
         );
         let policy = policy.to_owned();
         let evicted = |kind: &'static str| counter!("backpressure_quota_evictions_total", "policy" => policy.clone(), "kind" => kind);

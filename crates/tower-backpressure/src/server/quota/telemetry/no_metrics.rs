@@ -1,5 +1,7 @@
 //! Without the feature `metrics`.
 
+use std::time::Duration;
+
 #[derive(Clone, Debug)]
 pub(super) struct Metrics;
 
@@ -11,4 +13,10 @@ impl Metrics {
     pub(super) const fn beyond_soft(&self) {}
 
     pub(super) const fn evicted(&self, _is_early: bool) {}
+
+    pub(super) const fn fallback(&self, _mode: &'static str) {}
+
+    pub(super) const fn exchanged(&self, _result: &'static str, _took: Duration) {}
+
+    pub(super) const fn store_is_failing(&self, _is_failing: bool) {}
 }

@@ -1,0 +1,287 @@
+//! The flows of one priority, in the orders in which they run and give way.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::account::{Account, Demand, VirtualTime, per_weight};
+use super::{Flow, NEWCOMER_FLOWS, Room, Standing};
+use crate::time::Timestamp;
+
+/// The flows that compete with each other.
+#[derive(Debug, Default)]
+pub(super) struct Class {
+    /// Flows that are active, or ahead of the virtual time.
+    accounts: HashMap<Flow, Account>,
+    /// Flows with queued requests, by where their next one starts. A flow in service moves on with time: where
+    /// it stands here is where it was at its last event, or before.
+    by_start: BTreeSet<(VirtualTime, Flow)>,
+    /// Flows with queued requests, by how far they have to give way.
+    by_demand: BTreeSet<(Demand, Flow)>,
+    /// Flows that are not active, by the fair time at which all that they asked for is done.
+    ahead: BTreeSet<(VirtualTime, Flow)>,
+    /// Where a flow starts that begins anew.
+    virtual_time: VirtualTime,
+    /// What a flow with the weight 1 has got so far that has always asked for something.
+    fair_time: VirtualTime,
+    now: Timestamp,
+    /// Mean permit-time, for flows of which nothing is known yet, in nanoseconds.
+    mean: u64,
+    /// Sums over all flows.
+    in_flight: u64,
+    queued: u64,
+    /// The weight of the flows that are active, or have asked for more than they got.
+    weight: u64,
+    /// Permits that flows with more than their share leave free, and until when.
+    reserved: usize,
+    reserved_until: Timestamp,
+}
+
+/// Inside, a weight counts this many times, so that the newcomers can share the weight of one tenant.
+const WEIGHT_UNIT: u32 = NEWCOMER_FLOWS as u32;
+/// Flows with queued requests whose place is brought up to date for one request: more of them are in service only
+/// where their requests take much longer than usual, and they are brought up to date by the next requests.
+const MAX_UPDATES: usize = 8;
+/// Idle flows that one event examines.
+const MAX_SETTLED: usize = 2;
+/// Idle flows that are kept, because they have asked for more than their share so far. Those that have got most of
+/// it are forgotten first, and gain least.
+const MAX_AHEAD: usize = 16_384;
+/// How long a reserved permit stays reserved without another rejection. Shorter, and each second has its
+/// rejections anew; longer, and a tenant finds less than it could use for as long.
+const RESERVED_FOR: Duration = Duration::from_secs(1);
+/// The share of the permits that is reserved at most.
+const MAX_RESERVED: usize = 10;
+/// The longest time that a rejected request is told: from half of it on, times are spread.
+const MAX_RETURN: Duration = Duration::from_secs(60);
+
+impl Class {
+    /// Moves both times: by the permits in use over the weight that counts.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        let nanos = u128::from(now.since(self.now).as_nanos() as u64);
+        if self.weight > 0 {
+            let step = per_weight(nanos * u128::from(self.in_flight), self.weight);
+            self.virtual_time += step;
+            self.fair_time += step;
+        }
+        self.now = self.now.max(now);
+    }
+
+    pub(super) fn queued(&self, flow: Flow) -> u32 {
+        self.accounts.get(&flow).map_or(0, |account| account.queued)
+    }
+
+    /// A request arrives that is not admitted at once.
+    pub(super) fn asked(&mut self, flow: Flow, weight: u16, units: u32) {
+        let fair_time = self.fair_time;
+        self.edit(flow, Some(weight), |account| account.ask(units, fair_time));
+    }
+
+    /// A request is admitted on arrival.
+    pub(super) fn admitted(&mut self, flow: Flow, weight: u16, units: u32) {
+        let (now, fair_time) = (self.now, self.fair_time);
+        let start = self.edit(flow, Some(weight), |account| {
+            let start = account.start(now);
+            account.ask(units, fair_time);
+            account.admit(units, now);
+            start
+        });
+        self.virtual_time = self.virtual_time.max(start);
+    }
+
+    /// A request is admitted from the queue.
+    pub(super) fn dispatched(&mut self, flow: Flow, units: u32) {
+        let now = self.now;
+        let start = self.edit(flow, None, |account| {
+            let start = account.start(now);
+            account.queued = account.queued.saturating_sub(1);
+            account.admit(units, now);
+            start
+        });
+        self.virtual_time = self.virtual_time.max(start);
+    }
+
+    pub(super) fn released(&mut self, flow: Flow, units: u32, since: Timestamp) {
+        let now = self.now;
+        let mean = self.edit(flow, None, |account| {
+            account.release(units, since, now);
+            account.mean()
+        });
+        self.mean = (7 * self.mean).saturating_add(mean) / 8;
+    }
+
+    pub(super) fn enqueued(&mut self, flow: Flow, weight: u16) {
+        self.edit(flow, Some(weight), |account| account.queued += 1);
+    }
+
+    pub(super) fn dequeued(&mut self, flow: Flow) {
+        self.edit(flow, None, |account| account.queued = account.queued.saturating_sub(1));
+    }
+
+    /// The flow with the lowest start, as of now.
+    pub(super) fn next(&mut self) -> Option<Flow> {
+        for _ in 0..MAX_UPDATES {
+            let &(known, flow) = self.by_start.first()?;
+            let start = self.accounts[&flow].start(self.now);
+            if start <= known {
+                return Some(flow);
+            }
+            self.by_start.pop_first();
+            self.by_start.insert((start, flow));
+            self.accounts.entry(flow).and_modify(|account| account.place = start);
+        }
+        self.by_start.first().map(|&(_, flow)| flow)
+    }
+
+    pub(super) fn fattest(&self) -> Option<Flow> {
+        self.by_demand.last().map(|&(_, flow)| flow)
+    }
+
+    pub(super) fn another_gives_way(&self, flow: Flow, weight: u16) -> bool {
+        let own = self.account(flow, weight).demand(1);
+        self.by_demand.last().is_some_and(|&(most, other)| other != flow && most > own)
+    }
+
+    pub(super) fn standing(&self, flow: Flow) -> Standing {
+        let known = self.accounts.get(&flow);
+        let own = match known {
+            Some(account) if account.counts => account.weight,
+            _ => 0,
+        };
+        match known.is_none_or(|account| account.conforms(self.fair_time)) {
+            _ if self.weight <= u64::from(own) => Standing::Alone,
+            true => Standing::Within,
+            false => Standing::Over,
+        }
+    }
+
+    /// One round of all flows with queued requests for each of its own, or all that are queued.
+    pub(super) fn ahead_of(&self, flow: Flow) -> usize {
+        let others = self.by_start.len().saturating_sub(usize::from(self.queued(flow) > 0));
+        let rounds = self.queued(flow) as usize + 1;
+        (self.queued as usize).min(rounds * others + rounds - 1)
+    }
+
+    pub(super) fn time_to_return(&mut self, flow: Flow, per_second: f64) -> Duration {
+        let (now, weight) = (self.now, self.weight.max(1) as f64);
+        self.edit(flow, None, |account| {
+            let share = (f64::from(account.weight) / weight).min(1.0);
+            let step = (per_second * share).recip().clamp(1e-9, MAX_RETURN.as_secs_f64());
+            let step = Duration::from_secs_f64(step);
+            let first = now + step.saturating_mul(account.queued);
+            let told = account.told.max(first) + step;
+            account.told = if told.since(now) > MAX_RETURN { now + MAX_RETURN / 2 } else { told };
+            account.told.since(now)
+        })
+    }
+
+    /// A flow that asks for more than its share must leave the reserved permits.
+    pub(super) fn holds(&mut self, flow: Flow, room: Room) -> bool {
+        self.expire_reserve();
+        room.free < self.reserved + room.units as usize && self.standing(flow) == Standing::Over
+    }
+
+    /// A request of a flow that keeps to its share was rejected for want of a permit.
+    pub(super) fn reserve(&mut self, room: Room) {
+        self.expire_reserve();
+        let most = 1 + room.limit / MAX_RESERVED;
+        self.reserved = (self.reserved + room.units as usize).min(most);
+        self.reserved_until = self.now + RESERVED_FOR;
+    }
+
+    fn expire_reserve(&mut self) {
+        while self.reserved > 0 && self.now > self.reserved_until {
+            self.reserved -= 1;
+            self.reserved_until = self.reserved_until + RESERVED_FOR;
+        }
+    }
+
+    fn account(&self, flow: Flow, weight: u16) -> Account {
+        let fresh = || Account::new(0, 0, 0, weight_of(flow, weight));
+        self.accounts.get(&flow).copied().unwrap_or_else(fresh)
+    }
+
+    /// Changes an account, and what depends on it. `claims`: a request arrives, with this weight; if none is
+    /// queued yet, its flow starts at the virtual time or later.
+    fn edit<T>(
+        &mut self,
+        flow: Flow,
+        claims: Option<u16>,
+        change: impl FnOnce(&mut Account) -> T,
+    ) -> T {
+        let weight = weight_of(flow, claims.unwrap_or(1));
+        let fresh = Account::new(self.virtual_time, self.fair_time, self.mean, weight);
+        let mut account = self.accounts.get(&flow).copied().unwrap_or(fresh);
+        self.take_out(flow, account);
+        if let Some(weight) = claims {
+            account.weight = weight_of(flow, weight);
+            if account.queued == 0 {
+                account.finish += self.virtual_time.saturating_sub(account.start(self.now));
+            }
+        }
+        let answer = change(&mut account);
+        self.put_in(flow, account);
+        self.forget();
+        answer
+    }
+
+    /// Takes an account out of all orders and sums.
+    fn take_out(&mut self, flow: Flow, account: Account) {
+        if account.counts {
+            self.weight -= u64::from(account.weight);
+        }
+        self.in_flight -= u64::from(account.in_flight);
+        self.queued -= u64::from(account.queued);
+        if account.queued > 0 {
+            self.by_start.remove(&(account.place, flow));
+            self.by_demand.remove(&(account.demand(0), flow));
+        } else if !account.is_active() {
+            self.ahead.remove(&(account.place, flow));
+        }
+    }
+
+    /// Puts it back, unless it is at rest.
+    fn put_in(&mut self, flow: Flow, mut account: Account) {
+        account.counts = account.is_active() || account.asked > self.fair_time;
+        if account.queued > 0 {
+            account.place = account.start(self.now);
+            self.by_start.insert((account.place, flow));
+            self.by_demand.insert((account.demand(0), flow));
+        } else if !account.is_active() {
+            if !account.counts {
+                self.accounts.remove(&flow);
+                return;
+            }
+            account.place = account.asked;
+            self.ahead.insert((account.place, flow));
+        }
+        if account.counts {
+            self.weight += u64::from(account.weight);
+        }
+        self.in_flight += u64::from(account.in_flight);
+        self.queued += u64::from(account.queued);
+        self.accounts.insert(flow, account);
+    }
+
+    /// Forgets the idle flows that have got what they asked for, and those beyond the bound.
+    fn forget(&mut self) {
+        for _ in 0..MAX_SETTLED {
+            let is_over_bound = self.ahead.len() > MAX_AHEAD;
+            match self.ahead.first() {
+                Some(&(place, flow)) if place <= self.fair_time || is_over_bound => {
+                    self.take_out(flow, self.accounts[&flow]);
+                    self.accounts.remove(&flow);
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// The newcomers together have the weight of one tenant.
+const fn weight_of(flow: Flow, weight: u16) -> u32 {
+    match flow {
+        Flow::Newcomers(_) => 1,
+        _ if weight == 0 => WEIGHT_UNIT,
+        _ => weight as u32 * WEIGHT_UNIT,
+    }
+}

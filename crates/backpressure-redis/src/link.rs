@@ -1,0 +1,139 @@
+//! The connection to the store: made in the background, once at a time, and again when it is of no use.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::connect::{Connect, Connection};
+
+/// The connection to the store.
+#[derive(Clone)]
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    connect: Box<dyn Connect>,
+    status: watch::Sender<Status>,
+    is_connecting: AtomicBool,
+    /// Commands in a row whose answers were not waited for.
+    unanswered: AtomicU32,
+}
+
+#[derive(Clone)]
+enum Status {
+    None,
+    Failed(Arc<str>),
+    Ready(Arc<dyn Connection>),
+}
+
+/// How long a connection may take: longer than a command, as it may need TLS and several round trips.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which this many commands in a row get no answer is given up: behind a partition, TCP alone
+/// would notice it after minutes.
+const MAX_UNANSWERED: u32 = 3;
+
+/// A command that is sent. Dropped without an answer, it counts against the connection.
+struct Sent<'a> {
+    link: &'a Link,
+    is_answered: bool,
+}
+
+impl Link {
+    pub(crate) fn new(connect: impl Connect + 'static) -> Self {
+        let (status, _) = watch::channel(Status::None);
+        let (is_connecting, unanswered) = (AtomicBool::new(false), AtomicU32::new(0));
+        let connect = Box::new(connect);
+        Self { shared: Arc::new(Shared { connect, status, is_connecting, unanswered }) }
+    }
+
+    /// Sends a command, and gives up a connection that is lost or silent.
+    pub(crate) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
+        let mut connection = self.connection().await?;
+        let mut sent = Sent { link: self, is_answered: false };
+        let result = connection.send(command).await.and_then(Value::extract_error);
+        sent.is_answered = true;
+        self.shared.unanswered.store(0, Ordering::Relaxed);
+        if let Err(error) = &result {
+            if error.is_io_error()
+                || error.is_connection_dropped()
+                || error.is_unrecoverable_error()
+            {
+                self.give_up();
+            }
+        }
+        result
+    }
+
+    /// The connection, once there is one. It is made in a task of its own, so that no time-out of a command cuts it
+    /// short.
+    async fn connection(&self) -> RedisResult<Box<dyn Connection>> {
+        let mut status = self.shared.status.subscribe();
+        if let Status::Ready(connection) = &*status.borrow_and_update() {
+            return Ok(connection.clone_boxed());
+        }
+        self.start_connecting();
+        loop {
+            status.changed().await.map_err(|_| failed("no connection"))?;
+            match &*status.borrow_and_update() {
+                Status::Ready(connection) => return Ok(connection.clone_boxed()),
+                Status::Failed(error) => return Err(failed(error)),
+                Status::None => {}
+            }
+        }
+    }
+
+    fn start_connecting(&self) {
+        if self.shared.is_connecting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let status = match timeout(CONNECT_TIMEOUT, shared.connect.connect()).await {
+                Ok(Ok(connection)) => Status::Ready(connection.into()),
+                Ok(Err(error)) => Status::Failed(error.to_string().into()),
+                Err(_) => Status::Failed("no connection in time".into()),
+            };
+            shared.unanswered.store(0, Ordering::Relaxed);
+            shared.is_connecting.store(false, Ordering::Release);
+            shared.status.send_replace(status);
+        });
+    }
+
+    fn give_up(&self) {
+        self.shared.status.send_if_modified(|status| {
+            let had_one = matches!(status, Status::Ready(_));
+            if had_one {
+                *status = Status::None;
+            }
+            false
+        });
+    }
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        let unanswered = self.link.shared.unanswered.fetch_add(1, Ordering::Relaxed) + 1;
+        if unanswered >= MAX_UNANSWERED {
+            self.link.give_up();
+        }
+    }
+}
+
+fn failed(error: &str) -> RedisError {
+    RedisError::from((ErrorKind::Io, "not connected", error.to_owned()))
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("connect", &self.shared.connect).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! The store of a shared quota on Redis.
+
+use std::sync::{Arc, LazyLock};
+
+use redis::{
+    Client, Cmd, ErrorKind, IntoConnectionInfo, RedisError, RedisResult, Script, ServerErrorKind,
+    Value,
+};
+use tower_backpressure::server::{Exchange, ExchangeFuture, QuotaStore};
+
+use crate::answer::grant;
+use crate::connect::Server;
+use crate::link::Link;
+
+/// Keeps quotas in Redis or Valkey: see the [crate's documentation](crate).
+///
+/// Clones share one connection.
+#[derive(Clone, Debug)]
+pub struct RedisStore {
+    link: Link,
+    prefix: Arc<str>,
+}
+
+/// What keys begin with by default.
+const PREFIX: &str = "backpressure:quota";
+
+/// What each exchange runs, and its digest.
+const SCRIPT: &str = include_str!("exchange.lua");
+static DIGEST: LazyLock<String> = LazyLock::new(|| Script::new(SCRIPT).get_hash().to_owned());
+
+impl RedisStore {
+    /// A store at this address, such as `redis://user:password@host:6379/0`. It is connected to with the first request.
+    ///
+    /// # Errors
+    /// When the address is malformed.
+    pub fn open(address: impl IntoConnectionInfo) -> Result<Self, RedisError> {
+        Ok(Self::new(Client::open(address)?))
+    }
+
+    /// A store on the server of this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self::over(Link::new(Server(client)))
+    }
+
+    /// A store on a cluster. A tenant is one key, and so in one slot.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn cluster(client: redis::cluster::ClusterClient) -> Self {
+        Self::over(Link::new(crate::connect::Cluster(client)))
+    }
+
+    /// A store on the master that sentinels name.
+    #[cfg(feature = "sentinel")]
+    #[must_use]
+    pub fn sentinel(client: redis::sentinel::SentinelClient) -> Self {
+        Self::over(Link::new(crate::connect::Sentinel(tokio::sync::Mutex::new(client))))
+    }
+
+    /// What keys in Redis begin with; `backpressure:quota` by default. The name of the layer and the key of the tenant
+    /// follow.
+    #[must_use]
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    fn over(link: Link) -> Self {
+        Self { link, prefix: PREFIX.into() }
+    }
+
+    /// Runs the script by its digest, or as a whole where the server does not know it. To run it twice does no harm.
+    async fn run(&self, exchange: &Exchange) -> RedisResult<Value> {
+        let known = self.link.send(&self.command("EVALSHA", &DIGEST, exchange)).await;
+        match known {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.link.send(&self.command("EVAL", SCRIPT, exchange)).await
+            }
+            result => result,
+        }
+    }
+
+    fn command(&self, name: &str, script: &str, exchange: &Exchange) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(1).arg(self.key(exchange));
+        let Exchange { replica, book, sequence, claim, .. } = exchange;
+        command.arg(*replica).arg(*book).arg(*sequence);
+        command.arg(claim.base).arg(claim.spent).arg(claim.wanted).arg(claim.least);
+        for window in exchange.quota.windows() {
+            let micros = u64::try_from(window.period().as_micros()).unwrap_or(u64::MAX);
+            command.arg(window.tokens()).arg(micros).arg(window.burst()).arg(window.max_debt());
+        }
+        command
+    }
+
+    fn key(&self, exchange: &Exchange) -> Vec<u8> {
+        let mut key = format!("{}:{}:", self.prefix, exchange.policy).into_bytes();
+        key.extend_from_slice(exchange.key.as_bytes());
+        key
+    }
+}
+
+impl QuotaStore for RedisStore {
+    fn exchange(&self, exchange: Exchange) -> ExchangeFuture<'_> {
+        Box::pin(async move {
+            let answer = self.run(&exchange).await?;
+            Ok(grant(answer, exchange.quota.windows().count())?)
+        })
+    }
+}

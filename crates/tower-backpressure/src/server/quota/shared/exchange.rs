@@ -1,0 +1,91 @@
+//! One exchange with the store, in a task of its own; and the task that gives back what is not used.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use backpressure_core::Grant;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::shard::Due;
+use super::{Leases, SWEEP_INTERVAL, lock};
+use crate::server::quota::store::Exchange;
+use crate::server::quota::table::Slot;
+
+/// A claim on its way. Dropped without an answer, it has failed.
+pub(super) struct Sent {
+    leases: Arc<Leases>,
+    slot: Slot,
+    due: Due,
+    sequence: u64,
+    grant: Option<Grant>,
+}
+
+impl Sent {
+    pub(super) fn new(leases: Arc<Leases>, slot: Slot, due: Due, sequence: u64) -> Self {
+        leases.exchanges.fetch_add(1, Ordering::Relaxed);
+        Self { leases, slot, due, sequence, grant: None }
+    }
+
+    pub(super) async fn exchange(mut self) {
+        let leases = Arc::clone(&self.leases);
+        let Due { key, quota, book, claim } = self.due.clone();
+        let (policy, sequence) = (Arc::clone(&leases.policy), self.sequence);
+        let exchange =
+            Exchange { policy, key, quota, replica: leases.replica, book, sequence, claim };
+        let since = Instant::now();
+        let answer = timeout(leases.options.timeout, leases.store.exchange(exchange)).await;
+        let result = match &answer {
+            Ok(Ok(_)) => "ok",
+            Ok(Err(_)) => "error",
+            Err(_) => "timeout",
+        };
+        leases.telemetry.exchanged(result, since.elapsed());
+        match answer {
+            Ok(Ok(grant)) => {
+                if leases.health.answered() {
+                    leases.telemetry.store_is_back(&leases.policy);
+                }
+                leases.set_replicas(grant.replicas);
+                self.grant = Some(grant);
+            }
+            Ok(Err(error)) => leases.store_failed(&error.to_string()),
+            Err(_) => leases.store_failed("no answer in time"),
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.leases.exchanges.fetch_sub(1, Ordering::Relaxed);
+        let (book, claim) = (self.due.book, self.due.claim);
+        self.leases.answered(self.slot, book, &claim, self.grant);
+    }
+}
+
+impl Leases {
+    fn store_failed(&self, error: &str) {
+        if self.health.failed(self.now()) {
+            self.telemetry.store_fails(&self.policy, error, self.options.on_failure);
+        }
+    }
+}
+
+/// Gives back what is not used, and forgets keys that have said all, until the layer is gone.
+pub(super) async fn sweep(leases: Weak<Leases>) {
+    loop {
+        sleep(SWEEP_INTERVAL).await;
+        let Some(leases) = leases.upgrade() else { return };
+        for shard in &leases.shards {
+            let now = leases.now();
+            let may_send = leases.may_send(now);
+            let due = lock(shard).sweep(now, may_send);
+            for (slot, due) in due {
+                match leases.health.take_turn(now) {
+                    true => leases.send(slot, due),
+                    false => leases.answered(slot, due.book, &due.claim, None),
+                }
+            }
+            tokio::task::consume_budget().await;
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A store of shared quotas in memory, which can be slow, fail, hang, lose answers and lie.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use backpressure_core::{Claim, Quota, QuotaDecision, QuotaUsage, Timestamp};
+use tokio::time::{Instant, sleep};
+use tower_backpressure::Grant;
+use tower_backpressure::server::{Exchange, ExchangeFuture, QuotaStore};
+
+/// A store in memory; clones are the same one. Its time is tokio's.
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+/// How the store behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// It answers after this time.
+    Answers(Duration),
+    /// It answers with an error.
+    Fails,
+    /// It never answers, and does nothing.
+    Hangs,
+    /// It does what it is asked for, and never answers.
+    LosesAnswers,
+    /// It answers with this number, and does nothing.
+    Lies(u64),
+}
+
+#[derive(Debug)]
+struct Shared {
+    behaviour: Mutex<Behaviour>,
+    keys: Mutex<HashMap<Vec<u8>, State>>,
+    exchanges: AtomicU64,
+    epoch: Instant,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    usage: [QuotaUsage; 4],
+    /// What the usage is counted by.
+    quota: Option<Quota>,
+    /// Book, sequence and claimed of each replica.
+    replicas: HashMap<u64, (u64, u64, u64)>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        let shared = Shared {
+            behaviour: Mutex::new(Behaviour::Answers(Duration::from_millis(1))),
+            keys: Mutex::default(),
+            exchanges: AtomicU64::new(0),
+            epoch: Instant::now(),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl MemoryStore {
+    /// Changes how the store behaves from now on.
+    pub fn behave(&self, behaviour: Behaviour) {
+        *lock(&self.shared.behaviour) = behaviour;
+    }
+
+    /// How many exchanges were begun.
+    #[must_use]
+    pub fn exchanges(&self) -> u64 {
+        self.shared.exchanges.load(Ordering::Relaxed)
+    }
+
+    /// The store has lost all it knew.
+    pub fn lose_data(&self) {
+        lock(&self.shared.keys).clear();
+    }
+
+    /// What is claimed of a key by all replicas together.
+    #[must_use]
+    pub fn claimed(&self, key: &str) -> u64 {
+        let keys = lock(&self.shared.keys);
+        let state = keys.get(key.as_bytes());
+        state.map_or(0, |state| state.replicas.values().map(|(_, _, claimed)| claimed).sum())
+    }
+
+    fn apply(&self, exchange: &Exchange) -> Grant {
+        let now = Timestamp::ZERO + self.shared.epoch.elapsed();
+        let mut keys = lock(&self.shared.keys);
+        keys.entry(exchange.key.as_bytes().to_vec()).or_default().exchange(exchange, now)
+    }
+}
+
+impl State {
+    /// The four steps of `QuotaStore`.
+    fn exchange(&mut self, exchange: &Exchange, now: Timestamp) -> Grant {
+        let Exchange { quota, replica, book, sequence, claim, .. } = exchange;
+        if let Some(old) = self.quota.replace(*quota).filter(|old| old != quota) {
+            self.usage = quota.usage_after(&old, &self.usage, now);
+        }
+        let known = self.replicas.get(replica).copied();
+        let last = match known {
+            Some((known_book, known_sequence, claimed))
+                if (known_book, known_sequence) >= (*book, *sequence) =>
+            {
+                return self.answer(quota, claimed, Duration::ZERO, now);
+            }
+            Some((known_book, _, claimed)) if known_book == *book => claimed,
+            _ => claim.base,
+        };
+        let mut claimed = last.max(claim.spent);
+        quota.settle(&mut self.usage, 0, claimed - last, now);
+        let mut retry_after = Duration::ZERO;
+        if claim.wanted > claimed {
+            let left = quota.standing(&self.usage, now).map(|it| it.remaining).min().unwrap_or(0);
+            let granted = left.min(claim.wanted - claimed);
+            quota.settle(&mut self.usage, 0, granted, now);
+            claimed += granted;
+            if claimed < claim.wanted {
+                retry_after = self.wait(quota, claim, granted, now);
+            }
+        } else {
+            let rest = claimed - claim.wanted.max(claim.spent);
+            quota.settle(&mut self.usage, rest, 0, now);
+            claimed -= rest;
+        }
+        self.replicas.insert(*replica, (*book, *sequence, claimed));
+        self.answer(quota, claimed, retry_after, now)
+    }
+
+    fn wait(&self, quota: &Quota, claim: &Claim, granted: u64, now: Timestamp) -> Duration {
+        let missing = claim.least.saturating_sub(granted).max(1);
+        match quota.decide(&mut self.usage.clone(), 0, missing, now) {
+            QuotaDecision::Reject(rejection) => rejection.retry_after,
+            QuotaDecision::Admit | QuotaDecision::Delay(_) => Duration::ZERO,
+        }
+    }
+
+    fn answer(&self, quota: &Quota, claimed: u64, wait: Duration, now: Timestamp) -> Grant {
+        let mut remaining = [0; 4];
+        for (slot, standing) in remaining.iter_mut().zip(quota.standing(&self.usage, now)) {
+            *slot = standing.remaining;
+        }
+        let replicas = u32::try_from(self.replicas.len()).expect("a few");
+        Grant::new(claimed).retry_after(wait).remaining(remaining).replicas(replicas)
+    }
+}
+
+impl QuotaStore for MemoryStore {
+    fn exchange(&self, exchange: Exchange) -> ExchangeFuture<'_> {
+        self.shared.exchanges.fetch_add(1, Ordering::Relaxed);
+        let behaviour = *lock(&self.shared.behaviour);
+        Box::pin(async move {
+            match behaviour {
+                Behaviour::Answers(time) => {
+                    sleep(time).await;
+                    Ok(self.apply(&exchange))
+                }
+                Behaviour::Fails => Err("the store fails".into()),
+                Behaviour::Hangs => std::future::pending().await,
+                Behaviour::LosesAnswers => {
+                    let _ = self.apply(&exchange);
+                    std::future::pending().await
+                }
+                Behaviour::Lies(claimed) => Ok(Grant::new(claimed)),
+            }
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

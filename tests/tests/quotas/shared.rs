@@ -1,0 +1,242 @@
+//! Quotas that replicas share, in virtual time, through a store that is well, slow, silent, wrong or gone.
+
+use std::time::Duration;
+
+use backpressure_tests::memory_store::{Behaviour, MemoryStore};
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt};
+use tower_backpressure::Quota;
+use tower_backpressure::server::{OnStoreFailure, QuotaLayer, SharedQuota};
+
+use crate::support::{BY_KEY, Done, field, request, send};
+
+/// Replicas of one service, whose layers share a quota.
+struct Replicas {
+    store: MemoryStore,
+    layers: Vec<QuotaLayer>,
+}
+
+impl Replicas {
+    fn new(count: usize, quota: Quota, options: impl Fn(SharedQuota) -> SharedQuota) -> Self {
+        let store = MemoryStore::default();
+        let shared = || options(SharedQuota::new(store.clone()));
+        let layers = (0..count).map(|_| QuotaLayer::per("shared", BY_KEY, quota).shared(shared()));
+        Self { layers: layers.collect(), store }
+    }
+
+    /// How many requests each replica admits when each gets this many a second, evenly; no request may wait.
+    async fn admitted(&self, per_second: u32, time: Duration) -> Vec<u32> {
+        let mut admitted = vec![0; self.layers.len()];
+        let requests = (time.as_secs_f64() * f64::from(per_second)) as u32;
+        for _ in 0..requests {
+            for (layer, admitted) in self.layers.iter().zip(&mut admitted) {
+                let start = Instant::now();
+                let response = layer.layer(Done).oneshot(request("a")).await.expect("no error");
+                *admitted += u32::from(response.status() == 200);
+                assert_eq!(start.elapsed(), Duration::ZERO, "a request has waited");
+                if response.status() == 429 {
+                    assert!(field(&response, "retry-after").parse::<u64>().expect("seconds") >= 1);
+                }
+            }
+            sleep(Duration::from_secs(1) / per_second).await;
+        }
+        admitted
+    }
+}
+
+fn sum(counts: &[u32]) -> u32 {
+    counts.iter().sum()
+}
+
+const LEASE: u64 = 10;
+
+fn hundred_a_second() -> Quota {
+    Quota::per_second(100)
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_replicas_admit_the_quota_and_at_most_a_lease_each() {
+    let replicas = Replicas::new(3, hundred_a_second(), |it| it.lease(LEASE));
+    let admitted = replicas.admitted(200, Duration::from_secs(60)).await;
+    // 60 s, a burst, and three leases.
+    let most = 100 * 60 + 100 + 3 * 10;
+    assert!((6_000..=most).contains(&sum(&admitted)), "{admitted:?}");
+    for share in &admitted {
+        assert!((1_500..=2_600).contains(share), "{admitted:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_the_quota_nothing_is_rejected_and_a_round_trip_serves_many_requests() {
+    let replicas = Replicas::new(3, Quota::per_second(3_000), |it| it);
+    let admitted = replicas.admitted(500, Duration::from_secs(20)).await;
+    assert_eq!(sum(&admitted), 30_000);
+    let per_thousand = replicas.store.exchanges() * 1_000 / 30_000;
+    assert!(per_thousand <= 20, "{per_thousand} round trips per 1 000 requests");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_a_replica_does_not_need_go_to_the_others() {
+    let replicas = Replicas::new(3, Quota::per_minute(600), |it| it.lease(60));
+    // Each gets something, then one has all the load.
+    assert_eq!(sum(&replicas.admitted(10, Duration::from_secs(2)).await), 60);
+    sleep(Duration::from_secs(5)).await;
+    assert!(replicas.store.claimed("a") <= 60, "{}", replicas.store.claimed("a"));
+    let mut served = 0;
+    for _ in 0..2_000 {
+        served += u32::from(send(&replicas.layers[0], request("a")).await.status() == 200);
+        sleep(Duration::from_millis(5)).await;
+    }
+    // Ten seconds, what was left of the burst, what came back in five seconds; less a lease that expires.
+    assert!((540..=720).contains(&served), "{served}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_not_used_any_more_are_forgotten() {
+    let replicas = Replicas::new(1, Quota::per_second(10), |it| it);
+    for key in 0..5_000 {
+        assert_eq!(send(&replicas.layers[0], request(&key.to_string())).await.status(), 200);
+    }
+    assert!(replicas.layers[0].handle().keys() >= 5_000);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(replicas.layers[0].handle().keys(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_hangs_or_fails_each_replica_does_what_it_is_told_to_and_no_request_waits()
+{
+    for behaviour in [Behaviour::Hangs, Behaviour::Fails] {
+        for (mode, least, most) in [
+            // A third of the quota each, all together the quota and a burst.
+            (OnStoreFailure::LocalShare, 2_700, 3_100),
+            (OnStoreFailure::Open, 17_000, 18_000),
+            (OnStoreFailure::Closed, 0, 200),
+        ] {
+            let replicas =
+                Replicas::new(3, hundred_a_second(), |it| it.lease(LEASE).on_failure(mode));
+            let well = sum(&replicas.admitted(200, Duration::from_secs(10)).await);
+            assert!((1_000..=1_130).contains(&well), "{well}");
+            replicas.store.behave(behaviour);
+            let failing = sum(&replicas.admitted(200, Duration::from_secs(30)).await);
+            assert!((least..=most).contains(&failing), "{behaviour:?} {mode:?}: {failing}");
+            replicas.store.behave(Behaviour::Answers(Duration::from_millis(1)));
+            // It is asked again within two seconds.
+            let _ = replicas.admitted(200, Duration::from_secs(3)).await;
+            let back = sum(&replicas.admitted(200, Duration::from_secs(10)).await);
+            assert!((950..=1_130).contains(&back), "{behaviour:?} {mode:?}: {back}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_gone_from_the_start_costs_no_request_its_answer() {
+    let replicas = Replicas::new(3, hundred_a_second(), |it| it.replicas(3));
+    replicas.store.behave(Behaviour::Hangs);
+    let admitted = replicas.admitted(100, Duration::from_secs(20)).await;
+    // A third of the quota each, a share of the burst, and an overdraft before the store was given up.
+    for admitted in &admitted {
+        assert!((640..=730).contains(admitted), "{admitted}");
+    }
+    // It is not asked for each request.
+    assert!(replicas.store.exchanges() < 150, "{}", replicas.store.exchanges());
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_lost_cost_no_token_twice() {
+    let replicas = Replicas::new(2, Quota::per_hour(1_000), |it| {
+        it.lease(20).on_failure(OnStoreFailure::Closed)
+    });
+    let mut spent = 0;
+    for round in 0..40 {
+        let behaviour = match round % 2 {
+            0 => Behaviour::Answers(Duration::from_millis(3)),
+            _ => Behaviour::LosesAnswers,
+        };
+        replicas.store.behave(behaviour);
+        spent += sum(&replicas.admitted(5, Duration::from_secs(3)).await);
+    }
+    replicas.store.behave(Behaviour::Answers(Duration::from_millis(1)));
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(replicas.store.claimed("a"), u64::from(spent));
+    assert!(spent > 600, "{spent}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_replica_behind_a_partition_has_its_share_and_the_others_the_quota() {
+    let well = MemoryStore::default();
+    let cut_off = MemoryStore::default();
+    let quota = hundred_a_second();
+    let layer = |store: &MemoryStore| {
+        let shared = SharedQuota::new(store.clone()).lease(LEASE).replicas(3);
+        QuotaLayer::per("shared", BY_KEY, quota).shared(shared)
+    };
+    cut_off.behave(Behaviour::Hangs);
+    let layers = vec![layer(&well), layer(&well), layer(&cut_off)];
+    let replicas = Replicas { store: well, layers };
+    let admitted = replicas.admitted(200, Duration::from_secs(30)).await;
+    assert!((3_000..=3_120).contains(&(admitted[0] + admitted[1])), "{admitted:?}");
+    assert!((990..=1_060).contains(&admitted[2]), "{admitted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_lies_mints_no_tokens_beyond_a_lease_a_claim_and_locks_no_tenant_out_for_ever()
+{
+    for lie in [0, 1, u64::MAX] {
+        let replicas = Replicas::new(1, hundred_a_second(), |it| it.lease(LEASE));
+        replicas.store.behave(Behaviour::Lies(lie));
+        let _ = replicas.admitted(200, Duration::from_secs(5)).await;
+        replicas.store.behave(Behaviour::Answers(Duration::from_millis(1)));
+        let _ = replicas.admitted(200, Duration::from_secs(15)).await;
+        let after = sum(&replicas.admitted(200, Duration::from_secs(10)).await);
+        assert!((950..=1_120).contains(&after), "{lie}: {after}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_loses_its_data_costs_at_most_a_burst() {
+    let replicas = Replicas::new(3, hundred_a_second(), |it| it.lease(LEASE));
+    let _ = replicas.admitted(200, Duration::from_secs(5)).await;
+    let mut admitted = 0;
+    for _ in 0..5 {
+        replicas.store.lose_data();
+        admitted += sum(&replicas.admitted(200, Duration::from_secs(4)).await);
+    }
+    assert!((2_000..=2_000 + 5 * 130).contains(&admitted), "{admitted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_suspended_goes_on_within_the_quota() {
+    let replicas = Replicas::new(2, hundred_a_second(), |it| it.lease(LEASE));
+    let _ = replicas.admitted(200, Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(3_600)).await;
+    let admitted = sum(&replicas.admitted(200, Duration::from_secs(5)).await);
+    assert!((500..=500 + 100 + 20).contains(&admitted), "{admitted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn estimates_are_settled_in_shared_quotas_too() {
+    let store = MemoryStore::default();
+    let quota = Quota::per_hour(10_000);
+    let layer = QuotaLayer::per("tokens", BY_KEY, quota)
+        .cost(|_| 300)
+        .settle(|_| Some(100))
+        .shared(SharedQuota::new(store.clone()));
+    for _ in 0..50 {
+        assert_eq!(send(&layer, request("a")).await.status(), 200);
+        sleep(Duration::from_millis(50)).await;
+    }
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(store.claimed("a"), 5_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_is_changed_in_all_replicas_without_a_restart() {
+    let replicas = Replicas::new(2, hundred_a_second(), |it| it.lease(LEASE));
+    let _ = replicas.admitted(200, Duration::from_secs(5)).await;
+    for layer in &replicas.layers {
+        layer.handle().set_quota(Quota::per_second(20));
+    }
+    let _ = replicas.admitted(200, Duration::from_secs(10)).await;
+    let admitted = sum(&replicas.admitted(200, Duration::from_secs(20)).await);
+    assert!((380..=440).contains(&admitted), "{admitted}");
+}

@@ -1,0 +1,205 @@
+//! Three replicas as processes, and what happens to their store and to its network.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::proxy::{Mode, Proxy};
+use crate::replica::{Counts, LEASE, OFFERED, PER_SECOND, Replica};
+use crate::server::Server;
+
+/// What all of them did in a time.
+struct Span {
+    admitted: Vec<u64>,
+    seconds: f64,
+}
+
+impl Span {
+    fn total(&self) -> u64 {
+        self.admitted.iter().sum()
+    }
+
+    /// The quota of this time.
+    fn quota(&self) -> u64 {
+        (self.seconds * PER_SECOND as f64) as u64
+    }
+}
+
+/// Lets replicas run for this long.
+async fn run(replicas: &mut [Replica], time: Duration) -> Span {
+    let before: Vec<_> = replicas.iter_mut().map(|it| it.counts().admitted).collect();
+    let start = Instant::now();
+    sleep(time).await;
+    let after = replicas.iter_mut().map(|it| it.counts().admitted);
+    let admitted = after.zip(before).map(|(after, before)| after - before).collect();
+    // They say it every 50 ms.
+    Span { admitted, seconds: start.elapsed().as_secs_f64() + 0.1 }
+}
+
+fn start(addresses: [&str; 3], mode: &str) -> Vec<Replica> {
+    addresses.iter().map(|address| Replica::start(address, mode)).collect()
+}
+
+/// A request that waits for a connection, a time-out or an answer takes longer than a tenth of a second; one that is
+/// only descheduled on a busy machine does not take that long.
+fn assert_that_none_waited(replicas: &mut [Replica]) {
+    for replica in replicas {
+        let Counts { slowest_micros, .. } = replica.counts();
+        assert!(slowest_micros < 100_000, "a request took {slowest_micros} µs");
+    }
+}
+
+fn long_run() -> Duration {
+    let seconds = std::env::var("QUOTA_SECONDS").ok().and_then(|it| it.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(6))
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn three_processes_admit_the_quota_and_at_most_a_lease_each() {
+    let server = Server::start(&[]).await;
+    let address = server.address();
+    let began = Instant::now();
+    let mut replicas = start([&address; 3], "local-share");
+    sleep(long_run()).await;
+    let counts: Vec<_> = replicas.iter_mut().map(Replica::kill).collect();
+    let (seconds, scripts) = (began.elapsed().as_secs_f64(), server.scripts().await);
+    let admitted: u64 = counts.iter().map(|it| it.admitted).sum();
+    let asked: u64 = counts.iter().map(|it| it.admitted + it.rejected).sum();
+    let quota = (seconds * PER_SECOND as f64) as u64 + PER_SECOND;
+    println!(
+        "{admitted} admitted of {asked} in {seconds:.1} s; quota and burst {quota}; {:.1} round trips per 1 000 requests; {counts:?}",
+        scripts as f64 * 1_000.0 / asked as f64
+    );
+    assert!(admitted <= quota + 3 * LEASE, "{counts:?}");
+    // They need a moment to start, and say what they did up to 50 ms late.
+    assert!(admitted + PER_SECOND * 3 / 2 >= quota, "{counts:?}");
+    assert!(scripts * 1_000 / asked <= 150, "{scripts} scripts for {asked} requests");
+    assert!(counts.iter().all(|it| it.slowest_micros < 100_000), "{counts:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_server_that_is_killed_and_restarted_costs_no_request_and_the_share_is_the_quota() {
+    let mut server = Server::start(&[]).await;
+    let address = server.address();
+    let mut replicas = start([&address; 3], "local-share");
+    let _ = run(&mut replicas, Duration::from_secs(3)).await;
+    for _ in 0..2 {
+        server.kill();
+        let gone = run(&mut replicas, Duration::from_secs(4)).await;
+        println!("gone: {:?}, quota {}", gone.admitted, gone.quota());
+        // A third of the quota each; the shares are full at most once.
+        assert!(gone.total() <= gone.quota() + PER_SECOND + 3 * LEASE, "{:?}", gone.admitted);
+        assert!(gone.total() * 10 >= gone.quota() * 8, "{:?}", gone.admitted);
+        server.restart().await;
+        let _ = run(&mut replicas, Duration::from_secs(3)).await;
+        let back = run(&mut replicas, Duration::from_secs(3)).await;
+        println!("back: {:?}, quota {}", back.admitted, back.quota());
+        assert!(back.total() <= back.quota() + 3 * LEASE, "{:?}", back.admitted);
+        assert!(back.total() * 10 >= back.quota() * 8, "{:?}", back.admitted);
+    }
+    assert_that_none_waited(&mut replicas);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_store_that_is_slow_silent_or_cut_off_makes_no_request_wait() {
+    let server = Server::start(&[]).await;
+    let proxy = Proxy::to(server.port).await;
+    let address = proxy.redis();
+    let mut replicas = start([&address; 3], "local-share");
+    let _ = run(&mut replicas, Duration::from_secs(3)).await;
+    let modes = [
+        // Slower than a request may wait, and than the store may take.
+        Mode::Delays(Duration::from_millis(20)),
+        Mode::Delays(Duration::from_millis(400)),
+        Mode::Stalls,
+        Mode::Cuts,
+    ];
+    for mode in modes {
+        proxy.set(mode);
+        let span = run(&mut replicas, Duration::from_secs(4)).await;
+        println!("{mode:?}: {:?}, quota {}", span.admitted, span.quota());
+        assert!(
+            span.total() <= span.quota() + PER_SECOND + 3 * LEASE,
+            "{mode:?} {:?}",
+            span.admitted
+        );
+        assert!(span.total() * 10 >= span.quota() * 7, "{mode:?} {:?}", span.admitted);
+        proxy.set(Mode::Passes);
+        let _ = run(&mut replicas, Duration::from_secs(3)).await;
+        let back = run(&mut replicas, Duration::from_secs(2)).await;
+        println!("back: {:?}, quota {}", back.admitted, back.quota());
+        assert!(back.total() <= back.quota() + 3 * LEASE, "{mode:?} {:?}", back.admitted);
+        assert!(back.total() * 10 >= back.quota() * 8, "{mode:?} {:?}", back.admitted);
+    }
+    assert_that_none_waited(&mut replicas);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn without_its_store_a_replica_is_open_or_closed_if_it_is_told_to() {
+    let mut server = Server::start(&[]).await;
+    let address = server.address();
+    let mut open = [Replica::start(&address, "open")];
+    let mut closed = [Replica::start(&address, "closed")];
+    sleep(Duration::from_secs(2)).await;
+    server.kill();
+    sleep(Duration::from_secs(1)).await;
+    let (open_span, closed_span) = tokio::join!(
+        run(&mut open, Duration::from_secs(3)),
+        run(&mut closed, Duration::from_secs(3))
+    );
+    println!("open {}, closed {}", open_span.total(), closed_span.total());
+    assert!(open_span.total() >= OFFERED * 3 * 9 / 10, "{}", open_span.total());
+    assert_eq!(closed_span.total(), 0);
+    assert_that_none_waited(&mut open);
+    assert_that_none_waited(&mut closed);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn one_replica_behind_a_partition_has_its_share_and_the_others_go_on() {
+    let server = Server::start(&[]).await;
+    let proxy = Proxy::to(server.port).await;
+    let (direct, behind) = (server.address(), proxy.redis());
+    let mut replicas = start([&direct, &direct, &behind], "local-share");
+    let _ = run(&mut replicas, Duration::from_secs(3)).await;
+    proxy.set(Mode::Stalls);
+    let _ = run(&mut replicas, Duration::from_secs(2)).await;
+    let span = run(&mut replicas, Duration::from_secs(5)).await;
+    println!("partitioned: {:?}, quota {}", span.admitted, span.quota());
+    let others = span.admitted[0] + span.admitted[1];
+    assert!(
+        others <= span.quota() + 2 * LEASE && others * 10 >= span.quota() * 8,
+        "{:?}",
+        span.admitted
+    );
+    // A third, and no more.
+    assert!(span.admitted[2] * 3 <= span.quota() * 11 / 10, "{:?}", span.admitted);
+    assert!(span.admitted[2] * 3 * 10 >= span.quota() * 8, "{:?}", span.admitted);
+    assert_that_none_waited(&mut replicas);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn replicas_that_are_killed_with_their_leases_cost_at_most_those() {
+    let server = Server::start(&[]).await;
+    let address = server.address();
+    let began = Instant::now();
+    let mut replicas = start([&address; 3], "local-share");
+    let (mut admitted, mut killed) = (0, 0);
+    for round in 0..6 {
+        sleep(Duration::from_secs(1)).await;
+        admitted += replicas[round % 3].kill().admitted;
+        killed += 1;
+        replicas[round % 3] = Replica::start(&address, "local-share");
+    }
+    admitted += replicas.iter_mut().map(|it| it.kill().admitted).sum::<u64>();
+    let quota = (began.elapsed().as_secs_f64() * PER_SECOND as f64) as u64 + PER_SECOND;
+    println!("{admitted} admitted, quota and burst {quota}, {killed} killed");
+    // What one overdraws, it takes with it.
+    assert!(admitted <= quota + (killed + 3) * LEASE, "{admitted} {quota}");
+    assert!(admitted * 10 >= quota * 6, "{admitted} {quota}");
+}

@@ -1,0 +1,125 @@
+//! A replica as a process of its own, which sends itself requests at a constant rate and says what it has admitted.
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use backpressure_redis::RedisStore;
+use http::{Request, Response};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::Quota;
+use tower_backpressure::server::{OnStoreFailure, QuotaKey, QuotaLayer, SharedQuota};
+
+/// The quota that all replicas share, and the lease of each.
+pub(crate) const PER_SECOND: u64 = 300;
+pub(crate) const LEASE: u64 = 15;
+/// What each replica asks for: all together three times the quota.
+pub(crate) const OFFERED: u64 = 300;
+
+/// A replica that runs.
+pub(crate) struct Replica {
+    child: Child,
+    counts: mpsc::Receiver<Counts>,
+    last: Counts,
+}
+
+/// What a replica has done since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) admitted: u64,
+    pub(crate) rejected: u64,
+    /// The longest that a request took.
+    pub(crate) slowest_micros: u64,
+}
+
+const ADDRESS: &str = "QUOTA_ADDRESS";
+const ON_FAILURE: &str = "QUOTA_ON_FAILURE";
+
+impl Replica {
+    pub(crate) fn start(address: &str, on_failure: &str) -> Self {
+        let program = std::env::current_exe().expect("a test has a program");
+        let mut child = Command::new(program)
+            .args(["--exact", "replica::a_replica", "--ignored", "--nocapture"])
+            .env(ADDRESS, address)
+            .env(ON_FAILURE, on_failure)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let (sender, counts) = mpsc::channel();
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let numbers: Vec<u64> = line.split(' ').filter_map(|it| it.parse().ok()).collect();
+                if let [admitted, rejected, slowest_micros] = numbers[..] {
+                    let _ = sender.send(Counts { admitted, rejected, slowest_micros });
+                }
+            }
+        });
+        Self { child, counts, last: Counts::default() }
+    }
+
+    /// What it has said last.
+    pub(crate) fn counts(&mut self) -> Counts {
+        self.last = self.counts.try_iter().last().unwrap_or(self.last);
+        self.last
+    }
+
+    /// As by `kill -9`.
+    pub(crate) fn kill(&mut self) -> Counts {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        self.counts()
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn layer(address: &str, on_failure: OnStoreFailure) -> QuotaLayer {
+    let store = RedisStore::open(address).expect("an address");
+    let shared = SharedQuota::new(store).lease(LEASE).on_failure(on_failure).replicas(3);
+    let everything = |_: &http::request::Parts| Some(QuotaKey::from("tenant"));
+    QuotaLayer::per("replicas", everything, Quota::per_second(PER_SECOND)).shared(shared)
+}
+
+#[tokio::test(flavor = "current_thread")]
+#[ignore = "is started as a process by the other tests"]
+async fn a_replica() {
+    let (Ok(address), Ok(mode)) = (std::env::var(ADDRESS), std::env::var(ON_FAILURE)) else {
+        return;
+    };
+    let on_failure = match mode.as_str() {
+        "open" => OnStoreFailure::Open,
+        "closed" => OnStoreFailure::Closed,
+        _ => OnStoreFailure::LocalShare,
+    };
+    let service = layer(&address, on_failure).layer(service_fn(async |_: Request<()>| {
+        Ok::<_, Infallible>(Response::new(String::new()))
+    }));
+    let (mut counts, mut said) = (Counts::default(), Instant::now());
+    let mut ticks = interval(Duration::from_secs(1) / OFFERED as u32);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    loop {
+        ticks.tick().await;
+        let start = Instant::now();
+        let response = service.clone().oneshot(Request::new(())).await.expect("no error");
+        let took = start.elapsed().as_micros() as u64;
+        counts.slowest_micros = counts.slowest_micros.max(took);
+        if response.status() == 200 {
+            counts.admitted += 1
+        } else {
+            counts.rejected += 1
+        }
+        if said.elapsed() >= Duration::from_millis(50) {
+            println!("{} {} {}", counts.admitted, counts.rejected, counts.slowest_micros);
+            said = Instant::now();
+        }
+    }
+}
