@@ -32,6 +32,8 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const CALLS_PER_SECOND: u32 = 300;
 const SECONDS: u32 = 16;
+/// How many requests the last service works on at once.
+const SLOTS: usize = 16;
 /// The seconds in which the last service is slow.
 const SLOW: std::ops::Range<u32> = 3..8;
 
@@ -46,7 +48,7 @@ async fn main() -> Result<(), Error> {
     })
     .await;
 
-    let admission = AdmissionLayer::adaptive("last");
+    let admission = AdmissionLayer::fixed("last", SLOTS);
     let address = serve("second", serve_last(Some(admission)).await?).await?;
     let address = serve("first", address).await?;
     let client = ClientStack::new("client").attempt_timeout(Duration::from_secs(1));
@@ -116,7 +118,7 @@ async fn forward(
 
 /// The last service has sixteen slots of 20 ms: 800 requests a second.
 async fn serve_last(admission: Option<AdmissionLayer>) -> Result<SocketAddr, Error> {
-    let (slots, start) = (Arc::new(Semaphore::new(16)), Instant::now());
+    let (slots, start) = (Arc::new(Semaphore::new(SLOTS)), Instant::now());
     let work = move || {
         let slots = Arc::clone(&slots);
         async move {

@@ -24,6 +24,7 @@ use crate::stall_detector::StallDetector;
 use crate::throughput::Throughput;
 use crate::time::Timestamp;
 
+mod allowance;
 mod mode;
 mod progress;
 mod queueing;
@@ -93,6 +94,10 @@ pub struct Controller {
     priority_hold: PriorityHold,
     shares: ReservedShares,
     tenants: FairShares,
+    /// What is its own of an allowance; see [`allow`](Self::allow).
+    guaranteed: usize,
+    /// Whether units beyond that are to be returned as soon as they are free.
+    is_recalled: bool,
     /// What the request holds that was admitted last.
     admitted: Hold,
     /// Units that requests take.
@@ -102,8 +107,8 @@ pub struct Controller {
     /// Whether the limit was last told of overload.
     reported_overload: bool,
     mode: Mode,
-    /// Requests that a pause has left in the queue.
-    kept_by_pause: usize,
+    /// Requests that a pause has left in the queue, or a compartment that had to wait for what it had lent.
+    kept: usize,
     /// The limit as last observed, and when it last rose; `None` after it fell.
     last_rise: (usize, Option<Timestamp>),
     /// Whether the limit is taken to protect the service: it is known to, or it has stopped rising.
@@ -129,13 +134,15 @@ impl Controller {
             priority_hold: PriorityHold::default(),
             shares: ReservedShares::default(),
             tenants: FairShares::default(),
+            guaranteed: 0,
+            is_recalled: false,
             admitted: Hold::ONE,
             cost: Ewma::settled_at(1.0, MEAN_COST_REQUESTS),
             latency: LatencyEstimate::new(),
             stall: StallDetector::default(),
             reported_overload: false,
             mode: Mode::Admitting,
-            kept_by_pause: 0,
+            kept: 0,
             last_rise: (0, None),
             limit_protects: true,
             worked: Duration::ZERO,
@@ -244,7 +251,7 @@ impl Controller {
         if let Some(next) = self.next_by_mode() {
             return next;
         }
-        let is_over_bound = self.queue.len() > self.bounds.max_len.max(self.kept_by_pause());
+        let is_over_bound = self.queue.len() > self.max_len().max(self.kept());
         if let Some((ticket, hold)) = self.displace(now) {
             self.overload.displaced(now);
             let shed = match is_over_bound && !self.is_over_share(hold) {

@@ -57,8 +57,8 @@ pub(crate) struct Share {
 #[derive(Debug, Default)]
 pub(crate) struct FairShares {
     classes: [Class; 4],
-    /// `None`: no tenant was named so far, and no shares are kept.
-    known: Option<Known>,
+    /// `None`: no tenant was named so far, and no shares are kept. It is large, and most controllers have none.
+    known: Option<Box<Known>>,
 }
 
 /// What a flow asks for beside its share.
@@ -91,7 +91,7 @@ impl FairShares {
             (None, None) => return None,
             (None, Some(_)) => Flow::Anonymous,
             (Some(tenant), known) => {
-                let known = known.get_or_insert_with(|| Known::new(now));
+                let known = known.get_or_insert_with(|| Box::new(Known::new(now)));
                 match known.meet(tenant, now) {
                     true => Flow::Tenant(tenant),
                     false => self.newcomers(tenant, info.priority),

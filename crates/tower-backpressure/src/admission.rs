@@ -12,6 +12,7 @@ use http::{Request, Version};
 use tokio::time::Instant;
 
 use crate::headers::content_length::content_length;
+use crate::keyed_map::Idle;
 use crate::limiter::Limiter;
 use crate::observe::Telemetry;
 use crate::request_info::RequestInfo;
@@ -90,4 +91,11 @@ const MAX_SMALL_UPLOAD: u64 = 64 * 1024;
 fn fills_window<B>(request: &Request<B>) -> bool {
     request.version() == Version::HTTP_2
         && content_length(request.headers()).is_some_and(|length| length > MAX_SMALL_UPLOAD)
+}
+
+/// A request that is being admitted or in the queue refers to the policy, and makes it not idle.
+impl Idle for Policy {
+    fn is_idle(&self) -> bool {
+        self.limiter.in_flight() == 0
+    }
 }

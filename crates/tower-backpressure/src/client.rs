@@ -41,7 +41,6 @@ mod dependency;
 mod http_types;
 mod idempotency_key;
 mod jitter;
-mod keyed_map;
 mod not_begun;
 mod origin_key;
 mod origin_limit;
@@ -56,7 +55,9 @@ mod timeout_field;
 
 #[cfg(feature = "reqwest")]
 pub use self::attempt_timeout::AttemptTimeoutReqwestFuture;
-pub use self::attempt_timeout::{AttemptTimeout, AttemptTimeoutFuture, AttemptTimeoutLayer};
+pub use self::attempt_timeout::{
+    AttemptTimeout, AttemptTimeoutFuture, AttemptTimeoutLayer, TimedOut,
+};
 pub use self::attempts::Attempts;
 pub use self::breaker::{Breaker, BreakerLayer, BreakerPhase, BreakerSnapshot};
 pub use self::budget::{BudgetSnapshot, RetryBudget, Spent, Withdrawal};
@@ -76,6 +77,5 @@ pub use self::stack::{BackpressureClient, ClientStack, backpressure_client};
 pub use self::supervised::SupervisedReqwestFuture;
 pub use self::supervised::{Supervised, SupervisedFuture};
 pub use self::throttle::{Throttle, ThrottleLayer};
-pub use crate::admission::classify::TimedOut;
 pub use crate::headers::attempts::PREVIOUS_ATTEMPTS;
 pub use crate::headers::retry_after_scope::RETRY_AFTER_SCOPE;

@@ -33,6 +33,8 @@ pub mod client;
 mod deadline;
 #[cfg(feature = "http")]
 mod headers;
+#[cfg(feature = "http")]
+mod keyed_map;
 mod limiter;
 mod nanos;
 #[cfg(feature = "http")]
@@ -84,6 +86,6 @@ pub use crate::observe::{Event, Observer};
 pub use crate::request_info::{RequestInfo, Task, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{
-    Admission, AdmissionLayer, BulkheadLayer, FallbackLayer, Handle, QueueLayer, QuotaLayer,
-    RequestInfoLayer,
+    Admission, AdmissionLayer, BulkheadLayer, BulkheadSet, Compartment, FallbackLayer, Handle,
+    QueueLayer, QuotaLayer, RequestInfoLayer,
 };

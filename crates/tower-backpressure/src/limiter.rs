@@ -28,6 +28,7 @@ mod published;
 mod queued;
 mod resources;
 mod sampler;
+pub(crate) mod set;
 mod shared;
 mod shared_ref;
 mod state;

@@ -2,6 +2,8 @@
 
 mod admission;
 mod bulkhead;
+mod bulkhead_set;
+mod compartments;
 mod fallback;
 mod handle;
 mod options;
@@ -12,6 +14,8 @@ mod request_info;
 
 pub use self::admission::{Admission, AdmissionLayer};
 pub use self::bulkhead::BulkheadLayer;
+pub use self::bulkhead_set::{BulkheadSet, Compartment};
+pub use self::compartments::{CompartmentsLayer, WithCompartments};
 pub use self::fallback::{FallbackFuture, FallbackLayer, WithFallback};
 pub use self::handle::Handle;
 pub use self::queue::QueueLayer;

@@ -17,9 +17,11 @@ use reqwest::{Client, Method, Request, Url};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt};
 use tower_backpressure::client::{BackpressureClient, Unavailable};
-use tower_backpressure::{AdmissionLayer, ClientStack, RequestInfo, RequestInfoLayer};
+use tower_backpressure::{
+    AdmissionLayer, ClientStack, OriginLimitLayer, RequestInfo, RequestInfoLayer,
+};
 
-use super::{Calls, MS, SECOND, SLOW_UNTIL, Slots, possible};
+use super::{Calls, MS, SECOND, SLOTS, SLOW_UNTIL, Slots, possible};
 
 /// Less than half of what the last service can do, so that a shared machine can keep up.
 const RATE: f64 = 300.0;
@@ -89,12 +91,17 @@ async fn without_layers() -> Calls {
     calls.await
 }
 
+/// The last service knows its slots; clients need not find them by experiment.
+fn stack(name: &str) -> ClientStack {
+    ClientStack::new(name).origin_limit(OriginLimitLayer::new(name).dry_run(true))
+}
+
 async fn with_layers() -> Calls {
     let last = Router::new().route("/", get(work)).with_state(Slots::new());
-    let last = last.layer(AdmissionLayer::adaptive("last"));
+    let last = last.layer(AdmissionLayer::fixed("last", SLOTS));
     let mut address = serve(last.layer(RequestInfoLayer::from_headers())).await;
     for name in ["second", "first"] {
-        let stack = ClientStack::new(name);
+        let stack = stack(name);
         let origin: Uri = url(address).as_str().parse().expect("a URI");
         let next = Arc::new((url(address), stack.layer(reqwest_client())));
         let service = Router::new()
@@ -103,7 +110,7 @@ async fn with_layers() -> Calls {
             .layer(RequestInfoLayer::from_headers());
         address = serve(service.with_state(next)).await;
     }
-    let client = ClientStack::new("client").attempt_timeout(SECOND).layer(reqwest_client());
+    let client = stack("client").attempt_timeout(SECOND).layer(reqwest_client());
     let calls = Calls::make(RATE, || {
         let client = client.clone();
         let mut request = Request::new(Method::GET, url(address));

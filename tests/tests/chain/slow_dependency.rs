@@ -9,9 +9,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_backpressure::client::Unavailable;
-use tower_backpressure::{AdmissionLayer, ClientStack, RequestInfo, RequestInfoLayer};
+use tower_backpressure::{
+    AdmissionLayer, ClientStack, OriginLimitLayer, RequestInfo, RequestInfoLayer,
+};
 
-use super::{Calls, END, MS, SECOND, SLOW_UNTIL, Slots, possible};
+use super::{Calls, END, MS, SECOND, SLOTS, SLOW_UNTIL, Slots, possible};
 
 type Call = Request<Full<Bytes>>;
 type Reply = Response<Full<Bytes>>;
@@ -80,7 +82,7 @@ fn bare_middle(next: Remote) -> Remote {
     }))
 }
 
-fn last(slots: Slots) -> Remote {
+fn last(slots: Slots, admission: AdmissionLayer) -> Remote {
     let handler = service_fn(move |_: Call| {
         let slots = slots.clone();
         async move {
@@ -88,15 +90,13 @@ fn last(slots: Slots) -> Remote {
             Ok(reply(StatusCode::OK))
         }
     });
-    let layers = ServiceBuilder::new()
-        .layer(RequestInfoLayer::from_headers())
-        .layer(AdmissionLayer::adaptive("last"));
+    let layers = ServiceBuilder::new().layer(RequestInfoLayer::from_headers()).layer(admission);
     remote(layers.service(handler))
 }
 
-/// A service that waits for the next one, behind a layer with this limit.
-fn middle(name: &str, admission: &Admit, next: Remote) -> Remote {
-    let stack = ClientStack::new(name);
+/// A service that waits for the next one.
+fn middle(name: &str, limits: Limits, next: Remote) -> Remote {
+    let stack = limits.stack(name);
     let client = stack.layer(next);
     let handler = service_fn(move |request: Call| {
         let client = client.clone();
@@ -113,7 +113,7 @@ fn middle(name: &str, admission: &Admit, next: Remote) -> Remote {
     });
     let layers = ServiceBuilder::new()
         .layer(RequestInfoLayer::from_headers())
-        .layer(admission(name))
+        .layer(limits.middle(name))
         .layer(stack.dependency(call().uri()));
     remote(layers.service(handler))
 }
@@ -127,13 +127,42 @@ async fn without_layers(rate: f64) -> Calls {
     calls.await
 }
 
-/// Makes the admission layer of a service in the middle.
-type Admit = fn(&str) -> AdmissionLayer;
+/// What limits the services and their clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Limits {
+    /// The last service knows its slots. What only waits for it is bounded and limits nothing.
+    Known,
+    /// The same, and clients find by themselves how many requests in flight are of use.
+    KnownAndClients,
+    /// All find their limits by themselves.
+    Adaptive,
+}
 
-async fn with_layers(rate: f64, admission: Admit) -> Calls {
-    let second = middle("second", &admission, last(Slots::new()));
-    let chain = middle("first", &admission, second);
-    let client = ClientStack::new("client").attempt_timeout(SECOND).layer(chain);
+impl Limits {
+    fn stack(self, name: &str) -> ClientStack {
+        let by_origin = OriginLimitLayer::new(name).dry_run(self == Self::Known);
+        ClientStack::new(name).origin_limit(by_origin)
+    }
+
+    fn middle(self, name: &str) -> AdmissionLayer {
+        match self {
+            Self::Known | Self::KnownAndClients => AdmissionLayer::fixed(name, 1_000),
+            Self::Adaptive => AdmissionLayer::adaptive(name),
+        }
+    }
+
+    fn last(self) -> AdmissionLayer {
+        match self {
+            Self::Known | Self::KnownAndClients => AdmissionLayer::fixed("last", SLOTS),
+            Self::Adaptive => AdmissionLayer::adaptive("last"),
+        }
+    }
+}
+
+async fn with_layers(rate: f64, limits: Limits) -> Calls {
+    let second = middle("second", limits, last(Slots::new(), limits.last()));
+    let chain = middle("first", limits, second);
+    let client = limits.stack("client").attempt_timeout(SECOND).layer(chain);
     let calls = Calls::make(rate, || {
         let client = client.clone();
         async move {
@@ -155,9 +184,9 @@ async fn a_chain_without_layers_collapses_and_stays_down() {
     }
 }
 
-async fn does_what_the_last_service_can(admission: Admit) {
+async fn does_what_the_last_service_can(limits: Limits) {
     for rate in [150.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0] {
-        let calls = with_layers(rate, admission).await;
+        let calls = with_layers(rate, limits).await;
         calls.print("with layers");
         let served = calls.all_served() as f64;
         println!("{:.3} of the possible at {rate} a second", served / possible(rate));
@@ -173,11 +202,17 @@ async fn does_what_the_last_service_can(admission: Admit) {
 
 #[tokio::test(start_paused = true)]
 async fn a_chain_with_layers_does_what_its_last_service_can_and_is_back_within_a_second() {
-    does_what_the_last_service_can(|name| AdmissionLayer::fixed(name, 1_000)).await;
+    does_what_the_last_service_can(Limits::Known).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "a client's limit goes to 2 – 6 when the server becomes slower while demand rises: .87 of the possible at 200/s"]
+async fn so_does_a_chain_whose_clients_find_their_limits() {
+    does_what_the_last_service_can(Limits::KnownAndClients).await;
 }
 
 #[tokio::test(start_paused = true)]
 #[ignore = "an adaptive limit of a service that only waits falls too far when all it waits for is slow: .91 at 200/s"]
-async fn so_does_a_chain_whose_services_in_the_middle_have_adaptive_limits() {
-    does_what_the_last_service_can(AdmissionLayer::adaptive).await;
+async fn so_does_a_chain_in_which_all_find_their_limits() {
+    does_what_the_last_service_can(Limits::Adaptive).await;
 }

@@ -39,10 +39,9 @@ impl Controller {
     /// Admits requests from now on, or not: see [`Mode`]. What is in flight stays in flight.
     pub fn set_mode(&mut self, mode: Mode) {
         // Requests that a pause kept in the queue stay there, however short the queue is otherwise.
-        self.kept_by_pause = match self.mode {
-            Mode::Paused(_) => self.queue.len(),
-            _ => self.kept_by_pause,
-        };
+        if matches!(self.mode, Mode::Paused(_)) {
+            self.kept = self.queue.len();
+        }
         self.mode = mode;
     }
 
@@ -113,10 +112,10 @@ impl Controller {
         }
     }
 
-    /// Requests that the queue may keep whatever its bounds say, as long as a pause has left them there.
-    pub(super) fn kept_by_pause(&mut self) -> usize {
-        self.kept_by_pause = self.kept_by_pause.min(self.queue.len());
-        self.kept_by_pause
+    /// Requests that the queue may keep whatever its bounds say, as long as they were left there.
+    pub(super) fn kept(&mut self) -> usize {
+        self.kept = self.kept.min(self.queue.len());
+        self.kept
     }
 
     /// Queues a request that arrives during a pause. It may be queued until the end of the pause, and for as

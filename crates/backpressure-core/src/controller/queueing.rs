@@ -105,7 +105,7 @@ impl Controller {
             self.hold_ranks_below(rank.index(), now);
             return self.reject(hold, Reason::QueueFull, now);
         }
-        let entry = self.queue_entry(info, hold, now + self.bounds.max_wait, now);
+        let entry = self.queue_entry(info, hold, now + self.max_wait(), now);
         self.enqueue(position, entry, now)
     }
 
@@ -210,7 +210,7 @@ impl Controller {
     pub(super) fn displace(&mut self, now: Timestamp) -> Option<(Ticket, Hold)> {
         let lowest = self.queue.lowest()?;
         let (ticket, entry) = self.first_to_give_way(lowest)?;
-        let max_len = self.queue_len_of(lowest, entry.hold).max(self.kept_by_pause());
+        let max_len = self.queue_len_of(lowest, entry.hold).max(self.kept());
         let waits_in_vain = || {
             self.standing(entry.hold) != Standing::Within
                 && self.is_outrun(lowest, entry.queued_at, now)
@@ -247,7 +247,7 @@ impl Controller {
     /// How many of this rank and of those above it may be queued. Never less for a higher rank.
     pub(super) fn queue_len_for(&self, rank: usize) -> usize {
         if !self.bounds.adapts || !self.overload.is_overloaded() || !self.limit_protects {
-            return self.bounds.max_len;
+            return self.max_len();
         }
         let limit = self.limit();
         let to_stay_busy = match self.overload.queue_len(limit, self.demand_mix.share_from(rank)) {
@@ -256,6 +256,6 @@ impl Controller {
         };
         // Old requests cost nothing where the newest runs first, and fill the next gap between arrivals.
         let reserve = if self.serves_newest_first(LOWEST_RANK) { (limit / 2).max(1) } else { 0 };
-        self.bounds.max_len.min(to_stay_busy.max(reserve))
+        self.bounds.max_len.min(to_stay_busy.max(reserve)).max(self.owed())
     }
 }

@@ -27,7 +27,8 @@ impl Controller {
     pub fn open(&self) -> usize {
         let decides_all = self.overload.is_overloaded()
             || self.priority_hold.is_active()
-            || self.mode != Mode::Admitting;
+            || self.mode != Mode::Admitting
+            || self.is_recalled;
         if self.queue.is_empty() && !decides_all { self.limit() } else { 0 }
     }
 

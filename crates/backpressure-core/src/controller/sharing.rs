@@ -150,7 +150,7 @@ impl Controller {
     /// that of tenants that ask for more than their share: the others have all of the queue.
     pub(super) fn queue_len_of(&self, rank: usize, hold: Hold) -> usize {
         match self.standing(hold) {
-            Standing::Within => self.bounds.max_len,
+            Standing::Within => self.max_len(),
             Standing::Over | Standing::Alone => self.queue_len_for(rank),
         }
     }

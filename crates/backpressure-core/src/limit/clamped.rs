@@ -11,11 +11,14 @@ use crate::time::Timestamp;
 pub(crate) struct Clamped {
     limit: Box<dyn Limit>,
     bounds: Option<(usize, usize)>,
+    /// The most there can be, whatever the algorithm and an operator say: what a set of limits has given to this
+    /// one.
+    pub(crate) allowance: usize,
 }
 
 impl Clamped {
     pub(crate) fn new(limit: Box<dyn Limit>) -> Self {
-        Self { limit, bounds: None }
+        Self { limit, bounds: None, allowance: MAX }
     }
 
     pub(crate) fn replace(&mut self, limit: Box<dyn Limit>) {
@@ -33,7 +36,7 @@ impl Clamped {
 impl Limit for Clamped {
     fn limit(&self) -> usize {
         let (min, max) = self.bounds();
-        self.limit.limit().clamp(min, max)
+        self.limit.limit().clamp(min, max).min(self.allowance)
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {

@@ -2,20 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-#[cfg(feature = "client")]
-use std::time::Duration;
 
 use backpressure_core::Outcome;
 use http::response::Parts;
 use http::{HeaderName, Response, StatusCode};
 
 use crate::headers::shed_reason::Rejected;
-
-/// In the extensions of a 504 that an [`AttemptTimeoutLayer`](crate::client::AttemptTimeoutLayer) made: how long
-/// the attempt took.
-#[cfg(feature = "client")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimedOut(pub Duration);
 
 /// The end of the connection that reads the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,24 +92,9 @@ fn classify<B>(response: &Response<B>, side: Side) -> Outcome {
         StatusCode::REQUEST_TIMEOUT => Outcome::Failure,
         // nginx: the caller closed the connection before the answer.
         status if status.as_u16() == 499 => Outcome::Failure,
-        status if status.is_server_error() => failure(response, side),
+        status if status.is_server_error() => Outcome::Failure,
         _ => classify_grpc(response, side),
     }
-}
-
-/// A client that has given up an attempt after its time knows how long the attempt took. Whether fewer in flight
-/// would take less time is for the limit to find out, as it does with pushback.
-#[cfg(feature = "client")]
-fn failure<B>(response: &Response<B>, side: Side) -> Outcome {
-    match side == Side::Client && response.extensions().get::<TimedOut>().is_some() {
-        true => Outcome::Overload,
-        false => Outcome::Failure,
-    }
-}
-
-#[cfg(not(feature = "client"))]
-const fn failure<B>(_response: &Response<B>, _side: Side) -> Outcome {
-    Outcome::Failure
 }
 
 const fn pushback(side: Side) -> Outcome {
@@ -139,7 +116,7 @@ fn classify_grpc<B>(response: &Response<B>, side: Side) -> Outcome {
         Some(b"3" | b"5" | b"6" | b"7" | b"9" | b"11" | b"12" | b"16") => Outcome::Success,
         // RESOURCE_EXHAUSTED and UNAVAILABLE.
         Some(b"8" | b"14") => pushback(side),
-        Some(_) => failure(response, side),
+        Some(_) => Outcome::Failure,
     }
 }
 
@@ -183,23 +160,6 @@ mod tests {
         assert_eq!(outcome(Side::Client, 503), Outcome::Overload);
         for status in [408, 499, 500, 502, 504] {
             assert_eq!(outcome(Side::Client, status), Outcome::Failure, "{status}");
-        }
-    }
-
-    #[cfg(feature = "client")]
-    #[test]
-    fn an_attempt_that_this_client_gave_up_after_its_time_is_pushback() {
-        for (side, expected) in
-            [(Side::Client, Outcome::Overload), (Side::Server, Outcome::Failure)]
-        {
-            let grpc = Response::builder().header("grpc-status", "4").body(()).expect("a response");
-            for answer in [head(504), Ok(grpc)] {
-                let mut answer = answer.map(|mut response| {
-                    response.extensions_mut().insert(TimedOut(Duration::from_secs(1)));
-                    response
-                });
-                assert_eq!(Classifier::new(side).outcome(&mut answer), expected, "{side:?}");
-            }
         }
     }
 

@@ -15,7 +15,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::admission::body::ResponseBody;
-use crate::admission::classify::{Side, TimedOut};
+use crate::admission::classify::Side;
 use crate::client::classify::is_grpc_call;
 use crate::client::timeout_field;
 use crate::request_info::RequestInfo;
@@ -70,6 +70,10 @@ pub struct AttemptTimeout<S> {
     inner: S,
     timeout: Duration,
 }
+
+/// In the extensions of a 504 that an [`AttemptTimeoutLayer`] made: how long the attempt took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut(pub Duration);
 
 pin_project! {
     /// The future of [`AttemptTimeout`].

@@ -26,9 +26,10 @@ mod origins;
 ///
 /// > retries ≤ `reserve` + `ratio` × first attempts + `t` / `refill`
 ///
-/// A retry is charged before its wait, and refunded if it is cancelled. A retry that brings back a
-/// [ticket](crate::RETURN_TICKET) is not charged: the server has scheduled it, so such retries arrive no
-/// faster than the server can serve them.
+/// A retry is charged before its wait, and refunded if it is cancelled. The first retry of a request that brings
+/// back a [ticket](crate::RETURN_TICKET) is not charged: the server has scheduled it, so such retries arrive no
+/// faster than the server can serve them. A server that rejects it again did not keep its schedule, and the next
+/// retry is charged as any other.
 ///
 /// Clones share one balance. A budget belongs to one process: `n` processes add the same share of load,
 /// and their reserves add up to `n` × `reserve`. Give each origin a balance of its own, by a budget each or

@@ -11,7 +11,7 @@ use reqwest::{Body, ResponseBuilderExt, Url};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::admission::classify::TimedOut;
+use super::attempt_timeout::TimedOut;
 use crate::deadline::Deadline;
 use crate::headers::criticality::{CRITICALITY_FIELD, criticality};
 

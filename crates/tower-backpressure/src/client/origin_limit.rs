@@ -13,7 +13,6 @@ use crate::admission::response_policy::ResponsePolicy;
 use crate::admission::switches::Switches;
 use crate::admission::{Limited, PermitScope, Policy, Recheck, SelectPolicy};
 use crate::client::cooldown::CooldownLayer;
-use crate::client::keyed_map::Idle;
 use crate::client::origin_key::OriginKey;
 use crate::client::origin_map::OriginMap;
 use crate::limiter::Limiter;
@@ -78,10 +77,8 @@ pub use self::reqwest::ReqwestFuture;
 ///
 /// [`ClientLimit`] learns from the time to the head of a response, by experiment, and from pushback: a 429
 /// or 503, or `RESOURCE_EXHAUSTED` or `UNAVAILABLE` in gRPC. Where more than a tenth of the responses
-/// are pushback, the limit falls as far as that reduces their share. An attempt that an
-/// [`AttemptTimeoutLayer`](crate::client::AttemptTimeoutLayer) inside has ended counts as pushback too. An error, a
-/// time-out of the server's (408, 504, `DEADLINE_EXCEEDED`) or any other failure says nothing about capacity, as it
-/// may have come fast. An
+/// are pushback, the limit falls as far as that reduces their share. An error, a time-out (408, 504,
+/// `DEADLINE_EXCEEDED`) or any other failure says nothing about capacity, as it may have come fast. An
 /// [`Outcome`] in the extensions of a response takes precedence over its status, and
 /// [`classify`](Self::classify) takes a rule of your own.
 ///
@@ -277,13 +274,6 @@ impl Origins {
     /// The policy of an origin. An origin is not forgotten while its policy is in use.
     fn policy(&self, origin: OriginKey<'_>) -> Arc<Policy> {
         self.origin_map.get_or_insert(origin, |name| self.settings.policy(name))
-    }
-}
-
-/// A request that is being admitted or in the queue refers to the policy, and makes it not idle.
-impl Idle for Policy {
-    fn is_idle(&self) -> bool {
-        self.limiter.in_flight() == 0
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::keyed_map::{Idle, KeyedMap};
 use super::origin_key::OriginKey;
+use crate::keyed_map::{Idle, KeyedMap};
 
 /// A state for each recently used origin.
 #[derive(Debug)]

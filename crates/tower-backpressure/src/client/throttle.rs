@@ -10,11 +10,11 @@ use http::{Uri, request, response};
 use tower_layer::Layer;
 
 use crate::client::jitter::Jitter;
-use crate::client::keyed_map::Idle;
 use crate::client::supervised::{
     Ended, Hold, How, Shared, Supervised, Supervision, Transition, Verdict,
 };
 use crate::headers::retry_after::RetryAfter;
+use crate::keyed_map::Idle;
 
 /// Rejects a share of the requests in the client once the origin rejects most of them.
 ///

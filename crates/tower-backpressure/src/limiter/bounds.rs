@@ -1,5 +1,6 @@
 //! The bounds of a limit: what an operator asks for, and how far resources allow it.
 
+use backpressure_core::Controller;
 use backpressure_core::limit::MAX;
 
 /// The bounds that were asked for, and the ceiling while a resource is short.
@@ -10,13 +11,13 @@ pub(crate) struct Bounds {
     ceiling: usize,
 }
 
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { min: 1, max: MAX, ceiling: MAX }
-    }
-}
-
 impl Bounds {
+    /// Those that a controller has.
+    pub(super) fn of(controller: &Controller) -> Self {
+        let (min, max) = controller.limit_bounds();
+        Self { min, max, ceiling: MAX }
+    }
+
     /// `min` is clamped to 1..=1 000 000 and `max` to `min`..=1 000 000.
     pub(super) fn ask(&mut self, min: usize, max: usize) {
         self.min = min.clamp(1, MAX);
@@ -44,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_ceiling_lowers_the_maximum_down_to_the_minimum_and_leaves_what_was_asked_for() {
-        let mut bounds = Bounds::default();
+        let mut bounds = Bounds { min: 1, max: MAX, ceiling: MAX };
         bounds.ask(4, 100);
         for (ceiling, in_force) in
             [(None, (4, 100)), (Some(50), (4, 50)), (Some(2), (4, 4)), (Some(200), (4, 100))]

@@ -13,10 +13,13 @@ use super::counter::{Counter, Entry};
 #[cfg(feature = "metrics")]
 use super::limit_changes::CAUSES;
 use super::published::Published;
+use super::set::{Membership, Needs};
 use super::state::{Answer, State};
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard};
 use crate::nanos::nanos;
+
+mod clock;
 
 /// The counter serves requests while no decision is needed; everything else goes through [`State`]
 /// behind the lock. Time is an argument wherever the lock is taken, so that loom can check every
@@ -35,10 +38,9 @@ pub(crate) struct Shared {
     io_polled: AtomicU64,
     /// Tells of a drain or a stop.
     pub(super) stopping: Notify,
+    /// The set that it is a part of.
+    pub(super) membership: Option<Membership>,
 }
-
-/// The longest wait that tokio's timers support: 30 years.
-const FAR_FUTURE: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 impl Shared {
     pub(crate) fn new(controller: Controller) -> Self {
@@ -51,7 +53,13 @@ impl Shared {
             epoch: Instant::now(),
             io_polled: AtomicU64::new(0),
             stopping: Notify::new(),
+            membership: None,
         }
+    }
+
+    /// The same as a part of a set.
+    pub(super) fn in_set(controller: Controller, epoch: Instant, membership: Membership) -> Self {
+        Self { epoch, membership: Some(membership), ..Self::new(controller) }
     }
 
     /// Admits a request, queues it or rejects it.
@@ -60,17 +68,21 @@ impl Shared {
         let is_plain = info.tenant.is_none() && info.cost <= 1;
         match (in_time && is_plain).then(|| self.counter.try_enter()).flatten() {
             Some(entry) => Answer::Run(entry),
-            None => self.with_state(now, |state, counter| {
-                let answer = state.arrive(info, counter, now);
-                let is_flooded = state.controller().is_flooded();
-                self.published.is_flooded.store(is_flooded, Ordering::Relaxed);
-                answer
-            }),
+            None => {
+                self.borrow(info.cost, now);
+                self.with_state(now, |state, counter| {
+                    let answer = state.arrive(info, counter, now);
+                    let is_flooded = state.controller().is_flooded();
+                    self.published.is_flooded.store(is_flooded, Ordering::Relaxed);
+                    answer
+                })
+            }
         }
     }
 
     /// Admits a request or rejects it; it does not wait.
     pub(crate) fn request_without_queue(&self, now: Timestamp) -> Result<Entry, Shed> {
+        self.borrow(1, now);
         self.with_state(now, |state, counter| state.arrive_without_queue(counter, now))
     }
 
@@ -149,17 +161,37 @@ impl Shared {
 
     /// Runs `work` under the lock; then admits or rejects queued requests and wakes their tasks.
     fn with_state<T>(&self, now: Timestamp, work: impl FnOnce(&mut State, &Counter) -> T) -> T {
+        let (answer, wakers, needs) = self.with_lock(now, work);
+        wakers.into_iter().for_each(Waker::wake);
+        if needs.any() {
+            self.settle_set(needs, now);
+        }
+        answer
+    }
+
+    /// The same, without what the set has to do: the wakers are left to the caller.
+    pub(super) fn with_lock<T>(
+        &self,
+        now: Timestamp,
+        work: impl FnOnce(&mut State, &Counter) -> T,
+    ) -> (T, Vec<Waker>, Needs) {
         let mut state = self.lock();
         let busy = Duration::from_nanos(self.busy.load(Ordering::Relaxed));
         state.begin(&self.counter, &self.activity, busy, now);
         let answer = work(&mut state, &self.counter);
+        let mut needs = Needs::default();
+        if self.membership.is_some() {
+            needs.returned = state.take_recalled(&self.counter);
+        }
         let wakers = state.settle(&self.counter, now);
+        if self.membership.is_some() {
+            needs.lacks = state.lacks(None, &self.counter, now);
+            needs.is_owed = state.controller().owed() > 0;
+        }
         self.published.silent.store(state.silent(), Ordering::Relaxed);
         let controller = state.controller();
         self.published.changes.publish(controller.limit(), || controller.last_change());
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-        answer
+        (answer, wakers, needs)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -283,31 +315,5 @@ impl Shared {
     /// Whether a permit with this stamp counts apart.
     pub(crate) fn is_silent(&self, stamp: u32) -> bool {
         Ages::is_silent_in(self.activity.generation(), stamp)
-    }
-}
-
-/// The clock.
-impl Shared {
-    pub(crate) fn now(&self) -> Timestamp {
-        self.timestamp(Instant::now())
-    }
-
-    pub(crate) fn timestamp(&self, at: Instant) -> Timestamp {
-        Timestamp::ZERO + at.saturating_duration_since(self.epoch)
-    }
-
-    pub(crate) fn instant(&self, at: Timestamp) -> Instant {
-        let since = at.since(Timestamp::ZERO);
-        self.epoch.checked_add(since).unwrap_or_else(|| Instant::now() + FAR_FUTURE)
-    }
-
-    /// The I/O driver has just been polled.
-    pub(crate) fn set_io_polled(&self, now: Timestamp) {
-        self.io_polled.store(now.as_nanos(), Ordering::Relaxed);
-    }
-
-    /// When the I/O driver was last polled, as far as is known.
-    pub(crate) fn io_polled(&self) -> Timestamp {
-        Timestamp::from_nanos(self.io_polled.load(Ordering::Relaxed))
     }
 }

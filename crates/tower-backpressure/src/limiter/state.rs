@@ -50,8 +50,8 @@ const MAX_SILENT: usize = 48_000;
 impl State {
     pub(crate) fn new(controller: Controller) -> Self {
         Self {
+            bounds: Bounds::of(&controller),
             controller,
-            bounds: Bounds::default(),
             queued: HashMap::new(),
             holds: Holds::default(),
             sampler: Sampler::new(),
@@ -169,6 +169,26 @@ impl State {
         wakers
     }
 
+    /// Takes back the units that a set of limiters has recalled, and are free; how many.
+    pub(crate) fn take_recalled(&mut self, counter: &Counter) -> usize {
+        let in_flight = self.counted(counter);
+        self.controller.take_recalled(in_flight)
+    }
+
+    /// Units that the next request in the queue lacks.
+    pub(crate) fn lacks(&mut self, cost: Option<u32>, counter: &Counter, now: Timestamp) -> usize {
+        let in_flight = self.counted(counter);
+        self.controller.lacks(cost, in_flight, now)
+    }
+
+    /// Takes up to this many units that are free; see [`Controller::take_free`].
+    pub(crate) fn take_free(&mut self, units: usize, keep: usize, counter: &Counter) -> usize {
+        // Closed, the counter can only fall until the allowance is lower.
+        counter.close();
+        let in_flight = self.counted(counter);
+        self.controller.take_free(units, keep, in_flight)
+    }
+
     /// The ages of permits that are watched for signs of work.
     pub(crate) fn ages(&mut self) -> &mut Ages {
         &mut self.ages
@@ -180,7 +200,7 @@ impl State {
     }
 
     /// Permits in flight that count towards the limit.
-    fn counted(&self, counter: &Counter) -> usize {
+    pub(crate) fn counted(&self, counter: &Counter) -> usize {
         counter.in_flight().saturating_sub(self.silent())
     }
 

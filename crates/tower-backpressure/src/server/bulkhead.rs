@@ -7,9 +7,15 @@ use http_body::Body;
 use tower_layer::Layer;
 
 use super::admission::{Admission, AdmissionLayer};
+use super::compartments::CompartmentsLayer;
 use super::handle::Handle;
+use super::quota::ExtractKey;
 use crate::admission::streams::StreamPolicy;
 use crate::limiter::{Limiter, Snapshot};
+
+mod keyed;
+
+use self::keyed::Compartments;
 
 /// Limits how many requests of a route run at once, so that one slow dependency cannot occupy the whole
 /// service. A request beyond the limit is rejected at once with a 503 and a Retry-After.
@@ -48,6 +54,41 @@ impl BulkheadLayer {
     /// When `limit` is not in 1..=1 000 000.
     pub fn try_new(name: &str, limit: usize) -> Result<Self, OutOfRange> {
         Ok(Self(AdmissionLayer::over(name, Limiter::try_fixed(limit, QueueBounds::NONE)?)))
+    }
+
+    /// A compartment of `limit` permits for each key: for each tenant, host, matched path or value of a header. All
+    /// requests without a key share one.
+    ///
+    /// ```
+    /// use axum::extract::MatchedPath;
+    /// use axum::{Router, routing::get};
+    /// use http::request::Parts;
+    /// use tower_backpressure::BulkheadLayer;
+    /// use tower_backpressure::server::{ByTenant, QuotaKey};
+    ///
+    /// let by_route = |head: &Parts| {
+    ///     head.extensions.get::<MatchedPath>().map(|path| QuotaKey::from(path.as_str()))
+    /// };
+    /// let app: Router = Router::new()
+    ///     .route("/users/{id}", get(|| async { "a user" }))
+    ///     .route_layer(BulkheadLayer::per("routes", 20, by_route));
+    /// let by_tenant = BulkheadLayer::per("tenants", 5, ByTenant);
+    /// # let _ = by_tenant;
+    /// ```
+    ///
+    /// A thousand keys that no request uses are kept, and those in use are never forgotten. A caller that chooses its
+    /// key has as many permits as it likes: put an [`AdmissionLayer`] around it, or take a key that the service has
+    /// verified. [`AdmissionLayer::per`] has other options. Metrics count all keys together, and name no key.
+    ///
+    /// # Panics
+    /// When `limit` is not in 1..=1 000 000.
+    #[must_use]
+    pub fn per(name: &str, limit: usize, key: impl ExtractKey) -> CompartmentsLayer {
+        AdmissionLayer::over(name, Limiter::fixed(1, QueueBounds::NONE)).per(
+            limit,
+            QueueBounds::NONE,
+            key,
+        )
     }
 
     /// Lets requests wait in a queue.
@@ -131,6 +172,29 @@ impl BulkheadLayer {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.0.snapshot()
+    }
+}
+
+impl AdmissionLayer {
+    /// A compartment of `limit` permits with a queue for each key, with the other options of this layer: see
+    /// [`BulkheadLayer::per`]. The limiter of this layer is not used.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_backpressure::server::ByTenant;
+    /// use tower_backpressure::{AdmissionLayer, QueueBounds};
+    ///
+    /// let queue = QueueBounds::new(10, Duration::from_millis(200));
+    /// let layer = AdmissionLayer::fixed("tenants", 1).dry_run(true).per(5, queue, ByTenant);
+    /// # let _ = layer;
+    /// ```
+    ///
+    /// # Panics
+    /// When `limit` is not in 1..=1 000 000.
+    #[must_use]
+    pub fn per(self, limit: usize, queue: QueueBounds, key: impl ExtractKey) -> CompartmentsLayer {
+        let compartments = Compartments::new(&self, limit, queue);
+        CompartmentsLayer::new(move |head| compartments.select(head, &key))
     }
 }
 

@@ -122,3 +122,45 @@ async fn at_three_times_the_capacity_retries_are_a_tenth_and_tickets_are_worth_m
     // Its slots are after the ten seconds.
     assert!(served_with_tickets >= 1.5 * served, "{served_with_tickets} and {served}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_was_overloaded_serves_new_requests_three_seconds_later() {
+    let server = AdmissionLayer::fixed("load", 16).queue(QueueBounds::new(16, SECOND));
+    let client = RetryLayer::new().seed(1).layer(server.layer(service_fn(work)));
+    let (start, mut calls) = (Instant::now(), Vec::new());
+    let mut at = start;
+    while at < start + 20 * SECOND {
+        let load = if at < start + 10 * SECOND { 3.0 } else { 0.6 };
+        at += Duration::from_secs_f64(1.0 / (800.0 * load));
+        tokio::time::sleep_until(at).await;
+        calls.push((at, tokio::spawn(client.clone().oneshot(post()))));
+    }
+    let (mut served, mut all) = (0, 0);
+    for (_, call) in calls.into_iter().filter(|(at, _)| *at >= start + 13 * SECOND) {
+        let response = call.await.unwrap().unwrap();
+        all += 1;
+        served += usize::from(response.status() == 200);
+    }
+    assert!(served as f64 >= 0.99 * f64::from(all), "{served} of {all}");
+}
+
+/// A server that gives a ticket with each rejection, and rejects all requests.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_keep_its_tickets_is_asked_twice_and_within_the_budget_after_that() {
+    let attempts = Arc::new(Mutex::new(0_usize));
+    let counter = Arc::clone(&attempts);
+    let liar = service_fn(move |_: Request<Full<Bytes>>| {
+        *counter.lock().unwrap() += 1;
+        let rejection = Response::builder().status(503).header("retry-after", "1");
+        let rejection =
+            rejection.header("x-shed-reason", "limit").header("x-backpressure-ticket", "x");
+        std::future::ready(Ok::<_, Infallible>(rejection.body(Full::<Bytes>::default()).unwrap()))
+    });
+    let client = RetryLayer::new().max_attempts(10).seed(1).layer(liar);
+    for _ in 0..CLIENTS {
+        assert_eq!(client.clone().oneshot(post()).await.unwrap().status(), 503);
+    }
+    let attempts = *attempts.lock().unwrap();
+    // By time the budget earns one retry in five seconds.
+    assert!((2 * CLIENTS..=3 * CLIENTS).contains(&attempts), "{attempts}");
+}

@@ -12,11 +12,11 @@ use http::{HeaderMap, StatusCode};
 
 use super::{BreakerPhase, BreakerSnapshot};
 use crate::client::classify::grpc;
-use crate::client::keyed_map::Idle;
 use crate::client::supervised::{
     Ended, How, Supervision, Transition, Verdict, told_wait, transition,
 };
 use crate::headers::retry_after_scope::is_of_one_request;
+use crate::keyed_map::Idle;
 
 /// The options of the layer that its decisions need.
 #[derive(Clone, Copy, Debug)]

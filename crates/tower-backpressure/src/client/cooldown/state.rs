@@ -12,12 +12,12 @@ use http::{HeaderMap, StatusCode};
 
 use super::{CooldownPhase, CooldownSnapshot};
 use crate::client::jitter::Jitter;
-use crate::client::keyed_map::Idle;
 use crate::client::supervised::{
     Ended, Held, How, Supervision, Transition, Verdict, told_wait, transition,
 };
 use crate::headers::retry_after::RetryAfter;
 use crate::headers::retry_after_scope::is_of_one_request;
+use crate::keyed_map::Idle;
 
 /// The options of the layer that its decisions need.
 #[derive(Clone)]

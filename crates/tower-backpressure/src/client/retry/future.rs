@@ -34,7 +34,7 @@ pin_project! {
         inner: S,
         // What the next attempt sends; during an attempt, what is kept for a retry.
         request: Option<R::Kept>,
-        // Pays for the next attempt. `None` for the first attempt and for a retry with a ticket, which
+        // Pays for the next attempt. `None` for the first attempt and for the first retry with a ticket, which
         // are free.
         withdrawal: Option<Withdrawal>,
         // The end of a wait. In the other steps the deadline, unless the client inside ends attempts.
@@ -270,6 +270,7 @@ where
         *this.withdrawal = withdrawal;
         if let (Some(request), Some(ticket)) = (this.request.as_mut(), ticket) {
             request.headers_mut().insert(RETURN_TICKET, ticket);
+            this.progress.has_returned = true;
         }
         let drain = outcome.ok().and_then(|response| Drain::of(response.into_body()));
         let drained_at = drain.as_ref().and_then(|_| Instant::now().checked_add(MAX_DRAIN_TIME));

@@ -175,11 +175,11 @@ impl Policy {
             (Some(headers), Source::RetryAfter) => headers.get(RETURN_TICKET).cloned(),
             _ => None,
         };
-        // The server bounds how many tickets it issues and has scheduled this retry: see
-        // `RETURN_TICKET`.
+        // The server bounds how many tickets it issues and has scheduled this retry: see `RETURN_TICKET`. One
+        // that rejects a ticket of its own schedules nothing.
         let withdrawal = match ticket {
-            Some(_) => None,
-            None => {
+            Some(_) if !progress.has_returned => None,
+            _ => {
                 let withdrawal = self.budget_of(progress).withdraw_after(outcome.is_timeout());
                 Some(withdrawal.ok_or(GiveUpReason::Budget)?)
             }

@@ -41,6 +41,8 @@ pub(super) struct Progress {
     pub(super) last_word: Option<RetryAfter>,
     /// The budget of the origin, where each has one.
     pub(super) budget: Option<RetryBudget>,
+    /// Whether a retry has brought back a ticket.
+    pub(super) has_returned: bool,
     /// What the last retry cost.
     pub(super) spent: Option<Spent>,
     pub(super) gave_up: Option<GiveUpReason>,
@@ -75,6 +77,7 @@ impl Progress {
             waited: Duration::ZERO,
             last_word: None,
             budget: policy.budget.of_request(request),
+            has_returned: false,
             spent: None,
             gave_up: None,
         }

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use super::telemetry::Telemetry;
 use crate::admission::classify::{Classifier, Side};
 use crate::admission::rejection::Rejection;
-use crate::client::keyed_map::Idle;
 use crate::client::origin_key::OriginKey;
 use crate::client::origin_map::OriginMap;
 use crate::headers::retry_after::RetryAfter;
+use crate::keyed_map::Idle;
 
 /// What one of the layers decides by, for one origin.
 ///

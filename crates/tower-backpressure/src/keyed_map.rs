@@ -28,6 +28,10 @@ struct Entry<T> {
 }
 
 /// What a key stands for.
+#[cfg_attr(
+    not(feature = "client"),
+    expect(unreachable_pub, reason = "layers for clients name it in a bound of a public trait")
+)]
 pub trait Idle {
     /// Whether nothing is lost when a state that no request refers to is made anew.
     fn is_idle(&self) -> bool;

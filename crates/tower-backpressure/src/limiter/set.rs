@@ -1,0 +1,315 @@
+//! Limiters that share a total: each has units of its own, and borrows what others do not use.
+
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use backpressure_core::limit::MAX;
+use backpressure_core::{Controller, Fixed, QueueBounds, Timestamp};
+use tokio::time::Instant;
+
+use super::Limiter;
+use super::shared::Shared;
+use super::sync::{Mutex, MutexGuard};
+
+/// A total of units, and the limiters that share it.
+///
+/// Each limiter has an allowance, and admits requests up to it as any limiter does: one atomic step each, with no word
+/// that all of them write. The set moves units from one allowance to another, always the giver first. So all limiters
+/// together never use more than the total.
+///
+/// Order of the locks: the set's, then that of one limiter. No limiter calls the set with its own lock held.
+#[derive(Debug)]
+pub(crate) struct Set {
+    state: Mutex<State>,
+    epoch: Instant,
+}
+
+#[derive(Debug)]
+struct State {
+    total: usize,
+    /// Units in no allowance.
+    free: usize,
+    /// Units that a lower total still has to take away.
+    excess: usize,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    limiter: Weak<Shared>,
+    guaranteed: usize,
+    /// Units that it keeps although it does not use them.
+    kept: usize,
+    /// Units of its own that it waits for.
+    wants: usize,
+}
+
+/// The place of a limiter in a set.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    set: Arc<Set>,
+    index: usize,
+}
+
+/// What a limiter of a set needs done once its lock is released.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    /// Units that it has taken from its allowance, because they were recalled.
+    pub(crate) returned: usize,
+    /// Units that its queue lacks.
+    pub(crate) lacks: usize,
+    /// Whether others have units of its own.
+    pub(crate) is_owed: bool,
+}
+
+impl Needs {
+    pub(crate) const fn any(self) -> bool {
+        self.returned > 0 || self.lacks > 0 || self.is_owed
+    }
+}
+
+/// One limiter of a set, as it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(crate) guaranteed: usize,
+    pub(crate) max: usize,
+    /// Per cent of what it does not use that others may borrow.
+    pub(crate) lends: usize,
+    pub(crate) queue: QueueBounds,
+}
+
+impl Set {
+    pub(crate) fn new(total: usize) -> Arc<Self> {
+        let state = State { total, free: total, excess: 0, members: Vec::new() };
+        Arc::new(Self { state: Mutex::new(state), epoch: Instant::now() })
+    }
+
+    /// Adds a limiter; `None` if its guarantee does not fit into what is left of the total.
+    pub(crate) fn add(self: &Arc<Self>, part: Part) -> Option<Limiter> {
+        let Part { guaranteed, max, lends, queue } = part;
+        let mut state = self.lock();
+        let others: usize = state.members.iter().map(|member| member.guaranteed).sum();
+        if guaranteed == 0 || others + guaranteed > state.total {
+            return None;
+        }
+        let mut controller = Controller::new(Box::new(Fixed::new(MAX)), queue);
+        controller.allow(guaranteed);
+        controller.bound_limit(1, max);
+        let membership = Membership { set: Arc::clone(self), index: state.members.len() };
+        let shared = Arc::new(Shared::in_set(controller, self.epoch, membership));
+        let lent = guaranteed * lends.min(100) / 100;
+        let limiter = Arc::downgrade(&shared);
+        state.members.push(Member { limiter, guaranteed, kept: guaranteed - lent, wants: 0 });
+        state.free -= guaranteed;
+        Some(Limiter { shared })
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.lock().total
+    }
+
+    /// Changes the total, to no less than what is guaranteed. What is in use beyond a lower one stays in use until it
+    /// is released.
+    pub(crate) fn set_total(&self, total: usize, now: Timestamp) {
+        let mut wakers = Vec::new();
+        let mut state = self.lock();
+        let guaranteed = state.members.iter().map(|member| member.guaranteed).sum();
+        let total = total.clamp(1, MAX).max(guaranteed);
+        let before = std::mem::replace(&mut state.total, total);
+        if total >= before {
+            state.free += total - before;
+        } else {
+            state.excess += before - total;
+            state.recall(now, &mut wakers);
+        }
+        state.settle(now, &mut wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::ZERO + Instant::now().saturating_duration_since(self.epoch)
+    }
+
+    /// Units of all allowances and those that are free.
+    #[cfg(all(test, not(limiter_loom)))]
+    pub(crate) fn units(&self) -> usize {
+        let state = self.lock();
+        let allowed = |member: &Member| member.read(Controller::allowance);
+        state.free + state.members.iter().map(allowed).sum::<usize>()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Borrows what a request of this cost lacks, if it is part of a set.
+    pub(super) fn borrow(&self, cost: u32, now: Timestamp) {
+        if self.membership.is_some() {
+            let lacks = self.with_lock(now, |state, counter| state.lacks(Some(cost), counter, now));
+            let (lacks, wakers, mut needs) = lacks;
+            wakers.into_iter().for_each(Waker::wake);
+            needs.lacks = needs.lacks.max(lacks);
+            if needs.any() {
+                self.settle_set(needs, now);
+            }
+        }
+    }
+
+    /// Lets the set do what this limiter needs.
+    #[cold]
+    pub(super) fn settle_set(&self, needs: Needs, now: Timestamp) {
+        let Some(Membership { set, index }) = &self.membership else { return };
+        let mut wakers = Vec::new();
+        let mut state = set.lock();
+        state.free += needs.returned;
+        state.settle(now, &mut wakers);
+        state.lend(*index, needs.lacks, now, &mut wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    /// Gives a limiter units that it lacks, as far as there are any; has what is its own recalled otherwise.
+    fn lend(&mut self, index: usize, mut lacks: usize, now: Timestamp, wakers: &mut Vec<Waker>) {
+        let was_due = self.is_due();
+        self.members[index].wants = 0;
+        // Each round admits a request from its queue, or ends.
+        while lacks > 0 {
+            let own = self.members[index].read(Controller::owed).min(lacks);
+            let taken = self.take(index, lacks, own, now, wakers);
+            if taken == 0 {
+                self.members[index].wants = own;
+                break;
+            }
+            lacks = self.give(index, taken, now, wakers);
+        }
+        match (was_due, self.is_due()) {
+            (false, true) => self.recall(now, wakers),
+            (true, false) => self.set_recall(false, now, wakers),
+            _ => {}
+        }
+    }
+
+    /// Takes up to `units` from where they are free; `own` of them are the limiter's own.
+    fn take(
+        &mut self,
+        index: usize,
+        units: usize,
+        own: usize,
+        now: Timestamp,
+        wakers: &mut Vec<Waker>,
+    ) -> usize {
+        // Beyond its own it has nothing while another one waits for what it has lent, or the total is to fall.
+        let is_scarce = self.excess > 0 || self.members.iter().any(|member| member.wants > 0);
+        let wanted = if is_scarce { own } else { units };
+        let mut taken = wanted.min(self.free);
+        self.free -= taken;
+        // First what others have borrowed and do not use, then what is theirs.
+        for (of_own, most) in [(false, wanted), (true, if own > 0 { own } else { wanted })] {
+            for other in 0..self.members.len() {
+                if other != index && taken < most && !(of_own && own > 0) {
+                    let keep = self.members[other].keeps(of_own);
+                    taken += self.members[other].take_free(most - taken, keep, now, wakers);
+                }
+            }
+        }
+        taken
+    }
+
+    /// Gives units to a limiter; how many it lacks then.
+    fn give(
+        &mut self,
+        index: usize,
+        units: usize,
+        now: Timestamp,
+        wakers: &mut Vec<Waker>,
+    ) -> usize {
+        let Some(limiter) = self.members[index].limiter.upgrade() else {
+            self.free += units;
+            return 0;
+        };
+        let ((), woken, needs) =
+            limiter.with_lock(now, |state, _| state.controller_mut().give(units));
+        wakers.extend(woken);
+        self.free += needs.returned;
+        needs.lacks
+    }
+
+    /// Has all limiters return what is not their own and free now, or as soon as it is.
+    fn recall(&mut self, now: Timestamp, wakers: &mut Vec<Waker>) {
+        self.set_recall(true, now, wakers);
+        self.settle(now, wakers);
+    }
+
+    fn set_recall(&mut self, is_recalled: bool, now: Timestamp, wakers: &mut Vec<Waker>) {
+        for limiter in self.members.iter().filter_map(|member| member.limiter.upgrade()) {
+            let ((), woken, needs) =
+                limiter.with_lock(now, |state, _| state.controller_mut().recall(is_recalled));
+            self.free += needs.returned;
+            wakers.extend(woken);
+        }
+    }
+
+    /// Uses free units for what is due: a lower total, and what limiters wait for that is their own.
+    fn settle(&mut self, now: Timestamp, wakers: &mut Vec<Waker>) {
+        let was_due = self.is_due();
+        let ended = self.excess.min(self.free);
+        self.excess -= ended;
+        self.free -= ended;
+        for index in 0..self.members.len() {
+            let units = self.members[index].wants.min(self.free);
+            if units > 0 {
+                self.free -= units;
+                let lacks = self.give(index, units, now, wakers);
+                let owed = self.members[index].read(Controller::owed);
+                self.members[index].wants = owed.min(lacks);
+            }
+        }
+        if was_due && !self.is_due() {
+            self.set_recall(false, now, wakers);
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.excess > 0 || self.members.iter().any(|member| member.wants > 0)
+    }
+}
+
+impl Member {
+    fn read<T: Default>(&self, read: impl FnOnce(&Controller) -> T) -> T {
+        self.limiter.upgrade().map(|limiter| limiter.inspect(read)).unwrap_or_default()
+    }
+
+    /// What it keeps when another one borrows: what is its own, or of that as much as it does not lend.
+    fn keeps(&self, of_own: bool) -> usize {
+        if !of_own {
+            return self.guaranteed;
+        }
+        // A quarter more than it uses, or each of its next requests would have to wait for what it has lent.
+        let in_use = self.limiter.upgrade().map_or(0, |limiter| limiter.counted_in_flight());
+        self.kept.max(in_use + in_use / 4 + 1).min(self.guaranteed)
+    }
+
+    fn take_free(
+        &self,
+        units: usize,
+        keep: usize,
+        now: Timestamp,
+        wakers: &mut Vec<Waker>,
+    ) -> usize {
+        let Some(limiter) = self.limiter.upgrade() else { return 0 };
+        let (taken, woken, needs) =
+            limiter.with_lock(now, |state, counter| state.take_free(units, keep, counter));
+        wakers.extend(woken);
+        taken + needs.returned
+    }
+}
+
+#[cfg(all(test, limiter_loom))]
+mod model;
+#[cfg(all(test, not(limiter_loom)))]
+mod tests;

@@ -1,0 +1,74 @@
+//! A bulkhead for each key: as many compartments as there are tenants, hosts or routes.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use backpressure_core::QueueBounds;
+use backpressure_core::limit::MAX;
+use http::request::Parts;
+
+use crate::admission::Policy;
+use crate::keyed_map::KeyedMap;
+use crate::limiter::Limiter;
+use crate::server::admission::AdmissionLayer;
+use crate::server::quota::{ExtractKey, QuotaKey};
+
+/// The compartments of all keys that were used lately.
+pub(super) struct Compartments {
+    state: Mutex<State>,
+    /// What a new compartment is made from.
+    template: Arc<Policy>,
+    limit: usize,
+    queue: QueueBounds,
+}
+
+struct State {
+    map: KeyedMap<Policy>,
+    /// The name that was looked up last, so that a known one allocates nothing.
+    name: String,
+}
+
+/// Compartments that are kept although no request uses them: they hold nothing that is lost when they are made
+/// anew. Those with a request in flight or in the queue are never forgotten.
+const MAX_IDLE: usize = 1_024;
+
+impl Compartments {
+    /// # Panics
+    /// When `limit` is not in 1..=1 000 000.
+    pub(super) fn new(template: &AdmissionLayer, limit: usize, queue: QueueBounds) -> Self {
+        assert!((1..=MAX).contains(&limit), "limit must be in 1..={MAX}");
+        let state = State { map: KeyedMap::new(MAX_IDLE), name: String::new() };
+        let template = Arc::clone(&template.policy);
+        Self { state: Mutex::new(state), template, limit, queue }
+    }
+
+    /// The compartment of a request; all requests without a key share one.
+    pub(super) fn select(&self, head: &Parts, key: &impl ExtractKey) -> Arc<Policy> {
+        self.get(key.extract(head))
+    }
+
+    fn get(&self, key: Option<QuotaKey>) -> Arc<Policy> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { map, name } = &mut *state;
+        name.clear();
+        if let Some(key) = key {
+            // A key of any bytes has one name, which is not that of requests without a key.
+            let _ = write!(name, "key:{}", key.as_bytes().escape_ascii());
+        }
+        let (policy, forgotten) = map.get_or_insert(name, || self.policy(name));
+        // The lock is released before what was forgotten is dropped.
+        drop(state);
+        drop(forgotten);
+        policy
+    }
+
+    #[cold]
+    fn policy(&self, name: &str) -> Policy {
+        let template = (*self.template).clone();
+        Policy {
+            limiter: Limiter::fixed(self.limit, self.queue),
+            telemetry: template.telemetry.of_origin(name),
+            ..template
+        }
+    }
+}
