@@ -12,37 +12,45 @@ pub const SHED_REASON: HeaderName = HeaderName::from_static("x-shed-reason");
 /// [`SHED_REASON`] as a static, which look-ups borrow.
 pub(crate) static SHED_REASON_FIELD: HeaderName = SHED_REASON;
 
-/// The values that the layers of this process write: each reason twice, revealed and not.
+/// The values that the layers of this process write: each reason twice, revealed and not, with a space behind.
 ///
 /// A value that points into this text was written here, and not read from a connection. That tells a rejection of
 /// this process from one that a server has sent, without an allocation. The text is one, because equal short texts
 /// may share an address.
-static OWN_VALUES: &str = "limit refused queue-full refused queue-timeout refused displaced refused deadline refused \
-    cooldown refused throttle refused breaker refused stopped refused streams refused quota refused ";
+static OWN_VALUES: [u8; OWN_VALUES_LENGTH] = own_values().0;
+const OWN_VALUES_LENGTH: usize = own_values::<0>().1;
+/// Where a reason is not revealed.
+const UNREVEALED: &str = "refused";
+
+/// The text, cut to the length that is asked for, and its length.
+const fn own_values<const CUT: usize>() -> ([u8; CUT], usize) {
+    let (mut text, mut length, mut index) = ([b' '; CUT], 0, 0);
+    while index < 2 * Reason::ALL.len() {
+        let word = if index % 2 == 0 { Reason::ALL[index / 2].as_str() } else { UNREVEALED };
+        let (word, mut at) = (word.as_bytes(), 0);
+        while at < word.len() {
+            if length < CUT {
+                text[length] = word[at];
+            }
+            (at, length) = (at + 1, length + 1);
+        }
+        (index, length) = (index + 1, length + 1);
+    }
+    (text, length)
+}
 
 /// The value of [`SHED_REASON`] in a rejection by this process.
 pub(crate) fn own_value(reason: Reason, is_revealed: bool) -> HeaderValue {
-    let word = 2 * index_of(reason) + usize::from(!is_revealed);
-    let (start, end) = word_bounds(word).unwrap_or_default();
-    HeaderValue::from_static(&OWN_VALUES[start..end])
+    let index = 2 * index_of(reason) + usize::from(!is_revealed);
+    let word = OWN_VALUES.split(|&byte| byte == b' ').nth(index).unwrap_or_default();
+    HeaderValue::from_static(std::str::from_utf8(word).expect("names of reasons"))
 }
 
 /// The reason in a value that this process has written; `None` for any other.
 fn reason_of_own(value: &HeaderValue) -> Option<Reason> {
     let offset = (value.as_bytes().as_ptr() as usize).checked_sub(OWN_VALUES.as_ptr() as usize)?;
-    let before = OWN_VALUES.as_bytes().get(..offset)?;
-    let word = before.iter().filter(|&&byte| byte == b' ').count();
+    let word = OWN_VALUES.get(..offset)?.iter().filter(|&&byte| byte == b' ').count();
     Reason::ALL.get(word / 2).copied()
-}
-
-/// Start and end of a word of [`OWN_VALUES`].
-fn word_bounds(word: usize) -> Option<(usize, usize)> {
-    let mut ends = OWN_VALUES.match_indices(' ').map(|(at, _)| at);
-    let start = match word.checked_sub(1) {
-        Some(before) => ends.nth(before)? + 1,
-        None => 0,
-    };
-    Some((start, ends.next()?))
 }
 
 /// The position of a reason in [`Reason::ALL`].
