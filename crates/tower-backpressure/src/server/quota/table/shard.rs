@@ -12,23 +12,36 @@ use crate::server::quota::plan::Plan;
 #[derive(Debug)]
 pub(super) struct Shard {
     index: Index,
-    entries: Vec<Entry>,
-    /// As many for each entry as the plan with the most windows has.
-    usages: Vec<QuotaUsage>,
+    /// One word for each entry, and as many more as the plan with the most windows has: a decision reads one place.
+    words: Vec<u128>,
     windows: usize,
     plans: Vec<Arc<Plan>>,
     max: usize,
     /// Where the search for an entry to forget goes on.
     hand: usize,
     /// For keys that find no room since all others have requests in flight.
-    overflow: [QuotaUsage; MAX_WINDOWS],
+    overflow: Usage,
 }
 
+/// What one key has used, of which the last windows may be of no plan.
+type Usage = [QuotaUsage; MAX_WINDOWS];
+
+/// The first word of an entry.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
     in_flight: u32,
     plan: u32,
+}
+
+impl Entry {
+    const fn of_word(word: u128) -> Self {
+        Self { hash: word as u64, in_flight: (word >> 64) as u32, plan: (word >> 96) as u32 }
+    }
+
+    fn to_word(self) -> u128 {
+        u128::from(self.hash) | u128::from(self.in_flight) << 64 | u128::from(self.plan) << 96
+    }
 }
 
 /// Where a key is.
@@ -50,18 +63,17 @@ impl Shard {
         let windows = plan.quota.windows().count();
         Self {
             index: Index::default(),
-            entries: Vec::new(),
-            usages: Vec::new(),
+            words: Vec::new(),
             windows,
             plans: vec![plan],
             max: max.max(1),
             hand: 0,
-            overflow: [QuotaUsage::default(); MAX_WINDOWS],
+            overflow: Usage::default(),
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.words.len() / self.stride()
     }
 
     pub(super) const fn max(&self) -> usize {
@@ -81,7 +93,7 @@ impl Shard {
     }
 
     pub(super) fn find(&self, hash: u64) -> Option<u32> {
-        self.index.find(hash, |position| self.entries[position as usize].hash)
+        self.index.find(hash, |position| self.entry(position as usize).hash)
     }
 
     /// Where this key is, and how another was forgotten for it.
@@ -95,22 +107,24 @@ impl Shard {
             self.change_plan(position as usize, plan, now);
             return (Position::Entry(position), None);
         }
-        if self.entries.len() < self.max {
+        let (at, eviction) = if self.len() < self.max {
             self.grow();
-            let position = self.entries.len();
-            self.entries.push(Entry { hash, in_flight: 0, plan });
-            self.usages.resize((position + 1) * self.windows, QuotaUsage::default());
-            self.enter(hash, position);
-            return (Position::Entry(position as u32), None);
-        }
-        let Some((position, eviction)) = self.find_least_used(now) else {
-            return (Position::Overflow, None);
+            let at = self.len();
+            self.words.resize(self.words.len() + self.stride(), 0);
+            (at, None)
+        } else {
+            let Some((at, eviction)) = self.find_least_used(now) else {
+                return (Position::Overflow, None);
+            };
+            self.leave_index(self.entry(at).hash);
+            (at, Some(eviction))
         };
-        self.leave_index(self.entries[position].hash);
-        self.entries[position] = Entry { hash, in_flight: 0, plan };
-        self.usage(position).fill(QuotaUsage::default());
-        self.enter(hash, position);
-        (Position::Entry(position as u32), Some(eviction))
+        self.set_entry(at, Entry { hash, in_flight: 0, plan });
+        self.set_usage(at, &Usage::default());
+        let (words, stride) = (&self.words, self.windows + 1);
+        let hash_at = |position: u32| Entry::of_word(words[position as usize * stride]).hash;
+        self.index.insert(hash, at as u32, hash_at);
+        (Position::Entry(at as u32), eviction)
     }
 
     pub(super) fn decide(
@@ -125,67 +139,58 @@ impl Shard {
             let decision = plan.quota.decide(&mut self.overflow, 0, cost, now);
             return Decided::new(decision, self.overflow, 0, plan);
         };
-        let windows = self.windows;
-        let entry = &mut self.entries[at as usize];
-        let quota = &self.plans[entry.plan as usize].quota;
-        let usage = &mut self.usages[at as usize * windows..][..windows];
-        let decision = quota.decide(usage, entry.in_flight, cost, now);
-        if quota.max_in_flight().is_some() && !matches!(decision, QuotaDecision::Reject(_)) {
-            entry.in_flight = entry.in_flight.saturating_add(1);
-        }
-        self.describe(position, decision)
-    }
-
-    pub(super) fn describe(&self, position: Position, decision: QuotaDecision) -> Decided {
-        let mut copy = self.overflow;
-        let (in_flight, plan) = match position {
-            Position::Overflow => (0, &self.plans[0]),
-            Position::Entry(at) => {
-                let (at, entry) = (at as usize, &self.entries[at as usize]);
-                let usage = &self.usages[at * self.windows..][..self.windows];
-                copy[..self.windows].copy_from_slice(usage);
-                (entry.in_flight, &self.plans[entry.plan as usize])
+        let at = at as usize;
+        let (mut entry, mut usage) = (self.entry(at), self.usage(at));
+        let plan = Arc::clone(&self.plans[entry.plan as usize]);
+        let decision = plan.quota.decide(&mut usage, entry.in_flight, cost, now);
+        if !matches!(decision, QuotaDecision::Reject(_)) {
+            self.set_usage(at, &usage);
+            if plan.quota.max_in_flight().is_some() {
+                entry.in_flight = entry.in_flight.saturating_add(1);
+                self.set_entry(at, entry);
             }
-        };
-        Decided::new(decision, copy, in_flight, Arc::clone(plan))
+        }
+        Decided::new(decision, usage, entry.in_flight, plan)
     }
 
-    pub(super) fn settle(
-        &mut self,
-        position: Position,
-        reserved: u64,
-        actual: u64,
-        now: Timestamp,
-    ) {
-        let Position::Entry(at) = position else { return };
-        let plan = Arc::clone(&self.plans[self.entries[at as usize].plan as usize]);
-        plan.quota.settle(self.usage(at as usize), reserved, actual, now);
+    pub(super) fn describe(&self, position: u32) -> Decided {
+        let entry = self.entry(position as usize);
+        let plan = Arc::clone(&self.plans[entry.plan as usize]);
+        let usage = self.usage(position as usize);
+        Decided::new(QuotaDecision::Admit, usage, entry.in_flight, plan)
+    }
+
+    pub(super) fn settle(&mut self, position: u32, reserved: u64, actual: u64, now: Timestamp) {
+        let at = position as usize;
+        let mut usage = self.usage(at);
+        let plan = &self.plans[self.entry(at).plan as usize];
+        plan.quota.settle(&mut usage, reserved, actual, now);
+        self.set_usage(at, &usage);
     }
 
     pub(super) fn leave(&mut self, hash: u64) {
         if let Some(position) = self.find(hash) {
-            let in_flight = &mut self.entries[position as usize].in_flight;
-            *in_flight = in_flight.saturating_sub(1);
+            let mut entry = self.entry(position as usize);
+            entry.in_flight = entry.in_flight.saturating_sub(1);
+            self.set_entry(position as usize, entry);
         }
     }
 
     /// Requests in flight stay counted.
     pub(super) fn forget(&mut self, hash: u64) {
         let Some(position) = self.find(hash) else { return };
-        let position = position as usize;
-        self.usage(position).fill(QuotaUsage::default());
-        if self.entries[position].in_flight > 0 {
+        let at = position as usize;
+        self.set_usage(at, &Usage::default());
+        if self.entry(at).in_flight > 0 {
             return;
         }
         self.leave_index(hash);
-        let last = self.entries.len() - 1;
-        if position != last {
-            let windows = self.windows;
-            self.usages.copy_within(last * windows..(last + 1) * windows, position * windows);
-            self.index.moved(self.entries[last].hash, last as u32, position as u32);
+        let (last, stride) = (self.len() - 1, self.stride());
+        if at != last {
+            self.index.moved(self.entry(last).hash, last as u32, position);
+            self.words.copy_within(last * stride.., at * stride);
         }
-        self.entries.swap_remove(position);
-        self.usages.truncate(last * self.windows);
+        self.words.truncate(last * stride);
     }
 
     pub(super) fn set_plan(&mut self, position: u32, plan: &Arc<Plan>, now: Timestamp) {
@@ -194,8 +199,8 @@ impl Shard {
             self.plans.push(Arc::clone(plan));
             return;
         };
-        for at in 0..self.entries.len() {
-            if self.entries[at].plan == position {
+        for at in 0..self.len() {
+            if self.entry(at).plan == position {
                 self.move_usage(at, &old, plan, now);
             }
         }
@@ -207,63 +212,82 @@ impl Shard {
         if windows <= self.windows {
             return;
         }
-        let mut usages = vec![QuotaUsage::default(); self.entries.len() * windows];
-        for at in 0..self.entries.len() {
-            let usage = &self.usages[at * self.windows..][..self.windows];
-            usages[at * windows..][..self.windows].copy_from_slice(usage);
+        let mut words = Vec::with_capacity(self.len() * (windows + 1));
+        for entry in self.words.chunks(self.stride()) {
+            words.extend_from_slice(entry);
+            words.resize(words.len() + windows - self.windows, 0);
         }
-        (self.usages, self.windows) = (usages, windows);
+        (self.words, self.windows) = (words, windows);
     }
 
     fn change_plan(&mut self, at: usize, plan: u32, now: Timestamp) {
-        let old = std::mem::replace(&mut self.entries[at].plan, plan);
-        if old != plan {
-            let plans = [old, plan].map(|plan| Arc::clone(&self.plans[plan as usize]));
+        let entry = self.entry(at);
+        if entry.plan != plan {
+            let plans = [entry.plan, plan].map(|plan| Arc::clone(&self.plans[plan as usize]));
             self.move_usage(at, &plans[0], &plans[1], now);
+            self.set_entry(at, Entry { plan, ..entry });
         }
     }
 
     fn move_usage(&mut self, at: usize, old: &Plan, new: &Plan, now: Timestamp) {
-        let windows = self.windows;
-        let usage = self.usage(at);
-        let moved = new.quota.usage_after(&old.quota, usage, now);
-        usage.copy_from_slice(&moved[..windows]);
+        let moved = new.quota.usage_after(&old.quota, &self.usage(at), now);
+        self.set_usage(at, &moved);
     }
 
-    fn usage(&mut self, at: usize) -> &mut [QuotaUsage] {
-        &mut self.usages[at * self.windows..][..self.windows]
+    const fn stride(&self) -> usize {
+        self.windows + 1
+    }
+
+    fn entry(&self, at: usize) -> Entry {
+        Entry::of_word(self.words[at * self.stride()])
+    }
+
+    fn set_entry(&mut self, at: usize, entry: Entry) {
+        let stride = self.stride();
+        self.words[at * stride] = entry.to_word();
+    }
+
+    fn usage(&self, at: usize) -> Usage {
+        let mut usage = Usage::default();
+        let words = &self.words[at * self.stride() + 1..][..self.windows];
+        for (usage, word) in usage.iter_mut().zip(words) {
+            *usage = QuotaUsage::from_bits(*word);
+        }
+        usage
+    }
+
+    fn set_usage(&mut self, at: usize, usage: &Usage) {
+        let (stride, windows) = (self.stride(), self.windows);
+        let words = &mut self.words[at * stride + 1..][..windows];
+        for (word, usage) in words.iter_mut().zip(usage) {
+            *word = usage.to_bits();
+        }
     }
 
     /// By a quarter, where `Vec` would double: half of a table may be unused otherwise.
     fn grow(&mut self) {
-        if self.entries.len() == self.entries.capacity() {
-            let more = (self.entries.len() / 4).max(4);
-            self.entries.reserve_exact(more);
-            self.usages.reserve_exact(more * self.windows);
+        if self.words.len() == self.words.capacity() {
+            let more = (self.len() / 4).max(4);
+            self.words.reserve_exact(more * self.stride());
         }
     }
 
-    fn enter(&mut self, hash: u64, position: usize) {
-        let entries = &self.entries;
-        self.index.insert(hash, position as u32, |position| entries[position as usize].hash);
-    }
-
     fn leave_index(&mut self, hash: u64) {
-        let entries = &self.entries;
-        self.index.remove(hash, |position| entries[position as usize].hash);
+        let (words, stride) = (&self.words, self.windows + 1);
+        self.index.remove(hash, |position| Entry::of_word(words[position as usize * stride]).hash);
     }
 
     /// An entry whose buckets are full again, or of some the one that is full first.
     fn find_least_used(&mut self, now: Timestamp) -> Option<(usize, Eviction)> {
         let (mut best, mut examined) = (None, 0);
-        for _ in 0..self.entries.len().min(EXAMINED_IN_FLIGHT) {
-            self.hand = (self.hand + 1) % self.entries.len();
-            let entry = self.entries[self.hand];
+        for _ in 0..self.len().min(EXAMINED_IN_FLIGHT) {
+            self.hand = (self.hand + 1) % self.len();
+            let entry = self.entry(self.hand);
             if entry.in_flight > 0 {
                 continue;
             }
-            let usage = &self.usages[self.hand * self.windows..][..self.windows];
-            let full_in = self.plans[entry.plan as usize].quota.full_in(usage, now);
+            let quota = &self.plans[entry.plan as usize].quota;
+            let full_in = quota.full_in(&self.usage(self.hand), now);
             if full_in.is_zero() {
                 return Some((self.hand, Eviction::Full));
             }
@@ -276,11 +300,5 @@ impl Shard {
             }
         }
         best.map(|(position, _)| (position, Eviction::Early))
-    }
-}
-
-impl From<u32> for Position {
-    fn from(position: u32) -> Self {
-        Self::Entry(position)
     }
 }
