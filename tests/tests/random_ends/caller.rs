@@ -20,6 +20,8 @@ use super::ending::{Calling, Ending};
 use super::handler::In;
 use super::stacks::Boxed;
 
+/// What a limiter keeps for each of them is there before the memory is looked at.
+const TENANTS: u8 = 16;
 /// How long a reader stalls: longer than it takes to count apart.
 const STALL: Duration = Duration::from_secs(12);
 
@@ -93,7 +95,7 @@ fn request(ending: Ending, rng: &mut Rng) -> In {
     }
     let priorities = [Priority::Critical, Priority::Normal, Priority::Sheddable];
     let priority = rng.choice(priorities).expect("three");
-    let info = RequestInfo::default().priority(priority).tenant(Tenant::new(rng.u8(..)));
+    let info = RequestInfo::default().priority(priority).tenant(Tenant::new(rng.u8(..TENANTS)));
     request.extensions_mut().insert(info);
     if rng.u8(..) < 64 {
         let at = Instant::now() + Duration::from_millis(rng.u64(0..50));
