@@ -1,6 +1,6 @@
 //! The usage of all keys: a bounded map in shards.
 //!
-//! A key takes 16 bytes, 16 more for each window, and 4 to 8 in the index. Keys are told apart by 64 bits of a
+//! A key takes 16 bytes, 16 more for each window and a byte for its look-up, in a table that is at least seven tenths full. Keys are told apart by 64 bits of a
 //! keyed hash: among a million keys the chance that any two share a quota is 3 in 10⁸, and no caller can look for
 //! such a pair, as the key of the hash is drawn for each table.
 
@@ -14,6 +14,7 @@ use super::key::QuotaKey;
 use super::plan::Plan;
 
 mod shard;
+mod slots;
 
 use self::shard::Shard;
 

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Timestamp};
 
+use super::slots::Slots;
 use super::{Decided, Eviction};
-use crate::server::quota::index::Index;
 use crate::server::quota::plan::Plan;
 
 /// A part of the keys.
 #[derive(Debug)]
 pub(super) struct Shard {
-    index: Index,
     /// One word for each entry, and as many more as the plan with the most windows has: a decision reads one place.
-    words: Vec<u128>,
-    windows: usize,
+    slots: Slots,
     plans: Vec<Arc<Plan>>,
     max: usize,
     /// Where the search for an entry to forget goes on.
@@ -55,6 +53,9 @@ pub(super) enum Position {
 /// How many entries are looked at for one to forget. Of eight that are not full again, the one with the least to
 /// forgive is among the best eighth.
 const EXAMINED: usize = 8;
+/// How many slots are passed to find an entry. A table that is full of keys is at least seven tenths full, and such a
+/// gap in it as likely as 1 in 10²⁰.
+const MAX_GAP: usize = 64;
 /// How many more are looked at while all of them have requests in flight.
 const EXAMINED_IN_FLIGHT: usize = 64;
 
@@ -62,9 +63,7 @@ impl Shard {
     pub(super) fn new(plan: Arc<Plan>, max: usize) -> Self {
         let windows = plan.quota.windows().count();
         Self {
-            index: Index::default(),
-            words: Vec::new(),
-            windows,
+            slots: Slots::new(windows + 1),
             plans: vec![plan],
             max: max.max(1),
             hand: 0,
@@ -72,8 +71,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.words.len() / self.stride()
+    pub(super) const fn len(&self) -> usize {
+        self.slots.len()
     }
 
     pub(super) const fn max(&self) -> usize {
@@ -93,7 +92,7 @@ impl Shard {
     }
 
     pub(super) fn find(&self, hash: u64) -> Option<u32> {
-        self.index.find(hash, |position| self.entry(position as usize).hash)
+        self.slots.find(hash).and_then(|slot| u32::try_from(slot).ok())
     }
 
     /// Where this key is, and how another was forgotten for it.
@@ -107,23 +106,17 @@ impl Shard {
             self.change_plan(position as usize, plan, now);
             return (Position::Entry(position), None);
         }
-        let (at, eviction) = if self.len() < self.max {
-            self.grow();
-            let at = self.len();
-            self.words.resize(self.words.len() + self.stride(), 0);
-            (at, None)
+        let eviction = if self.len() < self.max {
+            None
         } else {
-            let Some((at, eviction)) = self.find_least_used(now) else {
+            let Some((slot, eviction)) = self.find_least_used(now) else {
                 return (Position::Overflow, None);
             };
-            self.leave_index(self.entry(at).hash);
-            (at, Some(eviction))
+            self.slots.remove(slot);
+            Some(eviction)
         };
+        let at = self.slots.insert(hash);
         self.set_entry(at, Entry { hash, in_flight: 0, plan });
-        self.set_usage(at, &Usage::default());
-        let (words, stride) = (&self.words, self.windows + 1);
-        let hash_at = |position: u32| Entry::of_word(words[position as usize * stride]).hash;
-        self.index.insert(hash, at as u32, hash_at);
         (Position::Entry(at as u32), eviction)
     }
 
@@ -184,13 +177,7 @@ impl Shard {
         if self.entry(at).in_flight > 0 {
             return;
         }
-        self.leave_index(hash);
-        let (last, stride) = (self.len() - 1, self.stride());
-        if at != last {
-            self.index.moved(self.entry(last).hash, last as u32, position);
-            self.words.copy_within(last * stride.., at * stride);
-        }
-        self.words.truncate(last * stride);
+        self.slots.remove(at);
     }
 
     pub(super) fn set_plan(&mut self, position: u32, plan: &Arc<Plan>, now: Timestamp) {
@@ -199,7 +186,8 @@ impl Shard {
             self.plans.push(Arc::clone(plan));
             return;
         };
-        for at in 0..self.len() {
+        let slots: Vec<_> = self.slots.occupied().collect();
+        for at in slots {
             if self.entry(at).plan == position {
                 self.move_usage(at, &old, plan, now);
             }
@@ -209,15 +197,9 @@ impl Shard {
 
     /// Makes room for the windows of a plan that has more than all others.
     fn widen(&mut self, windows: usize) {
-        if windows <= self.windows {
-            return;
+        if windows >= self.slots.stride() {
+            self.slots.widen(windows + 1);
         }
-        let mut words = Vec::with_capacity(self.len() * (windows + 1));
-        for entry in self.words.chunks(self.stride()) {
-            words.extend_from_slice(entry);
-            words.resize(words.len() + windows - self.windows, 0);
-        }
-        (self.words, self.windows) = (words, windows);
     }
 
     fn change_plan(&mut self, at: usize, plan: u32, now: Timestamp) {
@@ -234,54 +216,38 @@ impl Shard {
         self.set_usage(at, &moved);
     }
 
-    const fn stride(&self) -> usize {
-        self.windows + 1
-    }
-
     fn entry(&self, at: usize) -> Entry {
-        Entry::of_word(self.words[at * self.stride()])
+        Entry::of_word(self.slots.entry(at)[0])
     }
 
     fn set_entry(&mut self, at: usize, entry: Entry) {
-        let stride = self.stride();
-        self.words[at * stride] = entry.to_word();
+        self.slots.entry_mut(at)[0] = entry.to_word();
     }
 
     fn usage(&self, at: usize) -> Usage {
         let mut usage = Usage::default();
-        let words = &self.words[at * self.stride() + 1..][..self.windows];
-        for (usage, word) in usage.iter_mut().zip(words) {
+        for (usage, word) in usage.iter_mut().zip(&self.slots.entry(at)[1..]) {
             *usage = QuotaUsage::from_bits(*word);
         }
         usage
     }
 
     fn set_usage(&mut self, at: usize, usage: &Usage) {
-        let (stride, windows) = (self.stride(), self.windows);
-        let words = &mut self.words[at * stride + 1..][..windows];
-        for (word, usage) in words.iter_mut().zip(usage) {
+        for (word, usage) in self.slots.entry_mut(at)[1..].iter_mut().zip(usage) {
             *word = usage.to_bits();
         }
-    }
-
-    /// By a quarter, where `Vec` would double: half of a table may be unused otherwise.
-    fn grow(&mut self) {
-        if self.words.len() == self.words.capacity() {
-            let more = (self.len() / 4).max(4);
-            self.words.reserve_exact(more * self.stride());
-        }
-    }
-
-    fn leave_index(&mut self, hash: u64) {
-        let (words, stride) = (&self.words, self.windows + 1);
-        self.index.remove(hash, |position| Entry::of_word(words[position as usize * stride]).hash);
     }
 
     /// An entry whose buckets are full again, or of some the one that is full first.
     fn find_least_used(&mut self, now: Timestamp) -> Option<(usize, Eviction)> {
         let (mut best, mut examined) = (None, 0);
         for _ in 0..self.len().min(EXAMINED_IN_FLIGHT) {
-            self.hand = (self.hand + 1) % self.len();
+            let Some(next) = self.slots.occupied_after(self.hand, MAX_GAP) else {
+                // A table that was once larger: the next search goes on behind the gap.
+                self.hand += MAX_GAP;
+                break;
+            };
+            self.hand = next;
             let entry = self.entry(self.hand);
             if entry.in_flight > 0 {
                 continue;
