@@ -265,7 +265,7 @@ impl Limiter {
 /// The largest share that can be reserved, in per cent: a lower priority that gets more than half is none.
 pub(crate) const MAX_SHARE: usize = 50;
 
-fn workers() -> usize {
+pub(crate) fn workers() -> usize {
     let runtime = tokio::runtime::Handle::try_current();
     let workers = runtime.map(|handle| handle.metrics().num_workers());
     workers
