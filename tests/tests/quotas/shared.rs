@@ -240,3 +240,40 @@ async fn a_plan_is_changed_in_all_replicas_without_a_restart() {
     let admitted = sum(&replicas.admitted(200, Duration::from_secs(20)).await);
     assert!((380..=440).contains(&admitted), "{admitted}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn with_a_bounded_wait_a_burst_at_a_cold_replica_is_served_and_none_waits_longer() {
+    let wait = Duration::from_millis(10);
+    for (max_wait, expected) in [(wait, 60..=60), (Duration::ZERO, 10..=12)] {
+        let replicas =
+            Replicas::new(1, hundred_a_second(), |it| it.lease(LEASE).max_wait(max_wait));
+        let mut calls = tokio::task::JoinSet::new();
+        let (start, service) = (Instant::now(), replicas.layers[0].layer(Done));
+        for _ in 0..60 {
+            let call = service.clone().oneshot(request("a"));
+            calls.spawn(async move { call.await.expect("no error").status() == 200 });
+        }
+        let served = calls.join_all().await.into_iter().filter(|served| *served).count();
+        assert!(expected.contains(&served), "{max_wait:?}: {served}");
+        assert!(start.elapsed() <= max_wait, "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_a_silent_store_no_longer_than_it_may_and_then_for_none() {
+    let wait = Duration::from_millis(10);
+    let replicas =
+        Replicas::new(1, hundred_a_second(), |it| it.lease(1).max_wait(wait).replicas(50));
+    replicas.store.behave(Behaviour::Hangs);
+    let (mut longest, mut late) = (Duration::ZERO, 0);
+    for round in 0..2_000 {
+        let start = Instant::now();
+        let _ = send(&replicas.layers[0], request("a")).await;
+        longest = longest.max(start.elapsed());
+        late += u32::from(!start.elapsed().is_zero() && round > 200);
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(longest <= wait, "{longest:?}");
+    // Once it is known that the store fails, only the key that asks again finds that out.
+    assert_eq!(late, 0);
+}

@@ -49,6 +49,8 @@ pub struct Lease {
     blocked_until: Timestamp,
     /// The tokens of the most expensive request that found too few.
     needed: u64,
+    /// The tokens of all requests that found too few, up to a lease.
+    demand: u64,
     /// How many to hold; 0: not known yet.
     size: u64,
     /// When a claim was answered last, and what was spent by then.
@@ -172,6 +174,7 @@ impl Lease {
             return LeaseDecision::Admit;
         }
         self.needed = self.needed.max(cost);
+        self.demand = self.demand.saturating_add(cost).min(settings.max);
         if now < self.blocked_until {
             return LeaseDecision::Exhausted(self.blocked_until.since(now));
         }
@@ -209,7 +212,8 @@ impl Lease {
         // What is given back is not used any more, whether or not the store hears of it.
         self.claimed = self.claimed.min(self.spent.saturating_add(size.max(self.needed)));
         let least = std::mem::take(&mut self.needed).max(1);
-        Some(self.send(self.spent.saturating_add(size.max(least)), least, now))
+        let demand = std::mem::take(&mut self.demand);
+        Some(self.send(self.spent.saturating_add(size.max(least).max(demand)), least, now))
     }
 
     /// The claim that gives back what is held, or debits what is owed, when no request has asked since the last time

@@ -154,6 +154,18 @@ impl QuotaWindow {
 // Each term is below 2^115: 2^64 ns · 2^50 tokens for the time and for a delay, 2^59 ns · 2^51 tokens for burst and
 // debt. So sums do not overflow.
 impl QuotaUsage {
+    /// A usage from what [`to_bits`](Self::to_bits) has returned.
+    #[must_use]
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    /// The usage as a number, to keep it elsewhere. It is of use only with the same quota and the same epoch of time.
+    #[must_use]
+    pub const fn to_bits(self) -> u128 {
+        self.0
+    }
+
     pub(super) fn used(self, window: &QuotaWindow, now: Timestamp) -> u128 {
         self.0.saturating_sub(window.refilled(now))
     }

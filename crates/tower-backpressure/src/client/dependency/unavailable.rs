@@ -41,7 +41,7 @@ use crate::headers::shed_reason::Rejected;
 /// - 503, whatever the dependency's status: a 429 was about this service, and not about its caller.
 /// - `Retry-After`, where the dependency has said when to come back, or a layer of the client knows: what is left
 ///   of that time, rounded up. It is never made up. A time that is for this request alone is marked so, by
-///   [`RETRY_AFTER_SCOPE`](super::RETRY_AFTER_SCOPE): servers of this crate schedule each request by itself, and a
+///   [`RETRY_AFTER_SCOPE`](crate::client::RETRY_AFTER_SCOPE): servers of this crate schedule each request by itself, and a
 ///   caller that took the time for all requests would send none.
 /// - To an [`AdmissionLayer`](crate::AdmissionLayer) outside, in the extensions: [`Outcome::Ignore`]. An overloaded
 ///   dependency lowers no limit of routes that do without it.

@@ -1,8 +1,10 @@
 //! Where a layer keeps what its keys have used.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use backpressure_core::Timestamp;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
 use super::key::QuotaKey;
@@ -50,6 +52,11 @@ impl Books {
             None => self.table.decide(subject.slot, subject.plan, subject.cost, now),
             Some(leases) => leases.decide(subject, now),
         }
+    }
+
+    /// How long a request may wait for an answer of the store, and what tells it of one.
+    pub(super) fn wait_for_answer(&self, slot: Slot) -> Option<(Duration, OwnedNotified)> {
+        self.shared.get().and_then(|leases| leases.wait_for_answer(slot))
     }
 
     /// A request that had taken some tokens has cost others.

@@ -10,12 +10,13 @@ use std::time::Duration;
 use http::{Request, Response, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::sync::futures::OwnedNotified;
 use tokio::task::coop::poll_proceed;
 use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
-use super::rules::Rules;
-use super::running::{Refused, Running};
+use super::rules::{Asks, Rules};
+use super::running::{Refused, Running, Start};
 use crate::admission::body::ResponseBody;
 use crate::admission::rejection::{Caller, Rendered};
 use crate::observe::Queued;
@@ -35,6 +36,8 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, B, F, E> {
+        // The store of a shared quota is asked.
+        Asking { asking: Option<Box<Asking>>, call: Option<(S, Request<B>)> },
         // Delayed, or the service inside is not ready.
         Waiting { delay: Option<Box<Delay>>, running: Option<Running>, call: Option<(S, Request<B>)> },
         // The service inside runs.
@@ -49,6 +52,15 @@ pin_project! {
 /// A request that waits for its tokens.
 struct Delay {
     sleep: Pin<Box<Sleep>>,
+    queued: Queued,
+}
+
+/// A request that waits for the answer of a store.
+struct Asking {
+    rules: Arc<Rules>,
+    asks: Asks,
+    answer: Pin<Box<OwnedNotified>>,
+    until: Pin<Box<Sleep>>,
     queued: Queued,
 }
 
@@ -72,14 +84,21 @@ where
             return Self { state: State::run(inner, request, running, Duration::ZERO) };
         }
         let (mut request, asks) = rules.read(request);
-        let state = match rules.start(&mut request, asks) {
-            Ok((running, delay)) => State::run(inner, request, running, delay),
-            Err(refused) => {
-                let caller = Caller::of(&request);
-                let (head, body) = request.into_parts();
-                let rendered = rules.rejection.render(refused.shed, caller, &head);
-                let refusal = Refusal { rules: Arc::clone(rules), refused, caller, rendered };
-                State::Rejected { refusal: Some(refusal), body: Some(body) }
+        let state = match rules.start(&mut request, asks, true) {
+            Start::Run(running, delay) => State::run(inner, request, running, delay),
+            Start::Refuse(refused) => State::refuse(rules, refused, request),
+            Start::Ask(max_wait, answer) => {
+                let asking = Asking {
+                    rules: Arc::clone(rules),
+                    asks,
+                    answer: Box::pin(answer),
+                    until: Box::pin(sleep(max_wait)),
+                    queued: rules.telemetry.queued(Instant::now()),
+                };
+                State::Asking {
+                    asking: Some(Box::new(asking)),
+                    call: Some((inner.clone(), request)),
+                }
             }
         };
         Self { state }
@@ -103,15 +122,29 @@ where
             }
             Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
             Poll::Pending => {
-                let queued = || running.rules().telemetry.queued(Instant::now());
-                let wait = || Box::new(Delay { sleep: Box::pin(sleep(delay)), queued: queued() });
-                let delay = (!delay.is_zero()).then(wait);
                 // The instance that was polled may have reserved something: that one must be called.
                 let other = inner.clone();
-                let call = Some((std::mem::replace(inner, other), request));
-                Self::Waiting { delay, running: Some(running), call }
+                Self::wait(std::mem::replace(inner, other), request, running, delay)
             }
         }
+    }
+}
+
+impl<S, B, F, E> State<S, B, F, E> {
+    fn refuse(rules: &Arc<Rules>, refused: Refused, request: Request<B>) -> Self {
+        let caller = Caller::of(&request);
+        let (head, body) = request.into_parts();
+        let rendered = rules.rejection.render(refused.shed, caller, &head);
+        let refusal = Refusal { rules: Arc::clone(rules), refused, caller, rendered };
+        Self::Rejected { refusal: Some(refusal), body: Some(body) }
+    }
+
+    /// Waits for this time, and until the service inside is ready.
+    fn wait(inner: S, request: Request<B>, running: Running, delay: Duration) -> Self {
+        let queued = || running.rules().telemetry.queued(Instant::now());
+        let wait = || Box::new(Delay { sleep: Box::pin(sleep(delay)), queued: queued() });
+        let delay = (!delay.is_zero()).then(wait);
+        Self::Waiting { delay, running: Some(running), call: Some((inner, request)) }
     }
 }
 
@@ -127,6 +160,19 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
+                // Asking → Waiting, Running or Rejected when the store has answered, or the time is over.
+                StateProj::Asking { asking, call } => {
+                    let waiting = asking.as_mut().expect("taken on leaving this state");
+                    let (_, request) = call.as_mut().expect("taken on leaving this state");
+                    let start = ready!(waiting.poll_start(request, cx));
+                    let rules = Arc::clone(&waiting.rules);
+                    let (inner, request) = call.take().expect("present a line ago");
+                    let next = match start {
+                        Ok((running, delay)) => State::wait(inner, request, running, delay),
+                        Err(refused) => State::refuse(&rules, refused, request),
+                    };
+                    this.state.set(next);
+                }
                 // Waiting → Running when its tokens are there and the service inside is ready.
                 StateProj::Waiting { delay, running, call } => {
                     let mut waited = Duration::ZERO;
@@ -161,6 +207,33 @@ where
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("not polled after completion")));
+                }
+            }
+        }
+    }
+}
+
+impl Asking {
+    /// Ready when it is decided whether the request runs, and after which time.
+    fn poll_start<B>(
+        &mut self,
+        request: &mut Request<B>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Running, Duration), Refused>> {
+        loop {
+            let is_over = self.until.as_mut().poll(cx).is_ready();
+            if !is_over {
+                ready!(self.answer.as_mut().poll(cx));
+            }
+            match self.rules.start(request, self.asks, !is_over) {
+                Start::Ask(_, answer) => self.answer = Box::pin(answer),
+                Start::Run(running, delay) => {
+                    self.queued.decided(true);
+                    return Poll::Ready(Ok((running, delay)));
+                }
+                Start::Refuse(refused) => {
+                    self.queued.decided(false);
+                    return Poll::Ready(Err(refused));
                 }
             }
         }

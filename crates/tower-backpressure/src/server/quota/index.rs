@@ -1,15 +1,45 @@
 //! From hashes to positions: open addressing with linear probing.
 
-/// Positions of entries by their hash. The entries themselves have the hashes.
+/// Positions of entries by their hash. The entries themselves have the hashes; a place has twelve bits of it, so that a
+/// look-up reads the memory of one entry and not of all it passes.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// A power of two, or none.
-    places: Box<[u32]>,
+    places: Box<[Place]>,
     len: usize,
 }
 
-const FREE: u32 = u32::MAX;
+/// Where an entry is, in the lower bits, and a part of its hash. All ones: free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u32);
+
+const FREE: Place = Place(u32::MAX);
 const MIN_PLACES: usize = 16;
+/// Bits of a position.
+const POSITION_BITS: u32 = 20;
+/// The most entries that an index can find.
+const MAX_ENTRIES: usize = (1 << POSITION_BITS) - 1;
+
+impl Place {
+    fn new(hash: u64, position: u32) -> Self {
+        debug_assert!((position as usize) < MAX_ENTRIES, "an index has an end");
+        Self(Self::tag(hash) | position)
+    }
+
+    /// Of a free place, one that no entry has.
+    const fn position(self) -> u32 {
+        self.0 & ((1 << POSITION_BITS) - 1)
+    }
+
+    fn may_be(self, hash: u64) -> bool {
+        self.0 & !((1 << POSITION_BITS) - 1) == Self::tag(hash)
+    }
+
+    /// Bits that select neither the place nor the shard.
+    const fn tag(hash: u64) -> u32 {
+        ((hash >> 36) as u32 & 0xFFF) << POSITION_BITS
+    }
+}
 
 impl Index {
     pub(super) fn find(&self, hash: u64, hash_at: impl Fn(u32) -> u64) -> Option<u32> {
@@ -20,7 +50,9 @@ impl Index {
         loop {
             match self.places[place] {
                 FREE => return None,
-                position if hash_at(position) == hash => return Some(position),
+                found if found.may_be(hash) && hash_at(found.position()) == hash => {
+                    return Some(found.position());
+                }
                 _ => place = self.next(place),
             }
         }
@@ -41,7 +73,7 @@ impl Index {
         let Some(mut hole) = self.place_of(hash, &hash_at) else { return };
         let mut place = self.next(hole);
         while self.places[place] != FREE {
-            let home = self.home(hash_at(self.places[place]));
+            let home = self.home(hash_at(self.places[place].position()));
             let (from_home, from_hole) = (self.distance(home, place), self.distance(hole, place));
             if from_home >= from_hole {
                 self.places[hole] = self.places[place];
@@ -56,16 +88,16 @@ impl Index {
     /// The entry of this hash has moved.
     pub(super) fn moved(&mut self, hash: u64, from: u32, to: u32) {
         let mut place = self.home(hash);
-        while self.places[place] != from {
+        while self.places[place].position() != from {
             place = self.next(place);
         }
-        self.places[place] = to;
+        self.places[place] = Place::new(hash, to);
     }
 
     fn place_of(&self, hash: u64, hash_at: impl Fn(u32) -> u64) -> Option<usize> {
         let position = self.find(hash, hash_at)?;
         let mut place = self.home(hash);
-        while self.places[place] != position {
+        while self.places[place].position() != position {
             place = self.next(place);
         }
         Some(place)
@@ -74,7 +106,7 @@ impl Index {
     fn grow(&mut self, hash_at: impl Fn(u32) -> u64) {
         let length = (self.places.len() * 2).max(MIN_PLACES);
         let old = std::mem::replace(&mut self.places, vec![FREE; length].into());
-        for &position in old.iter().filter(|&&position| position != FREE) {
+        for position in old.iter().filter(|&&place| place != FREE).map(|place| place.position()) {
             self.place(hash_at(position), position);
         }
     }
@@ -84,7 +116,7 @@ impl Index {
         while self.places[place] != FREE {
             place = self.next(place);
         }
-        self.places[place] = position;
+        self.places[place] = Place::new(hash, position);
     }
 
     fn home(&self, hash: u64) -> usize {

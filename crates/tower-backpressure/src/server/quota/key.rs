@@ -70,8 +70,9 @@ impl QuotaKey {
         &self.bytes[..usize::from(self.length).min(MAX_LENGTH)]
     }
 
-    pub(super) fn length_code(&self) -> u8 {
-        self.length
+    /// Whether the bytes are not those of the key: a digest, or the unknown key.
+    pub(super) const fn stands_for_others(&self) -> bool {
+        self.length as usize > MAX_LENGTH
     }
 }
 
@@ -132,12 +133,6 @@ impl fmt::Debug for QuotaKey {
 pub trait ExtractKey: Send + Sync + 'static {
     /// The key of a request with this head; `None`: unknown.
     fn extract(&self, head: &Parts) -> Option<QuotaKey>;
-
-    /// Whether the key is the tenant of the request's [`RequestInfo`], which needs no head.
-    #[doc(hidden)]
-    fn is_tenant(&self) -> bool {
-        false
-    }
 }
 
 impl<F: Fn(&Parts) -> Option<QuotaKey> + Send + Sync + 'static> ExtractKey for F {
@@ -153,10 +148,6 @@ pub struct ByTenant;
 impl ExtractKey for ByTenant {
     fn extract(&self, head: &Parts) -> Option<QuotaKey> {
         RequestInfo::of(&head.extensions).tenant.map(QuotaKey::from)
-    }
-
-    fn is_tenant(&self) -> bool {
-        true
     }
 }
 

@@ -1,5 +1,6 @@
 //! What all services of one quota layer share: how a request is told, and what happens to it.
 
+use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use http::request::{self, Parts};
 use http::{Request, Response, StatusCode, response};
 
 use super::books::{Books, Subject};
-use super::key::{ExtractKey, QuotaKey};
+use super::key::{ByTenant, ExtractKey, QuotaKey};
 use super::plan::Plan;
 use super::table::{Table, TakenFrom};
 use super::telemetry::QuotaTelemetry;
@@ -39,7 +40,9 @@ pub enum UnknownTenant {
 #[derive(Clone)]
 pub(super) struct Rules {
     pub(super) books: Arc<Books>,
-    pub(super) key: Arc<dyn ExtractKey>,
+    key: Arc<dyn ExtractKey>,
+    /// Whether that is [`ByTenant`], which needs no head.
+    is_by_tenant: bool,
     pub(super) unknown: UnknownTenant,
     pub(super) cost: Option<Arc<Cost>>,
     pub(super) plan_of: Option<Arc<PlanOf>>,
@@ -65,7 +68,8 @@ const UNKNOWN_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// The name of the plan that the layer is made with.
 pub(super) const DEFAULT_PLAN: &str = "default";
 
-/// Who is asked for what, by one request.
+/// What one request asks for.
+#[derive(Clone, Copy)]
 pub(super) enum Asks {
     For(Subject),
     /// Nothing: it is not limited.
@@ -75,11 +79,12 @@ pub(super) enum Asks {
 }
 
 impl Rules {
-    pub(super) fn new(name: &str, key: impl ExtractKey, quota: Quota, max_keys: usize) -> Self {
+    pub(super) fn new<K: ExtractKey>(name: &str, key: K, quota: Quota, max_keys: usize) -> Self {
         let table = Table::new(Plan::new(DEFAULT_PLAN, quota), max_keys);
         Self {
             books: Arc::new(Books::new(table)),
             key: Arc::new(key),
+            is_by_tenant: TypeId::of::<K>() == TypeId::of::<ByTenant>(),
             unknown: UnknownTenant::default(),
             cost: None,
             plan_of: None,
@@ -98,7 +103,7 @@ impl Rules {
 
     /// What this request uses. `Parts` cannot borrow, so the head moves out and back where a rule reads it.
     pub(super) fn read<B>(&self, request: Request<B>) -> (Request<B>, Asks) {
-        if self.key.is_tenant() && self.cost.is_none() && self.plan_of.is_none() {
+        if self.is_by_tenant && self.cost.is_none() && self.plan_of.is_none() {
             let info = RequestInfo::of(request.extensions());
             let asks = self.subject(info.tenant.map(QuotaKey::from), 0, cost_of(info));
             return (request, asks);

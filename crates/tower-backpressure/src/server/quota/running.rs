@@ -6,6 +6,7 @@ use std::time::Duration;
 use backpressure_core::{QuotaDecision, QuotaRejection, Reason, Shed};
 use http::{Request, Response};
 use http_body::Body;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
 use super::books::{Books, Subject};
@@ -57,8 +58,14 @@ pub(super) struct Refused {
 /// known.
 const IN_FLIGHT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The decision on a request: it runs, at once or after a time, or it does not.
-pub(super) type Start = Result<(Running, Duration), Refused>;
+/// The decision on a request.
+pub(super) enum Start {
+    /// It runs, after this time.
+    Run(Running, Duration),
+    Refuse(Refused),
+    /// It waits for the answer of the store, for up to this time.
+    Ask(Duration, OwnedNotified),
+}
 
 impl Rules {
     /// An exempt request runs, and takes nothing.
@@ -68,14 +75,28 @@ impl Rules {
     }
 
     /// Decides on a request.
-    pub(super) fn start<B>(self: &Arc<Self>, request: &mut Request<B>, asks: Asks) -> Start {
+    pub(super) fn start<B>(
+        self: &Arc<Self>,
+        request: &mut Request<B>,
+        asks: Asks,
+        may_wait: bool,
+    ) -> Start {
         let mut subject = match asks {
             Asks::For(subject) => subject,
-            Asks::Nothing => return Ok((self.start_exempt(request), Duration::ZERO)),
+            Asks::Nothing => return Start::Run(self.start_exempt(request), Duration::ZERO),
             Asks::Refused(shed) => return self.refuse(request, shed, None),
         };
         let now = Instant::now();
-        let decided = self.books.decide(&subject, self.books.timestamp(now));
+        let mut decided = self.books.decide(&subject, self.books.timestamp(now));
+        if decided.awaits_store && may_wait && !self.switches.is_dry_run() {
+            if let Some((max_wait, answer)) = self.books.wait_for_answer(subject.slot) {
+                // The answer may have come a moment ago, before anything listened.
+                decided = self.books.decide(&subject, self.books.timestamp(now));
+                if decided.awaits_store {
+                    return Start::Ask(max_wait, answer);
+                }
+            }
+        }
         subject.taken_from = decided.taken_from;
         if let Some(eviction) = decided.eviction {
             self.quota_telemetry.evicted(eviction);
@@ -94,7 +115,7 @@ impl Rules {
         if deadline.is_some_and(|deadline| now.checked_add(delay).is_none_or(|at| at > deadline)) {
             return self.refuse(request, Shed::new(Reason::Deadline, delay), None);
         }
-        Ok((running, delay))
+        Start::Run(running, delay)
     }
 
     fn let_through<B>(
@@ -135,10 +156,10 @@ impl Rules {
             RequestInfo::lower(request.extensions_mut(), priority);
         } else {
             self.telemetry.rejected(shed, None, now, Duration::ZERO);
-            return Err(Refused { shed, exceeded });
+            return Start::Refuse(Refused { shed, exceeded });
         }
         let guard = Guard::elsewhere(None, self.telemetry.in_flight());
-        Ok((Running::new(self, guard, request), Duration::ZERO))
+        Start::Run(Running::new(self, guard, request), Duration::ZERO)
     }
 }
 

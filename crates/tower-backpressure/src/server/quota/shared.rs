@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use backpressure_core::{Claim, Timestamp};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
 use super::books::Subject;
@@ -45,6 +47,8 @@ pub(super) struct Leases {
     telemetry: QuotaTelemetry,
     epoch: Instant,
     sweeper: OnceLock<()>,
+    /// Told of each answer: one for each shard.
+    answers: Box<[Arc<Notify>]>,
 }
 
 const SHARDS: usize = 128;
@@ -76,6 +80,7 @@ impl Leases {
             telemetry,
             epoch,
             sweeper: OnceLock::new(),
+            answers: (0..SHARDS).map(|_| Arc::default()).collect(),
             options,
         }
     }
@@ -106,6 +111,13 @@ impl Leases {
             self.send(subject.slot, sent);
         }
         decided
+    }
+
+    /// How long a request may wait for an answer of the store, and what tells it of one.
+    pub(super) fn wait_for_answer(&self, slot: Slot) -> Option<(Duration, OwnedNotified)> {
+        let max_wait = self.options.max_wait;
+        let answer = || Arc::clone(&self.answers[shard_of(slot)]).notified_owned();
+        (!max_wait.is_zero()).then(|| (max_wait, answer()))
     }
 
     pub(super) fn settle(&self, subject: &Subject, before: u64, tokens: u64, now: Timestamp) {
@@ -172,6 +184,7 @@ impl Leases {
     ) {
         let now = self.now();
         self.shard(slot).answered(slot, book, claim, grant, now);
+        self.answers[shard_of(slot)].notify_waiters();
     }
 
     fn next(&self) -> u64 {
@@ -183,8 +196,12 @@ impl Leases {
     }
 
     fn shard(&self, slot: Slot) -> MutexGuard<'_, LeaseShard> {
-        lock(&self.shards[(slot.0 >> 48) as usize % SHARDS])
+        lock(&self.shards[shard_of(slot)])
     }
+}
+
+fn shard_of(slot: Slot) -> usize {
+    (slot.0 >> 48) as usize % SHARDS
 }
 
 fn lock(shard: &Mutex<LeaseShard>) -> MutexGuard<'_, LeaseShard> {

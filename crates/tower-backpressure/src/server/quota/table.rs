@@ -1,6 +1,6 @@
 //! The usage of all keys: a bounded map in shards.
 //!
-//! A key takes 16 bytes, 16 more for each window, and 4 to 8 in the index. Keys are told apart by 64 bits of a
+//! A key takes 16 bytes, 16 more for each window and a byte for its look-up, in a table that is at least seven tenths full. Keys are told apart by 64 bits of a
 //! keyed hash: among a million keys the chance that any two share a quota is 3 in 10⁸, and no caller can look for
 //! such a pair, as the key of the hash is drawn for each table.
 
@@ -14,6 +14,7 @@ use super::key::QuotaKey;
 use super::plan::Plan;
 
 mod shard;
+mod slots;
 
 use self::shard::Shard;
 
@@ -45,6 +46,8 @@ pub(super) struct Decided {
     pub(super) left: Option<[u64; MAX_WINDOWS]>,
     /// Where the tokens were taken.
     pub(super) taken_from: TakenFrom,
+    /// Whether it was rejected only because the store of a shared quota has not answered yet.
+    pub(super) awaits_store: bool,
     /// How another key was forgotten for this one.
     pub(super) eviction: Option<Eviction>,
 }
@@ -81,6 +84,9 @@ pub(super) enum Eviction {
 /// million keys, eight thousand of them, in less than 0.2 ms.
 const SHARDS: usize = 128;
 
+/// Any odd number with half of its bits set.
+const STANDS_FOR_OTHERS: u64 = 0x9E37_79B9_7F4A_7C15;
+
 impl Decided {
     pub(super) const fn new(
         decision: QuotaDecision,
@@ -89,7 +95,16 @@ impl Decided {
         plan: Arc<Plan>,
     ) -> Self {
         let taken_from = TakenFrom::Quota;
-        Self { decision, usage, in_flight, plan, left: None, taken_from, eviction: None }
+        Self {
+            decision,
+            usage,
+            in_flight,
+            plan,
+            left: None,
+            taken_from,
+            awaits_store: false,
+            eviction: None,
+        }
     }
 
     /// How each window stands, in their order.
@@ -115,8 +130,8 @@ impl Table {
     pub(super) fn slot(&self, key: &QuotaKey) -> Slot {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key.as_bytes());
-        hasher.write_u8(key.length_code());
-        Slot(hasher.finish())
+        // Bytes that stand for others are no key that has these bytes.
+        Slot(hasher.finish() ^ u64::from(key.stands_for_others()).wrapping_mul(STANDS_FOR_OTHERS))
     }
 
     /// Decides on a request for this key under this plan, and takes its tokens.
@@ -140,14 +155,14 @@ impl Table {
     pub(super) fn settle(&self, slot: Slot, reserved: u64, actual: u64, now: Timestamp) {
         let mut shard = self.shard(slot);
         if let Some(position) = shard.find(slot.0) {
-            shard.settle(position.into(), reserved, actual, now);
+            shard.settle(position, reserved, actual, now);
         }
     }
 
     /// How a key stands; `None`: its buckets are full.
     pub(super) fn peek(&self, slot: Slot) -> Option<Decided> {
         let shard = self.shard(slot);
-        shard.find(slot.0).map(|position| shard.describe(position.into(), QuotaDecision::Admit))
+        shard.find(slot.0).map(|position| shard.describe(position))
     }
 
     /// Forgets what a key has used.

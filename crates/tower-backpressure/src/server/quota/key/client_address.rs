@@ -206,6 +206,10 @@ fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
 /// An address with or without a port, IPv6 with or without brackets. `None`: a name, `unknown`, or anything else.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?;
+    // RFC 4007: the zone of a link-local address is of no meaning elsewhere.
+    if let Some((address, _zone)) = text.split_once('%') {
+        return address.strip_prefix('[').unwrap_or(address).parse().ok();
+    }
     if let Ok(address) = text.parse() {
         return Some(address);
     }
@@ -292,6 +296,8 @@ mod tests {
             ("2001:db8::1", Some("2001:db8::1")),
             ("[2001:db8::1]", Some("2001:db8::1")),
             ("[2001:db8::1]:4711", Some("2001:db8::1")),
+            ("fe80::1%eth0", Some("fe80::1")),
+            ("[fe80::1%25eth0]:4711", Some("fe80::1")),
             ("unknown", None),
             ("_hidden", None),
             ("300.1.1.1", None),

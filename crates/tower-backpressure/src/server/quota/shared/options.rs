@@ -10,6 +10,7 @@ use crate::server::quota::store::QuotaStore;
 /// | option | default | why |
 /// |---|---|---|
 /// | [`lease`](Self::lease) | a tenth of the burst | ten replicas that have just begun admit at most twice the burst |
+/// | [`max_wait`](Self::max_wait) | none | a request does not wait for a store; turn it on for bursts of new tenants |
 /// | [`timeout`](Self::timeout) | 250 ms | a store in the same region answers in 1 ms; no request waits for it |
 /// | [`on_failure`](Self::on_failure) | [`OnStoreFailure::LocalShare`] | neither an outage for all tenants nor a quota for none |
 /// | [`replicas`](Self::replicas) | 1, until the store says how many there are | the share of a replica while the store fails |
@@ -17,6 +18,7 @@ use crate::server::quota::store::QuotaStore;
 pub struct SharedQuota {
     pub(super) store: Arc<dyn QuotaStore>,
     pub(super) max_lease: Option<u64>,
+    pub(super) max_wait: Duration,
     pub(super) timeout: Duration,
     pub(super) patience: Duration,
     pub(super) on_failure: OnStoreFailure,
@@ -49,6 +51,7 @@ impl SharedQuota {
         Self {
             store: Arc::new(store),
             max_lease: None,
+            max_wait: Duration::ZERO,
             timeout: TIMEOUT,
             patience: PATIENCE,
             on_failure: OnStoreFailure::default(),
@@ -66,6 +69,15 @@ impl SharedQuota {
     pub fn lease(mut self, tokens: u64) -> Self {
         assert!(tokens > 0, "lease must be at least 1");
         self.max_lease = Some(tokens);
+        self
+    }
+
+    /// Lets a request wait for the answer of the store for up to this long, where its replica has no tokens of the key
+    /// and has not heard yet whether there are more. Without it, a burst at a replica that a tenant has not used lately
+    /// is cut to a lease. 10 ms are enough for a store in the same region. While the store fails, no request waits.
+    #[must_use]
+    pub const fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
         self
     }
 

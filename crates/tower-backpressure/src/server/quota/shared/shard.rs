@@ -94,6 +94,13 @@ impl LeaseShard {
             if self.books.len() >= terms.max {
                 forgotten = self.forget(now);
             }
+            if self.books.len() >= terms.max {
+                // All that were looked at have requests in flight: there is no room for this one.
+                let shared = &self.plans[subject.plan as usize];
+                let decision = reject(&shared.plan.quota, UNKNOWN_RETRY_AFTER);
+                let plan = Arc::clone(&shared.plan);
+                return (Book::new(subject, 0).decided(decision, TakenFrom::Nothing, plan), None);
+            }
             self.books.insert(hash, Book::new(subject, number()));
         }
         let book = self.books.get_mut(hash).expect("inserted a line ago");
@@ -230,27 +237,29 @@ impl Book {
     }
 
     fn decide(&mut self, shared: &SharedPlan, cost: u64, terms: &Terms, now: Timestamp) -> Decided {
-        let (decision, taken_from) = self.decide_tokens(shared, cost, terms, now);
+        let (decision, taken_from, awaits_store) = self.decide_tokens(shared, cost, terms, now);
         let is_limited = shared.plan.quota.max_in_flight().is_some();
         if is_limited && !matches!(decision, QuotaDecision::Reject(_)) {
             self.in_flight = self.in_flight.saturating_add(1);
         }
-        self.decided(decision, taken_from, Arc::clone(&shared.plan))
+        let decided = self.decided(decision, taken_from, Arc::clone(&shared.plan));
+        Decided { awaits_store, ..decided }
     }
 
+    /// The decision, where the tokens were taken, and whether the store may still have some.
     fn decide_tokens(
         &mut self,
         shared: &SharedPlan,
         cost: u64,
         terms: &Terms,
         now: Timestamp,
-    ) -> (QuotaDecision, TakenFrom) {
+    ) -> (QuotaDecision, TakenFrom, bool) {
         let quota = &shared.plan.quota;
         // Too many at once, or more than a burst: the tokens do not matter, and are not taken.
         let full = &mut [QuotaUsage::default(); MAX_WINDOWS];
         let alone = quota.decide(full, self.in_flight, cost, now);
         if matches!(alone, QuotaDecision::Reject(_)) || quota.windows().next().is_none() {
-            return (alone, TakenFrom::Quota);
+            return (alone, TakenFrom::Quota, false);
         }
         let has_waited = self.lease.pending_for(now).is_some_and(|time| time > terms.patience);
         let is_failing = terms.is_failing || has_waited;
@@ -261,13 +270,16 @@ impl Book {
         match decision {
             LeaseDecision::Admit => {
                 shared.share.settle(&mut self.share, 0, cost, now);
-                (QuotaDecision::Admit, TakenFrom::Quota)
+                (QuotaDecision::Admit, TakenFrom::Quota, false)
             }
-            LeaseDecision::Exhausted(wait) => (reject(quota, wait), TakenFrom::Quota),
+            LeaseDecision::Exhausted(wait) => (reject(quota, wait), TakenFrom::Quota, false),
             LeaseDecision::Unknown if !is_failing => {
-                (reject(quota, UNKNOWN_RETRY_AFTER), TakenFrom::Quota)
+                (reject(quota, UNKNOWN_RETRY_AFTER), TakenFrom::Quota, true)
             }
-            LeaseDecision::Unknown => self.decide_alone(shared, cost, terms, now),
+            LeaseDecision::Unknown => {
+                let (decision, taken_from) = self.decide_alone(shared, cost, terms, now);
+                (decision, taken_from, false)
+            }
         }
     }
 

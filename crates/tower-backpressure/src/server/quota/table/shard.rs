@@ -4,31 +4,42 @@ use std::sync::Arc;
 
 use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Timestamp};
 
+use super::slots::Slots;
 use super::{Decided, Eviction};
-use crate::server::quota::index::Index;
 use crate::server::quota::plan::Plan;
 
 /// A part of the keys.
 #[derive(Debug)]
 pub(super) struct Shard {
-    index: Index,
-    entries: Vec<Entry>,
-    /// As many for each entry as the plan with the most windows has.
-    usages: Vec<QuotaUsage>,
-    windows: usize,
+    /// One word for each entry, and as many more as the plan with the most windows has: a decision reads one place.
+    slots: Slots,
     plans: Vec<Arc<Plan>>,
     max: usize,
     /// Where the search for an entry to forget goes on.
     hand: usize,
     /// For keys that find no room since all others have requests in flight.
-    overflow: [QuotaUsage; MAX_WINDOWS],
+    overflow: Usage,
 }
 
+/// What one key has used, of which the last windows may be of no plan.
+type Usage = [QuotaUsage; MAX_WINDOWS];
+
+/// The first word of an entry.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     hash: u64,
     in_flight: u32,
     plan: u32,
+}
+
+impl Entry {
+    const fn of_word(word: u128) -> Self {
+        Self { hash: word as u64, in_flight: (word >> 64) as u32, plan: (word >> 96) as u32 }
+    }
+
+    fn to_word(self) -> u128 {
+        u128::from(self.hash) | u128::from(self.in_flight) << 64 | u128::from(self.plan) << 96
+    }
 }
 
 /// Where a key is.
@@ -42,6 +53,9 @@ pub(super) enum Position {
 /// How many entries are looked at for one to forget. Of eight that are not full again, the one with the least to
 /// forgive is among the best eighth.
 const EXAMINED: usize = 8;
+/// How many slots are passed to find an entry. A table that is full of keys is at least seven tenths full, and such a
+/// gap in it as likely as 1 in 10²⁰.
+const MAX_GAP: usize = 64;
 /// How many more are looked at while all of them have requests in flight.
 const EXAMINED_IN_FLIGHT: usize = 64;
 
@@ -49,19 +63,16 @@ impl Shard {
     pub(super) fn new(plan: Arc<Plan>, max: usize) -> Self {
         let windows = plan.quota.windows().count();
         Self {
-            index: Index::default(),
-            entries: Vec::new(),
-            usages: Vec::new(),
-            windows,
+            slots: Slots::new(windows + 1),
             plans: vec![plan],
             max: max.max(1),
             hand: 0,
-            overflow: [QuotaUsage::default(); MAX_WINDOWS],
+            overflow: Usage::default(),
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
+    pub(super) const fn len(&self) -> usize {
+        self.slots.len()
     }
 
     pub(super) const fn max(&self) -> usize {
@@ -81,7 +92,7 @@ impl Shard {
     }
 
     pub(super) fn find(&self, hash: u64) -> Option<u32> {
-        self.index.find(hash, |position| self.entries[position as usize].hash)
+        self.slots.find(hash).and_then(|slot| u32::try_from(slot).ok())
     }
 
     /// Where this key is, and how another was forgotten for it.
@@ -95,22 +106,18 @@ impl Shard {
             self.change_plan(position as usize, plan, now);
             return (Position::Entry(position), None);
         }
-        if self.entries.len() < self.max {
-            self.grow();
-            let position = self.entries.len();
-            self.entries.push(Entry { hash, in_flight: 0, plan });
-            self.usages.resize((position + 1) * self.windows, QuotaUsage::default());
-            self.enter(hash, position);
-            return (Position::Entry(position as u32), None);
-        }
-        let Some((position, eviction)) = self.find_least_used(now) else {
-            return (Position::Overflow, None);
+        let eviction = if self.len() < self.max {
+            None
+        } else {
+            let Some((slot, eviction)) = self.find_least_used(now) else {
+                return (Position::Overflow, None);
+            };
+            self.slots.remove(slot);
+            Some(eviction)
         };
-        self.leave_index(self.entries[position].hash);
-        self.entries[position] = Entry { hash, in_flight: 0, plan };
-        self.usage(position).fill(QuotaUsage::default());
-        self.enter(hash, position);
-        (Position::Entry(position as u32), Some(eviction))
+        let at = self.slots.insert(hash);
+        self.set_entry(at, Entry { hash, in_flight: 0, plan });
+        (Position::Entry(at as u32), eviction)
     }
 
     pub(super) fn decide(
@@ -125,67 +132,52 @@ impl Shard {
             let decision = plan.quota.decide(&mut self.overflow, 0, cost, now);
             return Decided::new(decision, self.overflow, 0, plan);
         };
-        let windows = self.windows;
-        let entry = &mut self.entries[at as usize];
-        let quota = &self.plans[entry.plan as usize].quota;
-        let usage = &mut self.usages[at as usize * windows..][..windows];
-        let decision = quota.decide(usage, entry.in_flight, cost, now);
-        if quota.max_in_flight().is_some() && !matches!(decision, QuotaDecision::Reject(_)) {
-            entry.in_flight = entry.in_flight.saturating_add(1);
-        }
-        self.describe(position, decision)
-    }
-
-    pub(super) fn describe(&self, position: Position, decision: QuotaDecision) -> Decided {
-        let mut copy = self.overflow;
-        let (in_flight, plan) = match position {
-            Position::Overflow => (0, &self.plans[0]),
-            Position::Entry(at) => {
-                let (at, entry) = (at as usize, &self.entries[at as usize]);
-                let usage = &self.usages[at * self.windows..][..self.windows];
-                copy[..self.windows].copy_from_slice(usage);
-                (entry.in_flight, &self.plans[entry.plan as usize])
+        let at = at as usize;
+        let (mut entry, mut usage) = (self.entry(at), self.usage(at));
+        let plan = Arc::clone(&self.plans[entry.plan as usize]);
+        let decision = plan.quota.decide(&mut usage, entry.in_flight, cost, now);
+        if !matches!(decision, QuotaDecision::Reject(_)) {
+            self.set_usage(at, &usage);
+            if plan.quota.max_in_flight().is_some() {
+                entry.in_flight = entry.in_flight.saturating_add(1);
+                self.set_entry(at, entry);
             }
-        };
-        Decided::new(decision, copy, in_flight, Arc::clone(plan))
+        }
+        Decided::new(decision, usage, entry.in_flight, plan)
     }
 
-    pub(super) fn settle(
-        &mut self,
-        position: Position,
-        reserved: u64,
-        actual: u64,
-        now: Timestamp,
-    ) {
-        let Position::Entry(at) = position else { return };
-        let plan = Arc::clone(&self.plans[self.entries[at as usize].plan as usize]);
-        plan.quota.settle(self.usage(at as usize), reserved, actual, now);
+    pub(super) fn describe(&self, position: u32) -> Decided {
+        let entry = self.entry(position as usize);
+        let plan = Arc::clone(&self.plans[entry.plan as usize]);
+        let usage = self.usage(position as usize);
+        Decided::new(QuotaDecision::Admit, usage, entry.in_flight, plan)
+    }
+
+    pub(super) fn settle(&mut self, position: u32, reserved: u64, actual: u64, now: Timestamp) {
+        let at = position as usize;
+        let mut usage = self.usage(at);
+        let plan = &self.plans[self.entry(at).plan as usize];
+        plan.quota.settle(&mut usage, reserved, actual, now);
+        self.set_usage(at, &usage);
     }
 
     pub(super) fn leave(&mut self, hash: u64) {
         if let Some(position) = self.find(hash) {
-            let in_flight = &mut self.entries[position as usize].in_flight;
-            *in_flight = in_flight.saturating_sub(1);
+            let mut entry = self.entry(position as usize);
+            entry.in_flight = entry.in_flight.saturating_sub(1);
+            self.set_entry(position as usize, entry);
         }
     }
 
     /// Requests in flight stay counted.
     pub(super) fn forget(&mut self, hash: u64) {
         let Some(position) = self.find(hash) else { return };
-        let position = position as usize;
-        self.usage(position).fill(QuotaUsage::default());
-        if self.entries[position].in_flight > 0 {
+        let at = position as usize;
+        self.set_usage(at, &Usage::default());
+        if self.entry(at).in_flight > 0 {
             return;
         }
-        self.leave_index(hash);
-        let last = self.entries.len() - 1;
-        if position != last {
-            let windows = self.windows;
-            self.usages.copy_within(last * windows..(last + 1) * windows, position * windows);
-            self.index.moved(self.entries[last].hash, last as u32, position as u32);
-        }
-        self.entries.swap_remove(position);
-        self.usages.truncate(last * self.windows);
+        self.slots.remove(at);
     }
 
     pub(super) fn set_plan(&mut self, position: u32, plan: &Arc<Plan>, now: Timestamp) {
@@ -194,8 +186,9 @@ impl Shard {
             self.plans.push(Arc::clone(plan));
             return;
         };
-        for at in 0..self.entries.len() {
-            if self.entries[at].plan == position {
+        let slots: Vec<_> = self.slots.occupied().collect();
+        for at in slots {
+            if self.entry(at).plan == position {
                 self.move_usage(at, &old, plan, now);
             }
         }
@@ -204,66 +197,63 @@ impl Shard {
 
     /// Makes room for the windows of a plan that has more than all others.
     fn widen(&mut self, windows: usize) {
-        if windows <= self.windows {
-            return;
+        if windows >= self.slots.stride() {
+            self.slots.widen(windows + 1);
         }
-        let mut usages = vec![QuotaUsage::default(); self.entries.len() * windows];
-        for at in 0..self.entries.len() {
-            let usage = &self.usages[at * self.windows..][..self.windows];
-            usages[at * windows..][..self.windows].copy_from_slice(usage);
-        }
-        (self.usages, self.windows) = (usages, windows);
     }
 
     fn change_plan(&mut self, at: usize, plan: u32, now: Timestamp) {
-        let old = std::mem::replace(&mut self.entries[at].plan, plan);
-        if old != plan {
-            let plans = [old, plan].map(|plan| Arc::clone(&self.plans[plan as usize]));
+        let entry = self.entry(at);
+        if entry.plan != plan {
+            let plans = [entry.plan, plan].map(|plan| Arc::clone(&self.plans[plan as usize]));
             self.move_usage(at, &plans[0], &plans[1], now);
+            self.set_entry(at, Entry { plan, ..entry });
         }
     }
 
     fn move_usage(&mut self, at: usize, old: &Plan, new: &Plan, now: Timestamp) {
-        let windows = self.windows;
-        let usage = self.usage(at);
-        let moved = new.quota.usage_after(&old.quota, usage, now);
-        usage.copy_from_slice(&moved[..windows]);
+        let moved = new.quota.usage_after(&old.quota, &self.usage(at), now);
+        self.set_usage(at, &moved);
     }
 
-    fn usage(&mut self, at: usize) -> &mut [QuotaUsage] {
-        &mut self.usages[at * self.windows..][..self.windows]
+    fn entry(&self, at: usize) -> Entry {
+        Entry::of_word(self.slots.entry(at)[0])
     }
 
-    /// By a quarter, where `Vec` would double: half of a table may be unused otherwise.
-    fn grow(&mut self) {
-        if self.entries.len() == self.entries.capacity() {
-            let more = (self.entries.len() / 4).max(4);
-            self.entries.reserve_exact(more);
-            self.usages.reserve_exact(more * self.windows);
+    fn set_entry(&mut self, at: usize, entry: Entry) {
+        self.slots.entry_mut(at)[0] = entry.to_word();
+    }
+
+    fn usage(&self, at: usize) -> Usage {
+        let mut usage = Usage::default();
+        for (usage, word) in usage.iter_mut().zip(&self.slots.entry(at)[1..]) {
+            *usage = QuotaUsage::from_bits(*word);
         }
+        usage
     }
 
-    fn enter(&mut self, hash: u64, position: usize) {
-        let entries = &self.entries;
-        self.index.insert(hash, position as u32, |position| entries[position as usize].hash);
-    }
-
-    fn leave_index(&mut self, hash: u64) {
-        let entries = &self.entries;
-        self.index.remove(hash, |position| entries[position as usize].hash);
+    fn set_usage(&mut self, at: usize, usage: &Usage) {
+        for (word, usage) in self.slots.entry_mut(at)[1..].iter_mut().zip(usage) {
+            *word = usage.to_bits();
+        }
     }
 
     /// An entry whose buckets are full again, or of some the one that is full first.
     fn find_least_used(&mut self, now: Timestamp) -> Option<(usize, Eviction)> {
         let (mut best, mut examined) = (None, 0);
-        for _ in 0..self.entries.len().min(EXAMINED_IN_FLIGHT) {
-            self.hand = (self.hand + 1) % self.entries.len();
-            let entry = self.entries[self.hand];
+        for _ in 0..self.len().min(EXAMINED_IN_FLIGHT) {
+            let Some(next) = self.slots.occupied_after(self.hand, MAX_GAP) else {
+                // A table that was once larger: the next search goes on behind the gap.
+                self.hand += MAX_GAP;
+                break;
+            };
+            self.hand = next;
+            let entry = self.entry(self.hand);
             if entry.in_flight > 0 {
                 continue;
             }
-            let usage = &self.usages[self.hand * self.windows..][..self.windows];
-            let full_in = self.plans[entry.plan as usize].quota.full_in(usage, now);
+            let quota = &self.plans[entry.plan as usize].quota;
+            let full_in = quota.full_in(&self.usage(self.hand), now);
             if full_in.is_zero() {
                 return Some((self.hand, Eviction::Full));
             }
@@ -276,11 +266,5 @@ impl Shard {
             }
         }
         best.map(|(position, _)| (position, Eviction::Early))
-    }
-}
-
-impl From<u32> for Position {
-    fn from(position: u32) -> Self {
-        Self::Entry(position)
     }
 }
