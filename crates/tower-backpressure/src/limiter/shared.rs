@@ -184,9 +184,10 @@ impl Shared {
             needs.returned = state.take_recalled(&self.counter);
         }
         let wakers = state.settle(&self.counter, now);
-        if self.membership.is_some() {
+        if let Some(membership) = &self.membership {
             needs.lacks = state.lacks(None, &self.counter, now);
             needs.is_owed = state.controller().owed() > 0;
+            needs.resizes = membership.is_resized();
         }
         self.published.silent.store(state.silent(), Ordering::Relaxed);
         let controller = state.controller();
