@@ -50,7 +50,7 @@ use self::permit::Stage;
 pub(crate) use self::shared::Shared;
 #[cfg(feature = "http")]
 pub(crate) use self::stopwatch::PollTimer;
-use self::workers::workers;
+pub(crate) use self::workers::workers;
 
 /// Limits how many run at once; the others wait in a bounded queue or are rejected.
 ///
@@ -278,14 +278,3 @@ impl Limiter {
 
 /// The largest share that can be reserved, in per cent: a lower priority that gets more than half is none.
 pub(crate) const MAX_SHARE: usize = 50;
-<<<<<<< HEAD
-=======
-
-pub(crate) fn workers() -> usize {
-    let runtime = tokio::runtime::Handle::try_current();
-    let workers = runtime.map(|handle| handle.metrics().num_workers());
-    workers
-        .unwrap_or_else(|_| std::thread::available_parallelism().map_or(1, usize::from))
-        .clamp(1, 4_096)
-}
->>>>>>> main

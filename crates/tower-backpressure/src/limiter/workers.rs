@@ -8,7 +8,7 @@ use super::resources::Cgroup;
 
 /// The worker threads of the current runtime, or what is available outside of one; no more than the CPU quota of the
 /// control group keeps busy. Eight threads with a quota of two CPUs do the work of two.
-pub(super) fn workers() -> usize {
+pub(crate) fn workers() -> usize {
     let threads = Handle::try_current().map(|runtime| runtime.metrics().num_workers());
     let threads = threads.unwrap_or_else(|_| available_parallelism().map_or(1, usize::from));
     within_quota(threads, Cgroup::of_this_process().cpu_quota()).clamp(1, MAX_WORKERS)
