@@ -146,7 +146,7 @@ impl Breaker {
                 *in_flight += u32::from(sends);
                 sends
             }
-            Phase::Ramping { ramp, .. } => ramp.admits(),
+            Phase::Ramping { ramp, .. } => ramp.admits(now),
         };
         match sends {
             true => BreakerDecision::Send(Pass(self.number)),
@@ -178,7 +178,9 @@ impl Breaker {
                 let has_room = *in_flight + *succeeded < self.settings.probes;
                 (!is_over && !has_room).then_some(RETRY_AFTER_WHILE_PROBING)
             }
-            Phase::Ramping { ramp, .. } => (!ramp.has_room()).then_some(RETRY_AFTER_WHILE_PROBING),
+            Phase::Ramping { ramp, .. } => {
+                (!ramp.has_room(now)).then_some(RETRY_AFTER_WHILE_PROBING)
+            }
         }
     }
 
@@ -227,7 +229,7 @@ impl Breaker {
             CallEnding::Succeeded => {
                 *succeeded += 1;
                 if *succeeded >= self.settings.probes {
-                    let ramp = Ramp::starting_at(self.settings.probes);
+                    let ramp = Ramp::starting_at(self.settings.probes, now);
                     self.enter(Phase::Ramping { ramp, calls: Calls::default() });
                 }
             }
@@ -236,7 +238,7 @@ impl Breaker {
 
     fn end_in_ramp(&mut self, ending: CallEnding, now: Timestamp) {
         let Phase::Ramping { ramp, calls } = &mut self.phase else { return };
-        ramp.ended();
+        ramp.ended(now);
         let Some(call) = Calls::of(ending) else { return };
         *calls = calls.plus(call);
         match ending {

@@ -17,7 +17,8 @@ pub use self::ending::{Ending, Told};
 /// Quiet    → Probing    the time has passed: one attempt is sent
 /// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response
 /// Resuming → Open       no attempt is held any more
-/// Probing, Resuming → Quiet   a response says again when to come back
+/// Probing  → Quiet      the response says again when to come back
+/// Resuming → Quiet      several responses in a row do
 /// ```
 ///
 /// ```
@@ -116,6 +117,8 @@ const BELIEVED_LOAD: u32 = 16;
 /// The same of an origin that has answered nothing yet: there is no sign that it serves anything.
 const BELIEVED_QUOTA_AT_START: u32 = 1;
 const BELIEVED_LOAD_AT_START: u32 = 4;
+/// The same while attempts resume. With one, an origin that rejects a share would be sent next to nothing.
+const BELIEVED_WHILE_RESUMING: u32 = 3;
 /// How long the others wait for the response to a probe before one more is sent. A lost probe would hold
 /// all attempts; more than one a second would be no pause.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -124,11 +127,13 @@ const RESUME_PATIENCE: Duration = Duration::from_secs(1);
 /// When an attempt finds out whether the pause holds for all attempts: after an eighth of it, and after a
 /// quarter of a second at most; and once more after four times as long. Otherwise a server that counts by
 /// rate, and rounds the time up to a second, would be used for a tenth of what it allows and less. More such
-/// attempts would be no pause. An origin that has answered nothing yet gets none.
+/// attempts would be no pause. An origin that has answered nothing yet gets none in a short pause.
 const EARLY_SHARE: u32 = 8;
 const MAX_EARLY_WAIT: Duration = Duration::from_millis(250);
 const EARLY_SPACING: u32 = 4;
 const MAX_EARLY: u32 = 2;
+/// From this length on an origin that has answered nothing yet gets them too: its word may be about one route.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 /// Pauses without an early attempt after many that were told to come back.
 const MAX_SKIPPED: u32 = 64;
 /// Attempts in flight after the answer to the probe.
@@ -175,7 +180,7 @@ impl Cooldown {
                 *since = now;
                 CooldownDecision::Send(Pass(self.number))
             }
-            Phase::Resuming { ramp } => match ramp.admits() {
+            Phase::Resuming { ramp } => match ramp.admits(now) {
                 true => CooldownDecision::Send(Pass(self.number)),
                 false => wait_until(now + RESUME_PATIENCE),
             },
@@ -240,8 +245,8 @@ impl Cooldown {
         }
     }
 
-    /// Whether it holds for all attempts. After a pause one rejection continues the pause; before it, others
-    /// have to agree.
+    /// Whether it holds for all attempts. A probe that is rejected continues the pause; before a pause, and once
+    /// attempts are answered again, others have to agree.
     fn believes(&self, told: Told, now: Timestamp) -> bool {
         let needed = match (told, self.has_answered) {
             (Told::Quota(_), true) if !self.is_selective => BELIEVED_QUOTA,
@@ -251,7 +256,11 @@ impl Cooldown {
             (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
         };
         let lasts = !self.has_answered || now.since(self.rejected_since) >= MIN_REJECTED;
-        !matches!(self.phase, Phase::Open) || lasts && self.rejections >= needed
+        match self.phase {
+            Phase::Open => lasts && self.rejections >= needed,
+            Phase::Resuming { .. } => self.rejections >= BELIEVED_WHILE_RESUMING,
+            Phase::Quiet { .. } | Phase::Probing { .. } => true,
+        }
     }
 
     /// `is_current`: the attempt was sent in the present phase.
@@ -274,7 +283,8 @@ impl Cooldown {
             }
             phase => {
                 let is_new = matches!(phase, Phase::Open) || self.is_selective;
-                let is_due = is_new && self.has_answered && self.skipped.0 == 0;
+                let is_worth_it = self.has_answered || wait >= LONG_PAUSE;
+                let is_due = is_new && is_worth_it && self.skipped.0 == 0;
                 self.skipped.0 = self.skipped.0.saturating_sub(1);
                 let first = Early::At(now + early_wait(wait), 0);
                 let early = if is_due { first } else { Early::None };
@@ -283,10 +293,10 @@ impl Cooldown {
         }
     }
 
-    fn resume(&mut self, held: usize) {
+    fn resume(&mut self, held: usize, now: Timestamp) {
         match held {
             0 => self.enter(Phase::Open),
-            _ => self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED) }),
+            _ => self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED, now) }),
         }
     }
 
@@ -308,11 +318,12 @@ impl Cooldown {
             (Phase::Probing { .. }, Ending::Cancelled) => {
                 self.enter(Phase::Quiet { until: now, early: Early::None });
             }
-            (Phase::Probing { .. }, _) => self.resume(held),
-            (Phase::Resuming { ramp }, Ending::Cancelled) => ramp.ended(),
+            (Phase::Probing { .. }, _) => self.resume(held, now),
+            (Phase::Resuming { ramp }, Ending::Cancelled) => ramp.ended(now),
+            (Phase::Resuming { ramp }, Ending::Told(_)) => ramp.ended(now),
             (Phase::Resuming { .. }, _) if held == 0 => self.enter(Phase::Open),
             (Phase::Resuming { ramp }, _) => {
-                ramp.ended();
+                ramp.ended(now);
                 ramp.grow();
             }
         }
@@ -493,7 +504,12 @@ mod tests {
         assert_eq!(send(&mut cooldown, START + SECOND), None, "the probe is not answered yet");
         cooldown.ended(probe, Ending::Answered, 5, START + SECOND);
         assert!(send(&mut cooldown, START + SECOND).is_some());
-        cooldown.ended(early[2], Ending::Told(Told::Quota(SECOND)), 5, START + SECOND);
+        let told = Ending::Told(Told::Quota(SECOND));
+        for state in [CooldownState::Resuming, CooldownState::Resuming] {
+            cooldown.ended(early[2], told, 5, START + SECOND);
+            assert_eq!(cooldown.state(), state, "one of several may be about one route");
+        }
+        cooldown.ended(early[2], told, 5, START + SECOND);
         assert_eq!(cooldown.state(), CooldownState::Quiet(START + 2 * SECOND));
     }
 

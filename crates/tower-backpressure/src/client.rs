@@ -36,7 +36,9 @@ mod budget;
 mod carry;
 mod classify;
 mod cooldown;
+mod deadline_exceeded;
 mod dependency;
+mod gave_up;
 #[cfg(feature = "reqwest")]
 mod http_types;
 mod idempotency_key;
@@ -64,6 +66,7 @@ pub use self::budget::{BudgetSnapshot, RetryBudget, Spent, Withdrawal};
 pub use self::classify::{AttemptOutcome, RetryDecision};
 pub use self::cooldown::{Cooldown, CooldownLayer, CooldownPhase, CooldownSnapshot};
 pub use self::dependency::{Dependency, DependencyFuture, DependencyLayer, Unavailable};
+pub use self::gave_up::{GaveUp, GiveUpReason};
 #[cfg(feature = "reqwest")]
 pub use self::origin_limit::ReqwestFuture;
 pub use self::origin_limit::{OriginLimit, OriginLimitLayer};
@@ -71,7 +74,7 @@ pub use self::replay::{
     Buffered, ByClone, KeepForRetry, Rebuilt, Replay, ReplayBody, RequestHead, ResponseHead,
     RetryBody,
 };
-pub use self::retry::{GaveUp, GiveUpReason, LongRetryAfter, ResponseFuture, Retry, RetryLayer};
+pub use self::retry::{LongRetryAfter, ResponseFuture, Retry, RetryLayer};
 pub use self::stack::{BackpressureClient, ClientStack, backpressure_client};
 #[cfg(feature = "reqwest")]
 pub use self::supervised::SupervisedReqwestFuture;

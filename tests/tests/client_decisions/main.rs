@@ -6,6 +6,7 @@ mod cancellation;
 mod cooldown;
 mod harmless;
 mod metrics;
+mod misbehaviour;
 mod rates;
 mod resumption;
 mod stack;

@@ -6,8 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -17,7 +16,7 @@ use tower_service::Service;
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::client::classify::is_grpc_call;
-use crate::client::timeout_field;
+use crate::client::{deadline_exceeded, timeout_field};
 use crate::request_info::RequestInfo;
 
 #[cfg(feature = "reqwest")]
@@ -172,17 +171,8 @@ where
 
 fn timed_out<B>(after: Duration, speaks_grpc: bool) -> Response<ResponseBody<B>> {
     let text = if speaks_grpc { &b""[..] } else { b"no response in time" };
-    let mut response = Response::new(ResponseBody::rejected(Bytes::from_static(text)));
-    if speaks_grpc {
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(GRPC_STATUS, DEADLINE_EXCEEDED);
-    } else {
-        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    }
+    let body = ResponseBody::rejected(Bytes::from_static(text));
+    let mut response = deadline_exceeded::with_body(speaks_grpc, body);
     response.extensions_mut().insert(TimedOut(after));
     response
 }
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const DEADLINE_EXCEEDED: HeaderValue = HeaderValue::from_static("4");

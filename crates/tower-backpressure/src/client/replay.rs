@@ -8,7 +8,8 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::client::attempts::Attempts;
-use crate::client::retry::GaveUp;
+use crate::client::deadline_exceeded;
+use crate::client::gave_up::GaveUp;
 use crate::client::timeout_field;
 use crate::deadline::Deadline;
 use crate::request_info::RequestInfo;
@@ -195,25 +196,12 @@ impl<B: Body> ResponseHead for Response<B> {
     }
 
     fn deadline_exceeded(is_grpc: bool, gave_up: GaveUp) -> Option<Self::Output> {
-        let mut response = Response::new(RetryBody::default());
-        match is_grpc {
-            true => {
-                let headers = response.headers_mut();
-                let kind = HeaderValue::from_static("application/grpc");
-                headers.insert(header::CONTENT_TYPE, kind);
-                headers.insert("grpc-status", HeaderValue::from_static(DEADLINE_EXCEEDED));
-                headers.insert("grpc-message", HeaderValue::from_static("deadline exceeded"));
-            }
-            false => *response.status_mut() = StatusCode::GATEWAY_TIMEOUT,
-        }
+        let mut response = deadline_exceeded::with_body(is_grpc, RetryBody::default());
         response.extensions_mut().insert(Attempts(gave_up.attempts));
         response.extensions_mut().insert(gave_up);
         Some(response)
     }
 }
-
-/// The status of gRPC for a call that was not completed in time.
-const DEADLINE_EXCEEDED: &str = "4";
 
 mod sealed {
     pub trait Sealed {}

@@ -10,13 +10,10 @@ use self::policy::Policy;
 use crate::client::replay::{ByClone, KeepForRetry, ResponseHead};
 
 pub use self::future::ResponseFuture;
-pub use self::gave_up::{GaveUp, GiveUpReason};
 pub use self::long_retry_after::LongRetryAfter;
-pub(crate) use self::wait::Wait;
 
 mod drain;
 mod future;
-mod gave_up;
 mod long_retry_after;
 mod options;
 mod policy;

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use crate::client::budget::RetryBudget;
-use crate::client::retry::{GiveUpReason, Wait};
+use crate::client::gave_up::GiveUpReason;
 
 #[cfg_attr(not(feature = "metrics"), path = "telemetry/no_metrics.rs")]
 mod metrics;
@@ -16,6 +17,13 @@ mod tracing;
 pub(crate) struct RetryTelemetry {
     policy: Cow<'static, str>,
     metrics: metrics::Metrics,
+}
+
+/// The wait before a retry, and what set its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub(crate) span: Duration,
+    pub(crate) source: Source,
 }
 
 /// What set the length of a wait: the label `source`.

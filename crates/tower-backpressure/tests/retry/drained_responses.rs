@@ -104,3 +104,34 @@ async fn reading_a_body_makes_no_retry_earlier_or_later() {
         assert!((millis..=millis + 101).contains(&gap), "{gap} ms for {millis} ms");
     }
 }
+
+/// A body of empty frames that never ends, and never makes its reader wait.
+#[derive(Default)]
+struct EmptyFrames(Arc<AtomicU64>);
+
+impl Body for EmptyFrames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.fetch_add(1, SeqCst);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::new()))))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_empty_frames_without_an_end_is_given_up() {
+    let frames = Arc::new(AtomicU64::new(0));
+    let read = Arc::clone(&frames);
+    let rejecting = service_fn(move |_: Request<()>| {
+        let response = Response::builder().status(503).header("retry-after", "1");
+        ready(Ok::<_, Infallible>(response.body(EmptyFrames(Arc::clone(&read))).unwrap()))
+    });
+    let response = RetryLayer::new().layer(rejecting).oneshot(get()).await.unwrap();
+    assert_eq!(response.status(), 503);
+    let frames = frames.load(SeqCst);
+    assert!((1..=4_000).contains(&frames), "{frames}");
+}

@@ -134,3 +134,31 @@ async fn a_url_that_cannot_be_sent_to_is_not_tried_again() {
     assert!(call.as_mut().await.unwrap_err().is_builder());
     assert_eq!(call.gave_up(), None);
 }
+
+/// A retry whose wait has ended after the deadline, as in a process that was suspended, has no time left: reqwest
+/// ends it before it is sent.
+#[tokio::test(start_paused = true)]
+async fn retries_after_a_suspension_are_not_sent_as_a_crowd() {
+    let timeouts = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&timeouts);
+    let rejecting = tower::service_fn(move |request: Request| {
+        seen.lock().unwrap().push(request.timeout().copied());
+        let response = http::Response::builder().status(429).header("retry-after", "2");
+        let response = reqwest::Response::from(response.body("").unwrap());
+        std::future::ready(Ok::<_, std::convert::Infallible>(response))
+    });
+    let client = RetryLayer::new().layer(rejecting);
+    let url: reqwest::Url = "http://here/".parse().unwrap();
+    let calls: Vec<_> = (0..10)
+        .map(|_| tokio::spawn(client.clone().oneshot(Request::new(Method::GET, url.clone()))))
+        .collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 429);
+    }
+    let timeouts = timeouts.lock().unwrap();
+    assert_eq!(timeouts.len(), 20);
+    assert!(timeouts[..10].iter().all(Option::is_none));
+    assert!(timeouts[10..].iter().all(|timeout| *timeout == Some(Duration::ZERO)), "{timeouts:?}");
+}

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Replay, RequestHead, ResponseHead};
 use crate::client::attempts::Attempts;
-use crate::client::retry::GaveUp;
+use crate::client::gave_up::GaveUp;
 use crate::client::timeout_field;
 use crate::request_info::RequestInfo;
 

@@ -22,6 +22,10 @@ pin_project! {
 /// some kilobytes; a new connection costs less than reading more than this.
 const MAX_DRAINED_BYTES: u64 = 64 * 1024;
 
+/// What a frame counts at least: a body of empty frames without an end would be read for ever. So a thousand
+/// frames are read at most.
+const LEAST_BYTES_OF_FRAME: u64 = 64;
+
 /// The longest time for it, within the wait: some round trips. A body that stalls holds a connection, and
 /// perhaps a permit, for as long.
 pub(super) const MAX_DRAIN_TIME: Duration = Duration::from_millis(500);
@@ -43,8 +47,8 @@ impl<B: Body> Future for Drain<B> {
             let Some(Ok(frame)) = ready!(this.body.as_mut().poll_frame(cx)) else {
                 return Poll::Ready(());
             };
-            let bytes = frame.data_ref().map_or(0, Buf::remaining);
-            match this.left.checked_sub(bytes as u64) {
+            let bytes = frame.data_ref().map_or(0, Buf::remaining) as u64;
+            match this.left.checked_sub(bytes.max(LEAST_BYTES_OF_FRAME)) {
                 Some(left) => *this.left = left,
                 None => return Poll::Ready(()),
             }

@@ -11,12 +11,12 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use super::drain::{Drain, MAX_DRAIN_TIME};
-use super::gave_up::{GaveUp, GiveUpReason};
 use super::policy::{Grant, Policy};
 use super::progress::Progress;
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::Withdrawal;
+use crate::client::gave_up::{GaveUp, GiveUpReason};
 use crate::client::replay::{ByClone, KeepForRetry, RequestHead, ResponseHead};
 
 pin_project! {
@@ -162,8 +162,13 @@ where
                 StepProjection::Ready => {
                     ready!(self.as_mut().project().inner.poll_ready(cx))?;
                     // The process may have been suspended during the wait.
-                    if S::Response::IS_CUT_BY_LAYER && self.progress.is_late() {
-                        return Poll::Ready(Ok(self.finish_at_deadline()));
+                    if self.progress.is_late() {
+                        if S::Response::IS_CUT_BY_LAYER {
+                            return Poll::Ready(Ok(self.finish_at_deadline()));
+                        }
+                        // The client inside ends the attempt at once, with its own error.
+                        let progress = self.as_mut().project().progress;
+                        progress.cut_at = progress.deadline;
                     }
                     self.as_mut().send_attempt();
                 }

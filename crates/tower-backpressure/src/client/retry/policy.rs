@@ -7,16 +7,16 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::Instant;
 
-use super::gave_up::GiveUpReason;
 use super::long_retry_after::LongRetryAfter;
 use super::progress::Progress;
-use super::wait::{Asked, Backoff, TimeLeft, Wait, word_of};
+use super::wait::{Asked, Backoff, TimeLeft, word_of};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::budget::{RetryBudget, Withdrawal};
 use crate::client::classify::{AttemptEnd, AttemptOutcome, ErrorTypes, RetryDecision, Retryable};
+use crate::client::gave_up::GiveUpReason;
 use crate::client::jitter::Jitter;
 use crate::client::replay::ResponseHead;
-use crate::client::telemetry::{RetryTelemetry, Source};
+use crate::client::telemetry::{RetryTelemetry, Source, Wait};
 
 /// What the services of one layer share. It is cloned only while options are set.
 #[derive(Clone, Debug)]

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::gave_up::{GaveUp, GiveUpReason};
 use super::policy::Policy;
 use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::{RetryBudget, Spent};
 use crate::client::classify::{IDEMPOTENCY_KEY, is_grpc_call};
+use crate::client::gave_up::{GaveUp, GiveUpReason};
 use crate::client::idempotency_key::new_idempotency_key;
 use crate::client::replay::{RequestHead, ResponseHead};
 use crate::headers::attempts;

@@ -5,15 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::header::HeaderMap;
 
 use crate::client::jitter::Jitter;
-use crate::client::telemetry::Source;
+use crate::client::telemetry::{Source, Wait};
 use crate::headers::retry_after::RetryAfter;
-
-/// The wait before a retry, and what set its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wait {
-    pub(crate) span: Duration,
-    pub(crate) source: Source,
-}
 
 /// What the server's word means under the bounds of the layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
