@@ -30,7 +30,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance};
 use tower::{Layer, Service};
-use tower_backpressure::{Admission, AdmissionLayer, Deadline, ResponseBody, Shed};
+use tower_backpressure::{Admission, AdmissionLayer, Deadline, Event, ResponseBody, Shed};
 
 use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site, TaskChange};
 
@@ -46,6 +46,15 @@ pub(crate) fn make(site: &Site) -> Box<dyn Controller> {
     let workers = (site.cores.round() as usize).clamp(1, 4_096);
     // The simulated machine holds no refusals.
     let layer = AdmissionLayer::with_limit("lab", Adaptive::new(workers)).delay_rejections(0);
+    let told = Arc::new(Mutex::new(None));
+    let layer = layer.observer({
+        let told = Arc::clone(&told);
+        move |_policy: &str, event: Event| {
+            if let Event::Rejected { shed, .. } = event {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(shed);
+            }
+        }
+    });
     let (service, epoch) = (layer.layer(Handler), Instant::now());
     drop(context);
     Box::new(Shipped {
@@ -53,6 +62,7 @@ pub(crate) fn make(site: &Site) -> Box<dyn Controller> {
         epoch,
         layer,
         service,
+        told,
         woken: Arc::default(),
         attempts: BTreeMap::new(),
         timers_at: None,
@@ -67,6 +77,8 @@ struct Shipped {
     epoch: Instant,
     layer: AdmissionLayer,
     service: Admission<Handler>,
+    /// What the layer told its observer of the last rejection: a header has whole seconds only.
+    told: Arc<Mutex<Option<Shed>>>,
     /// Attempts whose tasks were woken, in that order.
     woken: Arc<Mutex<VecDeque<u64>>>,
     attempts: BTreeMap<u64, Attempt>,
@@ -101,14 +113,14 @@ impl fmt::Debug for Attempt {
 
 impl Attempt {
     /// Polls the task until it rests: it waits in the queue, has called the handler, or was refused.
-    fn poll(&mut self, mut task: Task) -> Option<Next> {
+    fn poll(&mut self, mut task: Task, told: &Mutex<Option<Shed>>) -> Option<Next> {
         let waker = Waker::from(Arc::clone(&self.signal));
         loop {
             self.signal.woken.store(false, Ordering::Relaxed);
             match task.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(Ok(response)) => {
-                    let shed: Shed =
-                        *response.extensions().get().expect("the handler answers later");
+                Poll::Ready(Ok(_)) => {
+                    let told = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let shed = told.expect("the handler answers later");
                     return Some(Next::Shed(self.signal.id, refusal(shed)));
                 }
                 Poll::Pending if self.control.began.load(Ordering::Relaxed) => {
@@ -205,7 +217,7 @@ impl Controller for Shipped {
         let (woken, queue) = (AtomicBool::new(false), Arc::clone(&self.woken));
         let signal = Arc::new(Signal { id: info.id, woken, queue });
         let mut attempt = Attempt { control, signal, stage: Stage::Moving };
-        let answer = match attempt.poll(task) {
+        let answer = match attempt.poll(task, &self.told) {
             Some(Next::Run(_)) => Answer::Run,
             Some(Next::Shed(_, refusal)) => return Answer::Shed(refusal),
             None => Answer::Wait,
@@ -272,7 +284,7 @@ impl Controller for Shipped {
             let Some(attempt) = self.attempts.get_mut(&id) else { continue };
             attempt.signal.woken.store(false, Ordering::Relaxed);
             let decided = match mem::replace(&mut attempt.stage, Stage::Moving) {
-                Stage::Waiting(task) => attempt.poll(task),
+                Stage::Waiting(task) => attempt.poll(task, &self.told),
                 other => {
                     attempt.stage = other;
                     None
