@@ -315,3 +315,40 @@ async fn hostile_keys_take_bounded_memory_and_harm_no_other_key() {
     assert_eq!(holder.await.expect("no panic").0, 200);
     assert_eq!(send(service, with_key(b"held")).await.0, 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_adaptive_total_follows_the_pool_behind_all_compartments() {
+    // Twelve connections of 25 ms: 480 requests a second. Both compartments together ask for twice that.
+    let pool = std::sync::Arc::new(tokio::sync::Semaphore::new(12));
+    let set = BulkheadSet::with_limit(tower_backpressure::Adaptive::new(4))
+        .compartment("one", 4)
+        .compartment("two", 2);
+    let inner = service_fn(move |_: Request<()>| {
+        let pool = std::sync::Arc::clone(&pool);
+        async move {
+            let _connection = pool.acquire().await.expect("never closed");
+            sleep(Duration::from_millis(25)).await;
+            Ok::<_, Infallible>(Response::new(String::new()))
+        }
+    });
+    let mut running = JoinSet::new();
+    let mut rng = fastrand::Rng::with_seed(4);
+    let start = Instant::now();
+    let mut at = start;
+    while at < start + Duration::from_secs(40) {
+        at += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / 960.0);
+        tokio::time::sleep_until(at).await;
+        let name = if rng.bool() { "one" } else { "two" };
+        let service = set.layer(name).layer(inner.clone());
+        let is_scored = at > start + Duration::from_secs(20);
+        running.spawn(async move {
+            let (status, took) = send(service, request(None)).await;
+            is_scored && status == 200 && took < Duration::from_millis(500)
+        });
+    }
+    let total = set.permits();
+    let served = running.join_all().await.into_iter().filter(|&served| served).count();
+    println!("total {total}, {} a second of 480", served / 20);
+    assert!((12..64).contains(&total), "it starts at 48, and four times the pool is too many");
+    assert!(served / 20 > 450);
+}

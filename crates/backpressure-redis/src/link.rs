@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -60,10 +60,7 @@ impl Link {
         sent.is_answered = true;
         self.shared.unanswered.store(0, Ordering::Relaxed);
         if let Err(error) = &result {
-            if error.is_io_error()
-                || error.is_connection_dropped()
-                || error.is_unrecoverable_error()
-            {
+            if is_of_no_use_after(error) {
                 self.give_up();
             }
         }
@@ -126,6 +123,16 @@ impl Drop for Sent<'_> {
             self.link.give_up();
         }
     }
+}
+
+/// Whether the connection is lost, or leads to a server that is no master any more: after a failover, its address or
+/// the sentinels name another.
+fn is_of_no_use_after(error: &RedisError) -> bool {
+    let is_lost = error.is_io_error() || error.is_connection_dropped();
+    // Redis 6 wraps the error of a command in a script.
+    let is_replica = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.detail().is_some_and(|detail| detail.contains("READONLY"));
+    is_lost || is_replica || error.is_unrecoverable_error()
 }
 
 fn failed(error: &str) -> RedisError {

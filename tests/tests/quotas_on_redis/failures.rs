@@ -203,3 +203,49 @@ async fn replicas_that_are_killed_with_their_leases_cost_at_most_those() {
     assert!(admitted <= quota + (killed + 3) * LEASE, "{admitted} {quota}");
     assert!(admitted * 10 >= quota * 6, "{admitted} {quota}");
 }
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn after_a_failover_the_connection_to_the_old_master_is_given_up() {
+    let (old, new) = (Server::start(&[]).await, Server::start(&[]).await);
+    let proxy = Proxy::to(old.port).await;
+    let address = proxy.redis();
+    let mut replicas = [Replica::start(&address, "closed")];
+    let before = run(&mut replicas, Duration::from_secs(2)).await;
+    assert!(before.total() > 0 && new.scripts().await == 0);
+    // The old master becomes a replica, and keeps its connections.
+    proxy.lead_to(new.port);
+    let mut connection = old.connection().await;
+    let port = new.port.to_string();
+    let command = redis::cmd("REPLICAOF").arg("127.0.0.1").arg(port).clone();
+    let _: () = command.query_async(&mut connection).await.expect("it follows");
+    let _ = run(&mut replicas, Duration::from_secs(3)).await;
+    let after = run(&mut replicas, Duration::from_secs(2)).await;
+    println!("before {}, after {}", before.total(), after.total());
+    assert!(after.total() * 10 >= after.quota() * 8, "{}", after.total());
+    assert!(new.scripts().await > 0);
+    assert_that_none_waited(&mut replicas);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_replica_that_was_suspended_and_makes_up_for_it_stays_within_the_quota() {
+    let server = Server::start(&[]).await;
+    let address = server.address();
+    let began = Instant::now();
+    let mut replicas = start([&address; 3], "local-share");
+    for _ in 0..3 {
+        sleep(Duration::from_secs(1)).await;
+        replicas[0].signal("STOP");
+        sleep(Duration::from_secs(1)).await;
+        // It sends all the requests at once that it has missed.
+        replicas[0].signal("CONT");
+    }
+    sleep(Duration::from_secs(1)).await;
+    let counts: Vec<_> = replicas.iter_mut().map(Replica::kill).collect();
+    let quota = (began.elapsed().as_secs_f64() * PER_SECOND as f64) as u64 + PER_SECOND;
+    let admitted: u64 = counts.iter().map(|it| it.admitted).sum();
+    println!("{admitted} admitted, quota and burst {quota}; {counts:?}");
+    assert!(admitted <= quota + 3 * LEASE, "{counts:?}");
+    assert!(admitted * 10 >= quota * 7, "{counts:?}");
+}

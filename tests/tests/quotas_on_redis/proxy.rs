@@ -1,6 +1,8 @@
 //! A TCP proxy between replicas and their store that delays, stalls and cuts.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use backpressure_tests::server::listen;
@@ -12,6 +14,8 @@ use tokio::time::sleep;
 /// A proxy to one server.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
+    /// Where new connections lead.
+    port: Arc<AtomicU16>,
     mode: watch::Sender<Mode>,
 }
 
@@ -31,12 +35,14 @@ impl Proxy {
     pub(crate) async fn to(port: u16) -> Self {
         let (listener, address) = listen().await;
         let (mode, mut modes) = watch::channel(Mode::Passes);
+        let target = Arc::new(AtomicU16::new(port));
+        let port = Arc::clone(&target);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *modes.borrow_and_update() == Mode::Cuts {
                     continue;
                 }
-                let modes = modes.clone();
+                let (modes, port) = (modes.clone(), target.load(Ordering::Relaxed));
                 tokio::spawn(async move {
                     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
                     let (from_client, to_client) = client.into_split();
@@ -49,11 +55,16 @@ impl Proxy {
                 });
             }
         });
-        Self { address, mode }
+        Self { address, port, mode }
     }
 
     pub(crate) fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// Leads new connections elsewhere, as a name does after a failover. Those that exist stay.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.port.store(port, Ordering::Relaxed);
     }
 
     pub(crate) fn redis(&self) -> String {

@@ -67,6 +67,13 @@ impl Replica {
         self.last
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(status.is_ok_and(|status| status.success()), "it runs");
+    }
+
     /// As by `kill -9`.
     pub(crate) fn kill(&mut self) -> Counts {
         self.child.kill().expect("it runs");

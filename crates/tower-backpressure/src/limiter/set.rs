@@ -1,15 +1,22 @@
 //! Limiters that share a total: each has units of its own, and borrows what others do not use.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::Waker;
 
 use backpressure_core::limit::MAX;
-use backpressure_core::{Controller, Fixed, QueueBounds, Timestamp};
+use backpressure_core::{Controller, Fixed, Limit, QueueBounds, Timestamp};
 use tokio::time::Instant;
 
 use super::Limiter;
 use super::shared::Shared;
+use super::sync::atomic::{AtomicUsize, Ordering};
 use super::sync::{Mutex, MutexGuard};
+
+mod member;
+mod total;
+
+use self::member::Member;
+use self::total::{Share, Total};
 
 /// A total of units, and the limiters that share it.
 ///
@@ -22,6 +29,10 @@ use super::sync::{Mutex, MutexGuard};
 pub(crate) struct Set {
     state: Mutex<State>,
     epoch: Instant,
+    /// `None`: the total is what an operator says.
+    limit: Option<Arc<Total>>,
+    /// The total, readable without the lock.
+    published: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -31,17 +42,9 @@ struct State {
     free: usize,
     /// Units that a lower total still has to take away.
     excess: usize,
+    /// Whether limiters return what is not their own.
+    is_recalling: bool,
     members: Vec<Member>,
-}
-
-#[derive(Debug)]
-struct Member {
-    limiter: Weak<Shared>,
-    guaranteed: usize,
-    /// Units that it keeps although it does not use them.
-    kept: usize,
-    /// Units of its own that it waits for.
-    wants: usize,
 }
 
 /// The place of a limiter in a set.
@@ -60,11 +63,13 @@ pub(crate) struct Needs {
     pub(crate) lacks: usize,
     /// Whether others have units of its own.
     pub(crate) is_owed: bool,
+    /// Whether the total has to change.
+    pub(crate) resizes: bool,
 }
 
 impl Needs {
     pub(crate) const fn any(self) -> bool {
-        self.returned > 0 || self.lacks > 0 || self.is_owed
+        self.returned > 0 || self.lacks > 0 || self.is_owed || self.resizes
     }
 }
 
@@ -80,25 +85,51 @@ pub(crate) struct Part {
 
 impl Set {
     pub(crate) fn new(total: usize) -> Arc<Self> {
-        let state = State { total, free: total, excess: 0, members: Vec::new() };
-        Arc::new(Self { state: Mutex::new(state), epoch: Instant::now() })
+        Self::of(total, None)
     }
 
-    /// Adds a limiter; `None` if its guarantee does not fit into what is left of the total.
+    /// A set with a total that adapts.
+    pub(crate) fn adaptive(limit: Box<dyn Limit>) -> Arc<Self> {
+        let limit = Total::new(limit);
+        Self::of(limit.target(), Some(limit))
+    }
+
+    fn of(total: usize, limit: Option<Arc<Total>>) -> Arc<Self> {
+        let state =
+            State { total, free: total, excess: 0, is_recalling: false, members: Vec::new() };
+        let (state, published) = (Mutex::new(state), AtomicUsize::new(total));
+        Arc::new(Self { state, epoch: Instant::now(), limit, published })
+    }
+
+    /// Adds a limiter; `None` if its guarantee does not fit into what is left of the total. A total that adapts grows
+    /// as far as is needed.
     pub(crate) fn add(self: &Arc<Self>, part: Part) -> Option<Limiter> {
         let Part { guaranteed, max, lends, queue } = part;
         let mut state = self.lock();
-        let others: usize = state.members.iter().map(|member| member.guaranteed).sum();
-        if guaranteed == 0 || others + guaranteed > state.total {
+        let others = state.guaranteed();
+        let lacking = (others + guaranteed).saturating_sub(state.total);
+        if guaranteed == 0 || others + guaranteed > MAX || lacking > 0 && self.limit.is_none() {
             return None;
         }
-        let mut controller = Controller::new(Box::new(Fixed::new(MAX)), queue);
+        state.total += lacking;
+        state.free += lacking;
+        self.published.store(state.total, Ordering::Relaxed);
+        let own: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let limit: Box<dyn Limit> = match &self.limit {
+            Some(total) => Box::new(Share::new(Arc::clone(total), Arc::clone(&own))),
+            None => Box::new(Fixed::new(MAX)),
+        };
+        let mut controller = Controller::new(limit, queue);
         controller.allow(guaranteed);
         controller.bound_limit(1, max);
         let membership = Membership { set: Arc::clone(self), index: state.members.len() };
         let shared = Arc::new(Shared::in_set(controller, self.epoch, membership));
         let lent = guaranteed * lends.min(100) / 100;
         let limiter = Arc::downgrade(&shared);
+        own.get_or_init(|| limiter.clone());
+        if let Some(total) = &self.limit {
+            total.add(limiter.clone(), others + guaranteed);
+        }
         state.members.push(Member { limiter, guaranteed, kept: guaranteed - lent, wants: 0 });
         state.free -= guaranteed;
         Some(Limiter { shared })
@@ -113,18 +144,21 @@ impl Set {
     pub(crate) fn set_total(&self, total: usize, now: Timestamp) {
         let mut wakers = Vec::new();
         let mut state = self.lock();
-        let guaranteed = state.members.iter().map(|member| member.guaranteed).sum();
-        let total = total.clamp(1, MAX).max(guaranteed);
-        let before = std::mem::replace(&mut state.total, total);
-        if total >= before {
-            state.free += total - before;
-        } else {
-            state.excess += before - total;
-            state.recall(now, &mut wakers);
-        }
-        state.settle(now, &mut wakers);
+        state.resize(total, now, &mut wakers);
+        self.published.store(state.total, Ordering::Relaxed);
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the total adapts.
+    pub(crate) const fn adapts(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// The total that its limit says, where that is another one.
+    fn new_total(&self) -> Option<usize> {
+        let target = self.limit.as_ref()?.target();
+        (target != self.published.load(Ordering::Relaxed)).then_some(target)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -141,6 +175,13 @@ impl Set {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Membership {
+    /// Whether the set has another total than its limit says.
+    pub(super) fn is_resized(&self) -> bool {
+        self.set.new_total().is_some()
     }
 }
 
@@ -165,6 +206,10 @@ impl Shared {
         let mut wakers = Vec::new();
         let mut state = set.lock();
         state.free += needs.returned;
+        if let Some(total) = set.new_total() {
+            state.resize(total, now, &mut wakers);
+            set.published.store(total, Ordering::Relaxed);
+        }
         state.settle(now, &mut wakers);
         state.lend(*index, needs.lacks, now, &mut wakers);
         drop(state);
@@ -173,10 +218,30 @@ impl Shared {
 }
 
 impl State {
+    fn guaranteed(&self) -> usize {
+        self.members.iter().map(|member| member.guaranteed).sum()
+    }
+
+    /// Changes the total; what is in use beyond a lower one has to be returned.
+    fn resize(&mut self, total: usize, now: Timestamp, wakers: &mut Vec<Waker>) {
+        let total = total.clamp(1, MAX).max(self.guaranteed());
+        let before = std::mem::replace(&mut self.total, total);
+        if total >= before {
+            // What a lower total has not taken yet stays.
+            let kept = self.excess.min(total - before);
+            self.excess -= kept;
+            self.free += total - before - kept;
+        } else {
+            self.excess += before - total;
+        }
+        self.settle(now, wakers);
+    }
+
     /// Gives a limiter units that it lacks, as far as there are any; has what is its own recalled otherwise.
     fn lend(&mut self, index: usize, mut lacks: usize, now: Timestamp, wakers: &mut Vec<Waker>) {
-        let was_due = self.is_due();
         self.members[index].wants = 0;
+        // A limiter that is recalled would return at once what it is given beyond its own.
+        self.update_recall(now, wakers);
         // Each round admits a request from its queue, or ends.
         while lacks > 0 {
             let own = self.members[index].read(Controller::owed).min(lacks);
@@ -185,13 +250,13 @@ impl State {
                 self.members[index].wants = own;
                 break;
             }
-            lacks = self.give(index, taken, now, wakers);
+            let still_lacks = self.give(index, taken, now, wakers);
+            if still_lacks >= lacks {
+                break;
+            }
+            lacks = still_lacks;
         }
-        match (was_due, self.is_due()) {
-            (false, true) => self.recall(now, wakers),
-            (true, false) => self.set_recall(false, now, wakers),
-            _ => {}
-        }
+        self.update_recall(now, wakers);
     }
 
     /// Takes up to `units` from where they are free; `own` of them are the limiter's own.
@@ -239,24 +304,26 @@ impl State {
         needs.lacks
     }
 
-    /// Has all limiters return what is not their own and free now, or as soon as it is.
-    fn recall(&mut self, now: Timestamp, wakers: &mut Vec<Waker>) {
-        self.set_recall(true, now, wakers);
-        self.settle(now, wakers);
-    }
-
-    fn set_recall(&mut self, is_recalled: bool, now: Timestamp, wakers: &mut Vec<Waker>) {
+    /// Has all limiters return what is not their own and free now, or as soon as it is, while anything is due.
+    fn update_recall(&mut self, now: Timestamp, wakers: &mut Vec<Waker>) {
+        if self.is_due() == self.is_recalling {
+            return;
+        }
+        self.is_recalling = !self.is_recalling;
         for limiter in self.members.iter().filter_map(|member| member.limiter.upgrade()) {
+            let is_recalled = self.is_recalling;
             let ((), woken, needs) =
                 limiter.with_lock(now, |state, _| state.controller_mut().recall(is_recalled));
             self.free += needs.returned;
             wakers.extend(woken);
         }
+        if self.is_recalling {
+            self.settle(now, wakers);
+        }
     }
 
     /// Uses free units for what is due: a lower total, and what limiters wait for that is their own.
     fn settle(&mut self, now: Timestamp, wakers: &mut Vec<Waker>) {
-        let was_due = self.is_due();
         let ended = self.excess.min(self.free);
         self.excess -= ended;
         self.free -= ended;
@@ -269,43 +336,11 @@ impl State {
                 self.members[index].wants = owed.min(lacks);
             }
         }
-        if was_due && !self.is_due() {
-            self.set_recall(false, now, wakers);
-        }
+        self.update_recall(now, wakers);
     }
 
     fn is_due(&self) -> bool {
         self.excess > 0 || self.members.iter().any(|member| member.wants > 0)
-    }
-}
-
-impl Member {
-    fn read<T: Default>(&self, read: impl FnOnce(&Controller) -> T) -> T {
-        self.limiter.upgrade().map(|limiter| limiter.inspect(read)).unwrap_or_default()
-    }
-
-    /// What it keeps when another one borrows: what is its own, or of that as much as it does not lend.
-    fn keeps(&self, of_own: bool) -> usize {
-        if !of_own {
-            return self.guaranteed;
-        }
-        // A quarter more than it uses, or each of its next requests would have to wait for what it has lent.
-        let in_use = self.limiter.upgrade().map_or(0, |limiter| limiter.counted_in_flight());
-        self.kept.max(in_use + in_use / 4 + 1).min(self.guaranteed)
-    }
-
-    fn take_free(
-        &self,
-        units: usize,
-        keep: usize,
-        now: Timestamp,
-        wakers: &mut Vec<Waker>,
-    ) -> usize {
-        let Some(limiter) = self.limiter.upgrade() else { return 0 };
-        let (taken, woken, needs) =
-            limiter.with_lock(now, |state, counter| state.take_free(units, keep, counter));
-        wakers.extend(woken);
-        taken + needs.returned
     }
 }
 

@@ -3,14 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use backpressure_core::QueueBounds;
 use backpressure_core::limit::MAX;
+use backpressure_core::{Adaptive, Limit, QueueBounds};
 use http::request::Parts;
 
 use super::admission::AdmissionLayer;
 use super::compartments::CompartmentsLayer;
 use crate::admission::Policy;
 use crate::limiter::set::{Part, Set};
+use crate::limiter::workers;
 
 /// Divides a total of permits into compartments. Each has a number of them for certain, and borrows what the others
 /// do not use.
@@ -111,10 +112,30 @@ impl BulkheadSet {
         Self { set: Set::new(permits), layers: Vec::new() }
     }
 
+    /// A total that adapts to what the service can do, as the limit of [`AdmissionLayer::adaptive`] does. It learns from the
+    /// requests of all compartments. What they are guaranteed together is the least that it comes down to.
+    ///
+    /// ```
+    /// use tower_backpressure::BulkheadSet;
+    ///
+    /// let set = BulkheadSet::adaptive().compartment("payments", 4).compartment("search", 2);
+    /// assert!(set.permits() >= 6);
+    /// ```
+    #[must_use]
+    pub fn adaptive() -> Self {
+        Self::with_limit(Adaptive::new(workers()))
+    }
+
+    /// A total that any algorithm sets, from the measurements of all compartments.
+    #[must_use]
+    pub fn with_limit(limit: impl Limit + 'static) -> Self {
+        Self { set: Set::adaptive(Box::new(limit)), layers: Vec::new() }
+    }
+
     /// Adds a compartment; `name` labels its metrics and events.
     ///
     /// # Panics
-    /// When there is a compartment of this name, its guarantee is 0, the guarantees are more than the total, its
+    /// When there is a compartment of this name, its guarantee is 0, the guarantees are more than a fixed total, its
     /// maximum is below its guarantee or above 1 000 000, or it lends more than 100 per cent.
     #[must_use]
     pub fn compartment(mut self, name: &str, compartment: impl Into<Compartment>) -> Self {
@@ -183,7 +204,7 @@ impl BulkheadSet {
     }
 
     /// Changes the total while requests run: to no less than all guarantees together, and 1 000 000 at most. What is
-    /// in use beyond a lower one is in use until it is released.
+    /// in use beyond a lower one is in use until it is released. A total that adapts sets itself, and stays as it is.
     ///
     /// ```
     /// use tower_backpressure::BulkheadSet;
@@ -193,7 +214,9 @@ impl BulkheadSet {
     /// assert_eq!(set.permits(), 60);
     /// ```
     pub fn set_total(&self, permits: usize) {
-        self.set.set_total(permits, self.set.now());
+        if !self.set.adapts() {
+            self.set.set_total(permits, self.set.now());
+        }
     }
 
     /// The total.
