@@ -14,8 +14,9 @@ use http::{Request, Response, Uri};
 use http_body_util::Full;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service};
+use tower_backpressure::server::{QuotaKey, QuotaLayer, RateLimitFields};
 use tower_backpressure::{
-    AdmissionLayer, BreakerLayer, CooldownLayer, OriginLimitLayer, ThrottleLayer,
+    AdmissionLayer, BreakerLayer, CooldownLayer, OriginLimitLayer, Quota, ThrottleLayer,
 };
 
 #[global_allocator]
@@ -104,6 +105,23 @@ fn admission_allocates_nothing() {
         let served = Awaiting(awaits);
         assert_eq!(allocations(fixed().layer(served.clone())), 0, "fixed, {awaits} awaits");
         assert_eq!(allocations(adaptive().layer(served)), 0, "adaptive, {awaits} awaits");
+    }
+}
+
+#[test]
+fn a_quota_without_fields_allocates_nothing() {
+    let _exclusive = exclusive();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let _context = runtime.enter();
+    let quota = Quota::per_second(1_000_000_000).and(Quota::per_day(1_000_000_000_000));
+    let by_path = |head: &http::request::Parts| Some(QuotaKey::from(head.uri.path()));
+    for fields in [RateLimitFields::None, RateLimitFields::Draft11] {
+        let service = QuotaLayer::per("quota", by_path, quota).fields(fields).layer(Served);
+        // What is left and how it stands are told anew each time.
+        let most = if fields == RateLimitFields::None { 0 } else { 10 * REQUESTS };
+        let allocations = allocations(service);
+        assert!(allocations <= most, "{fields:?}: {allocations}");
     }
 }
 

@@ -29,7 +29,7 @@ impl ClassifyResponse for Failures {
         self,
         response: &Response<B>,
     ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
-        if Rejected::of(response.extensions()).is_some() {
+        if Rejected::of(response).is_some() {
             return ClassifiedResponse::Ready(Ok(()));
         }
         ServerErrorsAsFailures::new().classify_response(response)

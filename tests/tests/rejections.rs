@@ -11,7 +11,7 @@ use http_body::Body;
 use tokio::time::Instant;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::{
-    AdmissionLayer, BulkheadLayer, Deadline, Priority, QueueBounds, Reason, SHED_REASON, Shed,
+    AdmissionLayer, BulkheadLayer, Deadline, Priority, QueueBounds, Reason, Rejected, SHED_REASON,
 };
 
 /// The error type of the inner service.
@@ -86,11 +86,7 @@ async fn rejection(
         _ => {}
     }
     let response = request.await.expect("a rejection is not an error");
-    let shed = response
-        .extensions()
-        .get::<Shed>()
-        .expect("a rejection carries its reason for outer layers");
-    assert_eq!(shed.reason, reason);
+    assert_eq!(Rejected::of(&response), Some(Rejected(reason)), "outer layers can tell the reason");
     response
 }
 

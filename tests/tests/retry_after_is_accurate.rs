@@ -261,7 +261,8 @@ async fn requests_of_a_removed_queue_are_told_to_return_within_three_seconds() {
 async fn a_burst_that_returns_when_told_is_admitted() {
     for (limit, millis, load, burst) in [(16, 10, 0.5, 5_000), (4, 20, 0.3, 500), (2, 300, 0.5, 60)]
     {
-        let layer = AdmissionLayer::fixed("api", limit);
+        // What is rendered has the exact time with it.
+        let layer = AdmissionLayer::fixed("api", limit).on_reject(|_, response| response);
         let service = service_of(&layer, Some(Duration::from_millis(millis)));
         let capacity = limit as f64 / (millis as f64 / 1e3);
         let gap = Duration::from_secs_f64(1.0 / (capacity * load));

@@ -54,7 +54,7 @@ impl ClassifyResponse for RejectionsAreSuccesses {
         self,
         response: &Response<B>,
     ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
-        if Rejected::of(response.extensions()).is_some() {
+        if Rejected::of(response).is_some() {
             return ClassifiedResponse::Ready(Ok(()));
         }
         ServerErrorsAsFailures::new().classify_response(response)
@@ -93,7 +93,7 @@ async fn rejections_are_not_logged_as_errors_and_failures_are() {
         for _ in 0..100 {
             let response = send(&app, Method::GET, "/").await;
             assert_eq!(response.status(), 503);
-            assert_eq!(Rejected::of(response.extensions()), Some(Rejected(Reason::Limit)));
+            assert_eq!(Rejected::of(&response), Some(Rejected(Reason::Limit)));
         }
         assert_eq!(errors.0.load(Ordering::SeqCst), 0);
         drop(permit);

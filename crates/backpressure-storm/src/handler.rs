@@ -114,7 +114,7 @@ impl Work {
         self.factor.store(factor, Ordering::Relaxed);
     }
 
-    fn spin(&self, milliseconds: u64) {
+    pub(crate) fn spin(&self, milliseconds: u64) {
         iterate(self.iterations_per_ms * milliseconds * self.factor.load(Ordering::Relaxed));
     }
 }

@@ -20,6 +20,7 @@ mod progress;
 mod report;
 mod score;
 mod server;
+mod soak;
 mod stack;
 mod table;
 mod text;
@@ -30,7 +31,7 @@ use crate::bench::Bench;
 use crate::calibrate::calibrate;
 use crate::findings::Findings;
 use crate::handler::Handler;
-use crate::plan::{Entry, Options};
+use crate::plan::{Command, Entry, Options};
 use crate::progress::Progress;
 use crate::stack::Stack;
 use crate::timing::Timing;
@@ -53,8 +54,12 @@ fn main() -> ExitCode {
     })
 }
 
-/// Runs the storm, prints its table and writes its report.
+/// Runs the storm, prints its table and writes its report; or the soak.
 fn run(options: &Options) -> Outcome<ExitCode> {
+    if let Some(Command::Soak(options)) = &options.command {
+        let passed = soak::run(options)?;
+        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     let entries = plan::entries(options)?;
     report::prepare(&options.out)?;
     let bench = Bench::set_up(Timing::of(options.quick));

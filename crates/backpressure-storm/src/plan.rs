@@ -1,9 +1,10 @@
 //! The runs of a storm and their order.
 
 use crate::handler::Handler;
+use crate::soak::SoakOptions;
 use crate::stack::Stack;
 use clap::builder::PossibleValue;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Load of the brown-out, over capacity: high, but below capacity without retries.
@@ -14,7 +15,10 @@ pub(crate) const SLOWER: u64 = 8;
 /// Overload a real service on loopback, without and with the layers
 #[derive(Debug, Parser)]
 #[command(name = "storm", version, after_long_help = include_str!("help.txt"))]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
     /// Make every duration five times shorter, the deadline included: takes less than a minute, with more noise
     #[arg(long)]
     pub(crate) quick: bool,
@@ -33,6 +37,14 @@ pub(crate) struct Options {
     /// Seed of the arrival times; every stack gets the same ones
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,
+}
+
+/// What runs instead of the storm.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Overload the service for minutes with clients that leave, stall, pipeline, reset and send nonsense, and look for
+    /// what is left over
+    Soak(SoakOptions),
 }
 
 /// What happens to the service.
@@ -122,7 +134,15 @@ mod tests {
 
     fn options(handler: &[Handler], scenario: &[Scenario]) -> Options {
         let (handler, scenario) = (handler.to_vec(), scenario.to_vec());
-        Options { quick: true, handler, stack: vec![], scenario, out: PathBuf::new(), seed: 1 }
+        Options {
+            command: None,
+            quick: true,
+            handler,
+            stack: vec![],
+            scenario,
+            out: PathBuf::new(),
+            seed: 1,
+        }
     }
 
     #[test]

@@ -27,6 +27,11 @@ impl Pool {
         Self { address, idle: Arc::default(), room }
     }
 
+    /// The server.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends the request, whose target is in origin form, and reads the whole response. Dropped earlier, it
     /// closes the connection, as a client does that gives up.
     pub(crate) async fn send(

@@ -78,7 +78,9 @@ pub use crate::headers::retry_after::RetryAfter;
 pub use crate::headers::shed_reason::{Rejected, SHED_REASON};
 #[cfg(any(feature = "server", feature = "client"))]
 pub use crate::headers::timeout::REQUEST_TIMEOUT;
-pub use crate::limiter::{Acquire, Limiter, Permit, Pressure, Queueing, Snapshot, queued};
+pub use crate::limiter::{
+    Acquire, Limiter, Permit, Pressure, Queueing, ResourceWatch, Snapshot, Watching, queued,
+};
 #[cfg(feature = "http")]
 pub use crate::observe::{Event, Observer};
 pub use crate::request_info::{RequestInfo, Task, Tenant};

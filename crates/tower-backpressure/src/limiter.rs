@@ -15,6 +15,7 @@ use crate::request_info::RequestInfo;
 
 mod acquire;
 mod activity;
+mod bounds;
 mod counter;
 mod holds;
 mod limit_changes;
@@ -23,25 +24,33 @@ mod model;
 mod operations;
 mod permit;
 mod pressure;
+mod published;
 mod queued;
+mod resources;
 mod sampler;
 pub(crate) mod set;
 mod shared;
+mod shared_ref;
 mod state;
 mod stopwatch;
 mod sync;
 mod timed_waker;
+mod workers;
 
 pub use self::acquire::Acquire;
 pub(crate) use self::acquire::Acquired;
 pub use self::permit::Permit;
 pub use self::pressure::Pressure;
 pub use self::queued::{Queueing, queued};
+pub use self::resources::{ResourceWatch, Watching};
 
 #[cfg(feature = "metrics")]
 pub(crate) use self::limit_changes::CAUSES;
 use self::permit::Stage;
 pub(crate) use self::shared::Shared;
+#[cfg(feature = "http")]
+pub(crate) use self::stopwatch::PollTimer;
+pub(crate) use self::workers::workers;
 
 /// Limits how many run at once; the others wait in a bounded queue or are rejected.
 ///
@@ -86,7 +95,7 @@ impl Limiter {
     /// A limiter that finds its limit by itself.
     ///
     /// The limit takes into account the worker threads of the current tokio runtime; outside a
-    /// runtime, the available parallelism.
+    /// runtime, the available parallelism. A CPU quota of the control group counts where it is less.
     #[must_use]
     pub fn adaptive() -> Self {
         Self::new(Adaptive::new(workers()), QueueBounds::default())
@@ -135,7 +144,7 @@ impl Limiter {
             Some(entry) => entry,
             None => self.shared.request_without_queue(self.shared.now())?,
         };
-        Ok(Permit::new(Arc::clone(&self.shared), entry, Stage::Admitted))
+        Ok(Permit::new(&self.shared, entry, Stage::Admitted))
     }
 
     /// The state at this moment.
@@ -175,13 +184,18 @@ impl Limiter {
     /// `min` is clamped to 1..=1 000 000 and `max` to `min`..=1 000 000. The same number twice pins the
     /// limit; `1..=1_000_000` removes the bounds.
     pub fn bound_limit(&self, min: usize, max: usize) {
-        self.change(|controller| controller.bound_limit(min, max));
+        self.shared.change_bounds(self.shared.now(), |bounds| bounds.ask(min, max));
     }
 
     /// The bounds of the limit; 1 and 1 000 000 where none were set.
     #[must_use]
     pub fn limit_bounds(&self) -> (usize, usize) {
-        self.shared.inspect(Controller::limit_bounds)
+        self.shared.asked_bounds()
+    }
+
+    /// Keeps the limit at or below this number while a resource is short, within its bounds.
+    fn set_ceiling(&self, ceiling: Option<usize>) {
+        self.shared.change_bounds(self.shared.now(), |bounds| bounds.set_ceiling(ceiling));
     }
 
     /// Starts the limit from this number, if its algorithm has a state to start from. Meant for a
@@ -219,7 +233,7 @@ impl Limiter {
     #[inline]
     pub(crate) fn try_acquire_undecided(&self) -> Option<Permit> {
         let entry = self.shared.counter.try_enter()?;
-        Some(Permit::new(Arc::clone(&self.shared), entry, Stage::Admitted))
+        Some(Permit::new(&self.shared, entry, Stage::Admitted))
     }
 
     /// What the first poll of [`acquire`](Self::acquire) does, without a future where none is needed.
@@ -229,8 +243,9 @@ impl Limiter {
 
     /// Whether the load is far above what can be served, as of the last request that found no permit:
     /// clients retry immediately, or a crowd arrived at once. Delaying rejections slows them down.
+    #[cfg(feature = "http")]
     pub(crate) fn is_flooded(&self) -> bool {
-        self.shared.inspect(Controller::is_flooded)
+        self.shared.is_flooded()
     }
 
     /// Permits in use, without the lock.
@@ -238,7 +253,6 @@ impl Limiter {
         self.shared.in_flight()
     }
 
-    /// The limit, without the lock.
     /// Whether requests wait because an operator holds them back.
     pub(crate) fn is_paused(&self) -> bool {
         self.shared.inspect(|controller| matches!(controller.mode(), Mode::Paused(_)))
@@ -264,11 +278,3 @@ impl Limiter {
 
 /// The largest share that can be reserved, in per cent: a lower priority that gets more than half is none.
 pub(crate) const MAX_SHARE: usize = 50;
-
-pub(crate) fn workers() -> usize {
-    let runtime = tokio::runtime::Handle::try_current();
-    let workers = runtime.map(|handle| handle.metrics().num_workers());
-    workers
-        .unwrap_or_else(|_| std::thread::available_parallelism().map_or(1, usize::from))
-        .clamp(1, 4_096)
-}

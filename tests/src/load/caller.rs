@@ -12,7 +12,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tower::ServiceExt;
-use tower_backpressure::Shed;
+use tower_backpressure::Rejected;
 
 use super::Client;
 use super::class::{Arrivals, Class, Reader};
@@ -113,7 +113,7 @@ impl<S: Client> Caller<S> {
             Some(Err(_)) => return Some(RequestOutcome::Failed),
             Some(Ok(response)) => response,
         };
-        if response.extensions().get::<Shed>().is_some() {
+        if Rejected::of(&response).is_some() {
             return Some(RequestOutcome::Rejected);
         }
         if is_failure(&response) {

@@ -191,7 +191,7 @@ async fn outer_layers_and_logs_can_tell_a_rejection_from_a_failure() {
     let layer = QuotaLayer::per("told-apart", BY_KEY, Quota::per_hour(1));
     assert_eq!(served(&layer, "a", 1).await, 1);
     let response = send(&layer, request("a")).await;
-    let rejected = Rejected::of(response.extensions());
+    let rejected = Rejected::of(&response);
     assert_eq!(rejected, Some(Rejected(tower_backpressure::Reason::Quota)));
     assert_eq!(field(&response, "x-shed-reason"), "quota");
     assert_eq!(field(&response, "cache-control"), "no-store");

@@ -35,10 +35,7 @@ pin_project! {
             #[pin]
             body: B,
             guard: Option<Guard>,
-            // Bytes of a body of known length that are still to be sent.
-            left: Option<u64>,
-            // Longer than a short body, or of unknown length.
-            is_long: bool,
+            size: Size,
         },
         Rejected { text: Option<Bytes> },
     }
@@ -58,12 +55,44 @@ impl<B: Body> ResponseBody<B> {
     /// The service's response, whose body holds `guard`.
     pub(crate) fn admitted(
         response: Response<B>,
-        guard: Option<Guard>,
+        mut guard: Option<Guard>,
         side: Side,
     ) -> Response<Self> {
+        let size = Size::of(&response, &mut guard, side);
+        response.map(|body| Self::around(body, guard, size))
+    }
+}
+
+impl<B> ResponseBody<B> {
+    /// The body of the service's response, which holds `guard`.
+    #[inline(always)]
+    pub(crate) const fn around(body: B, guard: Option<Guard>, size: Size) -> Self {
+        Self { kind: Kind::Admitted { body, guard, size } }
+    }
+}
+
+/// How long a body is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Bytes of a body of known length that are still to be sent.
+    left: Option<u64>,
+    /// Longer than a short body, or of unknown length.
+    is_long: bool,
+}
+
+impl Size {
+    /// The size of the response's body. Where there is none, the guard ends; otherwise, the body begins.
+    #[inline(always)]
+    pub(crate) fn of<B: Body>(
+        response: &Response<B>,
+        guard: &mut Option<Guard>,
+        side: Side,
+    ) -> Self {
         // HTTP/1 stops polling a body of known length once it has all of it.
         let left = guard.as_ref().and_then(|_| content_length(response.headers()));
-        let mut guard = guard.filter(|_| left != Some(0) && !response.body().is_end_stream());
+        if left == Some(0) || response.body().is_end_stream() {
+            *guard = None;
+        }
         // The body may never be polled: a reader need not even take the head.
         let size = response.body().size_hint().exact().or(left);
         let is_long = size.is_none_or(|size| size > MAX_SHORT_BODY);
@@ -74,7 +103,7 @@ impl<B: Body> ResponseBody<B> {
                 (false, Side::Client) => permit.waits_for_caller(),
             }
         }
-        response.map(|body| Self { kind: Kind::Admitted { body, guard, left, is_long } })
+        Self { left, is_long }
     }
 }
 
@@ -93,15 +122,17 @@ where
             KindProj::Rejected { text } => {
                 Poll::Ready(text.take().map(|text| Ok(Frame::data(text))))
             }
-            KindProj::Admitted { mut body, guard, left, is_long } => {
+            KindProj::Admitted { mut body, guard, size } => {
                 // Only a long body under an adaptive limit pays for the clock.
-                let is_timed = *is_long
+                let is_timed = size.is_long
                     && guard.as_mut().and_then(Guard::permit).is_some_and(|it| it.is_watched());
                 let started = is_timed.then(Instant::now);
                 let polled = body.as_mut().poll_frame(cx);
                 let permit = guard.as_mut().and_then(Guard::permit);
                 match (&polled, permit) {
-                    (Poll::Ready(frame), _) if body.is_end_stream() || is_last(frame, left) => {
+                    (Poll::Ready(frame), _)
+                        if body.is_end_stream() || is_last(frame, &mut size.left) =>
+                    {
                         *guard = None;
                     }
                     (Poll::Ready(_), Some(permit)) => {

@@ -80,7 +80,11 @@ fn apply<B>(rule: &Rule, response: &mut Response<B>) -> Option<Outcome> {
 /// pushback of the server. A time-out is a failure at both ends; its latency says nothing about work.
 /// A rejection by an inner layer of this crate was no work.
 fn classify<B>(response: &Response<B>, side: Side) -> Outcome {
-    if Rejected::of(response.extensions()).is_some() {
+    let rejected = match side {
+        Side::Server => Rejected::of(response),
+        Side::Client => Rejected::at_client(response.extensions()),
+    };
+    if rejected.is_some() {
         return Outcome::Ignore;
     }
     match response.status() {
@@ -128,6 +132,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    use crate::headers::shed_reason::{SHED_REASON, own_value};
     use backpressure_core::{Reason, Shed};
 
     fn head(status: u16) -> Result<Response<()>, ()> {
@@ -173,6 +178,14 @@ mod tests {
             let mut refused = head(503);
             refused.as_mut().expect("a response").extensions_mut().insert(shed);
             assert_eq!(Classifier::new(side).outcome(&mut refused), Outcome::Ignore);
+        }
+        // A server in this process is a server to its clients.
+        for (side, expected) in [(Side::Server, Outcome::Ignore), (Side::Client, Outcome::Overload)]
+        {
+            let mut refused = head(503);
+            let headers = refused.as_mut().expect("a response").headers_mut();
+            headers.insert(SHED_REASON, own_value(Reason::Limit, true));
+            assert_eq!(Classifier::new(side).outcome(&mut refused), expected);
         }
     }
 

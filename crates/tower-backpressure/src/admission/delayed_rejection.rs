@@ -164,7 +164,8 @@ impl DelayState {
             self.flood_ends.store(millis(now + FLOOD_MEMORY), Ordering::Relaxed);
             return true;
         }
-        millis(now) < self.flood_ends.load(Ordering::Relaxed)
+        let ends = self.flood_ends.load(Ordering::Relaxed);
+        ends > 0 && millis(now) < ends
     }
 }
 
@@ -176,6 +177,10 @@ fn seconds(shed: Shed, more: u64) -> Shed {
 const NANOS: u64 = 1_000_000_000;
 
 impl Delay {
+    pub(super) fn until(&self) -> Instant {
+        self.sleep.deadline()
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.sleep.as_mut().poll(cx)
     }

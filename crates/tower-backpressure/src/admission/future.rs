@@ -4,18 +4,18 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
 
 use backpressure_core::Shed;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::task::coop::poll_proceed;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::Policy;
-use super::body::ResponseBody;
+use super::body::{ResponseBody, Size};
 use super::delayed_rejection::Delay;
 use super::guard::Guard;
 use super::rejection::{Caller, Rendered};
@@ -49,6 +49,7 @@ pin_project! {
         // Rejected, at once or after a delay. The request's body is kept until something reads it.
         Rejected {
             shed: Shed,
+            due: Instant,
             caller: Caller,
             policy: Arc<Policy>,
             delay: Option<Delay>,
@@ -58,6 +59,18 @@ pin_project! {
         // The service inside could not be called.
         Failed { error: Option<E> },
     }
+}
+
+/// Whether a request can be started at once.
+enum Start<E> {
+    /// It is admitted, and the service inside is ready.
+    Now(Guard, ResponsePolicy),
+    /// It is admitted, and has to yield first, or the service inside is not ready.
+    NotReady(Guard),
+    /// It is admitted, and the service inside has failed.
+    Failed(E),
+    /// It needs a decision, may be exempt, or is to be told of the layer.
+    Undecided,
 }
 
 /// What it takes to call the service inside later.
@@ -74,47 +87,38 @@ where
     /// would cost as much as all the rest.
     #[inline(always)]
     pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
-        if policy.switches.are_default() {
-            return Self::start(inner, request, policy);
-        }
-        Self::start_by_switches(inner, request, policy)
-    }
-
-    /// A request that may be exempt, or is to be told of the layer.
-    #[inline(never)]
-    fn start_by_switches(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
-        let (request, is_exempt) = policy.switches.check_exempt(request);
-        let state = match is_exempt {
-            true => policy.run_exempt(inner, request),
-            false if policy.switches.has_extras() => policy.decide(inner, request),
-            false => return Self::start(inner, request, policy),
-        };
-        Self { state }
-    }
-
-    #[inline(always)]
-    fn start(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
-        let Some(mut permit) = policy.try_acquire(&request) else {
-            return Self { state: policy.decide(inner, request) };
-        };
-        let starts_now = permit.starts_now();
-        let guard = policy.admit(permit, Duration::ZERO);
-        let response = policy.response.of(&request);
-        if !starts_now {
-            let call = Some(Call { inner: inner.clone(), request });
-            return Self { state: State::Starting { guard: Some(guard), call, response } };
-        }
-        // A service that is not ready is polled again with a real waker.
-        let state = match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(())) => {
-                State::Running { future: inner.call(request), guard: Some(guard), response }
+        match policy.start(inner, &request) {
+            Start::Now(guard, response) => {
+                let future = inner.call(request);
+                Self { state: State::Running { future, guard: Some(guard), response } }
             }
-            Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
-            Poll::Pending => {
-                // The instance that was polled may have reserved something: that one must be called.
+            start => Self::start_later(start, inner, request, policy),
+        }
+    }
+
+    /// The service inside cannot be called yet.
+    #[cold]
+    fn start_later(
+        start: Start<S::Error>,
+        inner: &mut S,
+        request: Request<ReqBody>,
+        policy: &Arc<Policy>,
+    ) -> Self {
+        let state = match start {
+            Start::Now(guard, _) | Start::NotReady(guard) => {
+                let response = policy.response.of(&request);
+                // An instance that was polled may have reserved something: that one must be called.
                 let other = inner.clone();
                 let call = Some(Call { inner: std::mem::replace(inner, other), request });
                 State::Starting { guard: Some(guard), call, response }
+            }
+            Start::Failed(error) => State::Failed { error: Some(error) },
+            Start::Undecided => {
+                let (request, is_exempt) = policy.switches.check_exempt(request);
+                match is_exempt {
+                    true => policy.run_exempt(inner, request),
+                    false => policy.decide(inner, request),
+                }
             }
         };
         Self { state }
@@ -155,33 +159,33 @@ where
                 // Ends with the head of the response; the body keeps the guard.
                 StateProj::Running { future, guard, response: policy } => {
                     let held = guard.as_mut().expect("not polled after completion");
+                    let poll = held.begin_poll(cx);
                     // By reference as long as possible: a response is large, and a move is a copy.
-                    let mut polled = held.poll_service(future, &policy.classifier, cx);
-                    let Poll::Ready(result) = &mut polled else {
-                        return Poll::Pending;
-                    };
+                    let mut polled = future.poll(&mut Context::from_waker(poll.waker(cx)));
+                    held.end_poll(poll, &mut polled, &policy.classifier);
+                    let Poll::Ready(result) = &mut polled else { return Poll::Pending };
                     held.head_is_ready();
-                    let mut keeps_guard = false;
-                    if let Ok(response) = result {
-                        if policy.mark_begun(response) {
-                            held.marks_removed();
-                        }
-                        let check = policy.stream.as_ref();
-                        if let Some(rejection) = check.and_then(|it| it.admit(response, held)) {
-                            return Poll::Ready(Ok(rejection.map(ResponseBody::rejected)));
-                        }
-                        keeps_guard = policy.body_holds_guard(response, held.is_stream());
+                    let Ok(response) = result else {
+                        *guard = None;
+                        return polled.map_ok(|response| response.map(|_| ResponseBody::default()));
+                    };
+                    if let Some(rejection) = policy.read_head(response, held) {
+                        return Poll::Ready(Ok(rejection.map(ResponseBody::rejected)));
                     }
-                    let guard = guard.take().filter(|_| keeps_guard);
-                    let side = policy.classifier.side();
-                    return polled.map_ok(|it| ResponseBody::admitted(it, guard, side));
+                    if !policy.body_holds_guard(response, held.is_stream()) {
+                        *guard = None;
+                    }
+                    let size = Size::of(response, guard, policy.classifier.side());
+                    return polled.map_ok(|response| {
+                        response.map(|body| ResponseBody::around(body, guard.take(), size))
+                    });
                 }
-                StateProj::Rejected { shed, caller, policy, delay, body, rendered } => {
+                StateProj::Rejected { shed, due, caller, policy, delay, body, rendered } => {
                     if let Some(body) = body.take() {
                         *caller = policy.drain::<_, ResBody>(*caller, body);
                     }
                     ready!(poll_delay(delay.as_mut(), cx));
-                    return Poll::Ready(Ok(policy.respond(*shed, *caller, rendered.take())));
+                    return Poll::Ready(Ok(policy.respond(*shed, *due, *caller, rendered.take())));
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("not polled after completion")));

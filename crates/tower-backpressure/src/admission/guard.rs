@@ -1,14 +1,14 @@
 //! What a request in flight holds, from admission to the last frame of its response.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+
+use http::Response;
 
 use super::classify::Classifier;
 use super::dry_run::DryRun;
 use super::permit_handle::{PermitHandle, SharedPermit};
 use super::switches::{Stream, Switches, Uncounted};
-use crate::limiter::Permit;
+use crate::limiter::{Permit, PollTimer};
 use crate::observe::{InFlight, StreamCount};
 
 /// A request in flight; both parts end when it is dropped.
@@ -23,6 +23,22 @@ pub(crate) trait Hold: std::fmt::Debug + Send + Sync {}
 
 /// A stream, and its count in the metrics.
 pub(super) type CountedStream = (Stream, StreamCount);
+
+/// One poll of the service's future.
+#[derive(Debug)]
+pub(crate) struct ServicePoll {
+    timer: Option<PollTimer>,
+    /// The permit that the handler shares, for its time in the guard.
+    shared: Option<SharedPermit>,
+}
+
+impl ServicePoll {
+    /// The waker to poll with.
+    #[inline]
+    pub(crate) fn waker<'a>(&'a self, cx: &'a Context<'_>) -> &'a Waker {
+        self.timer.as_ref().map_or(cx.waker(), |timer| &timer.waker)
+    }
+}
 
 /// Why the request runs.
 #[derive(Debug)]
@@ -94,6 +110,16 @@ impl Guard {
         self.in_flight.marks_removed();
     }
 
+    /// Whether the layer is drained or stopped while the limiter counts this request.
+    #[inline]
+    pub(super) fn is_stopping(&self) -> bool {
+        match &self.right {
+            Right::Permit(permit) => permit.is_stopping(),
+            Right::Shared(shared) => shared.is_stopping(),
+            _ => false,
+        }
+    }
+
     pub(super) const fn is_stream(&self) -> bool {
         matches!(self.right, Right::Stream { .. })
     }
@@ -106,43 +132,47 @@ impl Guard {
         }
     }
 
-    /// One poll of the service's future; its response is classified and teaches the limit.
-    pub(crate) fn poll_service<F, B, E>(
-        &mut self,
-        future: Pin<&mut F>,
-        classifier: &Classifier,
-        cx: &mut Context<'_>,
-    ) -> Poll<F::Output>
-    where
-        F: Future<Output = Result<http::Response<B>, E>>,
-    {
+    /// A poll of the service's future begins.
+    #[inline(always)]
+    pub(crate) fn begin_poll(&mut self, cx: &mut Context<'_>) -> ServicePoll {
         let shared = match &self.right {
             Right::Permit(_) => None,
-            _ => self.borrow_permit(),
+            _ => self.prepare_poll(cx),
         };
-        let Right::Permit(permit) = &mut self.right else {
-            self.poll_dry_run(cx);
-            let polled = future.poll(cx);
-            self.return_permit(shared);
-            return polled;
+        let timer = match &mut self.right {
+            Right::Permit(permit) => permit.begin_poll(cx),
+            _ => None,
         };
-        // By reference: a response is large, and a move is a copy.
-        let mut polled = permit.poll_measured(future, cx);
-        match &mut polled {
-            Poll::Ready(result) if permit.is_measured() => {
-                permit.record(classifier.outcome(result));
+        ServicePoll { timer, shared }
+    }
+
+    /// The poll has ended. If it gave a response, that is classified and teaches the limit.
+    ///
+    /// By reference: a response is large, and a move is a copy.
+    #[inline(always)]
+    pub(crate) fn end_poll<B, E>(
+        &mut self,
+        poll: ServicePoll,
+        polled: &mut Poll<Result<Response<B>, E>>,
+        classifier: &Classifier,
+    ) {
+        if let Right::Permit(permit) = &mut self.right {
+            if permit.is_measured() {
+                permit.end_poll(poll.timer.as_ref(), polled.is_pending());
+                if let Poll::Ready(result) = polled {
+                    permit.record(classifier.outcome(result));
+                }
             }
-            _ => {}
         }
-        if shared.is_some() {
-            self.return_permit(shared);
+        if poll.shared.is_some() {
+            self.return_permit(poll.shared);
         }
-        polled
     }
 
     /// Takes a shared permit for one poll, in which the handler may use its handle.
     #[cold]
-    fn borrow_permit(&mut self) -> Option<SharedPermit> {
+    fn prepare_poll(&mut self, cx: &mut Context<'_>) -> Option<SharedPermit> {
+        self.poll_dry_run(cx);
         let Right::Shared(shared) = &self.right else { return None };
         let right = shared.take().map_or(Right::Released, Right::Permit);
         match std::mem::replace(&mut self.right, right) {

@@ -155,6 +155,11 @@ impl SharedPermit {
         Ok(content.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether the layer is drained or stopped.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.slot.lock().permit.as_ref().is_some_and(Permit::is_stopping)
+    }
+
     /// The head of the response is there.
     pub(super) fn answered(&self) {
         self.slot.lock().in_flight.answered();

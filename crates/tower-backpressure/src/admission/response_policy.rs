@@ -1,8 +1,10 @@
 //! What a response means for the limit, and how long its request counts as in flight.
 
-use http::{Method, Request, Response};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 
 use super::classify::{Classifier, Side};
+use super::guard::Guard;
 use super::rejection::remove_not_begun_marks;
 use super::streams::StreamCheck;
 
@@ -26,6 +28,8 @@ pub(crate) struct ResponsePolicy {
     pub(crate) classifier: Classifier,
     pub(crate) scope: PermitScope,
     is_head_request: bool,
+    /// Whether there is a connection that a response can close.
+    can_close: bool,
     /// What decides whether the response is a stream; `None` where that makes no difference.
     pub(super) stream: Option<Box<StreamCheck>>,
 }
@@ -33,19 +37,37 @@ pub(crate) struct ResponsePolicy {
 impl ResponsePolicy {
     pub(crate) fn new(side: Side) -> Self {
         let (classifier, scope) = (Classifier::new(side), PermitScope::default());
-        Self { classifier, scope, is_head_request: false, stream: None }
+        Self { classifier, scope, is_head_request: false, can_close: false, stream: None }
     }
 
     /// The policy for the response to this request.
     pub(crate) fn of<B>(&self, request: &Request<B>) -> Self {
         let is_head_request = request.method() == Method::HEAD;
         let classifier = self.classifier.clone();
-        Self { classifier, scope: self.scope, is_head_request, stream: None }
+        let can_close = classifier.side() == Side::Server && request.version() <= Version::HTTP_11;
+        Self { classifier, scope: self.scope, is_head_request, can_close, stream: None }
     }
 
     /// Removes marks that say the request was not begun: it was. Returns whether there were any.
     pub(crate) fn mark_begun<R>(&self, response: &mut Response<R>) -> bool {
         remove_not_begun_marks(response, self.classifier.side())
+    }
+
+    /// The head of the response is there. Removes marks that say the request was not begun: it was. Returns what is
+    /// sent instead of a stream too many.
+    #[inline(always)]
+    pub(super) fn read_head<R>(
+        &self,
+        response: &mut Response<R>,
+        guard: &mut Guard,
+    ) -> Option<Response<Bytes>> {
+        if self.mark_begun(response) {
+            guard.marks_removed();
+        }
+        if self.can_close && guard.is_stopping() {
+            close_connection(response);
+        }
+        self.stream.as_ref().and_then(|check| check.admit(response, guard))
     }
 
     /// Whether the request stays in flight while the body is sent. A stream that counts as such does so in
@@ -57,5 +79,14 @@ impl ResponsePolicy {
     fn has_no_body<R>(&self, response: &Response<R>) -> bool {
         let status = response.status();
         self.is_head_request || status.is_informational() || matches!(status.as_u16(), 204 | 304)
+    }
+}
+
+/// The process is about to end: the client's next request needs another connection. RFC 9112, section 9.6.
+#[cold]
+fn close_connection<R>(response: &mut Response<R>) {
+    // An upgraded connection serves no other request.
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }

@@ -15,8 +15,9 @@ use super::streams::StreamRules;
 pub(crate) struct Switches {
     /// As configured; an operator may override it.
     pub(crate) dry_run: bool,
-    /// Whether rejected requests are passed on to the service inside, with a [`Shed`](backpressure_core::Shed) in their extensions.
-    pub(crate) passes_rejected: bool,
+    /// How many rejected requests at once are passed on to the service inside, with a
+    /// [`Shed`](backpressure_core::Shed) in their extensions.
+    pub(crate) max_passed_on: usize,
     /// Whether admitted requests carry a [`Pressure`](crate::Pressure).
     pub(crate) exposes_pressure: bool,
     /// Whether admitted requests carry a [`PermitHandle`](crate::PermitHandle).
@@ -35,6 +36,8 @@ struct SwitchState {
     dry_run: AtomicU8,
     /// Requests in flight that hold no permit.
     uncounted: AtomicUsize,
+    /// Those of them that were rejected and passed on.
+    passed_on: AtomicUsize,
     /// Streams that hold no permit, and are not among those.
     streams: AtomicUsize,
 }
@@ -47,7 +50,10 @@ pub(crate) struct Stream(Arc<SwitchState>);
 
 /// A request in flight that holds no permit.
 #[derive(Debug)]
-pub(crate) struct Uncounted(Arc<SwitchState>);
+pub(crate) struct Uncounted {
+    state: Arc<SwitchState>,
+    is_passed_on: bool,
+}
 
 impl Switches {
     /// The same, keeping the handle of their layer alive.
@@ -75,10 +81,10 @@ impl Switches {
         self.shared.dry_run.store(1 + u8::from(dry_run), Ordering::Relaxed);
     }
 
-    /// Whether each request is admitted as the limiter decides, and nothing else.
+    /// Whether a request may be exempt, or gets more than a permit.
     #[inline]
-    pub(crate) const fn are_default(&self) -> bool {
-        self.exempt.is_none() && !self.has_extras()
+    pub(crate) const fn are_in_use(&self) -> bool {
+        self.exempt.is_some() || self.has_extras()
     }
 
     /// Whether requests or responses of this layer get more than a permit.
@@ -105,7 +111,18 @@ impl Switches {
     /// Counts a request that the limiter does not count.
     pub(crate) fn uncounted(&self) -> Uncounted {
         self.shared.uncounted.fetch_add(1, Ordering::Relaxed);
-        Uncounted(Arc::clone(&self.shared))
+        Uncounted { state: Arc::clone(&self.shared), is_passed_on: false }
+    }
+
+    /// Counts a rejected request that is passed on, if there may be one more.
+    pub(crate) fn pass_on(&self) -> Option<Uncounted> {
+        if self.max_passed_on == 0 {
+            return None;
+        }
+        let mut uncounted = self.uncounted();
+        uncounted.is_passed_on = true;
+        let before = self.shared.passed_on.fetch_add(1, Ordering::Relaxed);
+        (before < self.max_passed_on).then_some(uncounted)
     }
 
     /// Counts a stream, unless there are `max`.
@@ -134,7 +151,10 @@ impl Drop for Stream {
 
 impl Drop for Uncounted {
     fn drop(&mut self) {
-        self.0.uncounted.fetch_sub(1, Ordering::Relaxed);
+        self.state.uncounted.fetch_sub(1, Ordering::Relaxed);
+        if self.is_passed_on {
+            self.state.passed_on.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

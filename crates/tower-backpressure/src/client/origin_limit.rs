@@ -150,7 +150,7 @@ impl OriginLimitLayer {
             queue: QueueBounds::default(),
             response: ResponsePolicy::new(Side::Client),
             switches: Switches::default(),
-            rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
+            rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE).at_client(),
             telemetry: Telemetry::new(name),
             cooldown: Arc::default(),
         })

@@ -69,9 +69,7 @@ impl Acquire {
     /// What the first poll does, without a future where none is needed.
     pub(crate) fn start(shared: &Arc<Shared>, info: RequestInfo, now: Instant) -> Acquired {
         match shared.request(info.on_scale_of(shared), shared.timestamp(now)) {
-            Answer::Run(entry) => {
-                Acquired::Permit(Permit::new(Arc::clone(shared), entry, Stage::Admitted))
-            }
+            Answer::Run(entry) => Acquired::Permit(Permit::new(shared, entry, Stage::Admitted)),
             Answer::Shed(shed) => Acquired::Rejected(shed),
             Answer::Wait(ticket, until) => {
                 let queued = Queued { ticket, until };
@@ -118,7 +116,7 @@ impl Future for Acquire {
             settle.reset(queued.wakes_at(shared));
         };
         *this.queued = None;
-        let shared = Arc::clone(this.shared);
+        let shared = this.shared;
         Poll::Ready(decision.map(|entry| Permit::new(shared, entry, Stage::Dequeued)))
     }
 }

@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, ready};
 
 use backpressure_core::{Metering, Outcome, Sample};
 use tokio::time::Instant;
 
 use super::counter::Entry;
 use super::shared::Shared;
-use super::stopwatch::Stopwatch;
+use super::shared_ref::SharedRef;
+use super::stopwatch::{PollTimer, Stopwatch, Subject};
 
 mod progress;
 mod start;
@@ -40,11 +41,7 @@ pub(super) use self::start::Stage;
 /// Dropping it at any point releases it exactly once.
 #[must_use = "a permit that is dropped is released at once"]
 pub struct Permit {
-    shared: Arc<Shared>,
-    /// Requests in flight at admission, this one included, without those that count apart.
-    in_flight: u32,
-    /// Requests this one stands for in the measurements.
-    weight: u32,
+    shared: SharedRef,
     /// `None`: it is not measured, or the measurement has ended.
     stopwatch: Option<Stopwatch>,
     stage: Stage,
@@ -56,41 +53,69 @@ pub struct Permit {
 
 impl Permit {
     /// `stage` says whether the request was admitted on arrival or from the queue.
-    #[inline]
-    pub(super) fn new(shared: Arc<Shared>, entry: Entry, stage: Stage) -> Self {
-        let metering = shared.metering();
-        let weight = if metering == Metering::Nothing { 0 } else { shared.weight(entry) };
-        let stopwatch = (weight > 0).then(|| Stopwatch::start(metering == Metering::RunQueue));
-        let in_flight = shared.counted(entry.in_flight) as u32;
+    #[inline(always)]
+    pub(super) fn new(shared: &Arc<Shared>, entry: Entry, stage: Stage) -> Self {
+        let stopwatch = match shared.weight(entry) {
+            0 => None,
+            weight => Self::start_measurement(shared, entry, weight),
+        };
         let stamp = (!shared.counts_waiting()).then(|| shared.stamp());
-        Self { shared, in_flight, weight, stopwatch, stage, hold: entry.hold, stamp }
+        let stage = if shared.yields() { stage } else { Stage::Ready };
+        Self { shared: SharedRef::new(shared), stopwatch, stage, hold: entry.hold, stamp }
+    }
+
+    #[cold]
+    fn start_measurement(shared: &Shared, entry: Entry, weight: u32) -> Option<Stopwatch> {
+        let times_run_queue = match shared.metering() {
+            Metering::Nothing => return None,
+            metering => metering == Metering::RunQueue,
+        };
+        let in_flight = shared.counted(entry.in_flight);
+        Some(Stopwatch::start(Subject { in_flight, weight, times_run_queue }))
     }
 
     /// Runs `work` and measures it.
     pub async fn measure<F: Future>(&mut self, work: F) -> F::Output {
         let mut work = pin!(work);
-        poll_fn(|cx| self.poll_measured(work.as_mut(), cx)).await
+        poll_fn(|cx| {
+            ready!(self.poll_start(cx));
+            let timer = self.begin_poll(cx);
+            let waker = timer.as_ref().map_or(cx.waker(), |timer| &timer.waker);
+            let polled = work.as_mut().poll(&mut Context::from_waker(waker));
+            self.end_poll(timer.as_ref(), polled.is_pending());
+            polled
+        })
+        .await
     }
 
-    /// One poll of `work`, measured. The same work must be passed each time.
-    #[inline(always)]
-    pub(crate) fn poll_measured<F: Future>(
-        &mut self,
-        work: Pin<&mut F>,
-        cx: &mut Context<'_>,
-    ) -> Poll<F::Output> {
-        ready!(self.poll_start(cx));
-        let Some(stopwatch) = &self.stopwatch else {
-            return work.poll(cx);
-        };
+    /// A poll of its work begins, with the waker of the timer if there is one.
+    #[inline]
+    pub(crate) fn begin_poll(&mut self, cx: &Context<'_>) -> Option<PollTimer> {
+        let stopwatch = self.stopwatch.as_ref()?;
         // If the poll panics the work has ended: a panic that is caught outside is no cancellation.
         self.stage = Stage::Ended;
-        let (polled, busy) = stopwatch.poll(work, cx);
-        self.worked(busy);
-        if polled.is_pending() {
+        stopwatch.begin_poll(cx)
+    }
+
+    /// The poll has ended.
+    #[inline]
+    pub(crate) fn end_poll(&mut self, timer: Option<&PollTimer>, is_pending: bool) {
+        let Some(stopwatch) = &self.stopwatch else { return };
+        let weight = stopwatch.subject().weight;
+        if let Some(timer) = timer {
+            let busy = stopwatch.end_poll(timer);
+            self.worked(busy, weight);
+        }
+        if is_pending {
             self.stage = Stage::Running;
         }
-        polled
+    }
+
+    /// Whether an operator drains or stops the limiter.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.is_stopping()
     }
 
     /// Whether [`record`](Self::record) teaches anything. At very high rates one request in k does.
@@ -133,14 +158,14 @@ impl Permit {
 
     fn teach(&self, stopwatch: &Stopwatch, outcome: Outcome) {
         let now = Instant::now();
-        let reading = stopwatch.read(now);
+        let (reading, subject) = (stopwatch.read(now), stopwatch.subject());
         let sample = Sample::new(reading.latency, outcome)
             .run_queue(reading.run_queue)
             .marked(reading.marked)
             .busy(reading.busy)
-            .in_flight(self.in_flight as usize)
+            .in_flight(subject.in_flight)
             .in_flight_at_end(self.shared.counted(self.shared.in_flight()))
-            .weight(self.weight);
+            .weight(subject.weight);
         self.shared.learn(&sample, self.stamp, self.hold, self.shared.timestamp(now));
     }
 }
@@ -161,6 +186,6 @@ impl Drop for Permit {
 
 impl fmt::Debug for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("in_flight", &self.in_flight).finish_non_exhaustive()
+        f.debug_struct("Permit").field("stage", &self.stage).finish_non_exhaustive()
     }
 }

@@ -76,11 +76,14 @@ fn add(waited: Duration) {
     let _ = QUEUED.try_with(|queued| queued.set(queued.get().saturating_add(waited)));
 }
 
-/// Runs one poll; returns the time that marked waits in it took. It counts for what is around as well.
-pub(super) fn observe<T>(poll: impl FnOnce() -> T) -> (T, Duration) {
-    let outer = QUEUED.try_with(|queued| queued.replace(Duration::ZERO)).unwrap_or_default();
-    let polled = poll();
+/// Before a poll: returns the time of what is around, which [`end`] takes.
+pub(super) fn begin() -> Duration {
+    QUEUED.try_with(|queued| queued.replace(Duration::ZERO)).unwrap_or_default()
+}
+
+/// After a poll: returns the time that marked waits in it took. It counts for what is around as well.
+pub(super) fn end(outer: Duration) -> Duration {
     let own = QUEUED.try_with(Cell::get).unwrap_or_default();
     let _ = QUEUED.try_with(|queued| queued.set(outer.saturating_add(own)));
-    (polled, own)
+    own
 }

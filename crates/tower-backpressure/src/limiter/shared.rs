@@ -8,13 +8,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::activity::Activity;
+use super::bounds::Bounds;
 use super::counter::{Counter, Entry};
 #[cfg(feature = "metrics")]
 use super::limit_changes::CAUSES;
-use super::limit_changes::LimitChanges;
+use super::published::Published;
 use super::set::{Membership, Needs};
 use super::state::{Answer, State};
-use super::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard};
 use crate::nanos::nanos;
 
@@ -39,24 +40,6 @@ pub(crate) struct Shared {
     pub(super) stopping: Notify,
     /// The set that it is a part of.
     pub(super) membership: Option<Membership>,
-}
-
-/// What the state last said, readable without the lock.
-#[derive(Debug)]
-struct Published {
-    changes: LimitChanges,
-    min: AtomicUsize,
-    max: AtomicUsize,
-    /// See [`Metering`]; its number.
-    metering: AtomicU32,
-    /// One request in this many is measured.
-    sampling: AtomicU32,
-    /// Whether admitted requests yield once before they run.
-    yields: AtomicBool,
-    /// Whether a request that waits for something counts however long it waits.
-    counts_waiting: AtomicBool,
-    /// Permits that count apart.
-    silent: AtomicUsize,
 }
 
 impl Shared {
@@ -87,7 +70,12 @@ impl Shared {
             Some(entry) => Answer::Run(entry),
             None => {
                 self.borrow(info.cost, now);
-                self.with_state(now, |state, counter| state.arrive(info, counter, now))
+                self.with_state(now, |state, counter| {
+                    let answer = state.arrive(info, counter, now);
+                    let is_flooded = state.controller().is_flooded();
+                    self.published.is_flooded.store(is_flooded, Ordering::Relaxed);
+                    answer
+                })
             }
         }
     }
@@ -155,6 +143,20 @@ impl Shared {
             change(state.controller_mut());
             self.published.settings(state.controller());
         });
+    }
+
+    /// Changes the bounds of the limit, if that makes a difference.
+    pub(crate) fn change_bounds(&self, now: Timestamp, change: impl FnOnce(&mut Bounds)) {
+        self.with_state(now, |state, _| {
+            if state.change_bounds(change) {
+                self.published.settings(state.controller());
+            }
+        });
+    }
+
+    /// The bounds that were asked for.
+    pub(crate) fn asked_bounds(&self) -> (usize, usize) {
+        self.lock().bounds().asked()
     }
 
     /// Runs `work` under the lock; then admits or rejects queued requests and wakes their tasks.
@@ -234,6 +236,17 @@ impl Shared {
         self.published.counts_waiting.load(Ordering::Relaxed)
     }
 
+    /// As of the last request that found no permit: see [`Controller::is_flooded`].
+    #[cfg(feature = "http")]
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.published.is_flooded.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.published.is_stopping.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.counter.in_flight()
     }
@@ -303,37 +316,5 @@ impl Shared {
     /// Whether a permit with this stamp counts apart.
     pub(crate) fn is_silent(&self, stamp: u32) -> bool {
         Ages::is_silent_in(self.activity.generation(), stamp)
-    }
-}
-
-impl Published {
-    fn new(controller: &Controller) -> Self {
-        let published = Self {
-            changes: LimitChanges::new(controller.limit()),
-            min: AtomicUsize::new(0),
-            max: AtomicUsize::new(0),
-            metering: AtomicU32::new(0),
-            sampling: AtomicU32::new(1),
-            yields: AtomicBool::new(false),
-            counts_waiting: AtomicBool::new(false),
-            silent: AtomicUsize::new(0),
-        };
-        published.settings(controller);
-        published
-    }
-
-    /// Publishes what depends on the algorithm of the limit.
-    fn settings(&self, controller: &Controller) {
-        let metering = match controller.metering() {
-            Metering::Nothing => 0,
-            Metering::Latency => 1,
-            _ => 2,
-        };
-        self.metering.store(metering, Ordering::Relaxed);
-        let (min, max) = controller.limit_bounds();
-        self.min.store(min, Ordering::Relaxed);
-        self.max.store(max, Ordering::Relaxed);
-        self.yields.store(controller.yields(), Ordering::Relaxed);
-        self.counts_waiting.store(controller.counts_waiting(), Ordering::Relaxed);
     }
 }

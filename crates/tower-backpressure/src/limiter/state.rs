@@ -9,6 +9,7 @@ use backpressure_core::{
 };
 
 use super::activity::Activity;
+use super::bounds::Bounds;
 use super::counter::{Counter, Entry, SERIALS};
 use super::holds::Holds;
 use super::sampler::Sampler;
@@ -17,6 +18,7 @@ use super::sampler::Sampler;
 #[derive(Debug)]
 pub(crate) struct State {
     controller: Controller,
+    bounds: Bounds,
     queued: HashMap<Ticket, Waiter>,
     holds: Holds,
     sampler: Sampler,
@@ -48,6 +50,7 @@ const MAX_SILENT: usize = 48_000;
 impl State {
     pub(crate) fn new(controller: Controller) -> Self {
         Self {
+            bounds: Bounds::of(&controller),
             controller,
             queued: HashMap::new(),
             holds: Holds::default(),
@@ -63,6 +66,22 @@ impl State {
 
     pub(crate) const fn controller_mut(&mut self) -> &mut Controller {
         &mut self.controller
+    }
+
+    pub(crate) const fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    /// Changes the bounds of the limit; false when they are as before.
+    pub(crate) fn change_bounds(&mut self, change: impl FnOnce(&mut Bounds)) -> bool {
+        let before = self.bounds;
+        change(&mut self.bounds);
+        let has_changed = self.bounds != before;
+        if has_changed {
+            let (min, max) = self.bounds.in_force();
+            self.controller.bound_limit(min, max);
+        }
+        has_changed
     }
 
     /// Tells the controller how many requests were admitted without a decision, and how long workers

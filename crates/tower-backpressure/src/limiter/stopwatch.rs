@@ -1,14 +1,12 @@
 //! Times one attempt: latency, time runnable but not run, and time on a worker.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::queued::observe;
+use super::queued;
 use super::timed_waker::{Reading, TimedWaker};
 
 /// A running measurement.
@@ -18,13 +16,37 @@ use super::timed_waker::{Reading, TimedWaker};
 pub(crate) struct Stopwatch {
     /// Present until the drop.
     waker: Option<Arc<TimedWaker>>,
-    times_run_queue: bool,
+}
+
+/// One poll that is measured.
+#[derive(Debug)]
+pub(crate) struct PollTimer {
+    started: Instant,
+    /// Marked waits of what is around.
+    outer: Duration,
+    /// The one to poll with.
+    pub(crate) waker: Waker,
+}
+
+/// The attempt that is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    /// Requests in flight at admission, this one included, without those that count apart.
+    pub(crate) in_flight: usize,
+    /// Requests this one stands for in the measurements.
+    pub(crate) weight: u32,
+    /// Without, only the latency is measured.
+    pub(crate) times_run_queue: bool,
 }
 
 impl Stopwatch {
-    /// Starts now. Without `times_run_queue` only the latency is measured.
-    pub(crate) fn start(times_run_queue: bool) -> Self {
-        Self { waker: Some(TimedWaker::take(Instant::now())), times_run_queue }
+    /// Starts now.
+    pub(crate) fn start(subject: Subject) -> Self {
+        Self { waker: Some(TimedWaker::take(subject, Instant::now())) }
+    }
+
+    pub(crate) fn subject(&self) -> Subject {
+        self.waker().subject()
     }
 
     /// Adds time spent waiting for a worker that the waker did not see.
@@ -32,27 +54,29 @@ impl Stopwatch {
         self.waker().add_run_queue(waited);
     }
 
-    /// Polls the future; returns how long that kept a worker busy, zero if that is not measured.
-    pub(crate) fn poll<F: Future>(
-        &self,
-        future: Pin<&mut F>,
-        cx: &mut Context<'_>,
-    ) -> (Poll<F::Output>, Duration) {
-        if !self.times_run_queue {
-            return (future.poll(cx), Duration::ZERO);
-        }
+    /// A poll begins; `None` where only the latency is measured.
+    pub(crate) fn begin_poll(&self, cx: &Context<'_>) -> Option<PollTimer> {
         let timed = self.waker();
+        if !timed.subject().times_run_queue {
+            return None;
+        }
         let started = Instant::now();
         self.stops_waiting(started);
         timed.register(cx.waker());
         let waker = Waker::from(Arc::clone(timed));
-        let (polled, queued) = observe(|| future.poll(&mut Context::from_waker(&waker)));
+        Some(PollTimer { started, outer: queued::begin(), waker })
+    }
+
+    /// The poll has ended; returns how long it kept a worker busy.
+    pub(crate) fn end_poll(&self, timer: &PollTimer) -> Duration {
+        let timed = self.waker();
+        let queued = queued::end(timer.outer);
         if !queued.is_zero() {
             timed.add_marked(queued);
         }
-        let busy = started.elapsed();
+        let busy = timer.started.elapsed();
         timed.add_busy(busy);
-        (polled, busy)
+        busy
     }
 
     /// The time since the last wake, if there was one, was spent waiting for a worker.

@@ -9,12 +9,14 @@ use std::time::Duration;
 use atomic_waker::AtomicWaker;
 use tokio::time::Instant;
 
+use super::stopwatch::Subject;
 use crate::nanos::nanos;
 
 /// The waker that a measured future sees, and the times measured so far.
 #[derive(Debug)]
 pub(super) struct TimedWaker {
     task: AtomicWaker,
+    subject: Subject,
     started: Instant,
     /// Nanoseconds from `started` to the first wake since the last poll, plus one; 0: not woken.
     woken: AtomicU64,
@@ -43,11 +45,11 @@ thread_local! {
 
 impl TimedWaker {
     /// One of the thread's spare wakers, or a new one.
-    pub(super) fn take(started: Instant) -> Arc<Self> {
+    pub(super) fn take(subject: Subject, started: Instant) -> Arc<Self> {
         let spare = SPARE.try_with(|spare| spare.borrow_mut().pop()).ok().flatten();
         if let Some(mut waker) = spare {
             if let Some(own) = Arc::get_mut(&mut waker) {
-                own.started = started;
+                (own.subject, own.started) = (subject, started);
                 for time in [&mut own.woken, &mut own.run_queue, &mut own.marked, &mut own.busy] {
                     *time.get_mut() = 0;
                 }
@@ -56,6 +58,7 @@ impl TimedWaker {
         }
         Arc::new(Self {
             task: AtomicWaker::new(),
+            subject,
             started,
             woken: AtomicU64::new(0),
             run_queue: AtomicU64::new(0),
@@ -77,6 +80,10 @@ impl TimedWaker {
                 spare.push(self);
             }
         });
+    }
+
+    pub(super) const fn subject(&self) -> Subject {
+        self.subject
     }
 
     /// Wakes this task from now on.

@@ -31,9 +31,10 @@ use super::admission::{Admission, AdmissionLayer};
 ///     .layer(FallbackLayer::new(AdmissionLayer::adaptive("api"), cached));
 /// ```
 ///
-/// The request is counted as rejected, as it takes no permit. Nothing but the fallback's own layers limits how
-/// many run at once: a fallback that does more than a little work needs an `AdmissionLayer` or a
-/// `BulkheadLayer` of its own around it. Its responses say nothing of Retry-After, except those that it makes so.
+/// The request is counted as rejected, as it takes no permit. At most [`max_in_flight`](Self::max_in_flight) requests
+/// are in the fallback at once, and what is beyond is rejected: a fallback that stalls holds no more than that. One
+/// that does more than a little work needs an `AdmissionLayer` or a `BulkheadLayer` of its own around it, and one that
+/// may stall a time-out. Its responses say nothing of Retry-After, except those that it makes so.
 ///
 /// # Errors
 /// Those of both services pass through.
@@ -42,6 +43,9 @@ pub struct FallbackLayer<F> {
     admission: AdmissionLayer,
     fallback: F,
 }
+
+/// As many as fit some 10 MB of memory, at about 10 kB a request. A fallback of a millisecond never has as many.
+const DEFAULT_MAX_IN_FLIGHT: usize = 1_024;
 
 /// The service inside the admission layer and the fallback, of which each request gets one.
 #[derive(Clone, Debug)]
@@ -55,7 +59,15 @@ impl<F> FallbackLayer<F> {
     /// Requests that `admission` would reject go to `fallback`. A [`BulkheadLayer`](crate::BulkheadLayer) or a
     /// [`QueueLayer`](crate::QueueLayer) is an admission layer too.
     pub fn new(admission: impl Into<AdmissionLayer>, fallback: F) -> Self {
-        Self { admission: admission.into().passing_on_rejected(), fallback }
+        let admission = admission.into().passing_on_rejected(DEFAULT_MAX_IN_FLIGHT);
+        Self { admission, fallback }
+    }
+
+    /// How many requests may be in the fallback at once, 1024 by default; 0 rejects all of them.
+    #[must_use]
+    pub fn max_in_flight(mut self, max: usize) -> Self {
+        self.admission = self.admission.passing_on_rejected(max);
+        self
     }
 }
 

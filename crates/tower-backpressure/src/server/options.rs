@@ -209,9 +209,9 @@ impl AdmissionLayer {
         Arc::make_mut(self.edit().switches.streams.get_or_insert_default())
     }
 
-    /// Rejected requests run, with a [`Shed`](crate::Shed) in their extensions.
-    pub(super) fn passing_on_rejected(mut self) -> Self {
-        self.edit().switches.passes_rejected = true;
+    /// Up to `max` rejected requests run at once, with a [`Shed`](crate::Shed) in their extensions.
+    pub(super) fn passing_on_rejected(mut self, max: usize) -> Self {
+        self.edit().switches.max_passed_on = max;
         self
     }
 

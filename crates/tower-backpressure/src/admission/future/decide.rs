@@ -1,15 +1,18 @@
 //! What a policy does with a request: admit, queue, reject, or let run although it would be rejected.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
 use http::{Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
+use tower_service::Service;
 
-use super::{Call, State};
+use super::{Call, Start, State};
 use crate::admission::body::ResponseBody;
+use crate::admission::delayed_rejection::Delay;
 use crate::admission::dry_run::DryRun;
 use crate::admission::guard::Guard;
 use crate::admission::rejection::{Caller, Rendered};
@@ -20,12 +23,29 @@ use crate::limiter::{Acquire, Acquired, Permit};
 use crate::request_info::RequestInfo;
 
 impl Policy {
-    /// A permit, if it needs no decision. A request whose deadline has passed is never admitted; the
-    /// clock is read only where there is a deadline.
+    /// Admits a request if that needs no decision, and prepares the service inside. A request whose deadline has
+    /// passed is never admitted; the clock is read only where there is a deadline.
     #[inline(always)]
-    pub(super) fn try_acquire<B>(&self, request: &Request<B>) -> Option<Permit> {
+    pub(super) fn start<S, B>(&self, inner: &mut S, request: &Request<B>) -> Start<S::Error>
+    where
+        S: Service<Request<B>>,
+    {
         let needs_none = RequestInfo::needs_no_decision(request.extensions());
-        if needs_none { self.limiter.try_acquire_undecided() } else { None }
+        if !needs_none || self.switches.are_in_use() {
+            return Start::Undecided;
+        }
+        let Some(permit) = self.limiter.try_acquire_undecided() else { return Start::Undecided };
+        let starts_now = permit.starts_now();
+        let guard = self.admit(permit, Duration::ZERO);
+        if !starts_now {
+            return Start::NotReady(guard);
+        }
+        // A service that is not ready is polled again with a real waker.
+        match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => Start::Now(guard, self.response.of(request)),
+            Poll::Ready(Err(error)) => Start::Failed(error),
+            Poll::Pending => Start::NotReady(guard),
+        }
     }
 
     /// An exempt request runs at once and takes no permit.
@@ -38,7 +58,7 @@ impl Policy {
         S: Clone,
     {
         let guard = Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt());
-        self.start(guard, Call { inner: inner.clone(), request })
+        self.starting(guard, Call { inner: inner.clone(), request })
     }
 
     /// Lets the limiter decide on a request.
@@ -63,12 +83,14 @@ impl Policy {
                 let call = Some(Call { inner: inner.clone(), request });
                 return State::Queued { acquire, queued, policy: Arc::clone(self), call };
             }
-            Acquired::Rejected(shed) if self.switches.passes_rejected => {
-                self.pass_on(shed, &mut request, now, Duration::ZERO)
+            Acquired::Rejected(shed) => {
+                let Some(guard) = self.pass_on(shed, &mut request, now, Duration::ZERO) else {
+                    return self.reject(shed, request, None, now);
+                };
+                guard
             }
-            Acquired::Rejected(shed) => return self.reject(shed, request, None, now),
         };
-        self.start(guard, Call { inner: inner.clone(), request })
+        self.starting(guard, Call { inner: inner.clone(), request })
     }
 
     /// A request has waited: it runs, or is rejected.
@@ -80,15 +102,18 @@ impl Policy {
     ) -> State<Call<S, B>, B, F, E> {
         let guard = match acquired {
             Ok(permit) => self.admit(permit, waited),
-            Err(shed) if self.switches.passes_rejected => {
-                self.pass_on(shed, &mut call.request, Instant::now(), waited)
+            Err(shed) => {
+                let now = Instant::now();
+                let Some(guard) = self.pass_on(shed, &mut call.request, now, waited) else {
+                    return self.reject(shed, call.request, Some(waited), now);
+                };
+                guard
             }
-            Err(shed) => return self.reject(shed, call.request, Some(waited), Instant::now()),
         };
-        self.start(guard, call)
+        self.starting(guard, call)
     }
 
-    fn start<S, B, F, E>(
+    fn starting<S, B, F, E>(
         self: &Arc<Self>,
         mut guard: Guard,
         mut call: Call<S, B>,
@@ -130,17 +155,18 @@ impl Policy {
         self.switches.is_dry_run() && !self.limiter.is_paused()
     }
 
-    /// A request that is rejected runs, marked, so that the service inside can tell.
+    /// A request that is rejected runs, marked, so that the service inside can tell; `None`: it does not.
     fn pass_on<B>(
         &self,
         shed: Shed,
         request: &mut Request<B>,
         now: Instant,
         waited: Duration,
-    ) -> Guard {
+    ) -> Option<Guard> {
+        let uncounted = self.switches.pass_on()?;
         self.telemetry.rejected(shed, &self.limiter, now, waited);
         request.extensions_mut().insert(shed);
-        Guard::uncounted(self.switches.uncounted(), self.telemetry.in_flight())
+        Some(Guard::uncounted(uncounted, self.telemetry.in_flight()))
     }
 
     /// The policy for the response to a request that runs.
@@ -195,16 +221,15 @@ impl Policy {
             true => (self.delayed.round(shed, caller), None),
             false => self.delayed.delay(shed, caller, deadline, is_flooded, now),
         };
-        let (head, body) = request.into_parts();
-        let rendered = self.rejection.render(shed, caller, &head);
-        State::Rejected {
-            shed,
-            caller,
-            policy: Arc::clone(self),
-            delay,
-            body: Some(body),
-            rendered,
-        }
+        let due = delay.as_ref().map_or(now, Delay::until) + shed.retry_after;
+        let (rendered, body) = if self.rejection.is_rendered() {
+            let (head, body) = request.into_parts();
+            (self.rejection.render(shed, caller, &head), body)
+        } else {
+            (None, request.into_body())
+        };
+        let (policy, body) = (Arc::clone(self), Some(body));
+        State::Rejected { shed, due, caller, policy, delay, body, rendered }
     }
 
     /// Has the body of a rejected request read in the background, where that is possible and helps.
@@ -218,14 +243,15 @@ impl Policy {
         if is_drained { caller.being_drained() } else { caller }
     }
 
+    /// `due`: when the caller is told to come back.
     pub(super) fn respond<R: Body>(
         &self,
         shed: Shed,
+        due: Instant,
         caller: Caller,
         rendered: Option<Rendered>,
     ) -> Response<ResponseBody<R>> {
-        let tickets = self.tickets.as_ref();
-        let ticket = tickets.map(|tickets| tickets.issue(Instant::now() + shed.retry_after));
+        let ticket = self.tickets.as_ref().map(|tickets| tickets.issue(due));
         self.rejection.respond(shed, caller, ticket, rendered).map(ResponseBody::rejected)
     }
 }

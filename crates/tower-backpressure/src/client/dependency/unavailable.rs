@@ -62,7 +62,7 @@ impl Unavailable {
     /// or 14 in the head, from the dependency or a layer of the client.
     #[must_use]
     pub fn of<R: ResponseHead>(response: &R) -> Option<Self> {
-        let by = Rejected::of(response.extensions());
+        let by = Rejected::at_client(response.extensions());
         if by.is_none() && !is_rejection(response.status(), response.headers()) {
             return None;
         }
@@ -137,7 +137,7 @@ mod tests {
             (503, &"3".parse().expect("a value"))
         );
         assert_eq!(answer.extensions().get(), Some(&Outcome::Ignore));
-        assert!(Rejected::of(answer.extensions()).is_none());
+        assert!(Rejected::of(&answer).is_none());
         assert!(
             !answer.headers().contains_key(&RETRY_AFTER_SCOPE_FIELD),
             "a quota of all requests"
@@ -167,7 +167,7 @@ mod tests {
         assert!(!silent.into_response::<String>().headers().contains_key("retry-after"));
         assert_eq!(silent.and(local).retry_after(), Some(SECOND / 4));
         let answer = local.and(silent).into_response::<String>();
-        assert_eq!(Rejected::of(answer.extensions()), Some(Rejected(Reason::Breaker)));
+        assert_eq!(Rejected::of(&answer), Some(Rejected(Reason::Breaker)));
     }
 
     #[tokio::test(start_paused = true)]

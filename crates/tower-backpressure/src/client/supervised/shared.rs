@@ -204,7 +204,7 @@ impl<T: Supervision> Shared<T> {
             dry_run: false,
             classifier: Classifier::new(Side::Client),
             hold,
-            rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
+            rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE).at_client(),
             telemetry: Telemetry::new(name, T::REASON),
         };
         Self::of(options, common)

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use backpressure_core::{Outcome, Sample};
-use tokio::time::Instant;
+use backpressure_core::{Outcome, Sample, Timestamp};
 
 use super::Permit;
 use super::start::Stage;
@@ -12,9 +11,9 @@ use super::start::Stage;
 const MIN_WORK: Duration = Duration::from_millis(1);
 
 impl Permit {
-    /// Its work has just kept a worker busy for this long.
-    pub(super) fn worked(&mut self, busy: Duration) {
-        self.shared.add_busy(busy.saturating_mul(self.weight));
+    /// Its work has just kept a worker busy for this long, and stands for the work of `weight` requests.
+    pub(super) fn worked(&mut self, busy: Duration, weight: u32) {
+        self.shared.add_busy(busy.saturating_mul(weight));
         if busy >= MIN_WORK {
             self.renew_stamp();
         }
@@ -85,23 +84,22 @@ impl Permit {
             return self.remove_stamp();
         }
         if !matches!(self.stage, Stage::Producing { .. }) {
-            self.stage = Stage::Producing { since: Instant::now() };
+            self.stage = Stage::Producing { since: self.shared.now() };
         }
         self.renew_stamp();
     }
 
     /// A part of a body that the reader waited for is an attempt like any other: a limit that saw
     /// heads alone would admit any number of streams.
-    fn teach_part(&self, since: Instant) {
-        let shared = &self.shared;
+    fn teach_part(&self, since: Timestamp) {
+        let shared = &*self.shared;
         let is_silent = self.stamp.is_some_and(|stamp| shared.is_silent(stamp));
         if is_silent || shared.counts_waiting() {
             return;
         }
-        let now = Instant::now();
-        let latency = now.saturating_duration_since(since);
+        let now = shared.now();
         let in_flight = shared.counted(shared.in_flight());
-        let sample = Sample::new(latency, Outcome::Success).in_flight(in_flight);
-        shared.learn(&sample, self.stamp, self.hold, shared.timestamp(now));
+        let sample = Sample::new(now.since(since), Outcome::Success).in_flight(in_flight);
+        shared.learn(&sample, self.stamp, self.hold, now);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use backpressure_core::Timestamp;
 
 use super::Permit;
+use crate::nanos::nanos;
 
 /// How far the work of a permit has come.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,8 @@ pub(in crate::limiter) enum Stage {
     /// Admitted from the queue, when another request completed; its work has not been polled.
     Dequeued,
     /// Yielded to the tasks that are ready, so that requests that arrived with it are counted first.
-    YieldedToTasks { since: Timestamp, io_polled: Timestamp, yields_left: u8 },
+    /// `io_age`: nanoseconds since the driver was polled; at most four seconds, which a permit has room for.
+    YieldedToTasks { since: Timestamp, io_age: u32, yields_left: u8 },
     /// Yielded to the I/O driver, so that requests that arrived meanwhile are counted first.
     YieldedToIo { since: Timestamp, yields_left: u8 },
     /// It may start.
@@ -27,7 +29,7 @@ pub(in crate::limiter) enum Stage {
     /// The head of the response is there.
     Ended,
     /// The reader of a body has asked for more, and the service has not answered yet.
-    Producing { since: tokio::time::Instant },
+    Producing { since: Timestamp },
 }
 
 /// The longest time since the I/O driver was last polled for work to start. A longer time means that
@@ -50,10 +52,7 @@ impl Permit {
     /// Whether the work may start at once. If not, it may when [`poll_start`](Self::poll_start) is
     /// ready.
     #[inline]
-    pub(crate) fn starts_now(&mut self) -> bool {
-        if matches!(self.stage, Stage::Admitted | Stage::Dequeued) && !self.shared.yields() {
-            self.stage = Stage::Ready;
-        }
+    pub(crate) const fn starts_now(&self) -> bool {
         matches!(self.stage, Stage::Ready | Stage::Running | Stage::Ended)
     }
 
@@ -75,9 +74,11 @@ impl Permit {
         match self.stage {
             Stage::Admitted => self.yield_to_tasks(cx, now, now, MAX_IO_YIELDS),
             Stage::Dequeued => self.yield_to_tasks(cx, now, self.shared.io_polled(), MAX_IO_YIELDS),
-            Stage::YieldedToTasks { since, io_polled, yields_left } => {
-                self.add_run_queue(now.since(since));
-                if yields_left > 0 && now.since(io_polled) > MAX_IO_STALENESS {
+            Stage::YieldedToTasks { since, io_age, yields_left } => {
+                let waited = now.since(since);
+                self.add_run_queue(waited);
+                let io_age = Duration::from_nanos(io_age.into()) + waited;
+                if yields_left > 0 && io_age > MAX_IO_STALENESS {
                     let yields_left = yields_left - 1;
                     self.stage = Stage::YieldedToIo { since: now, yields_left };
                     return pin!(tokio::task::yield_now()).poll(cx);
@@ -102,7 +103,8 @@ impl Permit {
         io_polled: Timestamp,
         yields_left: u8,
     ) -> Poll<()> {
-        self.stage = Stage::YieldedToTasks { since, io_polled, yields_left };
+        let io_age = u32::try_from(nanos(since.since(io_polled))).unwrap_or(u32::MAX);
+        self.stage = Stage::YieldedToTasks { since, io_age, yields_left };
         cx.waker().wake_by_ref();
         Poll::Pending
     }
