@@ -2,6 +2,7 @@
 
 use std::alloc::System;
 
+use backpressure_benches::clients;
 use backpressure_benches::contenders::{self, Contender};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -16,10 +17,12 @@ fn main() {
     if !std::env::args().any(|it| it == "--bench") {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _context = runtime.enter();
     report("admitted", contenders::admitting());
     report("rejected", contenders::rejecting());
+    report("a client", clients::clients());
 }
 
 fn report(title: &str, contenders: Vec<Contender>) {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clients;
 pub mod contenders;
 pub mod drive;
 pub mod floor;

@@ -10,7 +10,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::server::{ByHeader, ByTenant, Handle};
 use tower_backpressure::{
     AdmissionLayer, BulkheadLayer, BulkheadSet, Compartment, QueueBounds, Reason, RequestInfo,
-    Shed, Tenant,
+    SHED_REASON, Tenant,
 };
 
 const SERVICE_TIME: Duration = Duration::from_millis(100);
@@ -142,14 +142,15 @@ async fn compartments_have_queues_reasons_and_handles_of_their_own() {
     let reason = async |index: usize| {
         let response = services[index].clone().oneshot(request(SERVICE_TIME)).await;
         let response = response.expect("infallible");
-        response.extensions().get::<Shed>().expect("rejected").reason
+        let reason = response.headers().get(SHED_REASON).expect("rejected");
+        reason.to_str().expect("ASCII").to_owned()
     };
-    assert_eq!(reason(0).await, Reason::Limit);
-    assert_eq!(reason(1).await, Reason::QueueTimeout);
+    assert_eq!(reason(0).await, Reason::Limit.as_str());
+    assert_eq!(reason(1).await, Reason::QueueTimeout.as_str());
     let handle = Handle::named("two").expect("it exists");
     assert_eq!(handle.snapshot().in_flight, 2);
     handle.pin(1_000);
-    assert_eq!(reason(1).await, Reason::QueueTimeout, "an operator mints no permits");
+    assert_eq!(reason(1).await, Reason::QueueTimeout.as_str(), "an operator mints no permits");
     running.join_all().await;
     assert_eq!(in_flight(&set, &["one", "two"]), 0);
 }

@@ -10,7 +10,9 @@ use fastrand::Rng;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, Reason, RequestInfo, Shed, Task, Tenant};
+use tower_backpressure::{
+    AdmissionLayer, BulkheadLayer, Reason, RequestInfo, SHED_REASON, Task, Tenant,
+};
 
 const TASKS: u64 = 40;
 /// How long a task keeps its level.
@@ -125,8 +127,8 @@ async fn send(
         let service = service.clone();
         running.spawn(async move {
             let Ok(response) = service.oneshot(request).await;
-            let shed = response.extensions().get::<Shed>().copied();
-            let is_over = shed.is_some_and(|shed| shed.reason == Reason::TenantShare);
+            let reason = response.headers().get(SHED_REASON);
+            let is_over = reason.is_some_and(|reason| reason == Reason::TenantShare.as_str());
             [1, u32::from(response.status() == 200), u32::from(is_over)]
         });
     }

@@ -4,9 +4,10 @@
 //! which a store that has always more renews in the background.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, RateLimiter};
+use tokio::time::Instant;
 use tower_backpressure::server::{
     ByTenant, Exchange, ExchangeFuture, QuotaLayer, QuotaStore, SharedQuota,
 };

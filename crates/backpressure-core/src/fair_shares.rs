@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 mod account;
 mod class;
 mod known;
+mod seeded;
 #[cfg(test)]
 mod tests;
 
@@ -129,7 +130,8 @@ impl FairShares {
         since: Timestamp,
         now: Timestamp,
     ) {
-        if let (Some(tenant), Some(known)) = (tenant, &mut self.known) {
+        let newcomer = tenant.filter(|_| matches!(share.flow, Flow::Newcomers(_)));
+        if let (Some(tenant), Some(known)) = (newcomer, &mut self.known) {
             known.serve(tenant, now);
         }
         self.class(share, now).released(share.flow, units, since);

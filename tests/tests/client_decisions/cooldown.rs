@@ -25,7 +25,7 @@ fn snapshot(layer: &CooldownLayer) -> CooldownSnapshot {
 #[tokio::test(start_paused = true)]
 async fn an_origin_that_tells_all_callers_to_come_back_later_is_asked_once_a_cooldown() {
     let arrivals = Arrivals::new();
-    let layer = CooldownLayer::new("search");
+    let layer = CooldownLayer::new("search").seed(1);
     let client = layer.layer(server(&arrivals, |_| told(429, "2")));
     let responses = load(&client, SECOND / 20, 20 * SECOND).await;
     assert!(responses.iter().all(|response| response.status() == 429 || is_local(response)));

@@ -130,5 +130,9 @@ impl Account {
 }
 
 pub(super) const fn per_weight(nanos: u128, weight: u64) -> VirtualTime {
-    (nanos << SHIFT) / weight as u128
+    // A division of 128 bits takes several times as long, and is needed beyond 39 hours of permit-time only.
+    match nanos >> (u64::BITS - SHIFT) {
+        0 => (((nanos as u64) << SHIFT) / weight) as VirtualTime,
+        _ => (nanos << SHIFT) / weight as u128,
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::account::{Account, Demand, VirtualTime, per_weight};
+use super::seeded::Seeded;
 use super::{Flow, NEWCOMER_FLOWS, Room, Standing};
 use crate::time::Timestamp;
 
@@ -11,7 +12,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Class {
     /// Flows that are active, or ahead of the virtual time.
-    accounts: HashMap<Flow, Account>,
+    accounts: HashMap<Flow, Account, Seeded>,
     /// Flows with queued requests, by where their next one starts. A flow in service moves on with time: where
     /// it stands here is where it was at its last event, or before.
     by_start: BTreeSet<(VirtualTime, Flow)>,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::seeded::Seeded;
 use crate::time::Timestamp;
 
 /// Remembers the tenants that were served within the last hour or two, and the names that were seen within the
@@ -40,9 +41,9 @@ impl Known {
         }
     }
 
-    /// Whether a tenant of which a request arrives is known.
+    /// Whether a tenant of which a request arrives is known. A known one that comes stays known.
     pub(super) fn meet(&mut self, tenant: u64, now: Timestamp) -> bool {
-        if self.served.contains(tenant) {
+        if self.served.refresh(tenant, now) {
             return true;
         }
         self.seen.turn(now);
@@ -61,11 +62,13 @@ impl Known {
     }
 }
 
+type Numbers = HashSet<u64, Seeded>;
+
 /// A set that forgets: the present period and the one before, in `N` parts each.
 #[derive(Debug)]
 struct Generations<const N: usize> {
-    current: [HashSet<u64>; N],
-    previous: [HashSet<u64>; N],
+    current: [Numbers; N],
+    previous: [Numbers; N],
     count: usize,
     since: Timestamp,
     period: Duration,
@@ -74,13 +77,22 @@ struct Generations<const N: usize> {
 
 impl<const N: usize> Generations<N> {
     fn new(period: Duration, max: usize, now: Timestamp) -> Self {
-        let [current, previous] = [(), ()].map(|()| std::array::from_fn(|_| HashSet::new()));
+        let [current, previous] = [(), ()].map(|()| std::array::from_fn(|_| Numbers::default()));
         Self { current, previous, count: 0, since: now, period, max }
     }
 
-    fn contains(&self, number: u64) -> bool {
+    /// Whether a number is in the set; if so, it is in the present period from now on.
+    fn refresh(&mut self, number: u64, now: Timestamp) -> bool {
+        self.turn(now);
         let part = part::<N>(number);
-        self.current[part].contains(&number) || self.previous[part].contains(&number)
+        if self.current[part].contains(&number) {
+            return true;
+        }
+        let is_known = self.previous[part].contains(&number);
+        if is_known {
+            self.insert(number);
+        }
+        is_known
     }
 
     fn contained_before(&self, number: u64) -> bool {
@@ -100,10 +112,10 @@ impl<const N: usize> Generations<N> {
         std::mem::swap(&mut self.previous, &mut self.current);
         for part in &mut self.current {
             // A new set, or what a flood has taken would stay.
-            *part = HashSet::new();
+            *part = Numbers::default();
         }
         if age >= 2 * self.period {
-            self.previous.iter_mut().for_each(HashSet::clear);
+            self.previous.iter_mut().for_each(Numbers::clear);
         }
         (self.since, self.count) = (now, 0);
     }
@@ -125,9 +137,10 @@ mod tests {
         known.serve(7, at(0));
         assert!(known.meet(7, at(0)) && !known.meet(8, at(0)));
         known.serve(8, at(1));
-        assert!(known.meet(7, at(1)) && known.meet(8, at(1)));
+        assert!(known.meet(8, at(1)), "7 does not come in the second hour");
         known.serve(9, at(2));
         assert!(!known.meet(7, at(2)) && known.meet(8, at(2)) && known.meet(9, at(2)));
+        assert!(known.meet(8, at(3)), "it came in the third hour");
         known.serve(1, at(10));
         assert!(!known.meet(9, at(10)), "all of it was long ago");
     }

@@ -229,3 +229,47 @@ proptest! {
         }
     }
 }
+
+/// `cargo test --release -p backpressure-core --test tenants -- --ignored --nocapture`
+#[test]
+#[ignore = "it measures, and asserts nothing"]
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures real time")]
+fn the_cost_of_none_a_thousand_and_a_million_tenants() {
+    let resident = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let pages: u64 = statm.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+        pages * 4_096
+    };
+    let limit = Box::new(backpressure_core::Fixed::new(1_000));
+    for tenants in [0, 1_000, 1_000_000u64] {
+        let mut controller =
+            backpressure_core::Controller::new(limit.clone(), QueueBounds::default());
+        let before = resident();
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut now = backpressure_core::Timestamp::ZERO;
+        let mut held = std::collections::VecDeque::new();
+        for round in 0..4 {
+            let started = std::time::Instant::now();
+            for number in 0..1_000_000u64 {
+                now = now + Duration::from_micros(1);
+                // The first round names the tenants in turn, the others draw them.
+                let tenant =
+                    if round == 0 { number % tenants.max(1) } else { rng.u64(..tenants.max(1)) };
+                let info = backpressure_core::RequestInfo::default();
+                let info = if tenants > 0 { info.tenant(tenant) } else { info };
+                let decision = controller.arrive(info, held.len(), now);
+                assert_eq!(decision, backpressure_core::Decision::Run);
+                held.push_back(controller.hold());
+                if held.len() == 100 {
+                    let hold = held.pop_front().expect("there are a hundred");
+                    controller.release(hold, now);
+                }
+            }
+            let nanos = started.elapsed().as_nanos() / 1_000_000;
+            let bytes = resident().saturating_sub(before) / tenants.max(1);
+            println!(
+                "{tenants} tenants, round {round}: {nanos} ns a request, {bytes} bytes a tenant"
+            );
+        }
+    }
+}

@@ -75,7 +75,7 @@ use crate::observe::Observer;
 /// | [`fields`](Self::fields) | [`RateLimitFields::Draft11`] | clients that know what is left need not run into the limit |
 /// | [`soft`](Self::soft) | none | a quota that only lowers the priority needs a limit inside that honours it |
 /// | [`settle`](Self::settle), [`expose_reservation`](Self::expose_reservation) | none | most costs are known beforehand |
-/// | [`max_keys`](Self::max_keys) | 1 000 000 | about 46 MB when all are used, 67 with two windows; nothing is allocated before |
+/// | [`max_keys`](Self::max_keys) | 1 000 000 | about 46 MB when all are used, 67 with two windows, 230 of a shared quota; nothing is allocated before |
 /// | [`shared`](Self::shared) | in this process only | replicas need a store to share a quota |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |
 /// | [`exempt`](Self::exempt) | no request | health checks, a preflight `OPTIONS` |
@@ -100,7 +100,7 @@ use crate::observe::Observer;
 ///
 /// # Bounds
 /// When there are `max_keys` keys, a new one takes the place of one that has all its tokens again, and loses
-/// nothing by it. If none of the eight that are looked at has, the one that would have them first is forgotten, and is
+/// nothing by it. If none of the sixteen that are looked at has, the one that would have them first is forgotten, and is
 /// forgiven what it has used; [`QuotaHandle::evicted`] counts both. Keys with requests in flight are never
 /// forgotten. If there are no others, new keys share one quota.
 #[derive(Clone, Debug)]

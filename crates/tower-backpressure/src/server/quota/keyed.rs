@@ -66,6 +66,17 @@ impl<T> Keyed<T> {
         self.entries.iter_mut().map(|(hash, value)| (*hash, value))
     }
 
+    /// Up to this many values, beginning at a place that moves on with each call, in a circle.
+    pub(super) fn some_mut(&mut self, count: usize) -> impl Iterator<Item = (u64, &mut T)> {
+        if self.hand >= self.entries.len() {
+            self.hand = 0;
+        }
+        let begin = self.hand;
+        self.hand += count;
+        let some = self.entries.iter_mut().skip(begin).take(count);
+        some.map(|(hash, value)| (*hash, value))
+    }
+
     fn find(&self, hash: u64) -> Option<usize> {
         let found = self.index.find(hash, |position| self.entries[position as usize].0);
         found.map(|position| position as usize)
@@ -87,6 +98,10 @@ mod tests {
             assert_eq!(keyed.get_mut(number).is_some(), number % 3 != 0, "{number}");
         }
         assert_eq!(keyed.len(), 66);
+        let seen: Vec<_> = (0..7)
+            .flat_map(|_| keyed.some_mut(10).map(|(hash, _)| hash).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(seen.len(), 66, "each once in a round");
         // Odd numbers have no rank, and stay.
         while keyed.remove_lowest(|number| (number % 2 == 0).then_some(*number)).is_some() {}
         assert!(keyed.iter_mut().filter(|(_, number)| **number % 2 == 1).count() == 33);

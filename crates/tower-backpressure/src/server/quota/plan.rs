@@ -1,5 +1,6 @@
 //! A plan: a quota with a name, and what is said of it in responses.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use backpressure_core::{Quota, QuotaRejection, QuotaWindow, Violated};
@@ -32,6 +33,11 @@ impl Plan {
         }));
         let policy = policy_field(&allowances);
         Self { name: name.into(), quota, allowances, policy }
+    }
+
+    /// The same plan in memory of its own: one count of references for all tenants would be where threads meet.
+    pub(super) fn twin(&self) -> Arc<Self> {
+        Arc::new(Self::new(&self.name, self.quota))
     }
 
     /// Tells what is left after a request that was admitted.

@@ -121,8 +121,7 @@ impl Decided {
 
 impl Table {
     pub(super) fn new(plan: Plan, max_keys: usize) -> Self {
-        let plan = Arc::new(plan);
-        let shard = || Padded(Mutex::new(Shard::new(Arc::clone(&plan), max_keys.div_ceil(SHARDS))));
+        let shard = || Padded(Mutex::new(Shard::new(plan.twin(), max_keys.div_ceil(SHARDS))));
         let shards = (0..SHARDS).map(|_| shard()).collect();
         Self { shards, hasher: RandomState::new(), evicted: Evictions::default() }
     }
@@ -183,7 +182,7 @@ impl Table {
     /// Replaces or adds the plan at this position, shard by shard. Keys keep what they have used.
     pub(super) fn set_plan(&self, position: u32, plan: &Arc<Plan>, now: impl Fn() -> Timestamp) {
         for shard in &self.shards {
-            lock(shard).set_plan(position, plan, now());
+            lock(shard).set_plan(position, &plan.twin(), now());
         }
     }
 
@@ -279,9 +278,9 @@ mod tests {
     #[test]
     fn keys_that_are_full_again_are_forgotten_first() {
         let (table, start) = (table(Quota::per_second(1), 12_800), Timestamp::ZERO);
-        (0..6_400).for_each(|key| assert!(take(&table, key, start)));
+        (0..9_600).for_each(|key| assert!(take(&table, key, start)));
         let later = start + Duration::from_secs(1);
-        (10_000..16_400).for_each(|key| assert!(take(&table, key, later)));
+        (10_000..14_800).for_each(|key| assert!(take(&table, key, later)));
         assert!(table.evicted().0 > 0);
         assert_eq!(table.evicted().1, 0);
     }
