@@ -29,9 +29,9 @@ mod tests;
 /// let mut lease = Lease::default();
 /// assert_eq!(lease.decide(1, &settings, now), LeaseDecision::Admit);
 /// let claim = lease.claim(&settings, now).expect("nothing is held");
-/// // The store has debited what was spent, and four more.
-/// lease.granted(&claim, Grant::new(5), now);
-/// assert_eq!(lease.balance(), 4);
+/// // The store has debited what was spent, and all that was asked for beside it.
+/// lease.granted(&claim, Grant::new(claim.wanted), now);
+/// assert_eq!(lease.balance(), i128::from(claim.wanted) - 1);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Lease {

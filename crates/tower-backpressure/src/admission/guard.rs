@@ -158,7 +158,7 @@ impl Guard {
     ) {
         if let Right::Permit(permit) = &mut self.right {
             if permit.is_measured() {
-                permit.end_poll(poll.timer.as_ref(), polled.is_pending());
+                permit.end_poll(poll.timer, polled.is_pending());
                 if let Poll::Ready(result) = polled {
                     permit.record(classifier.outcome(result));
                 }

@@ -82,7 +82,7 @@ impl Permit {
             let timer = self.begin_poll(cx);
             let waker = timer.as_ref().map_or(cx.waker(), |timer| &timer.waker);
             let polled = work.as_mut().poll(&mut Context::from_waker(waker));
-            self.end_poll(timer.as_ref(), polled.is_pending());
+            self.end_poll(timer, polled.is_pending());
             polled
         })
         .await
@@ -97,13 +97,13 @@ impl Permit {
         stopwatch.begin_poll(cx)
     }
 
-    /// The poll has ended.
+    /// The poll has ended. The timer goes with it: its waker is kept for another request only if no clone is left.
     #[inline]
-    pub(crate) fn end_poll(&mut self, timer: Option<&PollTimer>, is_pending: bool) {
+    pub(crate) fn end_poll(&mut self, timer: Option<PollTimer>, is_pending: bool) {
         let Some(stopwatch) = &self.stopwatch else { return };
         let weight = stopwatch.subject().weight;
         if let Some(timer) = timer {
-            let busy = stopwatch.end_poll(timer);
+            let busy = stopwatch.end_poll(&timer);
             self.worked(busy, weight);
         }
         if is_pending {

@@ -62,6 +62,8 @@ pub struct ClientLimit {
     experiment: Experiment,
     /// Latency by the number in flight.
     profile: LatencyProfile,
+    /// Attempts that were admitted before are not compared with later ones: the limit has jumped.
+    jumped: Timestamp,
     /// The highest limit that the server's refusals allow.
     ceiling: f64,
     /// The ceiling doubles while it is below this.
@@ -117,6 +119,7 @@ impl ClientLimit {
         Self {
             experiment: Experiment::guarding(INITIAL),
             profile: LatencyProfile::default(),
+            jumped: Timestamp::ZERO,
             ceiling: f64::INFINITY,
             threshold: f64::INFINITY,
             proven: 0.0,
@@ -238,13 +241,16 @@ impl ClientLimit {
 
     /// Learns from an answer.
     fn learn(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
+        if now - sample.latency < self.jumped {
+            return None;
+        }
         let cause = self.experiment.observe(sample, now);
         if self.experiment.is_known() {
             return cause;
         }
         let limit = self.experiment.limit();
         if let Some(queue) = self.profile.lasting_queue(sample, limit, now) {
-            self.profile = LatencyProfile::default();
+            (self.profile, self.jumped) = (LatencyProfile::default(), now);
             let in_flight = sample.in_flight_at_end as f64;
             self.experiment = Experiment::at_knee(queue.knee, in_flight, true).guarded();
             return Some(queue.seen.into());
