@@ -1,6 +1,7 @@
 //! The connection to the store: made in the background, once at a time, and again when it is of no use.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -37,6 +38,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection on which this many commands in a row get no answer is given up: behind a partition, TCP alone
 /// would notice it after minutes.
 const MAX_UNANSWERED: u32 = 3;
+
+/// A connection that is being made. However that ends, another may be made after it: a runtime may end before.
+struct Connecting {
+    shared: Arc<Shared>,
+    /// What has become of it.
+    status: Status,
+}
 
 /// A command that is sent. Dropped without an answer, it counts against the connection.
 struct Sent<'a> {
@@ -89,16 +97,16 @@ impl Link {
         if self.shared.is_connecting.swap(true, Ordering::AcqRel) {
             return;
         }
-        let shared = Arc::clone(&self.shared);
+        let status = Status::Failed("the runtime of the connection has ended".into());
+        let connecting = Connecting { shared: Arc::clone(&self.shared), status };
         tokio::spawn(async move {
-            let status = match timeout(CONNECT_TIMEOUT, shared.connect.connect()).await {
+            let connect = connecting.shared.connect.connect();
+            let status = match timeout(CONNECT_TIMEOUT, connect).await {
                 Ok(Ok(connection)) => Status::Ready(connection.into()),
                 Ok(Err(error)) => Status::Failed(error.to_string().into()),
                 Err(_) => Status::Failed("no connection in time".into()),
             };
-            shared.unanswered.store(0, Ordering::Relaxed);
-            shared.is_connecting.store(false, Ordering::Release);
-            shared.status.send_replace(status);
+            connecting.ended(status);
         });
     }
 
@@ -110,6 +118,20 @@ impl Link {
             }
             false
         });
+    }
+}
+
+impl Connecting {
+    fn ended(mut self, status: Status) {
+        self.status = status;
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.shared.unanswered.store(0, Ordering::Relaxed);
+        self.shared.is_connecting.store(false, Ordering::Release);
+        self.shared.status.send_replace(mem::replace(&mut self.status, Status::None));
     }
 }
 
@@ -142,5 +164,30 @@ fn failed(error: &str) -> RedisError {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("connect", &self.shared.connect).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connect::Boxed;
+
+    /// Connections that are never made.
+    #[derive(Debug)]
+    struct Endless;
+
+    impl Connect for Endless {
+        fn connect(&self) -> Boxed<'_, RedisResult<Box<dyn Connection>>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn a_connection_is_made_again_after_the_runtime_that_was_making_it_has_ended() {
+        let link = Link::new(Endless);
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime().block_on(async { link.start_connecting() });
+        assert!(!link.shared.is_connecting.load(Ordering::Relaxed));
+        assert!(matches!(*link.shared.status.borrow(), Status::Failed(_)));
     }
 }

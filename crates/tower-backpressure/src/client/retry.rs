@@ -97,7 +97,7 @@ mod wait;
 /// - The server asks for more than `max_retry_after`, where an earlier retry would be rejected again, or
 ///   for no retry at all.
 ///
-/// The last response or error is then returned at once and unchanged. [`GaveUp`] in the response's
+/// The last response or error is then returned at once and unchanged. [`GaveUp`](crate::GaveUp) in the response's
 /// extensions tells why, how long the request has waited, and what the server asked for last; for an error,
 /// [`ResponseFuture::gave_up`] does. [`Attempts::of`](crate::client::Attempts::of) the extensions tells how
 /// many attempts were made.
@@ -107,7 +107,7 @@ mod wait;
 /// No retry is sent after the earliest of the layer's deadline, a [`Deadline`](crate::Deadline) in the
 /// request's extensions, `grpc-timeout`, and the timeout of a `reqwest::Request`. A deadline that was set, by
 /// the option or in the request, also ends an attempt in flight. The response is then a 504 without a body,
-/// or gRPC status 4, with [`GaveUp`] in its extensions; reqwest ends the attempt itself, with its own error,
+/// or gRPC status 4, with [`GaveUp`](crate::GaveUp) in its extensions; reqwest ends the attempt itself, with its own error,
 /// and its timeout includes the body. The services inside are told what is left: by a `Deadline`, by
 /// `grpc-timeout` and by reqwest's timeout. The default deadline ends no attempt, as that may be a long poll.
 ///
@@ -145,7 +145,7 @@ mod wait;
 /// | name | kind | labels |
 /// |---|---|---|
 /// | `backpressure_attempts_total` | counter | `policy`; `kind` = `first` or `retry` |
-/// | `backpressure_retries_total` | counter | `policy`; `outcome` = `retried` for each retry sent, or why a failure was returned: see [`GiveUpReason`] |
+/// | `backpressure_retries_total` | counter | `policy`; `outcome` = `retried` for each retry sent, or why a failure was returned: see [`GiveUpReason`](crate::client::GiveUpReason) |
 /// | `backpressure_retry_wait_seconds` | histogram | `policy`; `source` = `retry_after` or `backoff` |
 /// | `backpressure_retry_budget_balance` | gauge | `policy`; the tokens left after the last failure, of the origin of that failure if each has a balance |
 ///

@@ -24,7 +24,7 @@ use refusals::{Trial, Window};
 ///
 /// Refusals by the server put a ceiling over that limit, but only as far as a lower ceiling makes them
 /// fewer. When significantly more than a tenth of a window is refused, with `n` in flight at most,
-/// a trial begins: a ceiling of `n/2` is in force by turns with the one before. What
+/// a trial begins: a ceiling of `n/2`, or of `n/4` where refusals are frequent, is in force by turns with the one before. What
 /// has to wait in one turn is sent in the next. The odds of a refusal, refusals for each answer, are compared:
 ///
 /// `e = ln(odds / lower odds) / ln(in flight / lower number in flight)`
