@@ -1,13 +1,28 @@
 //! The monitoring kit in docs/operations names what there is.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::convert::Infallible;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::Full;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::server::QuotaLayer;
+use tower_backpressure::{AdmissionLayer, BreakerLayer, QueueBounds, Quota, RetryLayer};
+
+const SECOND: Duration = Duration::from_secs(1);
 
 const RULES: &str = include_str!("../../docs/operations/rules.yml");
 const RULES_TEST: &str = include_str!("../../docs/operations/rules.test.yml");
 const DASHBOARD: &str = include_str!("../../docs/operations/dashboard.json");
 const RUNBOOK: &str = include_str!("../../docs/operations/README.md");
-/// A test scrapes each metric in this table from a live exporter.
 const METRICS: &str = include_str!("../../docs/metrics.md");
 
 /// The names of our metrics in a text, without the endings that an exporter adds to histograms.
@@ -74,4 +89,59 @@ fn prometheus_reads_the_rules_and_each_alert_fires_where_it_should() {
         let output = output.expect("promtool is installed");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// Layers of both ends, of which one rejects, under a real exporter; what a scrape then reads.
+async fn scrape() -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let get = || Request::get("http://origin/").body(Full::<Bytes>::default()).expect("a request");
+    let served = service_fn(async |_: Request<Full<Bytes>>| {
+        sleep(SECOND).await;
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let failing = service_fn(async |_: Request<Full<Bytes>>| {
+        let response = Response::builder().status(503).header("retry-after", "1");
+        Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).expect("a response"))
+    });
+    let admission = AdmissionLayer::fixed("api", 1).queue(QueueBounds::new(1, SECOND / 2));
+    let admitted = admission.layer(served);
+    let mut calls = JoinSet::new();
+    (0..20).for_each(|_| drop(calls.spawn(admitted.clone().oneshot(get()))));
+    calls.join_all().await;
+    let quota = QuotaLayer::per("quota", |_: &Parts| Some("a".into()), Quota::per_hour(1));
+    let quota = quota.layer(failing);
+    let retries = RetryLayer::named("client").layer(failing);
+    let breaker = BreakerLayer::new("breaker").layer(failing);
+    for _ in 0..30 {
+        quota.clone().oneshot(get()).await.expect("infallible");
+        retries.clone().oneshot(get()).await.expect("infallible");
+        breaker.clone().oneshot(get()).await.expect("infallible");
+    }
+    recorder.handle().render()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scrape_has_documented_metrics_only_with_a_help_text_each() {
+    let scrape = scrape().await;
+    let names: Vec<_> = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    assert!(names.len() >= 16, "{names:?}");
+    for name in names.iter().filter_map(|line| line.split(' ').next()) {
+        assert!(METRICS.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
+        assert!(scrape.contains(&format!("# HELP {name} ")), "{name} has no help text");
+    }
+}
+
+/// Needs promtool, which comes with Prometheus.
+#[tokio::test(start_paused = true)]
+#[ignore = "needs promtool"]
+async fn prometheus_finds_no_fault_with_a_scrape() {
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = promtool.spawn().expect("promtool is installed");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(scrape().await.as_bytes()).expect("promtool reads all of it");
+    drop(stdin);
+    let output = child.wait_with_output().expect("promtool ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

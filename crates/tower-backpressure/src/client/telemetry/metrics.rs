@@ -110,10 +110,10 @@ impl Handles {
 }
 
 fn describe() {
-    describe_counter!(ATTEMPTS, "Attempts that a retry layer sent: first ones, and retries");
-    describe_counter!(RETRIES, "Retries sent, and failures that were returned, by the reason");
-    describe_gauge!(BUDGET, "Tokens of the retry budget after the last failure");
-    describe_histogram!(WAIT, Unit::Seconds, "Waits before retries, by what set their length");
+    describe_counter!(ATTEMPTS, "Attempts that a retry layer sent: first ones, and retries.");
+    describe_counter!(RETRIES, "Retries sent, and failures that were returned, by the reason.");
+    describe_gauge!(BUDGET, "Tokens of the retry budget after the last failure.");
+    describe_histogram!(WAIT, Unit::Seconds, "Waits before retries, by what set their length.");
 }
 
 impl fmt::Debug for Metrics {

@@ -10,7 +10,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use backpressure_core::Reason;
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+
+const REQUESTS: &str = "backpressure_requests_total";
+const HELD: &str = "backpressure_held";
+const TRANSITIONS: &str = "backpressure_transitions_total";
 
 /// The handles of one policy. The first request makes them, so that a recorder that is installed after the
 /// layer was built still sees everything.
@@ -51,23 +55,32 @@ impl Metrics {
 
     pub(super) fn changed(&self, to: &'static str) {
         let (policy, reason) = (self.policy.to_string(), self.reason);
-        counter!("backpressure_transitions_total", "policy" => policy, "reason" => reason.as_str(), "to" => to)
+        counter!(TRANSITIONS, "policy" => policy, "reason" => reason.as_str(), "to" => to)
             .increment(1);
     }
 
     fn requests(&self, result: &'static str, reason: &'static str) -> Counter {
         let policy = self.policy.to_string();
-        counter!("backpressure_requests_total", "policy" => policy, "result" => result, "reason" => reason)
+        counter!(REQUESTS, "policy" => policy, "result" => result, "reason" => reason)
     }
 
     fn handles(&self) -> &Handles {
-        self.handles.get_or_init(|| Handles {
-            sent: self.requests("admitted", ""),
-            rejected: self.requests("shed", self.reason.as_str()),
-            would_reject: self.requests("would_reject", self.reason.as_str()),
-            held: gauge!("backpressure_held", "policy" => self.policy.to_string()),
+        self.handles.get_or_init(|| {
+            describe();
+            Handles {
+                sent: self.requests("admitted", ""),
+                rejected: self.requests("shed", self.reason.as_str()),
+                would_reject: self.requests("would_reject", self.reason.as_str()),
+                held: gauge!(HELD, "policy" => self.policy.to_string()),
+            }
         })
     }
+}
+
+fn describe() {
+    describe_counter!(REQUESTS, "Requests by result, and by the reason of those rejected.");
+    describe_gauge!(HELD, "Requests that wait in a client during cool-downs.");
+    describe_counter!(TRANSITIONS, "States that origins have entered, by the reason.");
 }
 
 impl fmt::Debug for Metrics {
