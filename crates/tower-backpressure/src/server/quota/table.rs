@@ -281,8 +281,9 @@ mod tests {
         (0..9_600).for_each(|key| assert!(take(&table, key, start)));
         let later = start + Duration::from_secs(1);
         (10_000..14_800).for_each(|key| assert!(take(&table, key, later)));
-        assert!(table.evicted().0 > 0);
-        assert_eq!(table.evicted().1, 0);
+        // Of eight keys that are looked at, none may be full in a shard that got few of the old ones.
+        let (full, early) = table.evicted();
+        assert!(full > 1_000 && 100 * early < full, "{full} full, {early} early");
     }
 
     #[test]
