@@ -1,4 +1,4 @@
-//! Whatever a client claims in `X-Forwarded-For` or `Forwarded`, the entries of trusted proxies say who it is.
+//! Whatever a client claims in `X-Forwarded-For` or `Forwarded`, the entries of trusted proxies name it.
 #![no_main]
 
 use http::{HeaderValue, Request};

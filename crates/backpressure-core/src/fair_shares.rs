@@ -49,7 +49,7 @@ pub(crate) struct Share {
 ///   once would leave it where it is, and a tenant that keeps coming would never have its turn.
 /// - A flow that is idle and not ahead of the virtual time has no state at all.
 ///
-/// # Who gives way
+/// # Which tenant gives way
 /// Where the queue is full, the flow with the most in flight and queued over its weight gives way ("longest
 /// queue drop"). Where there is no queue, a rejection of a flow within its share reserves a permit: flows that
 /// hold more than their share must leave that many free, for as long as such rejections go on.

@@ -69,7 +69,7 @@ use crate::observe::Observer;
 ///
 /// | option | default | why |
 /// |---|---|---|
-/// | [`unknown`](Self::unknown) | [`UnknownTenant::Shared`] | a caller must not escape its quota by hiding who it is |
+/// | [`unknown`](Self::unknown) | [`UnknownTenant::Shared`] | a caller must not escape its quota by hiding its name |
 /// | [`cost`](Self::cost) | that of the [`RequestInfo`](crate::RequestInfo), which is 1 | requests are counted; name a weight where they differ |
 /// | [`plan`](Self::plan), [`plan_of`](Self::plan_of) | one plan for all | tenants may pay for more |
 /// | [`fields`](Self::fields) | [`RateLimitFields::Draft11`] | clients that know what is left need not run into the limit |

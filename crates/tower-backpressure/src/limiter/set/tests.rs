@@ -155,7 +155,7 @@ fn no_order_of_events_exceeds_the_total_or_denies_a_guarantee() {
 fn idle_permits_are_borrowed_but_for_the_half_that_is_kept() {
     let mut world = World::new(0, QueueBounds::NONE);
     while world.arrive(0, 1).is_none() {}
-    // Four of its own, four of nobody, and what the others lend: one of three, none of one.
+    // Four of its own, four that are free, and what the others lend: one of three, none of one.
     assert_eq!(world.in_flight(0), 4 + 4 + 1);
     assert!(world.arrive(1, 1).is_none() && world.arrive(1, 1).is_none());
     assert!(world.arrive(2, 1).is_none());

@@ -26,8 +26,8 @@ use crate::request_info::RequestInfo;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnknownTenant {
-    /// All of them share one quota, by the default plan: the default. A caller cannot escape its quota by hiding who
-    /// it is, and callers without a name still get something.
+    /// All of them share one quota, by the default plan: the default. A caller cannot escape its quota by hiding its
+    /// name, and callers without a name still get something.
     #[default]
     Shared,
     /// It is rejected.
