@@ -64,7 +64,7 @@ fn each_metric_that_is_documented_is_in_the_dashboard() {
 }
 
 #[test]
-fn each_alert_has_a_section_in_the_runbook_and_series_that_fire_it_and_that_do_not() {
+fn each_alert_has_a_section_in_the_runbook_and_series_that_fire_it() {
     assert!(!alerts().is_empty());
     for alert in alerts() {
         assert!(RUNBOOK.contains(&format!("\n## {alert}\n")), "{alert} has no section");

@@ -63,10 +63,7 @@ impl Adaptive {
         if self.is_known() || !harms {
             return None;
         }
-        self.profile.hidden_queue(sample).filter(|queue| {
-            let is_burst = self.profile.time_above(queue.knee / 2.0, now) < MAX_BURST;
-            2.0 * queue.knee < self.limit && !is_burst
-        })
+        self.profile.lasting_queue(sample, self.limit, now)
     }
 
     pub(super) fn go_to_knee(&mut self, queue: &HiddenQueue, sample: &Sample, now: Timestamp) {

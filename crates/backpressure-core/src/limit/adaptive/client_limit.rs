@@ -47,7 +47,8 @@ use refusals::{Trial, Window};
 /// and Control* (1988), for the way back, and RFC 7661 for the limit that was not reached.
 ///
 /// Until the first experiment has found a knee, demand that rises is one that costs nothing: where latency grows in
-/// proportion to the number in flight, the limit goes to the knee at once, and where it does not grow at all, the limit is multiplied.
+/// proportion to the number in flight, the limit goes to the knee at once; where it does not grow, the limit is
+/// multiplied.
 ///
 /// Each of several clients sees its own share alone; only what the server refuses bounds them together.
 ///
@@ -289,7 +290,11 @@ impl Limit for ClientLimit {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
-        self.profile.add(sample, now);
+        // Once an experiment has found a knee, the profile decides nothing any more.
+        if !self.experiment.is_known() {
+            self.profile.explain(sample, now);
+            self.profile.add(sample, now);
+        }
         if !sample.outcome.tells_latency() {
             return;
         }

@@ -60,6 +60,7 @@ const MIN_ELASTICITY: f64 = 0.4;
 const DEVIATIONS: f64 = 3.0;
 /// Turnovers of what is in flight that count as recent.
 const RECENT_TURNOVERS: f64 = 2.0;
+/// Standard errors by which latency that is called flat is nearer to flat than to a queue.
 const FLAT_DEVIATIONS: f64 = 2.0;
 /// Variance of a latency over its mean squared, at least: attempts that happen to take the same time do not make the
 /// next one certain.
@@ -79,7 +80,6 @@ impl LatencyProfile {
             let band = &mut self.bands[band(in_flight)];
             band.at = band.at.max(at);
         }
-        self.explain(sample, now);
         self.learn(sample);
     }
 
@@ -90,7 +90,8 @@ impl LatencyProfile {
         }
     }
 
-    fn explain(&mut self, sample: &Sample, now: Timestamp) {
+    /// Counts the permit time that an attempt accounts for, whatever its outcome; [`flat`](Self::flat) needs it.
+    pub(super) fn explain(&mut self, sample: &Sample, now: Timestamp) {
         let in_flight = (sample.in_flight_at_end as f64).max(1.0);
         let kept = 1.0 - 1.0 / (RECENT_TURNOVERS * in_flight);
         self.held = kept * self.held + in_flight * now.since(self.last).as_secs_f64();
@@ -99,7 +100,7 @@ impl LatencyProfile {
     }
 
     /// The queue in which attempts like this one clearly waited.
-    pub(super) fn hidden_queue(&self, sample: &Sample) -> Option<HiddenQueue> {
+    fn hidden_queue(&self, sample: &Sample) -> Option<HiddenQueue> {
         let top = band(sample.in_flight);
         let low = self.lowest_below(top)?;
         let seen = self.regression(low, top);
@@ -111,7 +112,7 @@ impl LatencyProfile {
         is_queue.then(|| HiddenQueue { knee: self.knee(low, top), seen })
     }
 
-    /// The queue of a client: it grows, or as many as now have been in flight for longer than a burst.
+    /// The queue in which attempts like this one clearly waited, if it is no burst and the limit is far above its knee.
     pub(super) fn lasting_queue(
         &self,
         sample: &Sample,
@@ -145,7 +146,7 @@ impl LatencyProfile {
     }
 
     /// For how long more than this number have been in flight.
-    pub(super) fn time_above(&self, in_flight: f64, now: Timestamp) -> Duration {
+    fn time_above(&self, in_flight: f64, now: Timestamp) -> Duration {
         let below = &self.bands[..=band(in_flight as usize)];
         now.since(below.iter().map(|band| band.at).max().unwrap_or_default())
     }
@@ -272,7 +273,9 @@ mod tests {
         ends.iter().any(|&(end, in_flight, millis)| {
             let sample = Sample::new(Duration::from_millis(millis), Outcome::Success);
             let sample = sample.in_flight(in_flight).in_flight_at_end(in_flight);
-            profile.add(&sample, Timestamp::ZERO + Duration::from_millis(end));
+            let now = Timestamp::ZERO + Duration::from_millis(end);
+            profile.explain(&sample, now);
+            profile.add(&sample, now);
             in_flight >= 64 && profile.flat(&sample).is_some()
         })
     }
