@@ -252,8 +252,10 @@ impl ClientLimit {
         let limit = self.experiment.limit();
         if let Some(queue) = self.profile.lasting_queue(sample, limit, now) {
             (self.profile, self.jumped) = (LatencyProfile::default(), now);
+            // What was refused above says nothing about this limit.
+            (self.window, self.moved) = (Window::default(), now);
             let in_flight = sample.in_flight_at_end as f64;
-            self.experiment = Experiment::at_knee(queue.knee, in_flight, true).guarded();
+            self.experiment = Experiment::at_knee(&queue, in_flight, true).begun(now).guarded();
             return Some(queue.seen.into());
         }
         if ran_at(sample, limit) {

@@ -1,6 +1,9 @@
 //! Finding the knee behind an await: by trying.
 
+use std::f64::consts::LN_2;
+
 use super::cohort::{Cohort, Comparison, MIN_SAMPLES, MOSTLY_WAITED, turnover};
+use super::profile::HiddenQueue;
 use super::search::{Search, Step};
 use super::tracker::Tracker;
 use crate::limit::ran_at;
@@ -42,6 +45,19 @@ pub(super) struct Experiment {
     guarding: bool,
     /// Whether it began near the knee, so that no limit is tried that is far below, or above on a first impression.
     is_near_knee: bool,
+    /// What that knee is expected to do.
+    promise: Option<Promise>,
+    /// Attempts that were admitted before say nothing.
+    begun: Timestamp,
+}
+
+/// What a knee has to keep, or it was none.
+#[derive(Clone, Copy, Debug)]
+struct Promise {
+    /// How long an attempt takes that does not wait.
+    seconds: f64,
+    /// The number in flight at which attempts waited.
+    most: f64,
 }
 
 #[derive(Debug)]
@@ -70,6 +86,13 @@ const UNREACHED_TURNOVERS: f64 = 2.0;
 const MAX_RECENT_SAMPLES: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
 const BASE_RELATIVE_VARIANCE: f64 = 0.012;
+/// Attempts at a knee that take this much longer than expected, in logarithm, by so many standard errors: it was none.
+const BROKEN_PROMISE_LN: f64 = LN_2;
+const PROMISE_DEVIATIONS: f64 = 2.0;
+/// Attempts which that rests on at least, and the least spread of a latency: a few that happen to take the same time do
+/// not make the next one certain.
+const MIN_PROMISE_SAMPLES: f64 = 4.0;
+const MIN_PROMISE_SPREAD: f64 = 0.5;
 /// Permits that are held this many times as long as before: the limit may be far too low, and is searched for anew.
 const SLOWDOWN_FACTOR: f64 = 4.0;
 /// Turnovers of the limit in which that must be seen: of requests admitted together the first to end are the short ones.
@@ -94,6 +117,8 @@ impl Experiment {
             known: false,
             guarding: false,
             is_near_knee: false,
+            promise: None,
+            begun: Timestamp::ZERO,
         }
     }
 
@@ -102,11 +127,16 @@ impl Experiment {
         Self { guarding: true, ..Self::new(limit, true) }
     }
 
-    /// One that begins where the knee seems to be, while so many are in flight.
-    pub(super) fn at_knee(knee: f64, in_flight: f64, overloaded: bool) -> Self {
-        let mut experiment = Self { is_near_knee: true, ..Self::new(in_flight, overloaded) };
-        experiment.go(knee);
-        experiment
+    /// One that begins now where the knee seems to be, while so many are in flight.
+    pub(super) fn at_knee(queue: &HiddenQueue, in_flight: f64, overloaded: bool) -> Self {
+        let promise = Some(Promise { seconds: queue.free, most: in_flight });
+        let settling = SETTLING_TURNOVERS_UP * queue.knee;
+        Self { is_near_knee: true, promise, settling, ..Self::new(queue.knee, overloaded) }
+    }
+
+    /// The same, to which attempts that were admitted before say nothing.
+    pub(super) fn begun(self, now: Timestamp) -> Self {
+        Self { begun: now, ..self }
     }
 
     /// The same, which guards the knee whatever the demand.
@@ -145,6 +175,9 @@ impl Experiment {
 
     /// Learns from an attempt that ended; what the limit rests on when it has moved.
     pub(super) fn observe(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
+        if now - sample.latency < self.begun {
+            return None;
+        }
         let before = self.limit();
         let usual = self.usual.mean();
         self.usual.add(sample, usual);
@@ -183,9 +216,14 @@ impl Experiment {
         let Mode::Base(before) = self.mode else { return };
         let enough =
             (self.cell.spread() / BASE_RELATIVE_VARIANCE).clamp(MIN_SAMPLES, MAX_BASE_SAMPLES);
+        if let Some(limit) = self.broken_promise() {
+            self.promise = None;
+            return self.go(limit);
+        }
         if self.cell.count() < enough {
             return;
         }
+        self.promise = None;
         if let Some(before) = before.filter(|before| !before.differs_from(&self.cell)) {
             return self.stay(before.hearing(&self.cell));
         }
@@ -200,6 +238,20 @@ impl Experiment {
             }
             _ => Search::up(self.limit, self.cell),
         });
+    }
+
+    /// The limit to go on at, where what was taken for the knee turns out to be none: attempts are not faster there.
+    ///
+    /// A service that becomes slower while the rate of requests stays the same has more in flight in proportion, by
+    /// Little's law, and looks like a queue. Its knee is higher by as much as its attempts take longer.
+    fn broken_promise(&self) -> Option<f64> {
+        let Promise { seconds, most } = self.promise?;
+        let slower = self.impression.cost() / seconds;
+        let error =
+            (self.impression.spread().max(MIN_PROMISE_SPREAD) / self.impression.count()).sqrt();
+        let is_broken = self.impression.count() >= MIN_PROMISE_SAMPLES
+            && slower.ln() - PROMISE_DEVIATIONS * error > BROKEN_PROMISE_LN;
+        is_broken.then_some((slower * self.limit).min(most))
     }
 
     fn search(&mut self) {
@@ -239,7 +291,8 @@ impl Experiment {
         if next == search.from() {
             return self.stay(Tracker::at(next));
         }
-        self.mode = Mode::Search(if self.guarding { search.guarding() } else { search });
+        let search = if self.guarding { search.guarding() } else { search };
+        self.mode = Mode::Search(if self.is_near_knee { search.from_a_guess() } else { search });
         self.go(next);
     }
 

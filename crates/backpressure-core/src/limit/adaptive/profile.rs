@@ -39,6 +39,8 @@ pub(super) struct HiddenQueue {
     /// The number in flight above which attempts wait for each other, with room for its standard error: a limit
     /// that is too low costs more than one that is too high.
     pub(super) knee: f64,
+    /// Seconds that an attempt takes there, which does not wait.
+    pub(super) free: f64,
     /// The lowest and the highest numbers in flight that show it.
     pub(super) seen: Comparison,
 }
@@ -109,7 +111,7 @@ impl LatencyProfile {
             && seen.elasticity < QUEUE_ELASTICITY.end
             && self.step_elasticity(top) >= QUEUE_ELASTICITY.start
             && (low + 1..=top).all(|band| self.step_elasticity(band) < QUEUE_ELASTICITY.end);
-        is_queue.then(|| HiddenQueue { knee: self.knee(low, top), seen })
+        is_queue.then(|| self.knee(low, top, seen))
     }
 
     /// The queue in which attempts like this one clearly waited, if it is no burst and the limit is far above its knee.
@@ -184,23 +186,26 @@ impl LatencyProfile {
         self.bands[band - 1].attempts.compare(&self.bands[band].attempts).elasticity
     }
 
-    /// Little's law: what the highest band does in a second, at the latency of those that did not wait.
-    fn knee(&self, low: usize, top: usize) -> f64 {
+    /// Little's law: the most that a band does in a second, at the latency of those that did not wait.
+    fn knee(&self, low: usize, top: usize, seen: Comparison) -> HiddenQueue {
         let high = &self.bands[top].attempts;
-        let rate = high.in_flight() / high.cost();
+        // A service that gets less done the more it has in flight does most in one of the lower bands.
+        let rates = self.bands[low..=top].iter().map(|Band { attempts, .. }| attempts.rate());
+        let rate = rates.fold(0.0, f64::max);
         let mut knee = high.in_flight();
-        let mut error = 0.0;
+        let (mut free, mut error) = (0.0, 0.0);
         // A lower knee leaves fewer bands below it, and so a shorter latency: once for each of them at most.
         for _ in low..=top {
             let below = self.bands[..top].iter().map(|band| band.attempts);
-            let free = below
+            let not_waiting = below
                 .filter(|attempts| attempts.count() > 0.0 && attempts.in_flight() <= knee)
                 .reduce(|all, attempts| all.and(&attempts))
                 .unwrap_or(self.bands[low].attempts);
-            knee = rate * free.cost();
-            error = free.noise(high, MIN_SPREAD).sqrt();
+            free = not_waiting.cost();
+            knee = rate * free;
+            error = not_waiting.noise(high, MIN_SPREAD).sqrt();
         }
-        (knee * error.exp()).round().max(1.0)
+        HiddenQueue { knee: (knee * error.exp()).round().max(1.0), free, seen }
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Search {
     down: bool,
     /// From this elasticity on the larger limit is too high.
     waited: f64,
+    /// Standard errors by which a step up goes on in doubt.
+    doubt: f64,
     /// Steps that have paid.
     steps: u32,
     /// The factor from the limit to beat to the one to try.
@@ -44,6 +46,10 @@ const OPEN_RESULT_SAMPLES_FACTOR: f64 = 3.0;
 const WAITED_ELASTICITY: f64 = 0.8;
 /// Elasticity of a doubling below which nearly all of it was used.
 const USED_ELASTICITY: f64 = 0.3;
+/// Elasticity above which a difference is no queue, by so many standard errors: meanwhile the service has become faster,
+/// and what was measured before says nothing.
+const MAX_QUEUE_ELASTICITY: f64 = 2.0;
+const SIGNIFICANT: f64 = 2.0;
 /// Largest factor of a first step up, however much latency has grown.
 const MAX_FIRST_STEP_FACTOR: f64 = 16.0;
 /// Overshoot of the estimated knee: this factor plus a share of the estimate's standard error. Without it
@@ -72,6 +78,7 @@ impl Search {
             above: None,
             down: false,
             waited: WAITED_ELASTICITY,
+            doubt: 0.0,
             steps: 0,
             reach: 2.0,
             known: Some(base),
@@ -82,6 +89,12 @@ impl Search {
     /// comparison in twenty is two errors off.
     pub(super) const fn guarding(self) -> Self {
         Self { waited: MOSTLY_WAITED, ..self }
+    }
+
+    /// The same from what only seemed to be the knee: to go up too far is found out at the next step, to stop too early
+    /// only in small ones.
+    pub(super) const fn from_a_guess(self) -> Self {
+        Self { doubt: 1.0, ..self }
     }
 
     pub(super) const fn from(&self) -> f64 {
@@ -147,7 +160,11 @@ impl Search {
     }
 
     fn judge(&self, limit: f64, cell: &Cohort, seen: &Comparison, width: f64) -> Step {
-        let used = seen.is_used(0.0);
+        let doubt = if self.down || cell.is_in_vain() { 0.0 } else { self.doubt };
+        let used = seen.is_used(doubt);
+        if self.down && seen.elasticity - SIGNIFICANT * seen.error > MAX_QUEUE_ELASTICITY {
+            return Step::On(Self::start(limit, *cell));
+        }
         let pays = if self.down { seen.elasticity > self.waited } else { used };
         if self.down && pays && seen.elasticity - seen.error < MOSTLY_WAITED {
             // The higher limit was looked at too briefly to leave it for good.
