@@ -38,7 +38,7 @@ mod keyed_map;
 mod limiter;
 mod nanos;
 #[cfg(feature = "http")]
-mod observe;
+pub mod observe;
 mod request_info;
 #[cfg(feature = "server")]
 pub mod server;
@@ -82,7 +82,7 @@ pub use crate::limiter::{
     Acquire, Limiter, Permit, Pressure, Queueing, ResourceWatch, Snapshot, Watching, queued,
 };
 #[cfg(feature = "http")]
-pub use crate::observe::{Event, Observer};
+pub use crate::observe::{Event, Observer, Registry};
 pub use crate::request_info::{RequestInfo, Task, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{
