@@ -42,6 +42,7 @@ mod observe;
 mod request_info;
 #[cfg(feature = "server")]
 pub mod server;
+mod shared_ref;
 
 pub use backpressure_core::{
     Adaptive, Cause, Claim, ClientLimit, Fixed, Grant, Limit, LimitChange, Metering, Mode,
