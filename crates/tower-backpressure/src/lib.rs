@@ -34,6 +34,8 @@ mod deadline;
 #[cfg(feature = "http")]
 mod headers;
 #[cfg(feature = "http")]
+mod inner;
+#[cfg(feature = "http")]
 mod keyed_map;
 mod limiter;
 mod nanos;
@@ -56,7 +58,7 @@ pub use crate::admission::permit_handle::{HeldPermit, PermitHandle};
 #[cfg(feature = "http")]
 pub use crate::admission::return_ticket::RETURN_TICKET;
 #[cfg(feature = "http")]
-pub use crate::admission::streams::StreamPolicy;
+pub use crate::admission::stream_rules::StreamPolicy;
 #[cfg(feature = "http")]
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]

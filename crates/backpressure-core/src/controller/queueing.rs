@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Controller;
-use crate::decision::{Decision, Hold};
+use crate::decision::Decision;
 use crate::fair_shares::{Flow, Standing};
+use crate::hold::Hold;
 use crate::limit::Limit;
 use crate::priority::Priority;
 use crate::queue::{Position, QueueEntry, Ticket};

@@ -10,7 +10,7 @@ use super::admission::{Admission, AdmissionLayer};
 use super::compartments::CompartmentsLayer;
 use super::handle::Handle;
 use super::quota::ExtractKey;
-use crate::admission::streams::StreamPolicy;
+use crate::admission::stream_rules::StreamPolicy;
 use crate::limiter::{Limiter, Snapshot};
 
 mod keyed;
