@@ -40,7 +40,7 @@ mod keyed_map;
 mod limiter;
 mod nanos;
 #[cfg(feature = "http")]
-mod observe;
+pub mod observe;
 mod request_info;
 #[cfg(feature = "server")]
 pub mod server;
@@ -85,7 +85,7 @@ pub use crate::limiter::{
     Acquire, Limiter, Permit, Pressure, Queueing, ResourceWatch, Snapshot, Watching, queued,
 };
 #[cfg(feature = "http")]
-pub use crate::observe::{Event, Observer};
+pub use crate::observe::{Event, Observer, Registry};
 pub use crate::request_info::{RequestInfo, Task, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{

@@ -247,6 +247,13 @@ impl Limiter {
         self.shared.is_flooded()
     }
 
+    /// The last change of the limit, and how long ago it was.
+    #[cfg(feature = "http")]
+    pub(crate) fn last_change_and_age(&self) -> Option<(LimitChange, std::time::Duration)> {
+        let change = self.last_change()?;
+        Some((change, self.shared.now().since(change.at)))
+    }
+
     /// Permits in use, without the lock.
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.in_flight()
