@@ -14,6 +14,7 @@
 //! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
+//! | `opentelemetry` | | [`observe::OpenTelemetry`]: instruments, and attributes and events of a request's span |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry; fields of a request's span |
 //!
 //! Without default features there is only the [`Limiter`], which depends on tokio and no HTTP crate.
