@@ -31,7 +31,6 @@ mod resources;
 mod sampler;
 pub(crate) mod set;
 mod shared;
-mod shared_ref;
 mod state;
 mod stopwatch;
 mod sync;

@@ -22,14 +22,19 @@ mod tracing;
 mod distribution;
 mod in_flight;
 mod observer;
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
 mod registry;
 mod report;
 mod stats;
 
 pub use distribution::Distribution;
 pub(crate) use in_flight::InFlight;
+use in_flight::{End, Followed};
 pub(crate) use metrics::StreamCount;
 pub use observer::{Event, Observer};
+#[cfg(feature = "opentelemetry")]
+pub use opentelemetry::OpenTelemetry;
 pub(crate) use registry::{Part, is_watched, next_id};
 pub use registry::{Registry, Watch};
 pub use report::{Kind, LimiterReport, PartReport, Report, Requests, RetryReport, TenantReport};
@@ -105,12 +110,25 @@ impl Telemetry {
     ) -> InFlight {
         let counted = self.metrics.in_flight();
         self.would_admit(limiter, waited);
-        InFlight::timed(counted, self.stats().time())
+        InFlight::new(counted, self.follow(true))
     }
 
     /// A request is in flight until the returned value is dropped, and counted elsewhere.
     pub(crate) fn in_flight(&self) -> InFlight {
-        InFlight::timed(self.metrics.in_flight(), None)
+        InFlight::new(self.metrics.in_flight(), self.follow(false))
+    }
+
+    /// What is measured of a request in flight.
+    #[inline(always)]
+    fn follow(&self, is_timed: bool) -> Option<Box<Followed>> {
+        if is_watched() || self.observer.is_some() { self.start_following(is_timed) } else { None }
+    }
+
+    #[cold]
+    fn start_following(&self, is_timed: bool) -> Option<Box<Followed>> {
+        let timing = if is_timed { self.stats().time() } else { None };
+        let end = self.observer.as_ref().and_then(|observer| End::of(observer, self.policy()));
+        Followed::new(timing, end)
     }
 
     /// A stream is open until the returned value is dropped.

@@ -89,13 +89,13 @@
       }
       this.cursor = s("line", { class: "cursor", y1: 0, y2: 100, visibility: "hidden" });
       this.svg.append(this.cursor);
-      this.top = h("span", { class: "top-label" });
+      this.top = h("span");
       this.left = h("span", { text: "5 min ago" });
-      this.plot = h("div", { class: "plot", role: "img", tabindex: "0" }, this.svg, this.top);
+      this.plot = h("div", { class: "plot", role: "img", tabindex: "0" }, this.svg);
       this.title = title;
       this.element = h("figure", {},
         h("figcaption", {}, h("span", { class: "legend" }, ...this.keys.map((key) => key.element))),
-        this.plot, h("div", { class: "axis", "aria-hidden": "true" }, this.left, h("span", { text: "now" })));
+        this.plot, h("div", { class: "axis", "aria-hidden": "true" }, this.left, this.top, h("span", { text: "now" })));
       this.plot.addEventListener("pointermove", (event) => {
         const box = this.plot.getBoundingClientRect();
         this.show(Math.round(((event.clientX - box.left) / box.width) * (SAMPLES - 1)));
@@ -140,7 +140,7 @@
       for (const line of this.lines) for (const value of series[line.field] || []) if (value > most) most = value;
       this.most = most;
       const scale = most > 0 ? 94 / most : 0;
-      setText(this.top, most > 0 ? this.format(most) : "");
+      setText(this.top, most > 0 ? `most ${this.format(most)}` : "");
       for (const line of this.lines) {
         const values = series[line.field] || [];
         const from = SAMPLES - values.length;

@@ -81,15 +81,9 @@ impl Stats {
     }
 
     /// Starts to time a request, if the registry is watched and it is its turn.
-    #[inline(always)]
-    pub(super) fn time(self: &Arc<Self>) -> Option<Box<Timing>> {
-        if is_watched() { self.start_timing() } else { None }
-    }
-
-    #[cold]
-    fn start_timing(self: &Arc<Self>) -> Option<Box<Timing>> {
-        let weight = self.turn()?;
-        Some(Box::new(Timing { since: Instant::now(), weight, stats: Arc::clone(self) }))
+    pub(super) fn time(self: &Arc<Self>) -> Option<Timing> {
+        let weight = if is_watched() { self.turn()? } else { return None };
+        Some(Timing { since: Instant::now(), weight, stats: Arc::clone(self) })
     }
 
     /// How many requests this one stands for; `None`: it is not its turn.

@@ -12,9 +12,9 @@ use super::admission::{Admission, AdmissionLayer};
 use super::compartments::CompartmentsLayer;
 use super::handle::Handle;
 use super::quota::ExtractKey;
-use crate::admission::streams::StreamPolicy;
+use crate::admission::stream_rules::StreamPolicy;
 use crate::limiter::{Limiter, Snapshot};
-use crate::observe::Kind;
+use crate::observe::{Kind, Observer};
 
 mod keyed;
 
@@ -171,6 +171,12 @@ impl BulkheadLayer {
         render: impl Fn(&request::Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
         Self(self.0.on_reject(render))
+    }
+
+    /// Tells an [`Observer`] of each decision: see [`AdmissionLayer::observer`].
+    #[must_use]
+    pub fn observer(self, observer: impl Observer) -> Self {
+        Self(self.0.observer(observer))
     }
 
     /// The limiter inside, to observe it or to change its limit at run time.

@@ -134,7 +134,7 @@ impl Handle {
     /// Whether a load balancer should send requests here; see [`Readiness`].
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        Readiness::new(self.clone())
+        Readiness::new(self.state.limiter.clone())
     }
 
     /// Keeps the limit at or above this number; clamped to 1..=1 000 000. A lower maximum rises with it.
