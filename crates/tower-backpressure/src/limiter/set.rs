@@ -186,6 +186,12 @@ impl Membership {
 }
 
 impl Shared {
+    /// Requests in flight in the other limiters of its set, where the total adapts.
+    pub(super) fn in_flight_elsewhere(&self) -> usize {
+        let total = self.membership.as_ref().and_then(|it| it.set.limit.as_ref());
+        total.map_or(0, |total| total.in_flight_beside(self))
+    }
+
     /// Borrows what a request of this cost lacks, if it is part of a set.
     pub(super) fn borrow(&self, cost: u32, now: Timestamp) {
         if self.membership.is_some() {
