@@ -1,12 +1,14 @@
 //! Nanoseconds per request: admitted on one thread and on two, and rejected.
 //!
 //! `-- --contender fixed --count 100000` sends that many requests through one contender and prints
-//! nothing, so that a profiler can count instructions. `--rejected` selects a contender that rejects.
+//! nothing, so that a profiler can count instructions. `--rejected` selects a contender that rejects. `--watched`
+//! measures what a dashboard costs: see `Registry::watch`.
 
 use std::process::ExitCode;
 
 use backpressure_benches::contenders::{self, TOWER, TOWER_SHED};
 use backpressure_benches::rounds::report;
+use tower_backpressure::Registry;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -16,6 +18,8 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let _context = runtime.enter();
+    let is_watched = arguments.iter().any(|it| it == "--watched");
+    let _watch = is_watched.then(|| Registry::global().watch());
     let value = |name: &str| {
         let at = arguments.iter().position(|it| it == name)?;
         arguments.get(at + 1)

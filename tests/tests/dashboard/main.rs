@@ -4,6 +4,7 @@
 //! installs them and runs the tests.
 
 mod actions;
+mod browser;
 mod data;
 mod events;
 mod page;
