@@ -5,6 +5,7 @@
 //! measures what a dashboard costs: see `Registry::watch`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use backpressure_benches::contenders::{self, TOWER, TOWER_SHED};
 use backpressure_benches::rounds::report;
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
     };
     if let Some(name) = value("--contender") {
         let count = value("--count").and_then(|count| count.parse().ok()).unwrap_or(100_000);
-        return run_one(name, count, arguments.iter().any(|it| it == "--rejected"));
+        let is_rejected = arguments.iter().any(|it| it == "--rejected");
+        return run_one(name, count, is_rejected, is_watched);
     }
     report("admitted, one thread", &mut contenders::admitting(), 1, TOWER);
     report("admitted, two threads through one limit", &mut contenders::admitting(), 2, TOWER);
@@ -34,12 +36,19 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn run_one(name: &str, count: u32, rejected: bool) -> ExitCode {
+fn run_one(name: &str, count: u32, rejected: bool, is_watched: bool) -> ExitCode {
     let all = if rejected { contenders::rejecting() } else { contenders::admitting() };
     let Some(mut contender) = all.into_iter().find(|it| it.name == name) else {
         eprintln!("no contender is named {name}");
         return ExitCode::FAILURE;
     };
+    if is_watched {
+        // As a dashboard does each second: it then chooses how many requests are timed.
+        contender.sessions[0](20_000);
+        #[expect(clippy::disallowed_methods, reason = "nothing else runs meanwhile")]
+        std::thread::sleep(Duration::from_millis(110));
+        let _ = Registry::global().reports();
+    }
     contender.sessions[0](count);
     ExitCode::SUCCESS
 }

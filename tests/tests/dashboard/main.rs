@@ -8,6 +8,7 @@ mod browser;
 mod data;
 mod events;
 mod page;
+mod storm;
 
 use axum::Router;
 use axum::body::Body;
