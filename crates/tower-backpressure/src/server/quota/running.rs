@@ -9,9 +9,10 @@ use http_body::Body;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
-use super::books::{Books, Subject};
+use super::books::Books;
 use super::reservation::{Reservation, Reserved};
 use super::rules::{Asks, Rules};
+use super::subject::Subject;
 use super::table::{Decided, Slot};
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
