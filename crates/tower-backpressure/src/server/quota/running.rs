@@ -222,7 +222,8 @@ impl Running {
             ResponseBody::admitted(response, guard.filter(|_| keeps_guard), Side::Server);
         if let Some(decided) = self.decided.take() {
             let (fields, now) = (self.rules.fields, self.rules.books.now());
-            decided.plan.write_left(fields, response.headers_mut(), &decided, now);
+            let (standing, headers) = (decided.standing(now), response.headers_mut());
+            decided.plan.write_left(fields, headers, standing, decided.in_flight);
         }
         response
     }
