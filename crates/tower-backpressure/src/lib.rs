@@ -14,6 +14,7 @@
 //! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
+//! | `policy` | | [`PolicySet`](policy::PolicySet): all layers from one file, which is reloaded while they run |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry; fields of a request's span |
 //!
 //! Without default features there is only the [`Limiter`], which depends on tokio and no HTTP crate.
@@ -39,6 +40,8 @@ mod limiter;
 mod nanos;
 #[cfg(feature = "http")]
 mod observe;
+#[cfg(feature = "policy")]
+pub mod policy;
 mod request_info;
 #[cfg(feature = "server")]
 pub mod server;

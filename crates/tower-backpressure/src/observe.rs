@@ -18,6 +18,8 @@ mod tracing;
 
 mod observer;
 
+#[cfg(all(feature = "metrics", feature = "policy"))]
+pub(crate) use metrics::policy_event;
 pub(crate) use metrics::{InFlight, StreamCount};
 pub use observer::{Event, Observer};
 

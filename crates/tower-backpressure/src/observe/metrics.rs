@@ -14,8 +14,12 @@ use crate::headers::shed_reason::index_of;
 use crate::limiter::Limiter;
 
 mod handles;
+#[cfg(feature = "policy")]
+mod policy_events;
 
 use self::handles::Handles;
+#[cfg(feature = "policy")]
+pub(crate) use self::policy_events::policy_event;
 
 /// The handles of one policy. The first request makes them, so that a recorder that is installed
 /// after the layer was built still sees everything.

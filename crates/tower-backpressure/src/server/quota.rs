@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backpressure_core::{Priority, Quota};
+use backpressure_core::{OutOfRange, Priority, Quota};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, response};
@@ -16,6 +16,8 @@ mod index;
 mod key;
 mod keyed;
 mod plan;
+#[cfg(feature = "policy")]
+mod rebuild;
 mod reservation;
 mod rules;
 mod running;
@@ -36,7 +38,7 @@ pub use self::store::{Exchange, ExchangeFuture, QuotaStore};
 pub use crate::headers::rate_limit_fields::RateLimitFields;
 
 use self::plan::Plan;
-use self::rules::Rules;
+pub(crate) use self::rules::Rules;
 use crate::observe::Observer;
 
 /// Gives each tenant a [`Quota`]: so many requests or tokens in a time, and so many requests at once. A request beyond
@@ -252,8 +254,7 @@ impl QuotaLayer {
     /// When `max_keys` is not in 1..=100 000 000.
     #[must_use]
     pub fn max_keys(self, max_keys: usize) -> Self {
-        let is_possible = (1..=MOST_KEYS).contains(&max_keys);
-        assert!(is_possible, "max_keys must be in 1..={MOST_KEYS}");
+        Self::check_max_keys(max_keys).unwrap_or_else(|error| panic!("{error}"));
         self.rules.books.set_max_keys(max_keys);
         self
     }
@@ -329,6 +330,10 @@ impl QuotaLayer {
     #[must_use]
     pub const fn handle(&self) -> &QuotaHandle {
         &self.handle
+    }
+
+    pub(crate) fn check_max_keys(max_keys: usize) -> Result<(), OutOfRange> {
+        OutOfRange::check("max_keys", max_keys, 1, MOST_KEYS)
     }
 
     fn edit(&mut self) -> &mut Rules {
