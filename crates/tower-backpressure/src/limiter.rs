@@ -30,7 +30,6 @@ mod resources;
 mod sampler;
 pub(crate) mod set;
 mod shared;
-mod shared_ref;
 mod state;
 mod stopwatch;
 mod sync;
@@ -246,6 +245,13 @@ impl Limiter {
     #[cfg(feature = "http")]
     pub(crate) fn is_flooded(&self) -> bool {
         self.shared.is_flooded()
+    }
+
+    /// The last change of the limit, and how long ago it was.
+    #[cfg(feature = "http")]
+    pub(crate) fn last_change_and_age(&self) -> Option<(LimitChange, std::time::Duration)> {
+        let change = self.last_change()?;
+        Some((change, self.shared.now().since(change.at)))
     }
 
     /// Permits in use, without the lock.

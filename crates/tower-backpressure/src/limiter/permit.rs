@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::counter::Entry;
 use super::shared::Shared;
-use super::shared_ref::SharedRef;
 use super::stopwatch::{PollTimer, Stopwatch, Subject};
+use crate::shared_ref::SharedRef;
 
 mod progress;
 mod start;
@@ -41,7 +41,7 @@ pub(super) use self::start::Stage;
 /// Dropping it at any point releases it exactly once.
 #[must_use = "a permit that is dropped is released at once"]
 pub struct Permit {
-    shared: SharedRef,
+    shared: SharedRef<Shared>,
     /// `None`: it is not measured, or the measurement has ended.
     stopwatch: Option<Stopwatch>,
     stage: Stage,

@@ -1,6 +1,9 @@
 //! What all handles, permits and queued requests of one limiter share: counter, lock and clock.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::task::Waker;
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use backpressure_core::{Ages, Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
@@ -18,6 +21,7 @@ use super::state::{Answer, State};
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard};
 use crate::nanos::nanos;
+use crate::shared_ref::Spare;
 
 mod clock;
 
@@ -199,6 +203,15 @@ impl Shared {
         // Only a user's `Limit` can panic under the lock. The state is consistent then, and a limiter
         // that stays locked would be worse than a wrong limit.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Spare for Shared {
+    fn spare() -> &'static LocalKey<Cell<Option<Arc<Self>>>> {
+        thread_local! {
+            static SPARE: Cell<Option<Arc<Shared>>> = const { Cell::new(None) };
+        }
+        &SPARE
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use http_body::Body;
@@ -14,6 +14,7 @@ use tower_service::Service;
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::{Policy, ResponseFuture};
+use crate::inner::{poll_now, take_polled};
 use crate::server::{QuotaFuture, QuotaRules};
 
 /// A limit that a request meets, or does not.
@@ -67,14 +68,10 @@ where
     /// Calls the service inside at once if it can: keeping both for later would cost as much as the rest.
     fn passing(inner: &mut S, request: Request<B>) -> Self {
         // A service that is not ready is polled again with a real waker.
-        let state = match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        let state = match poll_now(inner) {
             Poll::Ready(Ok(())) => State::Passing { future: inner.call(request) },
             Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
-            Poll::Pending => {
-                // The instance that was polled may have reserved something: that one must be called.
-                let other = inner.clone();
-                State::Waiting { call: Some((std::mem::replace(inner, other), request)) }
-            }
+            Poll::Pending => State::Waiting { call: Some((take_polled(inner), request)) },
         };
         Self { state }
     }

@@ -12,6 +12,7 @@ use super::compartments::CompartmentsLayer;
 use crate::admission::Policy;
 use crate::limiter::set::{Part, Set};
 use crate::limiter::workers;
+use crate::observe::Kind;
 
 /// Divides a total of permits into compartments. Each has a number of them for certain, and borrows what the others
 /// do not use.
@@ -168,7 +169,7 @@ impl BulkheadSet {
         let limiter = limiter.unwrap_or_else(|| {
             panic!("guarantees must be at least 1, and no more than the total together")
         });
-        self.layers.push((name.into(), AdmissionLayer::over(name, limiter)));
+        self.layers.push((name.into(), AdmissionLayer::of_kind(Kind::Compartment, name, limiter)));
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backpressure_core::{OutOfRange, Priority, Quota};
+use backpressure_core::{Priority, Quota};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, response};
@@ -10,6 +10,7 @@ use http_body::Body;
 use tower_layer::Layer;
 
 mod books;
+mod busiest;
 mod future;
 mod handle;
 mod index;
@@ -31,6 +32,7 @@ pub use self::future::QuotaFuture;
 pub use self::handle::{QuotaHandle, QuotaStanding};
 pub use self::key::{ByHeader, ByTenant, ClientAddress, ExtractKey, QuotaKey};
 pub use self::reservation::Reservation;
+pub(crate) use self::rules::Rules;
 pub use self::rules::UnknownTenant;
 pub use self::service::WithQuota;
 pub use self::shared::{OnStoreFailure, SharedQuota};
@@ -38,7 +40,6 @@ pub use self::store::{Exchange, ExchangeFuture, QuotaStore};
 pub use crate::headers::rate_limit_fields::RateLimitFields;
 
 use self::plan::Plan;
-pub(crate) use self::rules::Rules;
 use crate::observe::Observer;
 
 /// Gives each tenant a [`Quota`]: so many requests or tokens in a time, and so many requests at once. A request beyond
@@ -113,15 +114,13 @@ pub struct QuotaLayer {
 
 /// How many keys are kept by default.
 const MAX_KEYS: usize = 1_000_000;
-/// The most keys there can be: their positions have 32 bits, in 128 shards.
-const MOST_KEYS: usize = 100_000_000;
 
 impl QuotaLayer {
     /// A quota for each key; `name` labels metrics and events.
     #[must_use]
     pub fn per(name: &str, key: impl ExtractKey, quota: Quota) -> Self {
         let mut rules = Rules::new(name, key, quota, MAX_KEYS);
-        let handle = QuotaHandle::register(name, &rules.books, rules.switches.clone());
+        let handle = QuotaHandle::register(&rules.telemetry, &rules.books, rules.switches.clone());
         rules.switches = rules.switches.registered(handle.clone());
         Self { rules: Arc::new(rules), handle }
     }
@@ -254,7 +253,7 @@ impl QuotaLayer {
     /// When `max_keys` is not in 1..=100 000 000.
     #[must_use]
     pub fn max_keys(self, max_keys: usize) -> Self {
-        Self::check_max_keys(max_keys).unwrap_or_else(|error| panic!("{error}"));
+        Rules::check_max_keys(max_keys).unwrap_or_else(|error| panic!("{error}"));
         self.rules.books.set_max_keys(max_keys);
         self
     }
@@ -330,10 +329,6 @@ impl QuotaLayer {
     #[must_use]
     pub const fn handle(&self) -> &QuotaHandle {
         &self.handle
-    }
-
-    pub(crate) fn check_max_keys(max_keys: usize) -> Result<(), OutOfRange> {
-        OutOfRange::check("max_keys", max_keys, 1, MOST_KEYS)
     }
 
     fn edit(&mut self) -> &mut Rules {

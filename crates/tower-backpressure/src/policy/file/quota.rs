@@ -12,7 +12,7 @@ use crate::policy::format::json::Json;
 use crate::policy::format::reading::Reading;
 use crate::policy::format::scalar::{Scalar, Texts};
 use crate::policy::format::{Fields, Listed, Named, Section, Setting, Span};
-use crate::server::{QuotaLayer, RateLimitFields, UnknownTenant};
+use crate::server::{QuotaRules, RateLimitFields, UnknownTenant};
 
 /// What has a quota, or a bulkhead, of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,7 +201,7 @@ impl Section for WindowSection {
 impl QuotaSection {
     pub(super) fn check(&self, path: &str, span: &Span, reading: &mut Reading<'_>) {
         self.key.check(path, reading, |key| key.check());
-        self.max_keys.check(path, reading, QuotaLayer::check_max_keys);
+        self.max_keys.check(path, reading, QuotaRules::check_max_keys);
         self.allowance.check(path, span, reading);
         for entry in &self.plan.0 {
             let path = format!("{path}.plan.{}", entry.name);

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{Priority, Quota, Reason, Shed};
+use backpressure_core::{OutOfRange, Priority, Quota, Reason, Shed};
 use bytes::Bytes;
 use http::request::{self, Parts};
 use http::{Request, Response, StatusCode, response};
@@ -68,6 +68,8 @@ pub(super) type Settle = dyn Fn(&response::Parts) -> Option<u64> + Send + Sync;
 
 /// When an unknown tenant is told to come back where it is rejected: it will not be known sooner.
 const UNKNOWN_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// The most keys there can be: their positions have 32 bits, in 128 shards.
+const MOST_KEYS: usize = 100_000_000;
 /// The name of the plan that the layer is made with.
 pub(super) const DEFAULT_PLAN: &str = "default";
 
@@ -103,6 +105,10 @@ impl Rules {
             switches: Switches::default(),
             drains: Drains::default(),
         }
+    }
+
+    pub(crate) fn check_max_keys(max_keys: usize) -> Result<(), OutOfRange> {
+        OutOfRange::check("max_keys", max_keys, 1, MOST_KEYS)
     }
 
     /// The response beyond the quota, unless something else renders it.
