@@ -12,7 +12,7 @@ use tower_backpressure::{CRITICALITY, Priority, RequestInfo, Tenant};
 #[derive(Debug, Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Say what is wrong with a file, and what a request would meet
-    Check(Check),
+    Check(Box<Check>),
     /// Print the JSON schema of the file, for editors
     Schema,
     /// Print all fields, with form, meaning and default

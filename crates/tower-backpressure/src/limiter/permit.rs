@@ -71,7 +71,8 @@ impl Permit {
             metering => metering == Metering::RunQueue,
         };
         let in_flight = shared.counted(entry.in_flight);
-        Some(Stopwatch::start(Subject { in_flight, weight, times_run_queue }))
+        let in_flight_elsewhere = shared.in_flight_elsewhere();
+        Some(Stopwatch::start(Subject { in_flight, in_flight_elsewhere, weight, times_run_queue }))
     }
 
     /// Runs `work` and measures it.
@@ -164,6 +165,7 @@ impl Permit {
             .marked(reading.marked)
             .busy(reading.busy)
             .in_flight(subject.in_flight)
+            .in_flight_elsewhere(subject.in_flight_elsewhere)
             .in_flight_at_end(self.shared.counted(self.shared.in_flight()))
             .weight(subject.weight);
         self.shared.learn(&sample, self.stamp, self.hold, self.shared.timestamp(now));
