@@ -20,8 +20,7 @@ prop_compose! {
     ) -> QuotaWindow {
         let window = QuotaWindow::try_new(tokens, Duration::from_nanos(period));
         let window = window.and_then(|window| window.try_burst(burst));
-        let window = window.and_then(|window| window.try_max_debt(max_debt)).expect("in range");
-        window
+        window.and_then(|window| window.try_max_debt(max_debt)).expect("in range")
     }
 }
 
