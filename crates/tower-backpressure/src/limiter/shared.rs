@@ -63,7 +63,9 @@ impl Shared {
 
     /// The same as a part of a set.
     pub(super) fn in_set(controller: Controller, epoch: Instant, membership: Membership) -> Self {
-        Self { epoch, membership: Some(membership), ..Self::new(controller) }
+        let shared = Self::new(controller);
+        shared.set_adapts(membership.adapts());
+        Self { epoch, membership: Some(membership), ..shared }
     }
 
     /// Admits a request, queues it or rejects it.
@@ -258,6 +260,15 @@ impl Shared {
     #[cfg(feature = "http")]
     pub(crate) fn is_stopping(&self) -> bool {
         self.published.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether measurements change the limit.
+    pub(crate) fn adapts(&self) -> bool {
+        self.published.adapts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_adapts(&self, adapts: bool) {
+        self.published.adapts.store(adapts, Ordering::Relaxed);
     }
 
     pub(crate) fn in_flight(&self) -> usize {

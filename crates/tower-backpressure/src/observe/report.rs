@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{LimitChange, Metering, Mode, Reason};
+use backpressure_core::{LimitChange, Mode, Reason};
 
 use super::distribution::Distribution;
 use crate::limiter::Limiter;
@@ -242,7 +242,7 @@ impl LimiterReport {
             mode: snapshot.mode,
             min,
             max,
-            adapts: limiter.metering() != Metering::Nothing,
+            adapts: limiter.adapts(),
             last_change: limiter.last_change_and_age(),
         }
     }

@@ -25,6 +25,7 @@ mod running;
 mod service;
 mod shared;
 mod store;
+mod subject;
 mod table;
 mod telemetry;
 

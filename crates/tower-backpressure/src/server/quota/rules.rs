@@ -11,9 +11,10 @@ use bytes::Bytes;
 use http::request::{self, Parts};
 use http::{Request, Response, StatusCode, response};
 
-use super::books::{Books, Subject};
+use super::books::Books;
 use super::key::{ByTenant, ExtractKey, QuotaKey};
 use super::plan::Plan;
+use super::subject::Subject;
 use super::table::{Table, TakenFrom};
 use super::telemetry::QuotaTelemetry;
 use crate::admission::drain::Drains;
