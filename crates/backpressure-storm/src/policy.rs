@@ -56,10 +56,10 @@ pub(crate) fn run(command: &PolicyCommand) -> Outcome<ExitCode> {
                     return Ok(ExitCode::FAILURE);
                 }
             };
+            let request = check.request()?;
             println!("{}: good", check.file.display());
-            if let Some(path) = &check.path {
-                let request = check.request(path.clone())?;
-                println!("{} {path}", check.method);
+            if check.path.is_some() {
+                println!("{} {}", request.method(), request.uri());
                 print!("{}", policies.explain(&request));
             }
         }
@@ -68,10 +68,10 @@ pub(crate) fn run(command: &PolicyCommand) -> Outcome<ExitCode> {
 }
 
 impl Check {
-    fn request(&self, path: Uri) -> Outcome<Request<()>> {
+    fn request(&self) -> Outcome<Request<()>> {
         let mut request = Request::new(());
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = path;
+        *request.uri_mut() = self.path.clone().unwrap_or_default();
         if let Some(host) = &self.host {
             request.headers_mut().insert(HOST, host.clone());
         }

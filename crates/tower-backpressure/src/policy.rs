@@ -38,7 +38,7 @@
 //!
 //! It does not read priority, deadline or tenant of a request: put a
 //! [`RequestInfoLayer`](crate::RequestInfoLayer) outside. It reads no environment variables. Quotas that replicas share
-//! need a store, which no file can name: add it with [`PolicyLoader::quota`].
+//! need a store, which no file can name: add it with [`PolicyLoader::shared_quota`].
 
 mod build;
 mod canary;
@@ -51,6 +51,8 @@ mod format;
 mod hooks;
 mod listing;
 mod loader;
+mod outbox;
+mod reload;
 mod scale;
 mod schema;
 mod service;

@@ -188,3 +188,38 @@ async fn a_canary_with_too_few_requests_ends_after_four_times_its_time_and_a_bad
         assert_eq!(events.names().last(), Some(&expected));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_second_canary_of_a_quota_has_its_own_plan_too_and_a_plan_that_is_added_later_counts() {
+    let file = |rate: &str, rest: &str| {
+        format!(
+            "{rest}\n[quota.again]\nwindow = [{{ rate = \"{rate}\" }}]\n[default]\nquota = \"again\"\n"
+        )
+    };
+    let policies = PolicySet::parse(&file("10/h", "")).expect("a good file");
+    for rate in ["20/h", "30/h"] {
+        policies.replace(&file(rate, CANARY)).expect("a good file");
+        assert!(policies.roll_back());
+    }
+    policies.replace(&file("40/h", CANARY)).expect("a good file");
+    let service = service(&policies);
+    let served = async |tenant: &str| {
+        let mut served = 0;
+        for _ in 0..60 {
+            let request = of_tenant(request("/", Work(Duration::ZERO, 200)), tenant);
+            served += u32::from(status(&service, request).await == 200);
+        }
+        served
+    };
+    let mut found = std::collections::BTreeSet::new();
+    for tenant in 0..60 {
+        found.insert(served(&format!("tenant-{tenant}")).await);
+    }
+    assert_eq!(Vec::from_iter(found), [10, 40]);
+    let with_plan = file("10/h", "[quota.again.plan.pro]\nwindow = [{ rate = \"50/h\" }]").replace(
+        "window = [{ rate = \"10/h\" }]",
+        "window = [{ rate = \"10/h\" }]\ntenants = { gold = \"pro\" }",
+    );
+    policies.replace(&with_plan).expect("a good file");
+    assert_eq!([served("gold").await, served("plain").await], [50, 10]);
+}

@@ -212,3 +212,26 @@ async fn a_panic_in_a_closure_of_the_program_leaves_policies_that_can_be_reloade
     policies.replace(&bulkhead("panics", 3)).expect("a good file");
     assert_eq!(status(&service(&policies), request("/", QUICK)).await, 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_is_told_of_events_may_reload_and_panic() {
+    let set: Arc<std::sync::OnceLock<PolicySet>> = Arc::default();
+    let (inside, told) = (Arc::clone(&set), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    let counted = Arc::clone(&told);
+    let policies = tower_backpressure::policy::PolicyLoader::new()
+        .audit(move |_| {
+            let before = counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if let (1, Some(set)) = (before, inside.get()) {
+                set.replace(&bulkhead("audited", 3)).expect("a good file");
+                panic!("on purpose");
+            }
+        })
+        .parse(&bulkhead("audited", 1))
+        .expect("a good file");
+    set.get_or_init(|| policies.clone());
+    let reload = || policies.replace(&bulkhead("audited", 2));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(reload)).is_err());
+    assert_eq!(Handle::named("audited").expect("the layer").snapshot().limit, 3);
+    policies.replace(&bulkhead("audited", 4)).expect("a good file");
+    assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 4, "the one that waited, too");
+}

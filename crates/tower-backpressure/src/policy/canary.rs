@@ -130,12 +130,13 @@ impl Canary {
     }
 
     /// Whether this request is the one after which the canary is judged.
-    fn is_look_due(&self) -> bool {
+    fn is_look_due(&self, is_canary: bool) -> bool {
         if self.is_over.load(Ordering::Relaxed) {
             return false;
         }
-        if self.since.elapsed() >= self.options.lasts {
-            return true;
+        let (elapsed, lasts) = (self.since.elapsed(), self.options.lasts);
+        if elapsed >= lasts {
+            return is_canary || elapsed >= lasts.saturating_mul(PATIENCE);
         }
         let [_, ours] = self.counts.requests();
         let due = self.next_look.load(Ordering::Relaxed);
@@ -152,9 +153,9 @@ impl Canary {
                 .is_ok()
     }
 
-    /// Ends it; false: it had ended already.
-    pub(super) fn end(&self) -> bool {
-        !self.is_over.swap(true, Ordering::Relaxed)
+    /// It is judged no more.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 }
 
@@ -173,7 +174,7 @@ impl Sample {
         self.is_recorded = true;
         let cell = self.key;
         self.canary.counts.add(self.is_canary, cell, self.since.elapsed(), failed);
-        if !self.canary.is_look_due() {
+        if !self.canary.is_look_due(self.is_canary) {
             return;
         }
         match self.canary.verdict() {

@@ -87,7 +87,8 @@ fn layers(stages: &Stages, file: &File) -> Vec<(String, Vec<String>)> {
 fn settings<T: Section + Clone>(section: &T) -> Vec<String> {
     let mut all = BTreeMap::new();
     list_section(&mut section.clone(), "", &mut all);
-    all.into_iter().map(|(path, value)| format!("{path} = {value}")).collect()
+    let values = all.into_iter().filter(|(_, value)| value != "{}");
+    values.map(|(path, value)| format!("{path} = {value}")).collect()
 }
 
 impl fmt::Display for Explanation {

@@ -14,10 +14,13 @@ pub(super) mod json;
 pub(super) mod reading;
 pub(super) mod scalar;
 pub(super) mod similar;
+mod visits;
 
 use self::json::Json;
 use self::reading::Reading;
 use self::scalar::Scalar;
+use self::visits::joined;
+pub(super) use self::visits::{document_section, list_section, section_schema};
 
 /// A value as it stands in the file.
 pub(super) type Item<'a> = Spanned<DeValue<'a>>;
@@ -241,7 +244,10 @@ impl<T: Section> Value for Listed<T> {
 
     fn list(&mut self, path: &str, to: &mut BTreeMap<String, String>) {
         let order: Vec<_> = self.0.iter().map(|entry| &*entry.name).collect();
-        to.insert(path.to_owned(), format!("[{}]", order.join(", ")));
+        // Tables without names are told by their positions.
+        if order.iter().any(|name| !name.is_empty()) {
+            to.insert(path.to_owned(), format!("[{}]", order.join(", ")));
+        }
         for (index, entry) in self.0.iter_mut().enumerate() {
             let path = match entry.name.is_empty() {
                 true => format!("{path}[{index}]"),
@@ -255,76 +261,6 @@ impl<T: Section> Value for Listed<T> {
         to.push((path.to_owned(), "an array of tables".to_owned(), about.to_owned()));
         document_section::<T>(path, to);
     }
-}
-
-struct Lister<'a> {
-    path: &'a str,
-    to: &'a mut BTreeMap<String, String>,
-}
-
-impl Fields for Lister<'_> {
-    fn field(&mut self, name: &'static str, _about: &'static str, value: &mut dyn Value) {
-        value.list(&joined(self.path, name), self.to);
-    }
-}
-
-/// Adds what is set in a section, by path, as it would be written.
-pub(super) fn list_section(
-    section: &mut impl Section,
-    path: &str,
-    to: &mut BTreeMap<String, String>,
-) {
-    section.fields(&mut Lister { path, to });
-}
-
-struct Documenter<'a> {
-    path: &'a str,
-    to: &'a mut Vec<(String, String, String)>,
-}
-
-impl Fields for Documenter<'_> {
-    fn field(&mut self, name: &'static str, about: &'static str, value: &mut dyn Value) {
-        value.document(&joined(self.path, name), about, self.to);
-    }
-}
-
-/// Adds path, form and meaning of each field.
-pub(super) fn document_section<T: Section>(path: &str, to: &mut Vec<(String, String, String)>) {
-    T::default().fields(&mut Documenter { path, to });
-}
-
-#[derive(Default)]
-struct Properties {
-    all: Vec<(&'static str, Json)>,
-    required: Vec<Json>,
-}
-
-impl Fields for Properties {
-    fn field(&mut self, name: &'static str, about: &'static str, value: &mut dyn Value) {
-        self.all.push((name, value.schema().with("description", Json::text(about))));
-        if value.is_required() {
-            self.required.push(Json::text(name));
-        }
-    }
-}
-
-/// The JSON schema of a section.
-pub(super) fn section_schema<T: Section>() -> Json {
-    let mut properties = Properties::default();
-    T::default().fields(&mut properties);
-    let schema = Json::object([
-        ("type", Json::text("object")),
-        ("properties", Json::object(properties.all)),
-        ("additionalProperties", Json::Bool(false)),
-    ]);
-    match properties.required.is_empty() {
-        true => schema,
-        false => schema.with("required", Json::Array(properties.required)),
-    }
-}
-
-fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// Reads the fields of one table.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::event::PolicyEvent;
+use crate::server::SharedQuota;
 use crate::{AdmissionLayer, QuotaLayer};
 
 /// What a program adds to a file.
@@ -13,12 +14,14 @@ use crate::{AdmissionLayer, QuotaLayer};
 pub(super) struct Hooks {
     pub(super) admission: Option<Arc<AdmissionHook>>,
     pub(super) quota: Option<Arc<QuotaHook>>,
+    pub(super) shared_quota: Option<Arc<SharedQuotaHook>>,
     pub(super) matched_path: Option<Arc<MatchedPath>>,
     pub(super) audit: Option<Arc<Audit>>,
 }
 
 pub(super) type AdmissionHook = dyn Fn(&str, AdmissionLayer) -> AdmissionLayer + Send + Sync;
 pub(super) type QuotaHook = dyn Fn(&str, QuotaLayer) -> QuotaLayer + Send + Sync;
+pub(super) type SharedQuotaHook = dyn Fn(&str) -> Option<SharedQuota> + Send + Sync;
 pub(super) type MatchedPath = dyn Fn(&Extensions) -> Option<&str> + Send + Sync;
 pub(super) type Audit = dyn Fn(&PolicyEvent) + Send + Sync;
 

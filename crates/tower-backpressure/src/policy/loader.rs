@@ -10,6 +10,7 @@ use super::event::PolicyEvent;
 use super::hooks::Hooks;
 use super::set::PolicySet;
 use super::source;
+use crate::server::SharedQuota;
 use crate::{AdmissionLayer, QuotaLayer};
 
 /// Loads policies together with what no file can hold: closures, types of bodies, a store of quotas.
@@ -49,14 +50,25 @@ impl PolicyLoader {
         self
     }
 
-    /// Adds options to each quota of a file, at each reload: the cost of a request, a rule for plans, a store that
-    /// replicas share. The rule gets the name of the quota.
+    /// Adds options to each quota of a file, at each reload: the cost of a request, a rule for plans. The rule
+    /// gets the name of the quota.
     #[must_use]
     pub fn quota(
         mut self,
         rule: impl Fn(&str, QuotaLayer) -> QuotaLayer + Send + Sync + 'static,
     ) -> Self {
         self.hooks.quota = Some(Arc::new(rule));
+        self
+    }
+
+    /// The store of a quota that replicas share, by the name of the quota; `None`: each replica counts for itself. It
+    /// is asked when a quota is new.
+    #[must_use]
+    pub fn shared_quota(
+        mut self,
+        rule: impl Fn(&str) -> Option<SharedQuota> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.shared_quota = Some(Arc::new(rule));
         self
     }
 
@@ -71,8 +83,8 @@ impl PolicyLoader {
         self
     }
 
-    /// Tells of each change, refused file and decision on a canary. It is called while others wait to reload, and for a
-    /// canary by a request: it has to be quick.
+    /// Tells of each change, refused file and decision on a canary. For a canary it is called by a request: it has
+    /// to be quick.
     #[must_use]
     pub fn audit(mut self, rule: impl Fn(&PolicyEvent) + Send + Sync + 'static) -> Self {
         self.hooks.audit = Some(Arc::new(rule));

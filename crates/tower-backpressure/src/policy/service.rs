@@ -111,9 +111,11 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let snapshot = self.set.shared.current.load();
-        let (chooser, sample) = snapshot.version_for(&self.set, &request);
-        let request = prepare(&mut self.stack, chooser.choose(&request), request);
+        let (request, sample) = {
+            let snapshot = self.set.shared.current.load();
+            let (chooser, sample) = snapshot.version_for(&self.set, &request);
+            (prepare(&mut self.stack, chooser.choose(&request), request), sample)
+        };
         PolicyFuture { inner: self.stack.call(request), sample }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use http::Request;
 
-use super::canary::{Canary, CanaryOptions, CanaryStatus};
+use super::canary::CanaryStatus;
 use super::error::PolicyError;
 use super::event::PolicyEvent;
 use super::explain::Explanation;
@@ -14,6 +14,7 @@ use super::file::File;
 use super::hooks::Hooks;
 use super::listing::changes;
 use super::loader::PolicyLoader;
+use super::outbox::Outbox;
 use super::scale::Scale;
 use super::version::{Snapshot, Version, digest};
 use super::{schema, source};
@@ -52,12 +53,13 @@ pub struct PolicySet {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) current: ArcSwap<Snapshot>,
-    hooks: Hooks,
+    pub(super) hooks: Hooks,
     /// The file; `None`: the policies came as text.
     pub(super) path: Option<PathBuf>,
     /// Held while other policies take their place, and by no request.
-    replacing: Mutex<()>,
-    last_error: Mutex<Option<Arc<PolicyError>>>,
+    pub(super) replacing: Mutex<()>,
+    pub(super) last_error: Mutex<Option<Arc<PolicyError>>>,
+    pub(super) outbox: Outbox,
 }
 
 impl PolicySet {
@@ -84,144 +86,20 @@ impl PolicySet {
     ) -> Result<Self, PolicyError> {
         let file = File::parse(&source::name(path.as_deref()), text)?;
         let changes = changes(None, &file).into();
-        let stable = Arc::new(Version::build(file, text, None, &hooks, Scale::Whole));
+        let stable = Arc::new(Version::build(file, digest(text), None, &hooks, Scale::Whole));
         let current = ArcSwap::from_pointee(Snapshot { stable, canary: None });
         let (replacing, last_error) = (Mutex::default(), Mutex::default());
-        let set = Self { shared: Arc::new(Shared { current, hooks, path, replacing, last_error }) };
-        set.report(&PolicyEvent::InForce { changes });
+        let outbox = Outbox::default();
+        let shared = Shared { current, hooks, path, replacing, last_error, outbox };
+        let set = Self { shared: Arc::new(shared) };
+        set.report(PolicyEvent::InForce { changes });
         Ok(set)
-    }
-
-    /// Reads the file again. If it is wrong, what is in force stays. It reads from the disk: in an async program, call
-    /// it by `spawn_blocking`.
-    ///
-    /// # Errors
-    /// [`PolicyError`] with all that is wrong, or when the file cannot be read, or there is none.
-    pub fn reload(&self) -> Result<(), PolicyError> {
-        let replacing = lock(&self.shared.replacing);
-        let text = source::read(self.shared.path.as_deref());
-        self.put_in_force(text, &replacing)
-    }
-
-    /// Puts another text in place of what is in force, as a reload does.
-    ///
-    /// # Errors
-    /// [`PolicyError`] with all that is wrong.
-    pub fn replace(&self, text: &str) -> Result<(), PolicyError> {
-        self.put_read(Ok(text.to_owned()))
-    }
-
-    /// Puts what was read from the file in force.
-    pub(super) fn put_read(&self, text: Result<String, PolicyError>) -> Result<(), PolicyError> {
-        let replacing = lock(&self.shared.replacing);
-        self.put_in_force(text, &replacing)
-    }
-
-    fn put_in_force(
-        &self,
-        text: Result<String, PolicyError>,
-        _replacing: &MutexGuard<'_, ()>,
-    ) -> Result<(), PolicyError> {
-        let name = source::name(self.shared.path.as_deref());
-        let parsed = text.and_then(|text| Ok((File::parse(&name, &text)?, text)));
-        let (file, text) = match parsed {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                self.refuse(&error);
-                return Err(error);
-            }
-        };
-        *lock(&self.shared.last_error) = None;
-        let current = self.shared.current.load_full();
-        let running = current.canary.as_ref();
-        if running.is_some_and(|canary| canary.version.digest == digest(&text)) {
-            return Ok(());
-        }
-        if let Some(canary) = running.filter(|canary| canary.end()) {
-            self.shared.current.store(current.without_canary());
-            let reason = format!(
-                "another file has taken its place after {} requests",
-                canary.status().requests
-            );
-            self.report(&PolicyEvent::RolledBack { reason });
-        }
-        if current.stable.digest == digest(&text) {
-            return Ok(());
-        }
-        let changes = changes(Some(&current.stable.file), &file).into();
-        match CanaryOptions::of(&file) {
-            Some(options) => {
-                let share = options.share;
-                let (scale, hooks) = (Scale::Canary(share), &self.shared.hooks);
-                let version = Version::build(file, &text, Some(&current.stable), hooks, scale);
-                let canary = Some(Arc::new(Canary::new(version, options)));
-                let stable = Arc::clone(&current.stable);
-                self.shared.current.store(Arc::new(Snapshot { stable, canary }));
-                self.report(&PolicyEvent::CanaryStarted { share, changes });
-            }
-            None => {
-                self.change_to(&current.stable, file, digest(&text));
-                self.report(&PolicyEvent::InForce { changes });
-            }
-        }
-        Ok(())
-    }
-
-    /// Changes what runs to what a file says, for all requests.
-    fn change_to(&self, stable: &Version, file: File, digest: u64) {
-        let version = Version::build(file, "", Some(stable), &self.shared.hooks, Scale::Whole);
-        let stable = Arc::new(Version { digest, ..version });
-        self.shared.current.store(Arc::new(Snapshot { stable, canary: None }));
-    }
-
-    /// Ends a canary that was judged.
-    pub(super) fn end_canary(&self, canary: &Arc<Canary>, verdict: Result<(), String>) {
-        // A request must not wait for a reload, which ends the canary as well.
-        let Ok(_replacing) = self.shared.replacing.try_lock() else { return };
-        self.end_canary_now(canary, verdict);
-    }
-
-    fn end_canary_now(&self, canary: &Arc<Canary>, verdict: Result<(), String>) -> bool {
-        let current = self.shared.current.load_full();
-        let is_running = current.canary.as_ref().is_some_and(|it| Arc::ptr_eq(it, canary));
-        if !is_running || !canary.end() {
-            return false;
-        }
-        match verdict {
-            Ok(()) => {
-                let changes = changes(Some(&current.stable.file), &canary.version.file).into();
-                let Version { file, digest, .. } = &canary.version;
-                self.change_to(&current.stable, file.clone(), *digest);
-                self.report(&PolicyEvent::Promoted { changes });
-            }
-            Err(reason) => {
-                self.shared.current.store(current.without_canary());
-                self.report(&PolicyEvent::RolledBack { reason });
-            }
-        }
-        true
     }
 
     /// How the canary stands; `None`: there is none.
     #[must_use]
     pub fn canary(&self) -> Option<CanaryStatus> {
         self.shared.current.load().canary.as_ref().map(|canary| canary.status())
-    }
-
-    /// Puts the canary in force for all requests at once; false: there is none.
-    pub fn promote(&self) -> bool {
-        self.decide(Ok(()))
-    }
-
-    /// Ends the canary; false: there is none.
-    pub fn roll_back(&self) -> bool {
-        self.decide(Err("an operator has ended it".to_owned()))
-    }
-
-    fn decide(&self, verdict: Result<(), String>) -> bool {
-        let _replacing = lock(&self.shared.replacing);
-        let canary = self.shared.current.load().canary.clone();
-        canary.is_some_and(|canary| self.end_canary_now(&canary, verdict))
     }
 
     /// Why the last reload has changed nothing; `None`: it was good.
@@ -273,19 +151,6 @@ impl PolicySet {
     #[must_use]
     pub fn fields() -> String {
         schema::fields()
-    }
-
-    fn refuse(&self, error: &PolicyError) {
-        let error = Arc::new(error.clone());
-        *lock(&self.shared.last_error) = Some(Arc::clone(&error));
-        self.report(&PolicyEvent::Refused { error });
-    }
-
-    pub(super) fn report(&self, event: &PolicyEvent) {
-        event.report();
-        if let Some(audit) = &self.shared.hooks.audit {
-            audit(event);
-        }
     }
 }
 

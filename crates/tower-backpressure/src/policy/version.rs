@@ -39,7 +39,7 @@ const CANARY_MIN_REQUESTS: u64 = 100;
 impl Version {
     pub(super) fn build(
         file: File,
-        text: &str,
+        digest: u64,
         old: Option<&Self>,
         hooks: &Hooks,
         scale: Scale,
@@ -47,7 +47,7 @@ impl Version {
         let old = old.map(|old| (&old.file, &old.layers));
         let layers = Build { new: &file, old, hooks, scale }.layers();
         let chooser = Chooser::new(&file, &layers, hooks);
-        Self { file, layers, chooser, digest: digest(text) }
+        Self { file, layers, chooser, digest }
     }
 }
 

@@ -42,7 +42,8 @@ impl PolicySet {
     /// It understands editors that write a new file over the old one, and volumes of Kubernetes, which exchange a
     /// link. The directory need not exist. A file that is wrong, gone or half written leaves what is in force, and is
     /// reported once: see [`last_error`](Self::last_error) and [`PolicyLoader::audit`](super::PolicyLoader::audit).
-    /// Where the system reports no changes, the file is looked at every five seconds.
+    /// Where the system reports no changes, the file is looked at every five seconds. Policies that came as text have no
+    /// file: nothing is watched.
     ///
     /// ```no_run
     /// # async fn run() -> Result<(), tower_backpressure::policy::PolicyError> {
@@ -86,7 +87,7 @@ impl Task {
     }
 
     async fn run(mut self) {
-        loop {
+        while self.set.shared.path.is_some() {
             self.arm();
             if self.check().await {
                 self.wait_for_quiet().await;
@@ -113,11 +114,11 @@ impl Task {
         match armed {
             Err(error) if !self.is_lost => {
                 self.is_lost = true;
-                self.set.report(&PolicyEvent::WatchLost { error, interval: INTERVAL });
+                self.set.report(PolicyEvent::WatchLost { error, interval: INTERVAL });
             }
             Ok(()) if self.is_lost => {
                 self.is_lost = false;
-                self.set.report(&PolicyEvent::WatchRestored);
+                self.set.report(PolicyEvent::WatchRestored);
             }
             _ => {}
         }
@@ -157,13 +158,16 @@ impl Task {
         let set = self.set.clone();
         let path = set.shared.path.clone();
         let reloaded = spawn_blocking(move || {
-            let text = source::read(path.as_deref());
-            let seen = match &text {
-                Ok(text) => Seen::Text(text.clone()),
-                Err(error) => Seen::Error(error.to_string()),
-            };
+            let mut seen = Seen::Nothing;
             // What is wrong is reported.
-            let _ = set.put_read(text);
+            let _ = set.put_in_force(|| {
+                let text = source::read(path.as_deref());
+                seen = match &text {
+                    Ok(text) => Seen::Text(text.clone()),
+                    Err(error) => Seen::Error(error.to_string()),
+                };
+                text
+            });
             seen
         });
         if let Ok(seen) = reloaded.await {

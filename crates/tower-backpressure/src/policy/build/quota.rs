@@ -13,6 +13,8 @@ use crate::{QuotaLayer, Tenant};
 
 /// The plan that the quota itself is.
 const DEFAULT: &str = "default";
+/// Plans of one layer, those that files had before included. Beyond that a new layer takes over.
+const MAX_PLANS: usize = 1_000;
 
 impl Build<'_> {
     pub(super) fn quota(
@@ -26,7 +28,9 @@ impl Build<'_> {
         }
         let key = section.key.get().unwrap_or(Key::Tenant);
         // With another key, what was used counts for nothing.
-        let same = old.filter(|(known, _)| known.key.get().unwrap_or(Key::Tenant) == key);
+        let same = old.filter(|(known, layer)| {
+            known.key.get().unwrap_or(Key::Tenant) == key && layer.plan_count() < MAX_PLANS
+        });
         let layer = match same {
             Some((known, layer)) if !self.scale.is_canary() => {
                 let layer = with_key(layer, key, self);
@@ -34,6 +38,13 @@ impl Build<'_> {
             }
             Some((_, layer)) => with_key(layer, key, self),
             None => self.new_quota(name, key, section),
+        };
+        let layer = match section.max_keys.get() {
+            // The table of a canary is that of the layer in force.
+            Some(max_keys) if !(same.is_some() && self.scale.is_canary()) => {
+                layer.max_keys(max_keys)
+            }
+            _ => layer,
         };
         let layer = self.hooks.quota(name, quota_options(layer, section));
         match same {
@@ -49,7 +60,11 @@ impl Build<'_> {
             key => QuotaLayer::per(&label, FileKey::new(key, self.hooks), quota),
         };
         let others = plans(section).into_iter().skip(1);
-        others.fold(layer, |layer, (name, quota)| layer.plan(name, quota))
+        let layer = others.fold(layer, |layer, (name, quota)| layer.plan(name, quota));
+        match self.hooks.shared_quota.as_ref().and_then(|store| store(name)) {
+            Some(shared) => layer.shared(shared),
+            None => layer,
+        }
     }
 }
 
@@ -89,9 +104,6 @@ fn quota_options(layer: QuotaLayer, section: &QuotaSection) -> QuotaLayer {
     }
     if let Some(Word(priority)) = section.soft.get() {
         layer = layer.soft(priority);
-    }
-    if let Some(max_keys) = section.max_keys.get() {
-        layer = layer.max_keys(max_keys);
     }
     if let Some(Texts(tenants)) = section.tenants.get() {
         let plans = tenants.into_iter().map(|(tenant, plan)| (Tenant::new(tenant), plan.into()));

@@ -48,9 +48,10 @@ const MIN_IN_CELL: u64 = 5;
 const BUCKETS: usize = 160;
 /// Requests of the file in force that say what is slow.
 const MIN_FOR_LATENCY: u64 = 100;
-/// The natural logarithm of the probability with which one look at one signal is wrong: 4·10⁻⁶. A canary of 10⁹
-/// requests is looked at 80 times, by three signals: it is rolled back by chance once in a thousand times at most.
-const LOG_FALSE_ALARM: f64 = -12.43;
+/// The natural logarithm of the probability with which one look at one signal is wrong: 1.6·10⁻⁶. A canary of 10⁹
+/// requests is looked at 80 times, and one that has lasted with few requests 100 times more, by three signals: it is
+/// rolled back by chance once in a thousand times at most.
+const LOG_FALSE_ALARM: f64 = -13.3;
 /// The least factor between two rates that are called different, however many requests there are.
 const MIN_FACTOR: f64 = 1.2;
 

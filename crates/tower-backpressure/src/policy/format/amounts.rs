@@ -133,7 +133,9 @@ impl Scalar for Rate {
     }
 
     fn show(&self) -> String {
-        format!("\"{}/{}\"", self.tokens, Shown(self.period))
+        let period = Shown(self.period).to_string();
+        let unit = period.strip_prefix('1').filter(|unit| !unit.starts_with(char::is_numeric));
+        format!("\"{}/{}\"", self.tokens, unit.unwrap_or(&period))
     }
 }
 

@@ -16,6 +16,7 @@ impl QuotaLayer {
     pub(crate) fn with_default_options<K: ExtractKey>(&self, key: K) -> Self {
         let mut rules = Rules::clone(&self.rules);
         rules.set_key(key);
+        rules.plans = self.plan_names();
         rules.unknown = UnknownTenant::default();
         rules.fields = RateLimitFields::default();
         (rules.cost, rules.plan_of, rules.settle, rules.soft) = (None, None, None, None);
@@ -25,6 +26,16 @@ impl QuotaLayer {
         rules.telemetry.dry_run = false;
         rules.switches = rules.switches.with_default_options();
         Self { rules: Arc::new(rules), handle: self.handle.clone() }
+    }
+
+    /// All plans of the table, those that another layer value has added included.
+    fn plan_names(&self) -> Vec<Box<str>> {
+        let table = &self.rules.books.table;
+        (0..).map_while(|position| table.plan(position)).map(|plan| plan.name.clone()).collect()
+    }
+
+    pub(crate) fn plan_count(&self) -> usize {
+        self.plan_names().len()
     }
 
     /// Adds plans that stand beside those of the same name, and selects them in place of those.
