@@ -14,6 +14,7 @@ mod findings;
 mod generator;
 mod handler;
 mod plan;
+mod policy;
 mod pool;
 mod precise_timer;
 mod progress;
@@ -59,6 +60,9 @@ fn run(options: &Options) -> Outcome<ExitCode> {
     if let Some(Command::Soak(options)) = &options.command {
         let passed = soak::run(options)?;
         return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if let Some(Command::Policy { command }) = &options.command {
+        return policy::run(command);
     }
     let entries = plan::entries(options)?;
     report::prepare(&options.out)?;

@@ -1,6 +1,7 @@
 //! The runs of a storm and their order.
 
 use crate::handler::Handler;
+use crate::policy::PolicyCommand;
 use crate::soak::SoakOptions;
 use crate::stack::Stack;
 use clap::builder::PossibleValue;
@@ -45,6 +46,11 @@ pub(crate) enum Command {
     /// Overload the service for minutes with clients that leave, stall, pipeline, reset and send nonsense, and look for
     /// what is left over
     Soak(SoakOptions),
+    /// Check a policy file, or print its format
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
 }
 
 /// What happens to the service.
