@@ -1,6 +1,7 @@
 //! Clients: their requests, and their retries.
 
 use crate::event_log::{EventKind, Log};
+use crate::generator::Ask;
 use crate::pool::Pool;
 use bytes::Bytes;
 use http::header::HOST;
@@ -40,9 +41,8 @@ pub(crate) struct Client {
     pub(crate) retries: Retries,
 }
 
-impl Client {
-    /// Sends one request, with as many attempts as that takes, and returns whether it was answered.
-    pub(crate) async fn ask(self) -> bool {
+impl Ask for Client {
+    async fn ask(self) -> bool {
         let answered =
             |result: Result<StatusCode, BoxError>| result.is_ok_and(|status| status.is_success());
         match self.retries {
