@@ -7,9 +7,9 @@ use http::Response;
 use super::classify::Classifier;
 use super::dry_run::DryRun;
 use super::permit_handle::{PermitHandle, SharedPermit};
-use super::switches::{Stream, Switches, Uncounted};
+use super::switches::{CountedStream, Switches, Uncounted};
 use crate::limiter::{Permit, PollTimer};
-use crate::observe::{InFlight, StreamCount};
+use crate::observe::InFlight;
 
 /// A request in flight; both parts end when it is dropped.
 #[derive(Debug)]
@@ -20,9 +20,6 @@ pub(crate) struct Guard {
 
 /// What counts a request that no limiter counts, until it is dropped.
 pub(crate) trait Hold: std::fmt::Debug + Send + Sync {}
-
-/// A stream, and its count in the metrics.
-pub(super) type CountedStream = (Stream, StreamCount);
 
 /// One poll of the service's future.
 #[derive(Debug)]

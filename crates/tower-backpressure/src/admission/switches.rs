@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use http::Request;
 use http::request::Parts;
 
-use super::streams::StreamRules;
+use super::stream_rules::StreamRules;
+use crate::observe::StreamCount;
 
 /// The switches of one layer.
 #[derive(Clone, Default)]
@@ -47,6 +48,9 @@ type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
 /// A stream that holds no permit.
 #[derive(Debug)]
 pub(crate) struct Stream(Arc<SwitchState>);
+
+/// A stream, and its count in the metrics.
+pub(super) type CountedStream = (Stream, StreamCount);
 
 /// A request in flight that holds no permit.
 #[derive(Debug)]

@@ -133,13 +133,25 @@ pub enum BreakerPhase {
     Ramping,
 }
 
+impl BreakerPhase {
+    /// A stable short name, as in events.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::Ramping => "ramping",
+        }
+    }
+}
+
 impl BreakerLayer {
     /// A breaker for each origin; `name` labels the metrics and events of all of them together.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let options = Options { settings: BreakerSettings::default(), slow: None };
         let no_hold = Hold { max_held: 0, max_wait: Duration::ZERO };
-        Self { shared: Arc::new(Shared::new(name, options, no_hold)) }
+        Self { shared: Shared::new(name, options, no_hold) }
     }
 
     /// The share of failed calls at which it opens.

@@ -143,13 +143,25 @@ pub enum CooldownPhase {
     Resuming,
 }
 
+impl CooldownPhase {
+    /// A stable short name, as in events.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Quiet => "quiet",
+            Self::Probing => "probing",
+            Self::Resuming => "resuming",
+        }
+    }
+}
+
 impl CooldownLayer {
     /// A cool-down for each origin; `name` labels the metrics and events of all of them together.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let jitter = Jitter::new(Rng::new());
         let options = Options { max_cooldown: DEFAULT_MAX_COOLDOWN, jitter, told: None };
-        Self { shared: Arc::new(Shared::new(name, options, DEFAULT_HOLD)) }
+        Self { shared: Shared::new(name, options, DEFAULT_HOLD) }
     }
 
     /// How many requests wait during cool-downs, of all origins together, and for how long each; zero of

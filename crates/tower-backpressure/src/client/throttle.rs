@@ -15,6 +15,7 @@ use crate::client::supervised::{
 };
 use crate::headers::retry_after::RetryAfter;
 use crate::keyed_map::Idle;
+use crate::observe::{Kind, PartReport};
 
 /// Rejects a share of the requests in the client once the origin rejects most of them.
 ///
@@ -105,7 +106,7 @@ impl ThrottleLayer {
         let random = Jitter::new(Rng::new());
         let options = Options { settings: ThrottleSettings::default(), random };
         let no_hold = Hold { max_held: 0, max_wait: Duration::ZERO };
-        Self { shared: Arc::new(Shared::new(name, options, no_hold)) }
+        Self { shared: Shared::new(name, options, no_hold) }
     }
 
     /// How many requests there may be for each accepted one.
@@ -219,6 +220,8 @@ impl Supervision for OriginThrottle {
 
     const REASON: Reason = Reason::Throttle;
 
+    const KIND: Kind = Kind::Throttle;
+
     fn new(options: &Options) -> Self {
         Self(Mutex::new(backpressure_core::Throttle::new(options.settings)))
     }
@@ -254,6 +257,10 @@ impl Supervision for OriginThrottle {
         let now = now();
         self.lock().ended(ended.priority, accepted, now);
         None
+    }
+
+    fn fill(&self, part: &mut PartReport, now: Timestamp) {
+        part.rejected_share = self.lock().rejected_share(Priority::Normal, now);
     }
 }
 

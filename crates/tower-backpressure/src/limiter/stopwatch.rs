@@ -33,6 +33,8 @@ pub(crate) struct PollTimer {
 pub(crate) struct Subject {
     /// Requests in flight at admission, this one included, without those that count apart.
     pub(crate) in_flight: usize,
+    /// The same in the other limiters of its set, if that has a total that adapts.
+    pub(crate) in_flight_elsewhere: usize,
     /// Requests this one stands for in the measurements.
     pub(crate) weight: u32,
     /// Without, only the latency is measured.

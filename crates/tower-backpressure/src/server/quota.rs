@@ -10,6 +10,7 @@ use http_body::Body;
 use tower_layer::Layer;
 
 mod books;
+mod busiest;
 mod future;
 mod handle;
 mod index;
@@ -119,7 +120,7 @@ impl QuotaLayer {
     #[must_use]
     pub fn per(name: &str, key: impl ExtractKey, quota: Quota) -> Self {
         let mut rules = Rules::new(name, key, quota, MAX_KEYS);
-        let handle = QuotaHandle::register(name, &rules.books, rules.switches.clone());
+        let handle = QuotaHandle::register(&rules.telemetry, &rules.books, rules.switches.clone());
         rules.switches = rules.switches.registered(handle.clone());
         Self { rules: Arc::new(rules), handle }
     }

@@ -142,6 +142,7 @@ impl<R> RetryLayer<R> {
     /// of one budget.
     #[must_use]
     pub fn budget(mut self, budget: RetryBudget) -> Self {
+        self.policy.telemetry.show_budget(&budget);
         self.edit().budget = budget;
         self
     }

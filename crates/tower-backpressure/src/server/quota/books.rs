@@ -7,6 +7,7 @@ use backpressure_core::Timestamp;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
+use super::busiest::Busiest;
 use super::key::QuotaKey;
 use super::plan::Plan;
 use super::shared::{Leases, SharedQuota};
@@ -17,6 +18,8 @@ use super::telemetry::QuotaTelemetry;
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) table: Table,
+    /// The keys with the most requests lately.
+    pub(super) busiest: Busiest,
     /// Of a quota that replicas share. The table is then not used, but for the plans.
     shared: OnceLock<Arc<Leases>>,
     epoch: Instant,
@@ -24,7 +27,8 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) fn new(table: Table) -> Self {
-        Self { table, shared: OnceLock::new(), epoch: Instant::now() }
+        let (busiest, shared) = (Busiest::default(), OnceLock::new());
+        Self { table, busiest, shared, epoch: Instant::now() }
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response, header};
@@ -19,6 +19,7 @@ use super::rules::{Asks, Rules};
 use super::running::{Refused, Running, Start};
 use crate::admission::body::ResponseBody;
 use crate::admission::rejection::{Caller, Rendered};
+use crate::inner::{poll_now, take_polled};
 use crate::observe::Queued;
 
 pin_project! {
@@ -112,7 +113,7 @@ where
     fn run(inner: &mut S, request: Request<B>, mut running: Running, delay: Duration) -> Self {
         // A service that is not ready is polled again with a real waker.
         let polled = match delay.is_zero() {
-            true => inner.poll_ready(&mut Context::from_waker(Waker::noop())),
+            true => poll_now(inner),
             false => Poll::Pending,
         };
         match polled {
@@ -121,11 +122,7 @@ where
                 Self::Running { future: inner.call(request), running: Some(running) }
             }
             Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
-            Poll::Pending => {
-                // The instance that was polled may have reserved something: that one must be called.
-                let other = inner.clone();
-                Self::wait(std::mem::replace(inner, other), request, running, delay)
-            }
+            Poll::Pending => Self::wait(take_polled(inner), request, running, delay),
         }
     }
 }

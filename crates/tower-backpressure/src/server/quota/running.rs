@@ -17,6 +17,7 @@ use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::guard::{Guard, Hold};
 use crate::admission::response_policy::{PermitScope, ResponsePolicy};
+use crate::observe::is_watched;
 use crate::request_info::RequestInfo;
 
 /// A request that the quota lets through. Dropped before it has begun, it gives its tokens back.
@@ -98,6 +99,9 @@ impl Rules {
             }
         }
         subject.taken_from = decided.taken_from;
+        if is_watched() {
+            self.note(&subject, &decided, now);
+        }
         if let Some(eviction) = decided.eviction {
             self.quota_telemetry.evicted(eviction);
         }
@@ -116,6 +120,15 @@ impl Rules {
             return self.refuse(request, Shed::new(Reason::Deadline, delay), None);
         }
         Start::Run(running, delay)
+    }
+
+    /// Counts the request for its tenant, if it is its turn.
+    #[cold]
+    fn note(&self, subject: &Subject, decided: &Decided, now: Instant) {
+        if let Some(weight) = self.telemetry.stats().turn() {
+            let is_rejected = matches!(decided.decision, QuotaDecision::Reject(_));
+            self.books.busiest.note(&subject.key, weight, is_rejected, now);
+        }
     }
 
     fn let_through<B>(
