@@ -131,15 +131,8 @@ impl Storm {
         }
         let told = (self.not_reached.is_none() && bound > 2.0)
             .then_some((Trigger::Told, ClientKind::Patient));
-        let overloads = triggers.partition_point(|&trigger| trigger <= Trigger::Load(1.0));
-        let (below, above) = triggers.split_at(overloads);
-        let both = |triggers: &[Trigger]| -> Vec<_> {
-            triggers
-                .iter()
-                .flat_map(|&trigger| ClientKind::ALL.map(|kind| (trigger, kind)))
-                .collect()
-        };
-        both(below).into_iter().chain(told).chain(both(above)).collect()
+        let both = triggers.iter().flat_map(|&trigger| ClientKind::ALL.map(|kind| (trigger, kind)));
+        both.chain(told).collect()
     }
 }
 

@@ -120,6 +120,9 @@ fn kind(storm: &Storm, overloads: &[&StepResult]) -> Kind {
     if storm.steps.iter().any(|step| step.rest == Rest::Dead) {
         return Kind::Died;
     }
+    if storm.steps.iter().any(|step| step.triggered.is_some() && step.rest == Rest::Down) {
+        return Kind::StaysDown;
+    }
     let lowest = overloads.iter().map(|step| step.goodput_over_possible).reduce(f64::min);
     let Some(lowest) = lowest else { return Kind::NotOverloaded };
     if storm.steps.iter().any(|step| step.shows_recovery() && step.recovered_s.is_none()) {
