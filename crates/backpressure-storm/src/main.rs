@@ -22,6 +22,7 @@ mod precise_timer;
 mod progress;
 mod report;
 mod score;
+mod serve;
 mod server;
 mod soak;
 mod stack;
@@ -66,6 +67,7 @@ fn run(options: &Options) -> Outcome<ExitCode> {
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Some(Command::Storm(options)) => url_storm::run(options),
+        Some(Command::Serve(options)) => serve::run(options).map(|()| ExitCode::SUCCESS),
         Some(Command::Demo(options)) => demo::run(options).map(|()| ExitCode::SUCCESS),
         None => main_job(options),
     }

@@ -2,6 +2,7 @@
 
 use crate::demo::DemoOptions;
 use crate::handler::Handler;
+use crate::serve::ServeOptions;
 use crate::soak::SoakOptions;
 use crate::stack::Stack;
 use crate::url_storm::options::UrlOptions;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     /// Do to a service of your own what the main job does to the demo: find its capacity, overload it, and say
     /// whether it stays up, comes back, and tells the truth in Retry-After
     Storm(Box<UrlOptions>),
+    /// Start a service, its dependency, its clients and the dashboard, with a page to overload it by hand
+    Serve(ServeOptions),
     /// Serve the demo service on a port, to try `storm URL` on
     Demo(DemoOptions),
 }
