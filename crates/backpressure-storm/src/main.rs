@@ -17,6 +17,7 @@ mod handler;
 mod interrupt;
 mod machine;
 mod plan;
+mod policy;
 mod pool;
 mod precise_timer;
 mod progress;
@@ -69,6 +70,7 @@ fn run(options: &Options) -> Outcome<ExitCode> {
         Some(Command::Storm(options)) => url_storm::run(options),
         Some(Command::Serve(options)) => serve::run(options).map(|()| ExitCode::SUCCESS),
         Some(Command::Demo(options)) => demo::run(options).map(|()| ExitCode::SUCCESS),
+        Some(Command::Policy { command }) => policy::run(command),
         None => main_job(options),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::demo::DemoOptions;
 use crate::handler::Handler;
+use crate::policy::PolicyCommand;
 use crate::serve::ServeOptions;
 use crate::soak::SoakOptions;
 use crate::stack::Stack;
@@ -55,6 +56,11 @@ pub(crate) enum Command {
     Serve(ServeOptions),
     /// Serve the demo service on a port, to try `storm URL` on
     Demo(DemoOptions),
+    /// Check a policy file, or print its format
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
 }
 
 /// What happens to the service.

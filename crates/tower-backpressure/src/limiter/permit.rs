@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::counter::Entry;
 use super::shared::Shared;
-use super::stopwatch::{PollTimer, Stopwatch, Subject};
+use super::stopwatch::{PollTimer, Stopwatch};
+use super::timed_waker::Subject;
 use crate::shared_ref::SharedRef;
 
 mod progress;

@@ -8,10 +8,10 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
 use super::busiest::Busiest;
-use super::key::QuotaKey;
 use super::plan::Plan;
 use super::shared::{Leases, SharedQuota};
-use super::table::{Decided, Slot, Table, TakenFrom};
+use super::subject::Subject;
+use super::table::{Decided, Slot, Table};
 use super::telemetry::QuotaTelemetry;
 
 /// What the keys of one layer have used.
@@ -107,14 +107,4 @@ impl Books {
     pub(super) fn len(&self) -> usize {
         self.table.len() + self.shared.get().map_or(0, |leases| leases.len())
     }
-}
-
-/// What a request uses: whose quota, by which plan, and how much of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Subject {
-    pub(super) key: QuotaKey,
-    pub(super) slot: Slot,
-    pub(super) plan: u32,
-    pub(super) cost: u64,
-    pub(super) taken_from: TakenFrom,
 }

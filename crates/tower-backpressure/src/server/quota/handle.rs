@@ -5,10 +5,11 @@ use std::sync::{Arc, Weak};
 
 use backpressure_core::{Quota, QuotaDecision, Reason, Shed, Standing};
 
-use super::books::{Books, Subject};
+use super::books::Books;
 use super::key::QuotaKey;
 use super::plan::Plan;
 use super::rules::DEFAULT_PLAN;
+use super::subject::Subject;
 use super::table::TakenFrom;
 use crate::admission::switches::Switches;
 use crate::observe::{Kind, Part, Registry, Report, Telemetry, next_id};

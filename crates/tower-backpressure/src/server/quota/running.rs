@@ -9,9 +9,10 @@ use http_body::Body;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
-use super::books::{Books, Subject};
+use super::books::Books;
 use super::reservation::{Reservation, Reserved};
 use super::rules::{Asks, Rules};
+use super::subject::Subject;
 use super::table::{Decided, Slot};
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
@@ -221,7 +222,8 @@ impl Running {
             ResponseBody::admitted(response, guard.filter(|_| keeps_guard), Side::Server);
         if let Some(decided) = self.decided.take() {
             let (fields, now) = (self.rules.fields, self.rules.books.now());
-            decided.plan.write_left(fields, response.headers_mut(), &decided, now);
+            let (standing, headers) = (decided.standing(now), response.headers_mut());
+            decided.plan.write_left(fields, headers, standing, decided.in_flight);
         }
         response
     }
