@@ -28,7 +28,7 @@ pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
 /// | option | default | why |
 /// |---|---|---|
 /// | [`title`](Self::title) | `Backpressure` | tells pages of several services apart |
-/// | [`route`](Self::route) | none | a process does not know which route uses which policy |
+/// | [`route`](Self::route) | none | layers are seen inside each other, and do not know their routes |
 /// | [`max_clients`](Self::max_clients) | 64 pages | a team has fewer, and each keeps a connection |
 /// | [`actions`](Self::actions) | none: it only reads | a reader of the page need not be allowed to stop the service |
 /// | [`audit`](Self::audit) | a `tracing` event | every action, done or refused |

@@ -19,6 +19,8 @@ pub(crate) struct PolicyView {
     /// `server` or `client`.
     pub(crate) side: &'static str,
     pub(crate) status: Status,
+    /// The layers that were seen around it, in the order of their numbers.
+    pub(crate) around: Vec<u64>,
     pub(crate) dry_run: bool,
     pub(crate) pressure: f64,
     /// Why its limit is what it is.

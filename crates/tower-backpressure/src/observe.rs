@@ -21,6 +21,7 @@ mod tracing;
 
 mod distribution;
 mod in_flight;
+mod nesting;
 mod observer;
 #[cfg(feature = "opentelemetry")]
 mod opentelemetry;
@@ -34,10 +35,13 @@ use in_flight::{End, Followed};
 pub(crate) use metrics::StreamCount;
 #[cfg(all(feature = "metrics", feature = "policy"))]
 pub(crate) use metrics::policy_event;
+pub(crate) use nesting::Inside;
 pub use observer::{Event, Observer};
 #[cfg(feature = "opentelemetry")]
 pub use opentelemetry::OpenTelemetry;
-pub(crate) use registry::{Part, is_watched, next_id};
+#[cfg(feature = "client")]
+pub(crate) use registry::next_id;
+pub(crate) use registry::{Part, is_watched};
 pub use registry::{Registry, Watch};
 pub use report::{Kind, LimiterReport, PartReport, Report, Requests, RetryReport, TenantReport};
 pub(crate) use stats::Stats;
@@ -124,15 +128,23 @@ impl Telemetry {
     /// What is measured of a request in flight.
     #[inline(always)]
     fn follow(&self, is_timed: bool) -> Option<Box<Followed>> {
-        let is_timed = is_timed && self.stats().is_turn();
-        if is_timed || self.observer.is_some() { self.start_following(is_timed) } else { None }
+        let is_followed = self.stats().is_followed();
+        if is_followed || self.observer.is_some() {
+            self.start_following(is_followed, is_timed)
+        } else {
+            None
+        }
     }
 
     #[cold]
-    fn start_following(&self, is_timed: bool) -> Option<Box<Followed>> {
+    fn start_following(&self, is_followed: bool, is_timed: bool) -> Option<Box<Followed>> {
+        if is_followed {
+            self.stats().note_around();
+        }
+        let is_timed = is_timed && is_followed && self.stats().is_turn();
         let timing = is_timed.then(|| Timing::start(self.stats()));
         let end = self.observer.as_ref().and_then(|observer| End::of(observer, self.policy()));
-        Followed::new(timing, end)
+        (is_followed || end.is_some()).then(|| Followed::new(timing, end, self.stats().id()))
     }
 
     /// A stream is open until the returned value is dropped.

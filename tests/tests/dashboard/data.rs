@@ -1,19 +1,22 @@
 //! The data agrees with what the layers have done, and with the metrics.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderName, Request, StatusCode};
+use axum::body::Bytes;
+use axum::http::{HeaderName, Request, Response, StatusCode};
 use axum::routing::get;
 use backpressure_dashboard::router;
 use backpressure_tests::recorded_metrics::RecordedMetrics;
+use http_body_util::Full;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
-use tower::ServiceExt;
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::server::{ByHeader, QuotaLayer};
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, QueueBounds, Quota};
+use tower_backpressure::{AdmissionLayer, BulkheadLayer, ClientStack, QueueBounds, Quota};
 
 use crate::{json, policy};
 
@@ -129,4 +132,54 @@ async fn the_busiest_tenants_of_a_quota_are_shown_with_what_was_rejected() {
     assert!((0.7..=0.8).contains(&number(0, "rejected_share")), "{tenants:?}");
     assert!((16.0..=24.0).contains(&number(1, "per_second")), "{tenants:?}");
     assert_eq!(number(1, "rejected_share"), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_that_stand_inside_others_are_seen_on_requests() {
+    let _others = crate::alone().await;
+    let bank = service_fn(|_: Request<Full<Bytes>>| async {
+        sleep(Duration::from_millis(5)).await;
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let bank = ClientStack::new("nested-bank").layer(bank);
+    let pay = move || {
+        let mut bank = bank.clone();
+        async move {
+            // A task yields between the layers, as a handler does that first reads its body.
+            sleep(Duration::from_millis(1)).await;
+            let request =
+                Request::get("http://bank.example/").body(Full::default()).expect("valid");
+            bank.call(request).await.expect("infallible").status()
+        }
+    };
+    let tenant = ByHeader::new(HeaderName::from_static("x-tenant"));
+    let service = Router::new()
+        .route("/", get(pay).layer(BulkheadLayer::new("nested-payments", 50)))
+        .route("/search", get(work))
+        .layer(AdmissionLayer::fixed("nested-api", 100))
+        .layer(QuotaLayer::per("nested-plans", tenant, Quota::per_second(1_000)));
+    let dashboard: Router = router();
+    // So many that only some are followed.
+    for _ in 0..5 {
+        second_of(&service, 4_000, "any").await;
+    }
+    sleep(SECOND).await;
+    let state = json(&dashboard, "/state.json").await;
+    let around = |name: &str, kind: &str| {
+        let policies = state["policies"].as_array().expect("a list").iter();
+        let mut found = policies.filter(|it| it["name"] == name && it["kind"] == kind);
+        let ids = found.next().expect("it is shown")["around"].as_array().expect("a list").clone();
+        ids.iter().map(|id| name_of(&state, id)).collect::<Vec<_>>()
+    };
+    assert_eq!(around("nested-plans", "quota"), [""; 0]);
+    assert_eq!(around("nested-api", "admission"), ["nested-plans"]);
+    assert_eq!(around("nested-payments", "bulkhead"), ["nested-api"]);
+    assert_eq!(around("nested-bank", "retry"), ["nested-payments"]);
+}
+
+/// The name of the policy with this number.
+fn name_of(state: &Value, id: &Value) -> String {
+    let policies = state["policies"].as_array().expect("a list");
+    let policy = policies.iter().find(|policy| policy["id"] == *id).expect("it is shown");
+    policy["name"].as_str().expect("text").to_owned()
 }

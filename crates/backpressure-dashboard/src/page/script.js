@@ -544,6 +544,13 @@
     const box = flow.getBoundingClientRect();
     const groupOf = (id) => list.find((group) => group.policies.some((policy) => policy.id === id));
     const drawn = new Map();
+    // What was seen on requests: the layers around each.
+    for (const group of list) {
+      for (const id of group.policies.flatMap((policy) => policy.around)) {
+        const outer = groupOf(id);
+        if (outer && outer.key !== group.key) drawn.set(`${outer.key} ${group.key}`, group.status);
+      }
+    }
     state.routes.forEach((route, index) => {
       let from = `r${index}`;
       for (const id of route.policies) {

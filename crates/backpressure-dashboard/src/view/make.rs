@@ -24,6 +24,7 @@ pub(super) fn show(now: &Report, before: &Report, oldest: &Report, elapsed: f64)
         kind: now.kind.as_str(),
         side: if now.kind.is_client() { "client" } else { "server" },
         status: status(now, &per_second, limit.as_ref(), pressure),
+        around: now.around.clone(),
         dry_run: now.dry_run,
         pressure: rounded(pressure),
         why: now.limiter.as_ref().map(|limiter| why(now.kind, limiter)),

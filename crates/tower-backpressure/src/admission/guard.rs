@@ -9,7 +9,7 @@ use super::dry_run::DryRun;
 use super::permit_handle::{PermitHandle, SharedPermit};
 use super::switches::{CountedStream, Switches, Uncounted};
 use crate::limiter::{Permit, PollTimer};
-use crate::observe::InFlight;
+use crate::observe::{InFlight, Inside};
 
 /// A request in flight; both parts end when it is dropped.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ pub(crate) struct ServicePoll {
     timer: Option<PollTimer>,
     /// The permit that the handler shares, for its time in the guard.
     shared: Option<SharedPermit>,
+    _inside: Option<Inside>,
 }
 
 impl ServicePoll {
@@ -129,6 +130,12 @@ impl Guard {
         }
     }
 
+    /// The service inside is polled until what is returned is dropped.
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> Option<Inside> {
+        self.in_flight.enter()
+    }
+
     /// A poll of the service's future begins.
     #[inline(always)]
     pub(crate) fn begin_poll(&mut self, cx: &mut Context<'_>) -> ServicePoll {
@@ -140,7 +147,7 @@ impl Guard {
             Right::Permit(permit) => permit.begin_poll(cx),
             _ => None,
         };
-        ServicePoll { timer, shared }
+        ServicePoll { timer, shared, _inside: self.enter() }
     }
 
     /// The poll has ended. If it gave a response, that is classified and teaches the limit.

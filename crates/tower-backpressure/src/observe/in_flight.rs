@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::metrics;
+use super::nesting::{Inside, enter};
 use super::observer::{Event, Observer};
 use super::stats::Timing;
 
@@ -23,6 +24,8 @@ pub(super) struct Followed {
     /// `None`: it is not timed, or there is a response.
     timing: Option<Timing>,
     end: Option<End>,
+    /// The number of its layer.
+    layer: u64,
 }
 
 /// Tells an observer of the end of a request, when it is dropped.
@@ -48,6 +51,12 @@ impl InFlight {
         }
     }
 
+    /// The service inside is polled until what is returned is dropped; `None`: the request is not followed.
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> Option<Inside> {
+        self.followed.as_ref().map(|followed| enter(followed.layer))
+    }
+
     /// Marks that say "not begun" were removed from the response.
     pub(crate) fn marks_removed(&self) {
         self.counted.marks_removed();
@@ -60,9 +69,8 @@ impl InFlight {
 }
 
 impl Followed {
-    /// `None`: there is nothing to measure.
-    pub(super) fn new(timing: Option<Timing>, end: Option<End>) -> Option<Box<Self>> {
-        (timing.is_some() || end.is_some()).then(|| Box::new(Self { timing, end }))
+    pub(super) fn new(timing: Option<Timing>, end: Option<End>, layer: u64) -> Box<Self> {
+        Box::new(Self { timing, end, layer })
     }
 
     #[cold]

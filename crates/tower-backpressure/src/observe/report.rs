@@ -33,6 +33,8 @@ pub struct Report {
     pub name: Arc<str>,
     /// What kind of layer it is.
     pub kind: Kind,
+    /// The numbers of the layers that were seen directly around it, in the same task: at most 16.
+    pub around: Vec<u64>,
     /// Whether it only decides and counts.
     pub dry_run: bool,
     /// How many requests it has admitted and rejected; for a retry layer, how many it has sent and given up.
@@ -185,6 +187,7 @@ impl Report {
             id,
             name: name.into(),
             kind,
+            around: Vec::new(),
             dry_run: false,
             requests: Requests::default(),
             response_time,

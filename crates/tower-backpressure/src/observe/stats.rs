@@ -9,13 +9,16 @@ use backpressure_core::{Reason, Shed};
 use tokio::time::Instant;
 
 use super::distribution::{Distribution, Histogram};
-use super::registry::is_watched;
+use super::nesting::{Around, around};
+use super::registry::{is_watched, next_id};
 use super::report::{Report, Requests};
 use crate::headers::shed_reason::index_of;
 
 /// The counts of one layer. Each method but [`fill`](Self::fill) does nothing unless the registry is watched.
 #[derive(Debug)]
 pub(crate) struct Stats {
+    id: u64,
+    around: Around,
     admitted: AtomicU64,
     rejected: [AtomicU64; Reason::ALL.len()],
     would_reject: AtomicU64,
@@ -57,6 +60,8 @@ thread_local! {
 impl Stats {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
+            id: next_id(),
+            around: Around::default(),
             admitted: AtomicU64::new(0),
             rejected: [const { AtomicU64::new(0) }; Reason::ALL.len()],
             would_reject: AtomicU64::new(0),
@@ -80,14 +85,37 @@ impl Stats {
         self.admitted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether the request that was admitted last is timed.
-    #[inline(always)]
-    pub(super) fn is_turn(&self) -> bool {
-        if !is_watched() {
-            return false;
+    /// A client has sent a request.
+    #[cfg(feature = "client")]
+    pub(crate) fn sent(&self) {
+        if is_watched() {
+            self.count_admitted();
+            self.note_around();
         }
+    }
+
+    /// Remembers the layer that is polled now as one around this.
+    pub(super) fn note_around(&self) {
+        self.around.note(self.id);
+    }
+
+    /// The number of the layer in this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether the request that was admitted last is timed.
+    #[inline]
+    pub(super) fn is_turn(&self) -> bool {
         let every = u64::from(self.timed_one_in.load(Ordering::Relaxed));
         self.admitted.load(Ordering::Relaxed) & (every - 1) == 0
+    }
+
+    /// Whether the request that was admitted last is followed: it is timed, or a layer further out follows it. So the
+    /// innermost layer around another is known.
+    #[inline(always)]
+    pub(super) fn is_followed(&self) -> bool {
+        is_watched() && (self.is_turn() || around() != 0)
     }
 
     /// How many requests this one stands for, of those that may be rejected; `None`: it is not its turn.
@@ -100,6 +128,7 @@ impl Stats {
     #[inline]
     pub(crate) fn rejected(&self, shed: Shed) {
         if is_watched() {
+            self.note_around();
             self.rejected[index_of(shed.reason)].fetch_add(1, Ordering::Relaxed);
             self.times().retry_after.record(shed.retry_after, 1);
         }
@@ -153,6 +182,7 @@ impl Stats {
         let of = |histogram: fn(&Times) -> &Histogram| {
             self.times.get().map_or_else(Distribution::empty, |times| histogram(times).read())
         };
+        report.around = self.around.read();
         report.response_time = of(|times| &times.response);
         report.queue_wait = of(|times| &times.wait);
         report.retry_after = of(|times| &times.retry_after);

@@ -9,7 +9,7 @@ use backpressure_core::limit::MAX;
 use super::readiness::Readiness;
 use crate::admission::switches::Switches;
 use crate::limiter::{Limiter, Pressure, Snapshot};
-use crate::observe::{Kind, LimiterReport, Part, Registry, Report, Telemetry, next_id};
+use crate::observe::{Kind, LimiterReport, Part, Registry, Report, Telemetry};
 
 /// Observes and operates one layer, from anywhere in the process: an admin route, a signal handler, a probe.
 ///
@@ -66,7 +66,7 @@ impl Handle {
         limiter: Limiter,
         switches: Switches,
     ) -> Self {
-        let (id, telemetry) = (next_id(), telemetry.clone());
+        let (id, telemetry) = (telemetry.stats().id(), telemetry.clone());
         let (unpinned, keyed) = (Mutex::new(None), OnceLock::new());
         let state = Arc::new(State { id, kind, telemetry, limiter, switches, keyed, unpinned });
         let part: Weak<State> = Arc::downgrade(&state);

@@ -50,7 +50,7 @@ impl Telemetry {
 
     pub(super) fn sent(&self) {
         self.metrics.sent();
-        self.stats.admitted();
+        self.stats.sent();
     }
 
     pub(super) fn rejected(&self, retry_after: Duration) {

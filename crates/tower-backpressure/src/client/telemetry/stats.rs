@@ -50,6 +50,7 @@ impl RetryStats {
     }
 
     pub(super) fn first_attempt(&self) {
+        self.waits.sent();
         count(&self.first_attempts);
     }
 

@@ -188,7 +188,10 @@ where
                 }
                 // Ends with the head of the response; the body keeps what counts the request.
                 StateProj::Running { future, running } => {
-                    let result = ready!(future.poll(cx));
+                    let inside = running.as_ref().and_then(Running::enter);
+                    let polled = future.poll(cx);
+                    drop(inside);
+                    let result = ready!(polled);
                     let running = running.take().expect("not polled after completion");
                     return Poll::Ready(result.map(|response| running.respond(response)));
                 }

@@ -12,7 +12,7 @@ use super::rules::DEFAULT_PLAN;
 use super::subject::Subject;
 use super::table::TakenFrom;
 use crate::admission::switches::Switches;
-use crate::observe::{Kind, Part, Registry, Report, Telemetry, next_id};
+use crate::observe::{Kind, Part, Registry, Report, Telemetry};
 
 /// Observes and operates one quota layer, from anywhere in the process.
 ///
@@ -54,7 +54,7 @@ pub struct QuotaStanding {
 
 impl QuotaHandle {
     pub(super) fn register(telemetry: &Telemetry, books: &Arc<Books>, switches: Switches) -> Self {
-        let (id, telemetry, books) = (next_id(), telemetry.clone(), Arc::clone(books));
+        let (id, telemetry, books) = (telemetry.stats().id(), telemetry.clone(), Arc::clone(books));
         let state = Arc::new(State { id, telemetry, books, switches });
         let part: Weak<State> = Arc::downgrade(&state);
         Registry::global().add(id, part);

@@ -18,7 +18,7 @@ use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::guard::{Guard, Hold};
 use crate::admission::response_policy::{PermitScope, ResponsePolicy};
-use crate::observe::is_watched;
+use crate::observe::{Inside, is_watched};
 use crate::request_info::RequestInfo;
 
 /// A request that the quota lets through. Dropped before it has begun, it gives its tokens back.
@@ -191,6 +191,12 @@ impl Running {
         response.scope = PermitScope::Body;
         let response = response.of(request);
         Self { rules: Arc::clone(rules), guard: Some(guard), response, taken: None, decided: None }
+    }
+
+    /// The service inside is polled until what is returned is dropped.
+    #[inline]
+    pub(super) fn enter(&self) -> Option<Inside> {
+        self.guard.as_ref().and_then(Guard::enter)
     }
 
     pub(super) fn rules(&self) -> &Rules {
