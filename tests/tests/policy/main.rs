@@ -3,6 +3,7 @@
 mod bad_files;
 mod canaries;
 mod choice;
+mod clients;
 mod documents;
 mod reloads;
 mod support;
