@@ -5,6 +5,7 @@ mod canaries;
 mod choice;
 mod clients;
 mod documents;
+mod on_sockets;
 mod reloads;
 mod support;
 mod watching;
