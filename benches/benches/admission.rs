@@ -1,7 +1,7 @@
 //! Nanoseconds per request: admitted on one thread and on two, and rejected.
 //!
-//! `-- --contender fixed --count 100000` sends that many requests through one contender and prints
-//! nothing, so that a profiler can count instructions. `--rejected` selects a contender that rejects.
+//! With the feature `count`, `-- --contender fixed --count 100000` sends that many requests through one contender and
+//! prints nothing, so that a profiler can count instructions. `--rejected` selects a contender that rejects.
 
 use std::process::ExitCode;
 
@@ -14,28 +14,25 @@ fn main() -> ExitCode {
     if !arguments.iter().any(|it| it == "--bench") {
         return ExitCode::SUCCESS;
     }
+    #[cfg(feature = "count")]
+    if let Some(code) = count(&arguments) {
+        return code;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let _context = runtime.enter();
-    let value = |name: &str| {
-        let at = arguments.iter().position(|it| it == name)?;
-        arguments.get(at + 1)
-    };
-    if let Some(name) = value("--contender") {
-        let count = value("--count").and_then(|count| count.parse().ok()).unwrap_or(100_000);
-        return run_one(name, count, arguments.iter().any(|it| it == "--rejected"));
-    }
     report("admitted, one thread", &mut contenders::admitting(), 1, TOWER);
     report("admitted, two threads through one limit", &mut contenders::admitting(), 2, TOWER);
     report("rejected, one thread", &mut contenders::rejecting(), 1, TOWER_SHED);
     ExitCode::SUCCESS
 }
 
-fn run_one(name: &str, count: u32, rejected: bool) -> ExitCode {
-    let all = if rejected { contenders::rejecting() } else { contenders::admitting() };
-    let Some(mut contender) = all.into_iter().find(|it| it.name == name) else {
-        eprintln!("no contender is named {name}");
-        return ExitCode::FAILURE;
-    };
-    contender.sessions[0](count);
-    ExitCode::SUCCESS
+#[cfg(feature = "count")]
+fn count(arguments: &[String]) -> Option<ExitCode> {
+    use backpressure_benches::count;
+    let (name, requests) = count::asked_for(arguments)?;
+    let runtime = count::runtime();
+    let _context = runtime.enter();
+    let is_rejected = arguments.iter().any(|it| it == "--rejected");
+    let all = if is_rejected { contenders::rejecting() } else { contenders::admitting() };
+    Some(count::run(&runtime, all, name, requests))
 }
