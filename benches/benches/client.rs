@@ -31,5 +31,5 @@ fn count(arguments: &[String]) -> Option<ExitCode> {
     let (name, requests) = count::asked_for(arguments)?;
     let runtime = count::runtime();
     let _context = runtime.enter();
-    Some(count::run(&runtime, clients(), name, requests))
+    Some(count::run(&runtime, clients(), name, requests, || ()))
 }

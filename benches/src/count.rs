@@ -14,6 +14,8 @@ use crate::contenders::Contender;
 /// request takes fifty times as long, it would measure one in eight, and more on a busy machine.
 const REQUESTS_PER_STEP: u32 = 1_000;
 const STEP: Duration = Duration::from_millis(1);
+/// A tenth of a second: the shortest time between two reports that change what is timed.
+pub const STEPS_PER_LOOK: u32 = 100;
 
 /// The contender and the number of requests that the arguments name; `None`: no contender.
 #[must_use]
@@ -36,15 +38,25 @@ pub fn runtime() -> Runtime {
     builder.enable_time().start_paused(true).build().expect("a runtime")
 }
 
-/// Sends this many requests, rounded down to thousands, through the contender with this name.
-pub fn run(runtime: &Runtime, contenders: Vec<Contender>, name: &str, count: u32) -> ExitCode {
+/// Sends this many requests, rounded down to thousands, through the contender with this name. Calls `look` once in
+/// [`STEPS_PER_LOOK`] steps.
+pub fn run(
+    runtime: &Runtime,
+    contenders: Vec<Contender>,
+    name: &str,
+    count: u32,
+    look: impl Fn(),
+) -> ExitCode {
     let Some(mut contender) = contenders.into_iter().find(|it| it.name == name) else {
         eprintln!("no contender is named {name}");
         return ExitCode::FAILURE;
     };
-    for _ in 0..count / REQUESTS_PER_STEP {
+    for step in 1..=count / REQUESTS_PER_STEP {
         contender.sessions[0](REQUESTS_PER_STEP);
         runtime.block_on(advance(STEP));
+        if step % STEPS_PER_LOOK == 0 {
+            look();
+        }
     }
     ExitCode::SUCCESS
 }

@@ -25,8 +25,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 const REQUESTS_PER_ENDING: usize = 100;
 /// The same in the test that runs when asked to: a million requests, over both layers, servers and versions.
 const MANY_REQUESTS_PER_ENDING: usize = 9_260;
-/// Concurrent clients, each with its own connection.
+/// Concurrent clients, each with its own connection: as many as a limit and its queue admit where there are many requests.
 const CLIENTS: usize = 8;
+const MANY_CLIENTS: usize = 64;
 /// Far longer than any request takes: only a request that hangs for ever exceeds it.
 const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -155,8 +156,9 @@ async fn assert_permits_released(
         .filter(|&ending| version != Version::HTTP_2 || ending != Ending::Upgrade);
     let mut endings: Vec<_> = endings.flat_map(|ending| repeat_n(ending, per_ending)).collect();
     rng.shuffle(&mut endings);
+    let count = if per_ending > REQUESTS_PER_ENDING { MANY_CLIENTS } else { CLIENTS };
     let mut clients = JoinSet::new();
-    for endings in endings.chunks(endings.len().div_ceil(CLIENTS)) {
+    for endings in endings.chunks(endings.len().div_ceil(count)) {
         clients.spawn(send_all(address, version, endings.to_vec()));
     }
     clients.join_all().await;

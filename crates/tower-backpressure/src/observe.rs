@@ -39,6 +39,7 @@ pub(crate) use registry::{Part, is_watched, next_id};
 pub use registry::{Registry, Watch};
 pub use report::{Kind, LimiterReport, PartReport, Report, Requests, RetryReport, TenantReport};
 pub(crate) use stats::Stats;
+use stats::Timing;
 
 /// Records what one layer does. A quota has no limiter. Without the features `metrics` and `tracing` it does nothing.
 #[derive(Clone)]
@@ -121,12 +122,13 @@ impl Telemetry {
     /// What is measured of a request in flight.
     #[inline(always)]
     fn follow(&self, is_timed: bool) -> Option<Box<Followed>> {
-        if is_watched() || self.observer.is_some() { self.start_following(is_timed) } else { None }
+        let is_timed = is_timed && self.stats().is_turn();
+        if is_timed || self.observer.is_some() { self.start_following(is_timed) } else { None }
     }
 
     #[cold]
     fn start_following(&self, is_timed: bool) -> Option<Box<Followed>> {
-        let timing = if is_timed { self.stats().time() } else { None };
+        let timing = is_timed.then(|| Timing::start(self.stats()));
         let end = self.observer.as_ref().and_then(|observer| End::of(observer, self.policy()));
         Followed::new(timing, end)
     }

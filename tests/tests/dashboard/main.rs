@@ -4,9 +4,11 @@
 //! installs them and runs the tests.
 
 mod actions;
+mod browser;
 mod data;
 mod events;
 mod page;
+mod storm;
 
 use axum::Router;
 use axum::body::Body;

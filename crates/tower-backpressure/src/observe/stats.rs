@@ -80,13 +80,17 @@ impl Stats {
         self.admitted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Starts to time a request, if the registry is watched and it is its turn.
-    pub(super) fn time(self: &Arc<Self>) -> Option<Timing> {
-        let weight = if is_watched() { self.turn()? } else { return None };
-        Some(Timing { since: Instant::now(), weight, stats: Arc::clone(self) })
+    /// Whether the request that was admitted last is timed.
+    #[inline(always)]
+    pub(super) fn is_turn(&self) -> bool {
+        if !is_watched() {
+            return false;
+        }
+        let every = u64::from(self.timed_one_in.load(Ordering::Relaxed));
+        self.admitted.load(Ordering::Relaxed) & (every - 1) == 0
     }
 
-    /// How many requests this one stands for; `None`: it is not its turn.
+    /// How many requests this one stands for, of those that may be rejected; `None`: it is not its turn.
     pub(crate) fn turn(&self) -> Option<u32> {
         let every = self.timed_one_in.load(Ordering::Relaxed);
         let turn = TURN.try_with(|turn| turn.replace(turn.get().wrapping_add(1))).unwrap_or(1);
@@ -171,6 +175,11 @@ impl Stats {
 }
 
 impl Timing {
+    pub(super) fn start(stats: &Arc<Stats>) -> Self {
+        let weight = stats.timed_one_in.load(Ordering::Relaxed);
+        Self { since: Instant::now(), weight, stats: Arc::clone(stats) }
+    }
+
     /// The head of the response is ready.
     pub(super) fn record(&self) {
         let times = self.stats.times();
