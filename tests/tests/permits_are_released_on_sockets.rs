@@ -197,7 +197,7 @@ async fn an_adaptive_limit_releases_every_permit_over_sockets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: cargo test --release -p backpressure-tests --test permits_are_released_on_sockets -- --ignored"]
 async fn a_million_random_ends_over_sockets_release_every_permit() {
-    let fixed = AdmissionLayer::fixed("fixed-million", 6);
+    let fixed = AdmissionLayer::fixed("fixed-million", 48);
     assert_permits_released_by_all_servers(fixed, MANY_REQUESTS_PER_ENDING).await;
     let adaptive = AdmissionLayer::adaptive("adaptive-million");
     assert_permits_released_by_all_servers(adaptive, MANY_REQUESTS_PER_ENDING).await;
