@@ -60,8 +60,8 @@ pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
 pub use crate::quota::{
-    Claim, Grant, Lease, LeaseDecision, LeaseSettings, MAX_TOKENS, MAX_WINDOWS, Quota,
-    QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, Violated,
+    Claim, Grant, InvalidQuota, Lease, LeaseDecision, LeaseSettings, MAX_TOKENS, MAX_WINDOWS,
+    Quota, QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, Violated,
 };
 pub use crate::ramp::Pass;
 pub use crate::request_info::RequestInfo;

@@ -15,6 +15,7 @@
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
 //! | `opentelemetry` | | [`observe::OpenTelemetry`]: instruments, and attributes and events of a request's span |
+//! | `policy` | | [`PolicySet`](policy::PolicySet): all layers from one file, which is reloaded while they run |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry; fields of a request's span |
 //!
 //! Without default features there is only the [`Limiter`], which depends on tokio and no HTTP crate.
@@ -42,6 +43,8 @@ mod limiter;
 mod nanos;
 #[cfg(feature = "http")]
 pub mod observe;
+#[cfg(feature = "policy")]
+pub mod policy;
 mod request_info;
 #[cfg(feature = "server")]
 pub mod server;

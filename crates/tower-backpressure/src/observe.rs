@@ -32,6 +32,8 @@ pub use distribution::Distribution;
 pub(crate) use in_flight::InFlight;
 use in_flight::{End, Followed};
 pub(crate) use metrics::StreamCount;
+#[cfg(all(feature = "metrics", feature = "policy"))]
+pub(crate) use metrics::policy_event;
 pub use observer::{Event, Observer};
 #[cfg(feature = "opentelemetry")]
 pub use opentelemetry::OpenTelemetry;

@@ -98,6 +98,11 @@ impl Task {
     pub fn new(identity: impl Hash) -> Self {
         Self(number(identity))
     }
+
+    #[cfg(feature = "policy")]
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl RequestInfo {

@@ -65,6 +65,13 @@ impl Switches {
         Self { handle: Some(Arc::new(handle)), ..self }
     }
 
+    /// The options of a new layer, for what is counted and switched already.
+    #[cfg(feature = "policy")]
+    pub(crate) fn with_default_options(&self) -> Self {
+        let (handle, shared) = (self.handle.clone(), Arc::clone(&self.shared));
+        Self { handle, shared, ..Self::default() }
+    }
+
     pub(crate) fn exempting(
         self,
         predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static,

@@ -12,6 +12,7 @@ use tower_layer::Layer;
 use crate::client::jitter::Jitter;
 use crate::client::origin_key::OriginKey;
 use crate::client::supervised::{Hold, Origin, Shared, Supervised};
+use crate::client::valid::{self, require};
 use crate::headers::retry_after::RetryAfter;
 
 mod state;
@@ -164,6 +165,12 @@ impl CooldownLayer {
         Self { shared: Shared::new(name, options, DEFAULT_HOLD) }
     }
 
+    /// What a layer without options holds.
+    #[cfg(feature = "policy")]
+    pub(crate) const fn default_hold() -> (usize, Duration) {
+        (DEFAULT_HOLD.max_held, DEFAULT_HOLD.max_wait)
+    }
+
     /// How many requests wait during cool-downs, of all origins together, and for how long each; zero of
     /// either rejects all of them at once.
     #[must_use]
@@ -178,10 +185,7 @@ impl CooldownLayer {
     /// When `max_cooldown` is zero, or more than [`RetryAfter::MAX`], ten minutes.
     #[must_use]
     pub fn max_cooldown(self, max_cooldown: Duration) -> Self {
-        assert!(
-            !max_cooldown.is_zero() && max_cooldown <= RetryAfter::MAX,
-            "max_cooldown must be in 1ns..=600s, was {max_cooldown:?}"
-        );
+        require(valid::max_cooldown(max_cooldown), format_args!("{max_cooldown:?}"));
         self.edit(|shared| shared.with(|options, _| options.max_cooldown = max_cooldown))
     }
 

@@ -13,6 +13,7 @@ use crate::client::jitter::Jitter;
 use crate::client::supervised::{
     Ended, Hold, How, Shared, Supervised, Supervision, Transition, Verdict,
 };
+use crate::client::valid::{self, require};
 use crate::headers::retry_after::RetryAfter;
 use crate::keyed_map::Idle;
 use crate::observe::{Kind, PartReport};
@@ -115,7 +116,7 @@ impl ThrottleLayer {
     /// When `k` is not in 1.0..=1000.0.
     #[must_use]
     pub fn k(self, k: f64) -> Self {
-        assert!((1.0..=1_000.0).contains(&k), "k must be in 1.0..=1000.0, was {k}");
+        require(valid::k(k), k);
         self.edit(|options| options.settings.k = k)
     }
 
@@ -125,7 +126,7 @@ impl ThrottleLayer {
     /// When `window` is zero.
     #[must_use]
     pub fn window(self, window: Duration) -> Self {
-        assert!(!window.is_zero(), "window must be longer than zero");
+        require(valid::longer_than_zero("window", window), "zero");
         self.edit(|options| options.settings.window = window)
     }
 
@@ -141,10 +142,7 @@ impl ThrottleLayer {
     /// When `max_rejected` is not in 0.0..=0.99.
     #[must_use]
     pub fn max_rejected(self, max_rejected: f64) -> Self {
-        assert!(
-            (0.0..=0.99).contains(&max_rejected),
-            "max_rejected must be in 0.0..=0.99, was {max_rejected}"
-        );
+        require(valid::max_rejected(max_rejected), max_rejected);
         self.edit(|options| options.settings.max_rejected = max_rejected)
     }
 

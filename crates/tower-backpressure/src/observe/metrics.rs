@@ -16,8 +16,12 @@ use crate::limiter::Limiter;
 use crate::shared_ref::{SharedRef, Spare};
 
 mod handles;
+#[cfg(feature = "policy")]
+mod policy_events;
 
 use self::handles::Handles;
+#[cfg(feature = "policy")]
+pub(crate) use self::policy_events::policy_event;
 
 /// The handles of one policy. The first request makes them, so that a recorder that is installed
 /// after the layer was built still sees everything.

@@ -234,7 +234,20 @@ impl AdmissionLayer {
         &self.handle
     }
 
-    #[cfg(test)]
+    /// The same layer with the options of a new one: the limiter, its handle and what is counted stay.
+    #[cfg(feature = "policy")]
+    pub(crate) fn with_default_options(&self) -> Self {
+        let mut policy = Policy::clone(&self.policy);
+        policy.rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
+        policy.telemetry.observer = None;
+        policy.telemetry.dry_run = false;
+        policy.response = ResponsePolicy::new(Side::Server);
+        policy.switches = policy.switches.with_default_options();
+        policy.delayed = DelayedRejection::default();
+        Self { policy: Arc::new(policy), handle: self.handle.clone() }
+    }
+
+    #[cfg(any(test, feature = "policy"))]
     pub(crate) const fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }

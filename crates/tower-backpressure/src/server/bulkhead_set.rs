@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use backpressure_core::limit::MAX;
-use backpressure_core::{Adaptive, Limit, QueueBounds};
+use backpressure_core::{Adaptive, Limit, OutOfRange, QueueBounds};
 use http::request::Parts;
 
 use super::admission::AdmissionLayer;
@@ -89,6 +89,25 @@ impl Compartment {
         self
     }
 
+    #[cfg(feature = "policy")]
+    pub(crate) const fn guaranteed_permits(&self) -> usize {
+        self.guaranteed
+    }
+
+    /// The same in another size.
+    #[cfg(feature = "policy")]
+    pub(crate) fn scaled(self, scale: impl Fn(usize) -> usize) -> Self {
+        Self { guaranteed: scale(self.guaranteed), max: scale(self.max), ..self }
+    }
+
+    /// Whether a set whose total is large enough can have it.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        let Self { guaranteed, max, lend, .. } = *self;
+        OutOfRange::check("guaranteed", guaranteed, 1, MAX)?;
+        OutOfRange::check("max", max, guaranteed, MAX)?;
+        OutOfRange::check("lend", lend, 0, 100)
+    }
+
     /// Bounds its queue. With [`QueueBounds::NONE`] only requests within the guarantee wait, for what others have
     /// borrowed.
     #[must_use]
@@ -142,10 +161,12 @@ impl BulkheadSet {
     /// maximum is below its guarantee or above 1 000 000, or it lends more than 100 per cent.
     #[must_use]
     pub fn compartment(mut self, name: &str, compartment: impl Into<Compartment>) -> Self {
-        let Compartment { guaranteed, max, lend, queue } = compartment.into();
+        let compartment = compartment.into();
+        if let Err(error) = compartment.check() {
+            panic!("{error}");
+        }
+        let Compartment { guaranteed, max, lend, queue } = compartment;
         assert!(self.get(name).is_none(), "there is a compartment {name} already");
-        assert!((guaranteed..=MAX).contains(&max), "max must be in {guaranteed}..={MAX}");
-        assert!(lend <= 100, "lend must be in 0..=100");
         let limiter = self.set.add(Part { guaranteed, max, lends: lend, queue });
         let limiter = limiter.unwrap_or_else(|| {
             panic!("guarantees must be at least 1, and no more than the total together")

@@ -78,7 +78,7 @@ where
     S: Service<Request<ReqBody>> + Clone,
 {
     /// Calls the service inside at once if it can: keeping both for later would cost as much as the rest.
-    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, rules: &Arc<Rules>) -> Self {
+    pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, rules: &Arc<Rules>) -> Self {
         let (request, is_exempt) = rules.switches.check_exempt(request);
         if is_exempt {
             let running = rules.start_exempt(&request);
