@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 use axum::{Router, response::IntoResponse};
 use futures_util::stream;
 use serde_json::json;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::actions::{Asked, Operations, Outcome, forgery};
 use crate::clients::Place;
@@ -56,6 +56,9 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 6] = [
 const STREAM_TIME: std::time::Duration = std::time::Duration::from_secs(20);
 /// The largest request for an action.
 const MAX_ACTION_BYTES: usize = 4_096;
+
+/// A request for an action that takes longer to arrive has hung.
+const ACTION_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[derive(Clone)]
 struct App {
@@ -145,7 +148,8 @@ async fn act(State(app): State<App>, request: Request) -> axum::response::Respon
     if let Some(why) = forgery(&head.headers) {
         return refuse(StatusCode::FORBIDDEN, why);
     }
-    let Ok(body) = axum::body::to_bytes(body, MAX_ACTION_BYTES).await else {
+    let body = timeout(ACTION_TIME, axum::body::to_bytes(body, MAX_ACTION_BYTES)).await;
+    let Ok(Ok(body)) = body else {
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large or was cut short");
     };
     let command = serde_json::from_slice::<Asked>(&body).map_err(|error| error.to_string());

@@ -134,14 +134,15 @@ impl Sampler {
         self.lock().history.to_json().to_string()
     }
 
-    /// Notes an action for the page, which sees its effect at once.
+    /// Notes an action for the page. One that was refused is for the audit alone: a visitor without leave must not be
+    /// able to push out what has happened.
     pub(crate) fn acted(&self, audit: &Audit) {
         let policy = audit.command.policy.as_ref().map_or("all", |(_, _, name)| name);
         let action = audit.command.action.describe();
         let operator = shortened(audit.operator.as_deref().unwrap_or_default());
         let text = match &audit.outcome {
             Outcome::Done => format!("{operator}: {action}"),
-            Outcome::Refused => format!("refused: {action}"),
+            Outcome::Refused => return,
             Outcome::Failed(error) => format!("{operator}: {action} failed: {}", shortened(error)),
         };
         let now = Instant::now();

@@ -135,3 +135,26 @@ async fn a_router_made_outside_a_runtime_samples_from_its_first_request() {
     assert_eq!(sequence().await, 2);
     assert!(text(get(&dashboard, "/").await).await.contains("<title>Backpressure</title>"));
 }
+
+#[tokio::test]
+async fn an_open_page_delays_no_shutdown_that_drains_first() {
+    let _others = crate::alone().await;
+    let admission = AdmissionLayer::fixed("shut-down", 1);
+    let handle = admission.handle().clone();
+    let app = Router::new().route("/", axum::routing::get(async || "hello")).layer(admission);
+    let app = app.nest("/backpressure", router());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
+    let server = tokio::spawn(async { server.await });
+    let url = format!("http://{address}/backpressure/events");
+    let mut page = reqwest::get(url).await.expect("an answer");
+    assert!(page.chunk().await.expect("no error").is_some());
+    handle.drain();
+    drop(stop);
+    // The stream ends with its next event, long before the twenty seconds of any other.
+    while page.chunk().await.expect("no error").is_some() {}
+    server.await.expect("no panic").expect("it ends");
+    handle.resume();
+}

@@ -200,6 +200,9 @@
         const isCut = group.policies.some((policy) => policy.parts.some((part) => ["open:breaker", "quiet:cooldown"].includes(`${part.state}:${policy.kind}`)));
         if (isCut && held.length) group.cut = true;
       }
+      // Instead of that of its status.
+      if (group.cut) group.word = "held back";
+      else if (group.status === "rejecting" && group.policies.every((policy) => policy.dry_run)) group.word = "would reject";
     }
     // In the order in which requests pass them; the sort is stable.
     return list.sort((a, b) => column(a) - column(b));
@@ -271,17 +274,17 @@
       const { main } = group;
       const [icon, word] = STATUS[group.status] || STATUS.idle;
       this.element.className = `card is-${group.status}`;
-      setText(this.status, `${icon} ${group.cut ? "held back" : word}`);
+      setText(this.status, `${icon} ${group.word || word}`);
       setText(this.kind, group.kind);
       this.dry.hidden = !group.policies.some((policy) => policy.dry_run);
       this.pinned.hidden = !(main.limit && main.limit.pinned && main.limit.adapts);
       setText(this.why, this.reason(group));
       if (group.isClient) this.clientNumbers(group);
       else this.serverNumbers(main);
-      if (!document.hidden) this.draw(group);
+      this.group = group;
+      this.draw();
       this.updateParts(group);
       if (this.more.open) this.updateMore(group);
-      this.group = group;
     }
 
     reason(group) {
@@ -323,7 +326,10 @@
       this.number("Retry wait, p50", retry && retry.wait_ms ? time(retry.wait_ms.p50) : null);
     }
 
-    draw(group) {
+    draw() {
+      const { group } = this;
+      // With a hundred policies most are out of sight.
+      if (document.hidden || !this.isVisible) return;
       const own = history.get(String(group.main.id));
       if (!own) return;
       let series = own;
@@ -519,7 +525,7 @@
       const parts = group.limits ? group.limits.parts.filter((part) => part.limit) : [];
       const own = limit ? `${count(limit.in_flight)} of ${count(limit.limit)}` : parts.length ? `${count(sum(parts, (part) => part.limit.in_flight))} of ${count(sum(parts, (part) => part.limit.limit))}` : `${count(group.main.per_second.admitted)}/s`;
       setText(node.left, own);
-      setText(node.status, `${icon} ${group.cut ? "held back" : word}`);
+      setText(node.status, `${icon} ${group.word || word}`);
       node.fill.style.width = `${Math.round(group.pressure * 100)}%`;
     }
     state.routes.forEach((route, index) => {
@@ -585,6 +591,14 @@
   }
 
   const cards = new Map();
+  const sight = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      const card = cards.get(entry.target.id);
+      if (!card) continue;
+      card.isVisible = entry.isIntersecting;
+      card.draw();
+    }
+  }, { rootMargin: "300px" });
 
   function render() {
     const list = groups(state.policies);
@@ -600,11 +614,12 @@
     for (const [key, card] of cards) if (!known.has(key)) { card.element.remove(); cards.delete(key); }
     list.forEach((group, index) => {
       let card = cards.get(group.key);
-      if (card && card.hasLimit(group) !== Boolean(card.limited)) { card.element.remove(); card = undefined; }
+      if (card && card.hasLimit(group) !== card.limited) { sight.unobserve(card.element); card.element.remove(); card = undefined; }
       if (!card) {
         card = new Card(group);
         card.limited = card.hasLimit(group);
         cards.set(group.key, card);
+        sight.observe(card.element);
         card.more.addEventListener("toggle", () => { if (card.more.open) card.updateMore(card.group); });
       }
       if (container.children[index] !== card.element) container.insertBefore(card.element, container.children[index] || null);
