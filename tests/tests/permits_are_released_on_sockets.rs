@@ -25,8 +25,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 const REQUESTS_PER_ENDING: usize = 100;
 /// The same in the test that runs when asked to: a million requests, over both layers, servers and versions.
 const MANY_REQUESTS_PER_ENDING: usize = 9_260;
-/// Concurrent clients, each with its own connection.
+/// Concurrent clients, each with its own connection: as many as a limit and its queue admit where there are many requests.
 const CLIENTS: usize = 8;
+const MANY_CLIENTS: usize = 64;
 /// Far longer than any request takes: only a request that hangs for ever exceeds it.
 const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -155,8 +156,9 @@ async fn assert_permits_released(
         .filter(|&ending| version != Version::HTTP_2 || ending != Ending::Upgrade);
     let mut endings: Vec<_> = endings.flat_map(|ending| repeat_n(ending, per_ending)).collect();
     rng.shuffle(&mut endings);
+    let count = if per_ending > REQUESTS_PER_ENDING { MANY_CLIENTS } else { CLIENTS };
     let mut clients = JoinSet::new();
-    for endings in endings.chunks(endings.len().div_ceil(CLIENTS)) {
+    for endings in endings.chunks(endings.len().div_ceil(count)) {
         clients.spawn(send_all(address, version, endings.to_vec()));
     }
     clients.join_all().await;
@@ -195,7 +197,7 @@ async fn an_adaptive_limit_releases_every_permit_over_sockets() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: cargo test --release -p backpressure-tests --test permits_are_released_on_sockets -- --ignored"]
 async fn a_million_random_ends_over_sockets_release_every_permit() {
-    let fixed = AdmissionLayer::fixed("fixed-million", 6);
+    let fixed = AdmissionLayer::fixed("fixed-million", 48);
     assert_permits_released_by_all_servers(fixed, MANY_REQUESTS_PER_ENDING).await;
     let adaptive = AdmissionLayer::adaptive("adaptive-million");
     assert_permits_released_by_all_servers(adaptive, MANY_REQUESTS_PER_ENDING).await;

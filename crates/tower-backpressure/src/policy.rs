@@ -43,6 +43,7 @@
 mod build;
 mod canary;
 mod choose;
+mod client;
 mod error;
 mod event;
 mod explain;
@@ -63,6 +64,7 @@ mod version;
 mod watch;
 
 pub use self::canary::CanaryStatus;
+pub use self::client::{PolicyClientLayer, WithPolicyClient};
 pub use self::error::{PolicyError, Problem};
 pub use self::event::PolicyEvent;
 pub use self::explain::Explanation;

@@ -200,19 +200,3 @@ async fn bulkheads_by_key_and_compartments_of_a_set_limit_as_their_layers_do() {
     assert_eq!(status(&service, request("/a", QUICK)).await, 503);
     assert_eq!(status(&service, request("/b", QUICK)).await, 200);
 }
-
-#[test]
-fn a_client_of_the_file_keeps_its_layers_until_they_change() {
-    let file = |attempts| {
-        format!("[client.pay]\nretry = {{ max_attempts = {attempts} }}\nthrottle = {{}}\n")
-    };
-    let policies = PolicySet::parse(&file(2)).expect("a good file");
-    assert!(policies.client("pay").is_some() && policies.throttle("pay").is_some());
-    assert!(policies.client("other").is_none());
-    let retries = |policies: &PolicySet| format!("{:?}", policies.client("pay"));
-    let before = retries(&policies);
-    policies.replace(&format!("# The same.\n{}", file(2))).expect("a good file");
-    assert_eq!(retries(&policies), before);
-    policies.replace(&file(3)).expect("a good file");
-    assert_ne!(retries(&policies), before);
-}

@@ -3,7 +3,9 @@
 mod bad_files;
 mod canaries;
 mod choice;
+mod clients;
 mod documents;
+mod on_sockets;
 mod reloads;
 mod support;
 mod watching;

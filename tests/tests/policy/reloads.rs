@@ -235,3 +235,39 @@ async fn a_rule_that_is_told_of_events_may_reload_and_panic() {
     policies.replace(&bulkhead("audited", 4)).expect("a good file");
     assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 4, "the one that waited, too");
 }
+
+#[tokio::test(start_paused = true)]
+async fn compartments_by_key_stay_over_a_reload_of_something_else() {
+    let file = |limit: usize| {
+        format!(
+            "[bulkhead.keyed]\nlimit = 1\nper = \"host\"\n[bulkhead.else]\nlimit = {limit}\n\
+             [default]\nbulkhead = \"keyed\"\n"
+        )
+    };
+    let policies = PolicySet::parse(&file(1)).expect("a good file");
+    let service = service(&policies);
+    let hanging = tokio::spawn(service.clone().oneshot(request("http://a.com/", None)));
+    sleep(MOMENT).await;
+    policies.replace(&file(2)).expect("a good file");
+    assert_eq!(status(&service, request("http://a.com/", QUICK)).await, 503);
+    assert_eq!(status(&service, request("http://b.com/", QUICK)).await, 200);
+    hanging.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_becomes_constant_and_adaptive_again_in_place() {
+    let file = |limit: &str| {
+        format!("[admission.kinds]\nlimit = {limit}\n[default]\nadmission = \"kinds\"\n")
+    };
+    let policies = PolicySet::parse(&file("\"adaptive\"")).expect("a good file");
+    let service = service(&policies);
+    let handle = Handle::named("kinds").expect("the layer");
+    let hanging = tokio::spawn(service.clone().oneshot(request("/", None)));
+    sleep(MOMENT).await;
+    policies.replace(&file("3")).expect("a good file");
+    assert_eq!((handle.snapshot().limit, handle.snapshot().in_flight), (3, 1));
+    policies.replace(&file("\"adaptive\"")).expect("a good file");
+    assert!(handle.limiter().metering() != tower_backpressure::Metering::Nothing);
+    assert_eq!(handle.snapshot().in_flight, 1);
+    hanging.abort();
+}

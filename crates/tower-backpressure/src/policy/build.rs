@@ -9,27 +9,32 @@ use http::StatusCode;
 use super::file::File;
 use super::file::admission::{AdmissionSection, Common};
 use super::file::bulkhead::{BulkheadSection, SetSection};
+use super::file::client::ClientLayers;
 use super::format::choice::Word;
 use super::hooks::Hooks;
 use super::listing::is_equal;
 use super::scale::Scale;
-use crate::client::ClientStack;
 use crate::limiter::workers;
-use crate::{AdmissionLayer, BulkheadLayer, BulkheadSet, Compartment, QuotaLayer, ThrottleLayer};
+use crate::server::CompartmentSelect;
+use crate::{AdmissionLayer, BulkheadLayer, BulkheadSet, Compartment, QuotaLayer};
 
 pub(super) mod key;
 mod quota;
+
+use self::key::FileKey;
 
 /// The layers of one file, by name. Policies share them.
 #[derive(Clone, Default)]
 pub(super) struct Layers {
     pub(super) admission: HashMap<String, AdmissionLayer>,
     pub(super) bulkhead: HashMap<String, AdmissionLayer>,
+    /// The compartments of bulkheads by key: those that reject, and those of policies that are dry.
+    pub(super) keyed: HashMap<String, [Arc<CompartmentSelect>; 2]>,
     sets: HashMap<String, BulkheadSet>,
     /// By `SET/COMPARTMENT`.
     pub(super) compartment: HashMap<String, AdmissionLayer>,
     pub(super) quota: HashMap<String, QuotaLayer>,
-    pub(super) client: HashMap<String, (ClientStack, Option<ThrottleLayer>)>,
+    pub(super) client: HashMap<String, ClientLayers>,
 }
 
 /// What layers are built from, and what they replace.
@@ -54,12 +59,7 @@ impl Build<'_> {
                 .insert(entry.name.clone(), self.admission(&entry.name, &entry.value, old));
         }
         for entry in &self.new.bulkhead.0 {
-            let old = self.old.and_then(|(file, layers)| {
-                Some((&file.bulkhead.get(&entry.name)?.value, layers.bulkhead.get(&entry.name)?))
-            });
-            layers
-                .bulkhead
-                .insert(entry.name.clone(), self.bulkhead(&entry.name, &entry.value, old));
+            self.bulkhead_by_name(&entry.name, &entry.value, &mut layers);
         }
         for entry in &self.new.bulkhead_set.0 {
             self.set(&entry.name, &entry.value, &mut layers);
@@ -72,11 +72,13 @@ impl Build<'_> {
         }
         for entry in &self.new.client.0 {
             let old = self.old.and_then(|(file, layers)| {
-                let section = &file.client.get(&entry.name)?.value;
-                is_equal(section, &entry.value).then(|| layers.client.get(&entry.name)).flatten()
+                Some((&file.client.get(&entry.name)?.value, layers.client.get(&entry.name)?))
             });
-            let new = || (entry.value.stack(&entry.name), entry.value.throttle(&entry.name));
-            layers.client.insert(entry.name.clone(), old.cloned().unwrap_or_else(new));
+            let built = match old {
+                Some((known, layers)) if is_equal(known, &entry.value) => layers.clone(),
+                old => entry.value.layers(&entry.name, old),
+            };
+            layers.client.insert(entry.name.clone(), built);
         }
         layers
     }
@@ -130,6 +132,29 @@ impl Build<'_> {
         }
         let layer = self.common(layer, &section.common);
         self.hooks.admission(&format!("admission.{name}"), admission_options(layer, section))
+    }
+
+    fn bulkhead_by_name(&self, name: &str, section: &BulkheadSection, layers: &mut Layers) {
+        let old = self.old.and_then(|(file, layers)| {
+            Some((&file.bulkhead.get(name)?.value, layers.bulkhead.get(name)?, layers))
+        });
+        let layer = self.bulkhead(name, section, old.map(|(known, layer, _)| (known, layer)));
+        if let Some(key) = section.per.get() {
+            let same = old.filter(|(known, ..)| is_equal(*known, section));
+            let known = same.and_then(|(.., layers)| layers.keyed.get(name).cloned());
+            let keyed = known.unwrap_or_else(|| {
+                let is_dry = section.common.dry_run.get().unwrap_or(false);
+                [is_dry, true].map(|is_dry| {
+                    let key = FileKey::new(key.clone(), self.hooks);
+                    let limit = section.limit.get().unwrap_or(1);
+                    let layer = layer.clone().dry_run(is_dry);
+                    let layer = layer.per(limit, section.bounds_of_queue(), key);
+                    Arc::clone(layer.select())
+                })
+            });
+            layers.keyed.insert(name.to_owned(), keyed);
+        }
+        layers.bulkhead.insert(name.to_owned(), layer);
     }
 
     fn bulkhead(

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use backpressure_core::Priority;
 use http::{HeaderMap, Method, Request, Uri, header};
 
-use super::build::key::FileKey;
 use super::build::{Layers, for_policy};
 use super::file::File;
-use super::file::bulkhead::BulkheadSection;
 use super::file::path::{HostPattern, PathPattern};
-use super::file::quota::Key;
 use super::file::rule::{Conditions, MAX_QUOTAS, Stages};
 use super::format::choice::{Choice, Word};
 use super::format::scalar::Many;
@@ -64,7 +61,7 @@ struct Facts<'a> {
 
 impl Chooser {
     pub(super) fn new(file: &File, layers: &Layers, hooks: &Hooks) -> Self {
-        let chosen = |stages: &Stages| Chosen::new(stages, file, layers, hooks);
+        let chosen = |stages: &Stages| Chosen::new(stages, layers);
         let rules = file.policy.0.iter().map(|entry| {
             let conditions = entry.value.matches.value.clone().unwrap_or_default();
             Rule::new(&entry.name, conditions, chosen(&entry.value.stages))
@@ -201,7 +198,7 @@ fn shown<T>(values: &Option<Vec<T>>, show: impl Fn(&T) -> String) -> String {
 }
 
 impl Chosen {
-    fn new(stages: &Stages, file: &File, layers: &Layers, hooks: &Hooks) -> Self {
+    fn new(stages: &Stages, layers: &Layers) -> Self {
         let is_dry = stages.dry_run.get().unwrap_or(false);
         let mut quotas = [const { None }; MAX_QUOTAS];
         for (slot, name) in quotas.iter_mut().zip(stages.quota_names()) {
@@ -215,35 +212,15 @@ impl Chosen {
         let compartment = stages.compartment.get();
         let compartment = compartment.and_then(|name| layers.compartment.get(&name));
         let bulkhead = stages.bulkhead.get().and_then(|name| {
-            let section = &file.bulkhead.get(&name)?.value;
-            let layer = layers.bulkhead.get(&name)?;
-            Some(match section.per.get() {
-                Some(key) => Bulkhead::keyed(layer.clone(), section, key, is_dry, hooks),
-                None => Bulkhead::One(policy(layer)),
-            })
+            let keyed = layers.keyed.get(&name).map(|keyed| &keyed[usize::from(is_dry)]);
+            let keyed = keyed.map(|select| Bulkhead::Keyed(Arc::clone(select)));
+            keyed.or_else(|| Some(Bulkhead::One(policy(layers.bulkhead.get(&name)?))))
         });
         Self {
             quotas,
             admission: admission.map(policy),
             bulkhead: bulkhead.or_else(|| compartment.map(|layer| Bulkhead::One(policy(layer)))),
         }
-    }
-}
-
-impl Bulkhead {
-    /// Each policy has compartments of its own, made when the file takes effect.
-    fn keyed(
-        layer: crate::AdmissionLayer,
-        section: &BulkheadSection,
-        key: Key,
-        is_dry: bool,
-        hooks: &Hooks,
-    ) -> Self {
-        let limit = section.limit.get().unwrap_or(1);
-        let is_dry = is_dry || section.common.dry_run.get().unwrap_or(false);
-        let layer = layer.dry_run(is_dry);
-        let layer = layer.per(limit, section.bounds_of_queue(), FileKey::new(key, hooks));
-        Self::Keyed(Arc::clone(layer.select()))
     }
 }
 

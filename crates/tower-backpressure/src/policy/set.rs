@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use http::Request;
 
 use super::canary::CanaryStatus;
+use super::client::PolicyClientLayer;
 use super::error::PolicyError;
 use super::event::PolicyEvent;
 use super::explain::Explanation;
@@ -18,7 +19,7 @@ use super::outbox::Outbox;
 use super::scale::Scale;
 use super::version::{Snapshot, Version, digest};
 use super::{schema, source};
-use crate::{ClientStack, ThrottleLayer};
+use crate::ThrottleLayer;
 
 /// The policies of one file: a layer that gives each request the layers of its policy.
 ///
@@ -41,7 +42,7 @@ use crate::{ClientStack, ThrottleLayer};
 /// | total, maximum, queue and options of a bulkhead set | permits |
 /// | guarantee, lending or the compartments of a set | nothing: a new set takes over, and the old one drains |
 /// | the key of a quota; a bulkhead with `per` | nothing |
-/// | a client | the layers that were made before: make the client anew |
+/// | any option of a client | budget, cool-downs, limits and breakers, but for those whose own options change |
 ///
 /// # Cost
 /// A request compares the policies in turn. It takes no lock and allocates nothing, beyond what its layers do.
@@ -108,28 +109,17 @@ impl PolicySet {
         lock(&self.shared.last_error).clone()
     }
 
-    /// The layers of the client with this name, in force now. Make the client once: clones share all state. After a
-    /// reload that changes them, this returns new layers.
-    ///
-    /// ```
-    /// use tower_backpressure::policy::PolicySet;
-    ///
-    /// let policies = PolicySet::parse("[client.payments]\nretry = { max_attempts = 2 }\n")?;
-    /// let stack = policies.client("payments").expect("the file names it");
-    /// # let _ = stack;
-    /// # Ok::<(), tower_backpressure::policy::PolicyError>(())
-    /// ```
+    /// The layers of the client with this name, which follow the file; `None`: the file has no such client.
     #[must_use]
-    pub fn client(&self, name: &str) -> Option<ClientStack> {
-        let current = self.shared.current.load();
-        current.stable.layers.client.get(name).map(|(stack, _)| stack.clone())
+    pub fn client(&self, name: &str) -> Option<PolicyClientLayer> {
+        PolicyClientLayer::new(self, name)
     }
 
-    /// The throttle of the client with this name, where the file has one. It belongs between retries and the client.
+    /// The throttle of the client with this name in force now, where the file has one. It belongs between retries and
+    /// the client. It does not follow the file.
     #[must_use]
     pub fn throttle(&self, name: &str) -> Option<ThrottleLayer> {
-        let current = self.shared.current.load();
-        current.stable.layers.client.get(name)?.1.clone()
+        self.shared.current.load().stable.layers.client.get(name)?.throttle.clone()
     }
 
     /// What a request would meet, and why: for a tool that checks a file. It admits and counts nothing.

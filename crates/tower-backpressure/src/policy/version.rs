@@ -1,6 +1,7 @@
 //! One file and its layers, and what is in force of two of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::Request;
@@ -29,7 +30,11 @@ pub(super) struct Version {
     pub(super) chooser: Chooser,
     /// A hash of the text, the same in all processes.
     pub(super) digest: u64,
+    /// Another one for each version in this process.
+    pub(super) number: u64,
 }
+
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// How long a canary runs unless the file says otherwise: long enough for a few cycles of callers that retry.
 const CANARY_FOR: Duration = Duration::from_secs(10 * 60);
@@ -47,7 +52,7 @@ impl Version {
         let old = old.map(|old| (&old.file, &old.layers));
         let layers = Build { new: &file, old, hooks, scale }.layers();
         let chooser = Chooser::new(&file, &layers, hooks);
-        Self { file, layers, chooser, digest }
+        Self { file, layers, chooser, digest, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
     }
 }
 

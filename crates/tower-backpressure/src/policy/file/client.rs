@@ -14,6 +14,8 @@ use crate::policy::format::{Fields, Section, Setting, Table};
 
 mod layers;
 
+pub(in crate::policy) use self::layers::ClientLayers;
+
 impl Choice for LongRetryAfter {
     const WORDS: &'static [(&'static str, Self)] =
         &[("give_up", Self::GiveUp), ("clamp", Self::Clamp), ("ignore", Self::Ignore)];

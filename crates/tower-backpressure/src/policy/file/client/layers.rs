@@ -4,36 +4,79 @@ use super::{
     BreakerSection, BudgetSection, ClientSection, CooldownSection, OriginLimitSection, RetrySection,
 };
 use crate::policy::file::QueueSection;
-use crate::policy::format::Setting;
 use crate::policy::format::amounts::Share;
 use crate::policy::format::choice::Word;
+use crate::policy::format::{Section, Setting, Table};
+use crate::policy::listing::is_equal;
 use crate::{
     BreakerLayer, ClientStack, CooldownLayer, OriginLimitLayer, RetryBudget, RetryLayer,
     ThrottleLayer,
 };
 
+/// The layers of a client, and those parts of them that have state.
+#[derive(Clone)]
+pub(in crate::policy) struct ClientLayers {
+    pub(in crate::policy) stack: ClientStack,
+    pub(in crate::policy) throttle: Option<ThrottleLayer>,
+    budget: RetryBudget,
+    cooldown: CooldownLayer,
+    origin_limit: OriginLimitLayer,
+    breaker: BreakerLayer,
+}
+
+/// Whether two tables set the same.
+fn is_same<T: Section + Clone>(one: &Table<T>, other: &Table<T>) -> bool {
+    let value = |table: &Table<T>| table.value.clone().unwrap_or_default();
+    is_equal(&value(one), &value(other))
+}
+
 impl ClientSection {
-    /// The layers, with state of their own.
-    pub(in crate::policy) fn stack(&self, name: &str) -> ClientStack {
-        let mut retry = self.retry.value.clone().unwrap_or_default().layer(name);
-        if let Some(budget) = &self.budget.value {
-            retry = retry.budget(budget.budget());
-        }
-        let mut stack = ClientStack::new(name)
-            .retry(retry)
-            .cooldown(self.cooldown.value.clone().unwrap_or_default().layer(name))
-            .origin_limit(self.origin_limit.value.clone().unwrap_or_default().layer(name))
-            .breaker(self.breaker.value.clone().unwrap_or_default().layer(name));
-        if let Some(deadline) = self.deadline.get() {
-            stack = stack.deadline(deadline);
-        }
-        match self.attempt_timeout.get() {
-            Some(timeout) => stack.attempt_timeout(timeout),
-            None => stack,
-        }
+    /// The layers. Parts that do not change keep their state.
+    pub(in crate::policy) fn layers(
+        &self,
+        name: &str,
+        old: Option<(&Self, &ClientLayers)>,
+    ) -> ClientLayers {
+        let keep = |is_same: fn(&Self, &Self) -> bool| {
+            old.filter(|(known, _)| is_same(known, self)).map(|(_, layers)| layers.clone())
+        };
+        let budget = keep(|one, other| is_same(&one.budget, &other.budget));
+        let cooldown = keep(|one, other| is_same(&one.cooldown, &other.cooldown));
+        // It has the cool-downs of its layer.
+        let origin_limit = keep(|one, other| {
+            is_same(&one.origin_limit, &other.origin_limit)
+                && is_same(&one.cooldown, &other.cooldown)
+        });
+        let breaker = keep(|one, other| is_same(&one.breaker, &other.breaker));
+        let throttle = keep(|one, other| {
+            is_same(&one.throttle, &other.throttle)
+                && one.throttle.value.is_some() == other.throttle.value.is_some()
+        });
+        let budget = budget.map(|it| it.budget);
+        let budget =
+            budget.unwrap_or_else(|| self.budget.value.clone().unwrap_or_default().budget());
+        let cooldown = cooldown.map(|it| it.cooldown);
+        let cooldown =
+            cooldown.unwrap_or_else(|| self.cooldown.value.clone().unwrap_or_default().layer(name));
+        let origin_limit = origin_limit.map(|it| it.origin_limit).unwrap_or_else(|| {
+            self.origin_limit.value.clone().unwrap_or_default().layer(name).cooldown(&cooldown)
+        });
+        let breaker = breaker.map(|it| it.breaker);
+        let breaker =
+            breaker.unwrap_or_else(|| self.breaker.value.clone().unwrap_or_default().layer(name));
+        let throttle = throttle.map_or_else(|| self.throttle(name), |it| it.throttle);
+        let retry = self.retry.value.clone().unwrap_or_default().layer(name);
+        let stack = ClientStack::new(name)
+            .retry(retry.budget(budget.clone()))
+            .cooldown(cooldown.clone())
+            .origin_limit(origin_limit.clone())
+            .breaker(breaker.clone());
+        let stack = set(stack, self.deadline.get(), ClientStack::deadline);
+        let stack = set(stack, self.attempt_timeout.get(), ClientStack::attempt_timeout);
+        ClientLayers { stack, throttle, budget, cooldown, origin_limit, breaker }
     }
 
-    pub(in crate::policy) fn throttle(&self, name: &str) -> Option<ThrottleLayer> {
+    fn throttle(&self, name: &str) -> Option<ThrottleLayer> {
         let section = self.throttle.value.as_ref()?;
         let layer = ThrottleLayer::new(name);
         let layer = set(layer, section.k.get(), ThrottleLayer::k);
