@@ -120,14 +120,17 @@ fn kind(storm: &Storm, overloads: &[&StepResult]) -> Kind {
     if storm.steps.iter().any(|step| step.rest == Rest::Dead) {
         return Kind::Died;
     }
-    if storm.steps.iter().any(|step| step.triggered.is_some() && step.rest == Rest::Down) {
+    if storm.steps.iter().any(|step| step.rest == Rest::Down) {
         return Kind::StaysDown;
     }
     if storm.steps.iter().any(|step| step.shows_recovery() && step.recovered_s.is_none()) {
         return Kind::StaysDown;
     }
     let lowest = overloads.iter().map(|step| step.goodput_over_possible).reduce(f64::min);
-    let Some(lowest) = lowest else { return Kind::NotOverloaded };
+    let Some(lowest) = lowest else {
+        let failed = storm.steps.iter().any(|step| step.goodput_over_possible < COLLAPSED);
+        return if failed { Kind::Collapses } else { Kind::NotOverloaded };
+    };
     let late = |step: &StepResult| {
         step.attempt_p50_ms.is_some_and(|p50| p50 > JUST_IN_TIME * storm.deadline_ms)
     };
@@ -188,8 +191,10 @@ fn sentence(storm: &Storm, kind: Kind, in_doubt: bool) -> String {
             "keeps its goodput, but answers just before clients give up: its queue has no useful bound"
         }
         Kind::Bends => "loses part of its goodput under overload, and comes back",
-        Kind::Collapses => "collapses under overload, and comes back when the overload is over",
-        Kind::StaysDown => "collapses, and stays down after the overload is over",
+        Kind::Collapses => "collapses under load, and comes back when it is gone",
+        Kind::StaysDown => {
+            "collapses, and stays down after the load is gone, or while 0.8 of its capacity is offered"
+        }
         Kind::Died => "died: nothing listens any more",
     };
     let doubt = if in_doubt {
@@ -370,7 +375,8 @@ mod tests {
             (step(TWICE, 0.95, 900.0, 0.0), Kind::Late),
             (step(TWICE, 0.7, 50.0, 0.5), Kind::Bends),
             (step(TWICE, 0.2, 50.0, 0.5), Kind::Collapses),
-            (step(Trigger::Load(1.0), 0.2, 50.0, 0.5), Kind::NotOverloaded),
+            (step(Trigger::Load(1.0), 0.9, 50.0, 0.5), Kind::NotOverloaded),
+            (step(Trigger::Load(1.0), 0.2, 50.0, 0.5), Kind::Collapses),
             (never, Kind::StaysDown),
             (brown_out, Kind::StaysDown),
             (down, Kind::StaysDown),
