@@ -104,3 +104,39 @@ fn priority(name: &str) -> Result<Priority, String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Command, Options};
+    use clap::Parser;
+
+    fn check(arguments: &[&str]) -> Box<Check> {
+        let command = ["storm", "policy", "check", "file.toml"].iter().chain(arguments);
+        let options = Options::try_parse_from(command).expect("a command");
+        match options.command {
+            Some(Command::Policy { command: PolicyCommand::Check(check) }) => check,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_request_is_that_of_the_arguments() {
+        let arguments = ["--method", "POST", "--path", "/pay", "--host", "api", "--tenant", "acme"];
+        let request = check(&arguments).request().expect("a request");
+        assert_eq!((request.method(), request.uri().path()), (&Method::POST, "/pay"));
+        assert_eq!(request.headers()[HOST], "api");
+        let info = RequestInfo::of(request.extensions());
+        assert_eq!(info.tenant, Some(Tenant::new("acme")));
+        let request = check(&["--header", "X-Criticality: critical"]).request().expect("a request");
+        assert_eq!(RequestInfo::of(request.extensions()).priority, Priority::Critical);
+        for wrong in [["--header", "x"], ["--header", "a b: c"], ["--priority", "high"]] {
+            assert!(check(&wrong).request().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error_and_no_panic() {
+        assert!(run(&PolicyCommand::Check(check(&[]))).is_ok());
+    }
+}

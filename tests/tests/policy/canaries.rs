@@ -108,6 +108,10 @@ async fn one_tenant_is_always_in_the_same_part_and_its_quota_is_one() {
         }
     }
     policies.replace(&file("20/h", CANARY)).expect("a good file");
+    // A quarter of its time is over: it is live after the next request.
+    sleep(Duration::from_secs(15)).await;
+    status(&service, request("/", instant)).await;
+    assert!(policies.canary().expect("it runs").is_live);
     let mut larger = 0;
     for tenant in &tenants {
         let mut served = 0;
@@ -203,6 +207,8 @@ async fn the_second_canary_of_a_quota_has_its_own_plan_too_and_a_plan_that_is_ad
     }
     policies.replace(&file("40/h", CANARY)).expect("a good file");
     let service = service(&policies);
+    sleep(Duration::from_secs(15)).await;
+    status(&service, request("/", Work(Duration::ZERO, 200))).await;
     let served = async |tenant: &str| {
         let mut served = 0;
         for _ in 0..60 {
@@ -222,4 +228,31 @@ async fn the_second_canary_of_a_quota_has_its_own_plan_too_and_a_plan_that_is_ad
     );
     policies.replace(&with_plan).expect("a good file");
     assert_eq!([served("gold").await, served("plain").await], [50, 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_is_always_beyond_its_quota_rolls_no_canary_back() {
+    let file = |rate: &str, canary: &str| {
+        format!(
+            "{canary}\n[quota.noisy]\nwindow = [{{ rate = \"{rate}\" }}]\n\
+             [default]\nquota = \"noisy\"\n"
+        )
+    };
+    for noisy in 0..20 {
+        let events = Events::default();
+        let policies = events.loader().parse(&file("10/s", "")).expect("a good file");
+        let canary = CANARY.replace("10%", "20%");
+        policies.replace(&file("11/s", &canary)).expect("a good file");
+        let (service, instant) = (service(&policies), Work(Duration::ZERO, 200));
+        while policies.canary().is_some() {
+            for tenant in 0..20 {
+                for _ in 0..if tenant == noisy { 20 } else { 1 } {
+                    let request = of_tenant(request("/", instant), &format!("tenant-{tenant}"));
+                    status(&service, request).await;
+                }
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        assert_eq!(events.names().last(), Some(&"promoted"), "{noisy}: {}", events.last());
+    }
 }

@@ -1,6 +1,6 @@
 "use strict";
 // Draws what /state tells twice a second, and sends what the controls say to /settings.
-const POINTS = 240, LEFT = 60, NS = "http://www.w3.org/2000/svg";
+const POINTS = 240, LEFT = 90, NS = "http://www.w3.org/2000/svg";
 const by = id => document.getElementById(id);
 const inputs = ["load", "delay_ms", "polite", "layers"].map(by);
 const points = [];
@@ -50,7 +50,7 @@ by("brown-out").addEventListener("click", event => {
   send();
   let left = 10;
   const count = () => {
-    button.textContent = left > 0 ? `Slow for ${left} s more` : "Slow the database down for ten seconds";
+    button.textContent = left > 0 ? `Slow for ${left} s more` : "Slow the database for ten seconds";
     if (left-- > 0) return void setTimeout(count, 1000);
     button.disabled = false;
     slider.value = usual;

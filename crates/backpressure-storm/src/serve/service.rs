@@ -27,6 +27,10 @@ const QUERIES_AT_ONCE: usize = 4;
 /// How long the service waits for its dependency.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Bound of the service's own limit: four times what the database runs at once. Clients hang up after a second, and
+/// queries go on: what the service has in flight is then no measure of what the database has.
+const MAX_AT_ONCE: usize = 16;
+
 /// A database: a few queries at once, each runs to its end, whether or not its client is still there. One that has
 /// waited for [`QUERY_TIMEOUT`] fails.
 pub(crate) fn dependency(controls: Arc<Controls>) -> Router {
@@ -57,8 +61,8 @@ pub(crate) fn service(
     };
     let bare = handler(dependency, service_fn(call.clone()));
     let stack = ClientStack::new("database").deadline(QUERY_TIMEOUT).attempt_timeout(QUERY_TIMEOUT);
-    let layered =
-        handler(dependency, stack.layer(service_fn(call))).layer(AdmissionLayer::adaptive("shop"));
+    let layered = handler(dependency, stack.layer(service_fn(call)))
+        .layer(AdmissionLayer::adaptive("shop").max(MAX_AT_ONCE));
     let state = (Arc::clone(controls), bare, layered);
     Router::new().route("/work", any(switch)).with_state(state)
 }

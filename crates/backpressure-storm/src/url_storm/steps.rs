@@ -129,7 +129,7 @@ impl Phases {
                 before: seconds(2.0, 1.5).max(enough),
                 settle: Duration::ZERO,
                 window: options.brown_out_lasts(),
-                after,
+                after: seconds(12.0, 8.0).max(after),
             },
             Trigger::Told => Self {
                 before: seconds(2.0, 1.5).max(enough),

@@ -8,7 +8,7 @@ use crate::url_storm::capacity::{Found, Rung, search};
 use crate::url_storm::dial::Dialer;
 use crate::url_storm::measure::Lab;
 use crate::url_storm::options::UrlOptions;
-use crate::url_storm::rest::Rest;
+use crate::url_storm::rest::{Rest, rest};
 use crate::url_storm::service_process::ServiceProcesses;
 use crate::url_storm::steps::{StepResult, Stepper, Trigger, rounded};
 use crate::url_storm::target::Target;
@@ -90,6 +90,8 @@ impl Storm {
             );
         }
         progress.say(&format!("  capacity: {:.1}/s", self.capacity));
+        // What the search left in queues would count against the first step.
+        rest(&lab, &baseline).await;
         let mut stepper = Stepper::new(&lab, &baseline, self.capacity);
         for (trigger, kind) in self.plan(options) {
             progress.stage(&format!("{} {}", trigger.name(), kind.name()), stepper.lasts(trigger));

@@ -120,14 +120,17 @@ fn kind(storm: &Storm, overloads: &[&StepResult]) -> Kind {
     if storm.steps.iter().any(|step| step.rest == Rest::Dead) {
         return Kind::Died;
     }
-    if storm.steps.iter().any(|step| step.triggered.is_some() && step.rest == Rest::Down) {
+    if storm.steps.iter().any(|step| step.rest == Rest::Down) {
         return Kind::StaysDown;
     }
-    let lowest = overloads.iter().map(|step| step.goodput_over_possible).reduce(f64::min);
-    let Some(lowest) = lowest else { return Kind::NotOverloaded };
     if storm.steps.iter().any(|step| step.shows_recovery() && step.recovered_s.is_none()) {
         return Kind::StaysDown;
     }
+    let lowest = overloads.iter().map(|step| step.goodput_over_possible).reduce(f64::min);
+    let Some(lowest) = lowest else {
+        let failed = storm.steps.iter().any(|step| step.goodput_over_possible < COLLAPSED);
+        return if failed { Kind::Collapses } else { Kind::NotOverloaded };
+    };
     let late = |step: &StepResult| {
         step.attempt_p50_ms.is_some_and(|p50| p50 > JUST_IN_TIME * storm.deadline_ms)
     };
@@ -188,8 +191,10 @@ fn sentence(storm: &Storm, kind: Kind, in_doubt: bool) -> String {
             "keeps its goodput, but answers just before clients give up: its queue has no useful bound"
         }
         Kind::Bends => "loses part of its goodput under overload, and comes back",
-        Kind::Collapses => "collapses under overload, and comes back when the overload is over",
-        Kind::StaysDown => "collapses, and stays down after the overload is over",
+        Kind::Collapses => "collapses under load, and comes back when it is gone",
+        Kind::StaysDown => {
+            "collapses, and stays down after the load is gone, or while 0.8 of its capacity is offered"
+        }
         Kind::Died => "died: nothing listens any more",
     };
     let doubt = if in_doubt {
@@ -298,5 +303,113 @@ fn told(truth: &Truth, telling: Telling) -> String {
         Telling::Truth => format!("Retry-After tells the truth: {let_in} ({times}{longer})."),
         Telling::TooEarly => format!("Retry-After is too short: {let_in} ({times}{longer})."),
         Telling::TooLong => format!("Retry-After is too long: {let_in} ({times}{longer})."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event_log::Window;
+    use crate::url_storm::options::UrlOptions;
+    use crate::url_storm::target::Target;
+    use clap::Parser;
+    use std::time::Duration;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: UrlOptions,
+    }
+
+    fn step(trigger: Trigger, share: f64, attempt_ms: f64, refused_share: f64) -> StepResult {
+        StepResult {
+            trigger,
+            kind: ClientKind::Naive,
+            step: trigger.name(),
+            clients: "naive",
+            offered: 200.0,
+            goodput: share * 100.0,
+            goodput_over_possible: share,
+            p50_ms: Some(attempt_ms),
+            p99_ms: Some(attempt_ms * 2.0),
+            attempt_p50_ms: Some(attempt_ms),
+            attempts_per_request: 1.0,
+            refused_share,
+            late_share: 0.0,
+            broken_share: 0.0,
+            recovered_s: Some(0.5),
+            retry_after: Truth::default(),
+            service_cpu: None,
+            generator_cpu: 0.1,
+            generator_limited: false,
+            others: None,
+            disturbed: false,
+            repeated: 0,
+            not_sent: 0,
+            other_answers: std::collections::BTreeMap::new(),
+            timeline: vec![],
+            triggered: Some(Window { from: Duration::ZERO, to: Duration::from_secs(1) }),
+            rest: Rest::Idle,
+        }
+    }
+
+    fn verdict(steps: Vec<StepResult>) -> Verdict {
+        let options = Line::parse_from(["storm", "http://127.0.0.1/"]).options;
+        let target = Target::of(&options).expect("a target");
+        let storm = Storm { capacity: 100.0, steps, ..Storm::new(&options, &target) };
+        Verdict::of(&storm)
+    }
+
+    const TWICE: Trigger = Trigger::Load(2.0);
+
+    #[test]
+    fn a_verdict_follows_from_goodput_latency_and_recovery() {
+        let never = StepResult { recovered_s: None, ..step(TWICE, 0.9, 50.0, 0.5) };
+        let brown_out = StepResult { recovered_s: None, ..step(Trigger::BrownOut, 0.1, 50.0, 0.0) };
+        let dead = StepResult { rest: Rest::Dead, ..step(TWICE, 0.9, 50.0, 0.5) };
+        let down = StepResult { rest: Rest::Down, ..step(Trigger::Told, 0.1, 50.0, 0.5) };
+        for (step, expected) in [
+            (step(TWICE, 0.95, 50.0, 0.5), Kind::Protected),
+            (step(TWICE, 0.95, 0.5, 0.5), Kind::ConstantRate),
+            (step(TWICE, 0.95, 0.5, 0.0), Kind::Protected),
+            (step(TWICE, 0.95, 900.0, 0.0), Kind::Late),
+            (step(TWICE, 0.7, 50.0, 0.5), Kind::Bends),
+            (step(TWICE, 0.2, 50.0, 0.5), Kind::Collapses),
+            (step(Trigger::Load(1.0), 0.9, 50.0, 0.5), Kind::NotOverloaded),
+            (step(Trigger::Load(1.0), 0.2, 50.0, 0.5), Kind::Collapses),
+            (never, Kind::StaysDown),
+            (brown_out, Kind::StaysDown),
+            (down, Kind::StaysDown),
+            (dead, Kind::Died),
+        ] {
+            let verdict = verdict(vec![step.clone()]);
+            assert_eq!(verdict.kind, expected, "{step:?}");
+            assert_eq!(verdict.lines.len(), 5);
+        }
+    }
+
+    #[test]
+    fn a_disturbed_step_puts_the_verdict_in_doubt() {
+        let disturbed = StepResult { disturbed: true, ..step(TWICE, 0.95, 50.0, 0.5) };
+        assert!(
+            verdict(vec![disturbed]).in_doubt
+                && !verdict(vec![step(TWICE, 0.95, 50.0, 0.5)]).in_doubt
+        );
+    }
+
+    #[test]
+    fn what_refusals_told_is_true_too_early_too_long_or_not_told() {
+        let truth =
+            Truth { refusals: 100, told: 100, came_back: 50, let_in: 45, ..Truth::default() };
+        for (truth, expected) in [
+            (truth, Telling::Truth),
+            (Truth { let_in: 20, ..truth }, Telling::TooEarly),
+            (Truth { too_long_p50_s: Some(9.0), ..truth }, Telling::TooLong),
+            (Truth { told: 10, ..truth }, Telling::NotTold),
+            (Truth { came_back: 3, let_in: 3, ..truth }, Telling::NotChecked),
+            (Truth::default(), Telling::NoRefusals),
+        ] {
+            assert_eq!(telling(&truth), expected, "{truth:?}");
+        }
     }
 }

@@ -24,6 +24,9 @@ pub(super) struct Canary {
     /// Counts requests without a tenant, to divide them.
     sequence: AtomicU64,
     counts: Counts,
+    /// Whether its file is in force for its part. Before, both parts are compared under the file in force: tenants
+    /// differ, whatever their policies are.
+    is_live: AtomicBool,
     /// Requests of the canary at which it is judged next.
     next_look: AtomicU64,
     is_over: AtomicBool,
@@ -47,9 +50,11 @@ pub struct CanaryStatus {
     pub elapsed: Duration,
     /// How long it runs before it is in force for all.
     pub lasts: Duration,
-    /// Its requests that have ended.
+    /// Whether its file is in force for its part. Before, both parts are compared under the file in force.
+    pub is_live: bool,
+    /// Requests of its part that have ended since its file is in force for them.
     pub requests: u64,
-    /// The requests of the file in force that have ended meanwhile.
+    /// The requests of the others that have ended meanwhile.
     pub other_requests: u64,
 }
 
@@ -65,6 +70,8 @@ pub(super) struct Sample {
     set: PolicySet,
     canary: Arc<Canary>,
     is_canary: bool,
+    /// Whether the canary was live when it began.
+    is_live: bool,
     key: u64,
     since: Instant,
     is_recorded: bool,
@@ -83,6 +90,7 @@ impl Canary {
             since: Instant::now(),
             sequence: AtomicU64::new(0),
             counts: Counts::default(),
+            is_live: AtomicBool::new(false),
             next_look: AtomicU64::new(options.min_requests),
             is_over: AtomicBool::new(false),
         }
@@ -91,7 +99,8 @@ impl Canary {
     pub(super) fn status(&self) -> CanaryStatus {
         let [other_requests, requests] = self.counts.requests();
         let CanaryOptions { share, lasts, .. } = self.options;
-        CanaryStatus { share, elapsed: self.since.elapsed(), lasts, requests, other_requests }
+        let (elapsed, is_live) = (self.since.elapsed(), self.is_live());
+        CanaryStatus { share, elapsed, lasts, is_live, requests, other_requests }
     }
 
     /// Whether a request is in the canary, and the number by which that was decided: always the same for one tenant,
@@ -105,6 +114,18 @@ impl Canary {
         // 53 bits are what a float holds exactly.
         let position = (key >> 11) as f64 / (1_u64 << 53) as f64;
         (position < self.options.share, key)
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.is_live.load(Ordering::Relaxed)
+    }
+
+    /// Puts its file in force for its part once both parts are known, or a quarter of its time is over.
+    fn check_live(&self) {
+        let CanaryOptions { lasts, min_requests, .. } = self.options;
+        if self.counts.is_calibrated(min_requests) || self.since.elapsed() * 4 >= lasts {
+            self.is_live.store(true, Ordering::Relaxed);
+        }
     }
 
     fn verdict(&self) -> Verdict {
@@ -160,9 +181,14 @@ impl Canary {
 }
 
 impl Sample {
-    pub(super) fn new(set: &PolicySet, canary: &Arc<Canary>, is_canary: bool, key: u64) -> Self {
-        let (set, canary) = (set.clone(), Arc::clone(canary));
-        Self { set, canary, is_canary, key, since: Instant::now(), is_recorded: false }
+    pub(super) fn new(
+        set: &PolicySet,
+        canary: &Arc<Canary>,
+        (is_canary, key): (bool, u64),
+        is_live: bool,
+    ) -> Self {
+        let (set, canary, since) = (set.clone(), Arc::clone(canary), Instant::now());
+        Self { set, canary, is_canary, is_live, key, since, is_recorded: false }
     }
 
     /// The request has ended with this response, or with an error.
@@ -172,8 +198,12 @@ impl Sample {
 
     fn count(&mut self, failed: Option<Option<Signal>>) {
         self.is_recorded = true;
-        let cell = self.key;
-        self.canary.counts.add(self.is_canary, cell, self.since.elapsed(), failed);
+        let (counts, latency) = (&self.canary.counts, self.since.elapsed());
+        if !self.is_live {
+            counts.calibrate(self.is_canary, latency, failed);
+            return self.canary.check_live();
+        }
+        counts.add(self.is_canary, self.key, latency, failed);
         if !self.canary.is_look_due(self.is_canary) {
             return;
         }

@@ -64,9 +64,9 @@ impl Snapshot {
         request: &Request<B>,
     ) -> (&Chooser, Option<Sample>) {
         let Some(canary) = &self.canary else { return (&self.stable.chooser, None) };
-        let (is_canary, key) = canary.selects(request.extensions());
-        let version = if is_canary { &canary.version } else { &self.stable };
-        (&version.chooser, Some(Sample::new(set, canary, is_canary, key)))
+        let (part, is_live) = (canary.selects(request.extensions()), canary.is_live());
+        let version = if part.0 && is_live { &canary.version } else { &self.stable };
+        (&version.chooser, Some(Sample::new(set, canary, part, is_live)))
     }
 }
 

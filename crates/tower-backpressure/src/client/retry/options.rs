@@ -177,7 +177,7 @@ impl<R> RetryLayer<R> {
         self
     }
 
-    /// Whether only `Retry-After` is read, and only in the forms of RFC 9110: see [`RetryAfter::strict`].
+    /// Whether only `Retry-After` is read, and only in the forms of RFC 9110: see [`RetryAfter::strict`](crate::RetryAfter::strict).
     /// Any other value is ignored then.
     #[must_use]
     pub fn strict_retry_after(mut self, strict: bool) -> Self {

@@ -5,6 +5,10 @@
 //! it has c or more with a probability of at most exp(−k·D)   (Chernoff)
 //! D = q·ln(q/p) + (1 − q)·ln((1 − q)/(1 − p)),   q = c/k, p = n/N
 //! ```
+//!
+//! Tenants differ: one that is always beyond its quota may be in the canary. So both parts are first compared under the
+//! file in force. If the canary's part fails more often there already, by a factor `r` at most, `p` is that of a part
+//! whose requests count `r` times.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +30,8 @@ const SIGNALS: [Signal; 3] = [Signal::Rejections, Signal::Errors, Signal::Slow];
 #[derive(Debug)]
 pub(super) struct Counts {
     all: [Tally; SIGNALS.len()],
+    /// Both parts under the file in force.
+    before: [Tally; SIGNALS.len()],
     /// The canary alone, by parts of its tenants.
     cells: [[Tally; CELLS]; SIGNALS.len()],
     latencies: [AtomicU64; BUCKETS],
@@ -53,12 +59,17 @@ const MIN_FOR_LATENCY: u64 = 100;
 /// rolled back by chance once in a thousand times at most.
 const LOG_FALSE_ALARM: f64 = -13.3;
 /// The least factor between two rates that are called different, however many requests there are.
-const MIN_FACTOR: f64 = 1.2;
+const MIN_FACTOR: f64 = 1.5;
+/// The natural logarithm of the probability below which parts are said to differ before the canary: one in twenty.
+const LOG_DIFFERENT: f64 = -3.0;
+/// Standard deviations by which a factor between two parts may be larger than it was found.
+const DEVIATIONS: f64 = 3.0;
 
 impl Default for Counts {
     fn default() -> Self {
         Self {
             all: Default::default(),
+            before: Default::default(),
             cells: std::array::from_fn(|_| Default::default()),
             latencies: [const { AtomicU64::new(0) }; BUCKETS],
             slow_from: AtomicU64::new(0),
@@ -83,19 +94,36 @@ impl Tally {
         self.read().map(|(requests, failed)| failed as f64 / requests.max(1) as f64)
     }
 
-    /// Whether the canary fails more often, beyond doubt.
-    fn is_worse(&self) -> bool {
-        let [(others, other_failed), (ours, our_failed)] = self.read();
+    /// Whether the canary fails more often than by this factor, beyond doubt.
+    fn is_worse(&self, factor: f64) -> bool {
+        let [(others, _), (ours, our_failed)] = self.read();
         if ours == 0 || others == 0 || our_failed == 0 {
             return false;
         }
         let [other_share, our_share] = self.shares();
+        our_share >= other_share * factor * MIN_FACTOR && self.log_chance(factor) < LOG_FALSE_ALARM
+    }
+
+    /// The natural logarithm of the probability that the canary fails so often by chance, if its requests count as many
+    /// times as this factor; at most.
+    fn log_chance(&self, factor: f64) -> f64 {
+        let [(others, other_failed), (ours, our_failed)] = self.read();
         let failed = (other_failed + our_failed) as f64;
-        let expected = ours as f64 / (ours + others) as f64;
-        let found = our_failed as f64 / failed;
-        found > expected
-            && our_share >= other_share * MIN_FACTOR
-            && -failed * divergence(found, expected) < LOG_FALSE_ALARM
+        let weight = ours as f64 * factor;
+        let (found, expected) = (our_failed as f64 / failed, weight / (weight + others as f64));
+        if found > expected { -failed * divergence(found, expected) } else { 0.0 }
+    }
+
+    /// By what factor the canary's part fails more often than the others under one file, at most; 1 if no difference
+    /// was found.
+    fn factor(&self) -> f64 {
+        let [(others, other_failed), (ours, our_failed)] = self.read();
+        if ours == 0 || others == 0 || our_failed == 0 || self.log_chance(1.0) > LOG_DIFFERENT {
+            return 1.0;
+        }
+        let high = our_failed as f64 + DEVIATIONS * (our_failed as f64).sqrt();
+        let low = other_failed as f64 - DEVIATIONS * (other_failed as f64).sqrt();
+        (high / ours as f64) / (low.max(0.5) / others as f64)
     }
 }
 
@@ -106,6 +134,33 @@ fn divergence(found: f64, expected: f64) -> f64 {
 }
 
 impl Counts {
+    /// A request has ended under the file in force, before the canary is live.
+    pub(super) fn calibrate(
+        &self,
+        is_canary: bool,
+        latency: Duration,
+        failed: Option<Option<Signal>>,
+    ) {
+        let arm = usize::from(is_canary);
+        if let Some(failed) = failed {
+            for signal in [Signal::Rejections, Signal::Errors] {
+                self.before[signal as usize].add(arm, failed == Some(signal));
+            }
+        }
+        let bucket = bucket(latency);
+        match self.slow_from.load(Ordering::Relaxed) {
+            0 => self.learn_latency(bucket),
+            from => self.before[Signal::Slow as usize].add(arm, bucket as u64 >= from),
+        }
+    }
+
+    /// Whether each part had so many requests.
+    pub(super) fn is_calibrated(&self, requests: u64) -> bool {
+        // What is slow is known last.
+        let parts = self.before[Signal::Slow as usize].read();
+        parts.iter().all(|(found, _)| *found >= requests)
+    }
+
     /// A request has ended. `failed`: `None` if it was cancelled.
     pub(super) fn add(
         &self,
@@ -124,7 +179,8 @@ impl Counts {
         }
         let bucket = bucket(latency);
         match self.slow_from.load(Ordering::Relaxed) {
-            0 => self.learn_latency(arm, bucket),
+            0 if arm == 0 => self.learn_latency(bucket),
+            0 => {}
             slow_from => self.count(Signal::Slow, arm, cell, bucket as u64 >= slow_from),
         }
     }
@@ -137,10 +193,7 @@ impl Counts {
     }
 
     /// Learns what is slow from the first requests of the file in force.
-    fn learn_latency(&self, arm: usize, bucket: usize) {
-        if arm == 1 {
-            return;
-        }
+    fn learn_latency(&self, bucket: usize) {
         self.latencies[bucket].fetch_add(1, Ordering::Relaxed);
         let counts = self.latencies.each_ref().map(|count| count.load(Ordering::Relaxed));
         let total: u64 = counts.iter().sum();
@@ -162,19 +215,21 @@ impl Counts {
 
     /// What the canary is worse in, beyond doubt.
     pub(super) fn worse(&self) -> Option<Signal> {
-        SIGNALS
-            .into_iter()
-            .find(|&signal| self.all[signal as usize].is_worse() && self.is_general(signal))
+        SIGNALS.into_iter().find(|&signal| {
+            let factor = self.before[signal as usize].factor();
+            self.all[signal as usize].is_worse(factor) && self.is_general(signal, factor)
+        })
     }
 
     /// Whether half of the canary's cells fail more often than the file in force does.
-    fn is_general(&self, signal: Signal) -> bool {
+    fn is_general(&self, signal: Signal, factor: f64) -> bool {
         let [others, _] = self.all[signal as usize].shares();
+        let most = others * factor * MIN_FACTOR;
         let known = self.cells[signal as usize].iter().map(Tally::read).map(|[_, ours]| ours);
         let (mut cells, mut worse) = (0, 0);
         for (requests, failed) in known.filter(|(requests, _)| *requests >= MIN_IN_CELL) {
             cells += 1;
-            worse += usize::from(failed as f64 > requests as f64 * others * MIN_FACTOR);
+            worse += usize::from(failed as f64 > requests as f64 * most);
         }
         worse * 2 >= cells
     }
@@ -255,6 +310,38 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn tenants_that_failed_before_decide_nothing_and_are_noticed_when_they_fail_more() {
+        let count = |counts: &Counts, is_before: bool, rates: [u64; 2], requests: u64| {
+            for request in 0..requests {
+                let is_canary = request % 10 == 0;
+                let failed = request / 10 % 100 < rates[usize::from(is_canary)];
+                let failed = Some(failed.then_some(Signal::Rejections));
+                match is_before {
+                    true => counts.calibrate(is_canary, TENTH, failed),
+                    false => counts.add(is_canary, request / 10, TENTH, failed),
+                }
+            }
+        };
+        let counts = Counts::default();
+        count(&counts, true, [2, 20], 20_000);
+        assert!(counts.is_calibrated(1_000));
+        count(&counts, false, [2, 20], 100_000);
+        assert_eq!(counts.worse(), None, "as before");
+        count(&counts, false, [2, 90], 200_000);
+        assert_eq!(counts.worse(), Some(Signal::Rejections));
+    }
+
+    /// Ten thousand canaries: `cargo test -p tower-backpressure --features policy --lib -- --ignored equal_noise`.
+    #[test]
+    #[ignore = "it takes a minute"]
+    fn equal_noise_rolls_back_fewer_than_one_canary_in_a_thousand() {
+        let rates = [0.01, 0.05, 0.2, 0.5].into_iter().cycle();
+        let alarms = (0..10_000).zip(rates);
+        let alarms = alarms.filter(|&(seed, rate)| run(seed, 10_000, [rate; 2], 1.0).is_some());
+        assert!(alarms.count() < 10);
     }
 
     #[test]
