@@ -91,7 +91,7 @@
       this.svg.append(this.cursor);
       this.top = h("span");
       this.left = h("span", { text: "5 min ago" });
-      this.plot = h("div", { class: "plot", role: "img", tabindex: "0" }, this.svg);
+      this.plot = h("div", { class: "plot", role: "img", tabindex: "0", "aria-label": title }, this.svg);
       this.title = title;
       this.element = h("figure", {},
         h("figcaption", {}, h("span", { class: "legend" }, ...this.keys.map((key) => key.element))),
