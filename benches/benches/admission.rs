@@ -1,12 +1,14 @@
 //! Nanoseconds per request: admitted on one thread and on two, and rejected.
 //!
-//! `-- --contender fixed --count 100000` sends that many requests through one contender and prints
-//! nothing, so that a profiler can count instructions. `--rejected` selects a contender that rejects.
+//! With the feature `count`, `-- --contender fixed --count 100000` sends that many requests through one contender and
+//! prints nothing, so that a profiler can count instructions. `--rejected` selects a contender that rejects. `--watched`
+//! measures what a dashboard costs: see `Registry::watch`.
 
 use std::process::ExitCode;
 
 use backpressure_benches::contenders::{self, TOWER, TOWER_SHED};
 use backpressure_benches::rounds::report;
+use tower_backpressure::Registry;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -14,28 +16,29 @@ fn main() -> ExitCode {
     if !arguments.iter().any(|it| it == "--bench") {
         return ExitCode::SUCCESS;
     }
+    let is_watched = arguments.iter().any(|it| it == "--watched");
+    let _watch = is_watched.then(|| Registry::global().watch());
+    #[cfg(feature = "count")]
+    if let Some(code) = count(&arguments, is_watched) {
+        return code;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let _context = runtime.enter();
-    let value = |name: &str| {
-        let at = arguments.iter().position(|it| it == name)?;
-        arguments.get(at + 1)
-    };
-    if let Some(name) = value("--contender") {
-        let count = value("--count").and_then(|count| count.parse().ok()).unwrap_or(100_000);
-        return run_one(name, count, arguments.iter().any(|it| it == "--rejected"));
-    }
     report("admitted, one thread", &mut contenders::admitting(), 1, TOWER);
     report("admitted, two threads through one limit", &mut contenders::admitting(), 2, TOWER);
     report("rejected, one thread", &mut contenders::rejecting(), 1, TOWER_SHED);
     ExitCode::SUCCESS
 }
 
-fn run_one(name: &str, count: u32, rejected: bool) -> ExitCode {
-    let all = if rejected { contenders::rejecting() } else { contenders::admitting() };
-    let Some(mut contender) = all.into_iter().find(|it| it.name == name) else {
-        eprintln!("no contender is named {name}");
-        return ExitCode::FAILURE;
-    };
-    contender.sessions[0](count);
-    ExitCode::SUCCESS
+#[cfg(feature = "count")]
+fn count(arguments: &[String], is_watched: bool) -> Option<ExitCode> {
+    use backpressure_benches::count;
+    let (name, requests) = count::asked_for(arguments)?;
+    let runtime = count::runtime();
+    let _context = runtime.enter();
+    let is_rejected = arguments.iter().any(|it| it == "--rejected");
+    let all = if is_rejected { contenders::rejecting() } else { contenders::admitting() };
+    // A dashboard asks for reports, by which a layer chooses how many requests are timed.
+    let look = || _ = is_watched.then(|| Registry::global().reports());
+    Some(count::run(&runtime, all, name, requests, look))
 }

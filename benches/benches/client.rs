@@ -1,7 +1,7 @@
 //! Nanoseconds per successful request through the client layers.
 //!
-//! `-- --contender stack --count 100000` sends that many requests through one contender and prints nothing, so that
-//! a profiler can count instructions.
+//! With the feature `count`, `-- --contender stack --count 100000` sends that many requests through one contender and
+//! prints nothing, so that a profiler can count instructions.
 
 use std::process::ExitCode;
 
@@ -14,22 +14,22 @@ fn main() -> ExitCode {
     if !arguments.iter().any(|it| it == "--bench") {
         return ExitCode::SUCCESS;
     }
+    #[cfg(feature = "count")]
+    if let Some(code) = count(&arguments) {
+        return code;
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _context = runtime.enter();
-    let value = |name: &str| {
-        let at = arguments.iter().position(|it| it == name)?;
-        arguments.get(at + 1)
-    };
-    let Some(name) = value("--contender") else {
-        report("a client, one thread", &mut clients(), 1, TOWER_RETRY);
-        return ExitCode::SUCCESS;
-    };
-    let count = value("--count").and_then(|count| count.parse().ok()).unwrap_or(100_000);
-    let Some(mut contender) = clients().into_iter().find(|it| it.name == name) else {
-        eprintln!("no contender is named {name}");
-        return ExitCode::FAILURE;
-    };
-    contender.sessions[0](count);
+    report("a client, one thread", &mut clients(), 1, TOWER_RETRY);
     ExitCode::SUCCESS
+}
+
+#[cfg(feature = "count")]
+fn count(arguments: &[String]) -> Option<ExitCode> {
+    use backpressure_benches::count;
+    let (name, requests) = count::asked_for(arguments)?;
+    let runtime = count::runtime();
+    let _context = runtime.enter();
+    Some(count::run(&runtime, clients(), name, requests, || ()))
 }

@@ -7,6 +7,8 @@
 
 pub mod clients;
 pub mod contenders;
+#[cfg(feature = "count")]
+pub mod count;
 pub mod drive;
 pub mod floor;
 pub mod rounds;

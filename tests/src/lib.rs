@@ -32,3 +32,8 @@ mod guide {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/quotas.md")]
 mod quotas {}
+
+/// The programs in the documentation of the policy file compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/policy.md")]
+mod policy {}

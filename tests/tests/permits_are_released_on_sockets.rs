@@ -2,6 +2,7 @@
 //! HTTP/2.
 
 use std::future::pending;
+use std::iter::repeat_n;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
 use std::time::Duration;
@@ -22,8 +23,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 /// Requests of each ending for each server and version of HTTP.
 const REQUESTS_PER_ENDING: usize = 100;
-/// Concurrent clients, each with its own connection.
+/// The same in the test that runs when asked to: a hundred thousand requests, over both layers, servers and versions.
+const MANY_REQUESTS_PER_ENDING: usize = 926;
+/// Concurrent clients, each with its own connection: as many as a limit and its queue admit where there are many requests.
 const CLIENTS: usize = 8;
+const MANY_CLIENTS: usize = 64;
 /// Far longer than any request takes: only a request that hangs for ever exceeds it.
 const HANG_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -143,42 +147,58 @@ async fn assert_permits_released(
     layer: &AdmissionLayer,
     address: SocketAddr,
     version: Version,
+    per_ending: usize,
     rng: &mut Rng,
 ) {
     // HTTP/2 has no status 101.
     let endings = ENDINGS
         .into_iter()
         .filter(|&ending| version != Version::HTTP_2 || ending != Ending::Upgrade);
-    let mut endings: Vec<_> = endings.flat_map(|ending| [ending; REQUESTS_PER_ENDING]).collect();
+    let mut endings: Vec<_> = endings.flat_map(|ending| repeat_n(ending, per_ending)).collect();
     rng.shuffle(&mut endings);
+    let count = if per_ending > REQUESTS_PER_ENDING { MANY_CLIENTS } else { CLIENTS };
     let mut clients = JoinSet::new();
-    for endings in endings.chunks(endings.len().div_ceil(CLIENTS)) {
+    for endings in endings.chunks(endings.len().div_ceil(count)) {
         clients.spawn(send_all(address, version, endings.to_vec()));
     }
     clients.join_all().await;
     wait_until_idle(layer).await;
 }
 
-async fn assert_permits_released_by_all_servers(layer: AdmissionLayer) {
+async fn assert_permits_released_by_all_servers(layer: AdmissionLayer, per_ending: usize) {
     let (_, mut rng) = seeded_rng();
     let layer = layer.queue(QueueBounds::new(64, HANG_TIMEOUT));
 
     let bare = serve_each(layer.clone(), service_fn(handle)).await;
-    assert_permits_released(&layer, bare, Version::HTTP_11, &mut rng).await;
-    assert_permits_released(&layer, bare, Version::HTTP_2, &mut rng).await;
+    assert_permits_released(&layer, bare, Version::HTTP_11, per_ending, &mut rng).await;
+    assert_permits_released(&layer, bare, Version::HTTP_2, per_ending, &mut rng).await;
 
     let with_catch_panic = ServiceBuilder::new().layer(CatchPanicLayer::new()).layer(layer.clone());
     let with_catch_panic = serve_each(with_catch_panic, service_fn(handle)).await;
-    assert_permits_released(&layer, with_catch_panic, Version::HTTP_11, &mut rng).await;
-    assert_permits_released(&layer, with_catch_panic, Version::HTTP_2, &mut rng).await;
+    assert_permits_released(&layer, with_catch_panic, Version::HTTP_11, per_ending, &mut rng).await;
+    assert_permits_released(&layer, with_catch_panic, Version::HTTP_2, per_ending, &mut rng).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fixed_limit_releases_every_permit_over_sockets() {
-    assert_permits_released_by_all_servers(AdmissionLayer::fixed("fixed", 6)).await;
+    assert_permits_released_by_all_servers(AdmissionLayer::fixed("fixed", 6), REQUESTS_PER_ENDING)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_adaptive_limit_releases_every_permit_over_sockets() {
-    assert_permits_released_by_all_servers(AdmissionLayer::adaptive("adaptive")).await;
+    assert_permits_released_by_all_servers(
+        AdmissionLayer::adaptive("adaptive"),
+        REQUESTS_PER_ENDING,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a minute: cargo test --release -p backpressure-tests --test permits_are_released_on_sockets -- --ignored"]
+async fn a_hundred_thousand_random_ends_over_sockets_release_every_permit() {
+    let fixed = AdmissionLayer::fixed("fixed-many", 48);
+    assert_permits_released_by_all_servers(fixed, MANY_REQUESTS_PER_ENDING).await;
+    let adaptive = AdmissionLayer::adaptive("adaptive-many");
+    assert_permits_released_by_all_servers(adaptive, MANY_REQUESTS_PER_ENDING).await;
 }

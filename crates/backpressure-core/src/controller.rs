@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::bounds::QueueBounds;
-use crate::decision::{Decision, Dequeued, Hold};
+use crate::decision::{Decision, Dequeued};
 use crate::ewma::Ewma;
 use crate::fair_shares::FairShares;
 use crate::flood_detector::FloodDetector;
+use crate::hold::Hold;
 use crate::latency_estimate::LatencyEstimate;
 use crate::limit::Limit;
 use crate::limit::clamped::Clamped;

@@ -9,6 +9,8 @@ use crate::time::Timestamp;
 mod account;
 mod class;
 mod known;
+mod numbers;
+mod orders;
 mod seeded;
 #[cfg(test)]
 mod tests;

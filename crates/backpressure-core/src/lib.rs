@@ -18,6 +18,7 @@ mod decision;
 mod ewma;
 mod fair_shares;
 mod flood_detector;
+mod hold;
 mod idle_window;
 mod latency_estimate;
 pub mod limit;
@@ -47,7 +48,8 @@ pub use crate::bounds::QueueBounds;
 pub use crate::breaker::{Breaker, BreakerDecision, BreakerSettings, BreakerState, CallEnding};
 pub use crate::controller::{Controller, Mode};
 pub use crate::cooldown::{Cooldown, CooldownDecision, CooldownState, Ending, Told};
-pub use crate::decision::{Decision, Dequeued, Hold};
+pub use crate::decision::{Decision, Dequeued};
+pub use crate::hold::Hold;
 pub use crate::limit::{
     Limit, Metering, adaptive::Adaptive, adaptive::client_limit::ClientLimit, aimd::Aimd,
     fixed::Fixed,
@@ -58,8 +60,8 @@ pub use crate::outcome::Outcome;
 pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
 pub use crate::quota::{
-    Claim, Grant, Lease, LeaseDecision, LeaseSettings, MAX_TOKENS, MAX_WINDOWS, Quota,
-    QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, Violated,
+    Claim, Grant, InvalidQuota, Lease, LeaseDecision, LeaseSettings, MAX_TOKENS, MAX_WINDOWS,
+    Quota, QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, Violated,
 };
 pub use crate::ramp::Pass;
 pub use crate::request_info::RequestInfo;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::decision::Hold;
 use crate::fair_shares::{Flow, Share};
+use crate::hold::Hold;
 use crate::priority::Priority;
 use crate::rank::{Level, RANKS, Rank};
 use crate::shed::Reason;

@@ -5,12 +5,15 @@ use std::time::Duration;
 use crate::time::Timestamp;
 
 mod decision;
+mod invalid;
 mod lease;
 #[cfg(test)]
 mod tests;
 mod window;
 
 pub use self::decision::{QuotaDecision, QuotaRejection, Violated};
+pub use self::invalid::InvalidQuota;
+use self::invalid::valid;
 pub use self::lease::{Claim, Grant, Lease, LeaseDecision, LeaseSettings};
 pub use self::window::{QuotaUsage, QuotaWindow, Standing};
 
@@ -110,7 +113,7 @@ impl Quota {
     /// When `tokens` is not in 1..=[`MAX_TOKENS`], or `period` not from a microsecond to ten years.
     #[must_use]
     pub fn per(tokens: u64, period: Duration) -> Self {
-        Self { windows: first(QuotaWindow::new(tokens, period)), ..Self::unlimited() }
+        valid(Self::unlimited().try_with(valid(QuotaWindow::try_new(tokens, period))))
     }
 
     /// This many requests at once, from the call to the end of the response.
@@ -143,10 +146,7 @@ impl Quota {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         for window in other.windows() {
-            let is_new = self.windows().all(|known| known.period() != window.period());
-            assert!(is_new, "a quota must have one window of a period");
-            let free = self.windows.iter_mut().find(|slot| slot.is_none());
-            *free.expect("a quota must have at most 4 windows") = Some(*window);
+            self = valid(self.try_with(*window));
         }
         self.max_in_flight = self.max_in_flight.into_iter().chain(other.max_in_flight).min();
         self.max_delay = self.max_delay.max(other.max_delay);
@@ -159,7 +159,8 @@ impl Quota {
     /// When `tokens` is not in 1..=[`MAX_TOKENS`], or there is no window.
     #[must_use]
     pub fn burst(mut self, tokens: u64) -> Self {
-        self.last("burst").set_burst(tokens);
+        let last = self.last("burst");
+        *last = valid(last.try_burst(tokens));
         self
     }
 
@@ -170,7 +171,8 @@ impl Quota {
     /// When `tokens` is above [`MAX_TOKENS`], or there is no window.
     #[must_use]
     pub fn max_debt(mut self, tokens: u64) -> Self {
-        self.last("max_debt").set_max_debt(tokens);
+        let last = self.last("max_debt");
+        *last = valid(last.try_max_debt(tokens));
         self
     }
 
@@ -342,8 +344,4 @@ impl Quota {
         let last = self.windows.iter_mut().rev().flatten().next();
         last.unwrap_or_else(|| panic!("{option} must follow a window"))
     }
-}
-
-const fn first(window: QuotaWindow) -> [Option<QuotaWindow>; MAX_WINDOWS] {
-    [Some(window), None, None, None]
 }

@@ -34,6 +34,8 @@ pub struct Sample {
     pub in_flight: usize,
     /// Attempts in flight at the end, this one included.
     pub in_flight_at_end: usize,
+    /// Attempts in flight at admission in other limiters that share a total with its own.
+    pub in_flight_elsewhere: usize,
     /// Attempts that this one stands for: k where one in k is measured.
     pub weight: u32,
     /// Units of the limit that the attempt held.
@@ -53,6 +55,7 @@ impl Sample {
             busy: Duration::ZERO,
             in_flight: 1,
             in_flight_at_end: 1,
+            in_flight_elsewhere: 0,
             weight: 1,
             cost: 1,
             outcome,
@@ -92,6 +95,13 @@ impl Sample {
     #[must_use]
     pub const fn in_flight_at_end(mut self, in_flight: usize) -> Self {
         self.in_flight_at_end = in_flight;
+        self
+    }
+
+    /// The same attempt with this many in flight at admission in limiters that share a total with its own.
+    #[must_use]
+    pub const fn in_flight_elsewhere(mut self, in_flight: usize) -> Self {
+        self.in_flight_elsewhere = in_flight;
         self
     }
 

@@ -4,6 +4,7 @@ use crate::client::Attempts;
 use crate::cpu::{self, AllowedCpus};
 use crate::event_log::Log;
 use crate::handler::{Handler, Work};
+use crate::machine::MachineTime;
 use crate::pool::Pool;
 use crate::server::Server;
 use crate::timing::Timing;
@@ -16,6 +17,9 @@ use tokio::time::Instant;
 /// Bounds the connections. More than ten times the capacity fits within one deadline on any machine whose
 /// handler takes 5 ms.
 const MOST_CONNECTIONS: usize = 4000;
+
+/// One for the server and one for the load.
+pub(crate) const CPUS_OF_THE_STORM: usize = 2;
 
 /// The environment in which services are measured.
 #[derive(Debug)]
@@ -36,12 +40,25 @@ impl Bench {
         Self { timing, connections: cpu::raise_open_files().min(MOST_CONNECTIONS), allowed, work }
     }
 
+    /// Time on the CPUs of the storm.
+    pub(crate) fn machine_time(&self) -> Option<MachineTime> {
+        MachineTime::now(&self.allowed.of_both_sides())
+    }
+
     pub(crate) fn router(&self, handler: Handler) -> Router {
         handler.router(Arc::clone(&self.work))
     }
 
     pub(crate) async fn serve(&self, router: impl FnOnce() -> Router) -> io::Result<Server> {
-        Server::start(router, &self.allowed).await
+        self.serve_on(0, router).await
+    }
+
+    pub(crate) async fn serve_on(
+        &self,
+        port: u16,
+        router: impl FnOnce() -> Router,
+    ) -> io::Result<Server> {
+        Server::start(port, router, &self.allowed).await
     }
 
     pub(crate) fn attempts(&self, server: &Server, patience: Duration, log: &Arc<Log>) -> Attempts {

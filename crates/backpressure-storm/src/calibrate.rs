@@ -6,7 +6,7 @@ use crate::bench::Bench;
 use crate::client::{Client, Retries, target};
 use crate::cpu::{self, CpuTime};
 use crate::event_log::{Counts, Log, Window, latencies, percentile};
-use crate::generator::{send_closed_loop, send_one_at_a_time, send_open_loop};
+use crate::generator::{Ask, send_closed_loop, send_one_at_a_time, send_open_loop};
 use crate::handler::Handler;
 use crate::server::Server;
 use crate::stack::{Stack, room_for_one};
@@ -19,6 +19,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 const PATIENT: Duration = Duration::from_secs(10);
 /// Requests kept in flight to measure the capacity. The highest throughput of them is the capacity.
 const LEVELS: [usize; 3] = [16, 32, 64];
+
+/// Rounds through the levels, while other processes keep the server from its CPU.
+const MAX_ROUNDS: usize = 3;
+/// Share of a CPU that an undisturbed server uses at capacity; the kernel and the clocks take the rest.
+pub(crate) const UNDISTURBED: f64 = 0.95;
 
 /// What a handler can do on this machine, in this storm.
 #[derive(Debug, Clone, Copy)]
@@ -68,9 +73,14 @@ pub(crate) async fn calibrate(
 ) -> io::Result<Calibration> {
     let (uncontended_p50, uncontended_p99) = uncontended(bench, handler).await?;
     let mut best = (0.0, Duration::ZERO);
-    for level in LEVELS {
-        let found = capacity(bench, handler, level).await?;
-        best = if found.0 > best.0 { found } else { best };
+    for _ in 0..MAX_ROUNDS {
+        for level in LEVELS {
+            let found = capacity(bench, handler, level).await?;
+            best = if found.0 > best.0 { found } else { best };
+        }
+        if !cpu::CLOCKS || best.0 * best.1.as_secs_f64() > UNDISTURBED {
+            break;
+        }
     }
     let (capacity, service) = best;
     if capacity <= 0.0 {

@@ -1,6 +1,7 @@
 //! Clients: their requests, and their retries.
 
 use crate::event_log::{EventKind, Log};
+use crate::generator::Ask;
 use crate::pool::Pool;
 use bytes::Bytes;
 use http::header::HOST;
@@ -40,9 +41,8 @@ pub(crate) struct Client {
     pub(crate) retries: Retries,
 }
 
-impl Client {
-    /// Sends one request, with as many attempts as that takes, and returns whether it was answered.
-    pub(crate) async fn ask(self) -> bool {
+impl Ask for Client {
+    async fn ask(self) -> bool {
         let answered =
             |result: Result<StatusCode, BoxError>| result.is_ok_and(|status| status.is_success());
         match self.retries {
@@ -89,11 +89,12 @@ impl Attempts {
 
     async fn attempt(
         self,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Full<Bytes>>, BoxError> {
+        to_origin_form(&mut request);
         let mut outcome = LoggedOutcome::of_sent(Arc::clone(&self.log));
         // If this future is dropped before the answer, the client has given up: the attempt was late.
-        let answer = timeout(self.patience, self.pool.send(to_origin_form(request))).await?;
+        let answer = timeout(self.patience, self.pool.send(request)).await?;
         outcome.seal(match &answer {
             Ok(response) => of_status(response.status()),
             Err(_) => Some(EventKind::Broken),
@@ -124,7 +125,8 @@ fn of_status(status: StatusCode) -> Option<EventKind> {
     }
 }
 
-fn to_origin_form(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+/// Moves the host of the target into its field, as HTTP/1 has it.
+pub(crate) fn to_origin_form(request: &mut Request<Full<Bytes>>) {
     if let Some(host) =
         request.uri().authority().and_then(|authority| authority.as_str().parse().ok())
     {
@@ -132,7 +134,6 @@ fn to_origin_form(mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
     }
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     *request.uri_mut() = path.parse().expect("a path of a URI is a URI");
-    request
 }
 
 /// The outcome of an attempt, logged when it is dropped: late, unless another is set.

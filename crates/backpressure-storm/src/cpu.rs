@@ -110,6 +110,12 @@ impl AllowedCpus {
         Self::default()
     }
 
+    /// Those that the two sides run on.
+    pub(crate) fn of_both_sides(&self) -> Vec<usize> {
+        let of = |side: Side| self.0.get(side.place(self.0.len())).copied();
+        [Side::Server, Side::Generator].into_iter().filter_map(of).collect()
+    }
+
     /// Whether each side has a CPU of its own.
     pub(crate) fn apart(&self) -> bool {
         self.0.len() > 1

@@ -67,7 +67,7 @@ impl Window {
         self.to.saturating_sub(self.from).as_secs_f64()
     }
 
-    fn contains(self, at: Duration) -> bool {
+    pub(crate) fn contains(self, at: Duration) -> bool {
         self.from <= at && at < self.to
     }
 }

@@ -1,18 +1,29 @@
 //! The load generator: sends each request when it is due, whatever became of the others.
 
-use crate::client::Client;
 use crate::event_log::{EventKind, Log, percentile};
 use crate::precise_timer::PreciseTimer;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
 
+/// A client: sends one request, with as many attempts as that takes.
+pub(crate) trait Ask: Clone + Send + 'static {
+    /// Whether the request was answered.
+    fn ask(self) -> impl Future<Output = bool> + Send;
+}
+
+/// Most requests that may be open at once. A request is some kilobytes here, and more
+/// would fill memory before they told anything about a service.
+const MAX_OPEN_REQUESTS: usize = 30_000;
+
 /// Sends the requests at their times and returns at `end`, dropping those without an answer. The result is how
-/// late the generator itself was: the 99th percentile over the requests.
+/// late the generator itself was: the 99th percentile over the requests. A request that is due while
+/// [`MAX_OPEN_REQUESTS`] are open counts as offered, and is not sent.
 pub(crate) async fn send_open_loop(
-    client: &Client,
+    client: &impl Ask,
     arrivals: &[Duration],
     end: Duration,
     log: &Arc<Log>,
@@ -29,7 +40,11 @@ pub(crate) async fn send_open_loop(
             yield_now().await;
         }
         lags.push(due.elapsed());
-        open.spawn(request(client.clone(), due, Arc::clone(log)));
+        if open.len() < MAX_OPEN_REQUESTS {
+            open.spawn(request(client.clone(), due, Arc::clone(log)));
+        } else {
+            log.note_at(due, EventKind::Offered);
+        }
         while open.try_join_next().is_some() {}
     }
     timer.until(log.start + end).await?;
@@ -38,7 +53,7 @@ pub(crate) async fn send_open_loop(
 }
 
 /// Latency is measured from when the request was due, so that a late generator cannot flatter the server.
-async fn request(client: Client, due: Instant, log: Arc<Log>) {
+async fn request(client: impl Ask, due: Instant, log: Arc<Log>) {
     log.note_at(due, EventKind::Offered);
     if client.ask().await {
         log.note(EventKind::Answered(due.elapsed()));
@@ -47,7 +62,7 @@ async fn request(client: Client, due: Instant, log: Arc<Log>) {
 
 /// Sends one request at a time, each a moment after the last was answered, until `end`.
 pub(crate) async fn send_one_at_a_time(
-    client: &Client,
+    client: &impl Ask,
     end: Duration,
     log: &Arc<Log>,
 ) -> io::Result<()> {
@@ -61,7 +76,12 @@ pub(crate) async fn send_one_at_a_time(
 }
 
 /// Keeps `level` requests in flight until `end`.
-pub(crate) async fn send_closed_loop(client: &Client, level: usize, end: Duration, log: &Arc<Log>) {
+pub(crate) async fn send_closed_loop(
+    client: &impl Ask,
+    level: usize,
+    end: Duration,
+    log: &Arc<Log>,
+) {
     let mut loops = JoinSet::new();
     for _ in 0..level {
         let (client, log) = (client.clone(), Arc::clone(log));

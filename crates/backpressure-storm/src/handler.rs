@@ -114,8 +114,12 @@ impl Work {
         self.factor.store(factor, Ordering::Relaxed);
     }
 
+    pub(crate) fn factor(&self) -> u64 {
+        self.factor.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn spin(&self, milliseconds: u64) {
-        iterate(self.iterations_per_ms * milliseconds * self.factor.load(Ordering::Relaxed));
+        iterate(self.iterations_per_ms * milliseconds * self.factor());
     }
 }
 

@@ -9,16 +9,21 @@ mod calibrate;
 mod chart;
 mod client;
 mod cpu;
+mod demo;
 mod event_log;
 mod findings;
 mod generator;
 mod handler;
+mod interrupt;
+mod machine;
 mod plan;
+mod policy;
 mod pool;
 mod precise_timer;
 mod progress;
 mod report;
 mod score;
+mod serve;
 mod server;
 mod soak;
 mod stack;
@@ -26,6 +31,8 @@ mod table;
 mod text;
 mod timing;
 mod trial;
+mod url_storm;
+mod verdict;
 
 use crate::bench::Bench;
 use crate::calibrate::calibrate;
@@ -40,7 +47,6 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::ctrl_c;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -54,12 +60,23 @@ fn main() -> ExitCode {
     })
 }
 
-/// Runs the storm, prints its table and writes its report; or the soak.
+/// Runs what was asked for: the main job without a command.
 fn run(options: &Options) -> Outcome<ExitCode> {
-    if let Some(Command::Soak(options)) = &options.command {
-        let passed = soak::run(options)?;
-        return Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    match &options.command {
+        Some(Command::Soak(options)) => {
+            let passed = soak::run(options)?;
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Some(Command::Storm(options)) => url_storm::run(options),
+        Some(Command::Serve(options)) => serve::run(options).map(|()| ExitCode::SUCCESS),
+        Some(Command::Demo(options)) => demo::run(options).map(|()| ExitCode::SUCCESS),
+        Some(Command::Policy { command }) => policy::run(command),
+        None => main_job(options),
     }
+}
+
+/// Runs the storm of the demo, prints its table and writes its report.
+fn main_job(options: &Options) -> Outcome<ExitCode> {
     let entries = plan::entries(options)?;
     report::prepare(&options.out)?;
     let bench = Bench::set_up(Timing::of(options.quick));
@@ -75,6 +92,9 @@ fn run(options: &Options) -> Outcome<ExitCode> {
     runtime()?.block_on(until_interrupted(&bench, &entries, &mut findings))?;
     if findings.trials.is_empty() {
         return Err("interrupted before anything was measured".into());
+    }
+    for line in verdict::lines(&findings) {
+        println!("{line}");
     }
     print!("{}", table::render(&findings));
     let page = report::write(&options.out, &findings)?;
@@ -95,7 +115,7 @@ async fn until_interrupted(
 ) -> Outcome<()> {
     let finished = tokio::select! {
         finished = storm(bench, entries, findings) => Some(finished),
-        _ = ctrl_c() => None,
+        () = interrupt::interrupted() => None,
     };
     findings.interrupted = finished.is_none();
     finished.unwrap_or(Ok(()))
@@ -113,13 +133,14 @@ async fn storm(bench: &Bench, entries: &[Entry], findings: &mut Findings) -> Out
         progress.say(&table::calibration(&calibration));
         findings.calibrations.push(calibration);
     }
+    let mut repeats_left = bench.timing.repeats;
     for &entry in entries {
         let name =
             format!("{} {} {}", entry.handler.name(), entry.scenario.name(), entry.stack.name());
         progress.stage(&name, bench.timing.end(entry.scenario));
         let calibration = findings.calibrations.iter().find(|known| known.handler == entry.handler);
         let calibration = calibration.expect("every handler was calibrated");
-        let trial = trial::run(bench, entry, calibration, findings.seed).await?;
+        let trial = trial::run(bench, entry, calibration, findings.seed, &mut repeats_left).await?;
         progress.say(&table::line(&trial));
         findings.trials.push(trial);
     }

@@ -1,8 +1,12 @@
 //! The runs of a storm and their order.
 
+use crate::demo::DemoOptions;
 use crate::handler::Handler;
+use crate::policy::PolicyCommand;
+use crate::serve::ServeOptions;
 use crate::soak::SoakOptions;
 use crate::stack::Stack;
+use crate::url_storm::options::UrlOptions;
 use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -19,7 +23,7 @@ pub(crate) const SLOWER: u64 = 8;
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
-    /// Make every duration five times shorter, the deadline included: takes less than a minute, with more noise
+    /// Only 2x, 10x and a shorter brown-out, unless scenarios are named: takes two minutes, with more noise
     #[arg(long)]
     pub(crate) quick: bool,
     /// Only these handlers
@@ -45,6 +49,18 @@ pub(crate) enum Command {
     /// Overload the service for minutes with clients that leave, stall, pipeline, reset and send nonsense, and look for
     /// what is left over
     Soak(SoakOptions),
+    /// Do to a service of your own what the main job does to the demo: find its capacity, overload it, and say
+    /// whether it stays up, comes back, and tells the truth in Retry-After
+    Storm(Box<UrlOptions>),
+    /// Start a service, its dependency, its clients and the dashboard, with a page to overload it by hand
+    Serve(ServeOptions),
+    /// Serve the demo service on a port, to try `storm URL` on
+    Demo(DemoOptions),
+    /// Check a policy file, or print its format
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
 }
 
 /// What happens to the service.
@@ -93,6 +109,10 @@ impl ValueEnum for Scenario {
     }
 }
 
+/// What a quick storm shows: the loads in between take time, and say the same.
+pub(crate) const QUICK_SCENARIOS: [Scenario; 3] =
+    [Scenario::Two, Scenario::Ten, Scenario::BrownOut];
+
 /// One run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -105,11 +125,13 @@ pub(crate) struct Entry {
 /// affect all of them.
 pub(crate) fn entries(options: &Options) -> Result<Vec<Entry>, String> {
     let stacks = chosen(&options.stack);
+    let scenarios = match options.scenario.as_slice() {
+        [] if options.quick => QUICK_SCENARIOS.to_vec(),
+        asked => chosen(asked),
+    };
     let entries: Vec<Entry> = chosen(&options.handler)
         .into_iter()
-        .flat_map(|handler| {
-            chosen(&options.scenario).into_iter().map(move |scenario| (handler, scenario))
-        })
+        .flat_map(|handler| scenarios.clone().into_iter().map(move |scenario| (handler, scenario)))
         .filter(|pair| *pair != (Handler::Cpu, Scenario::BrownOut))
         .flat_map(|(handler, scenario)| {
             stacks.iter().map(move |&stack| Entry { handler, scenario, stack })
@@ -136,7 +158,7 @@ mod tests {
         let (handler, scenario) = (handler.to_vec(), scenario.to_vec());
         Options {
             command: None,
-            quick: true,
+            quick: false,
             handler,
             stack: vec![],
             scenario,
@@ -149,6 +171,14 @@ mod tests {
     fn everything_is_run_by_default() {
         let stacks = Stack::value_variants().len();
         assert_eq!(entries(&options(&[], &[])).unwrap().len(), 11 * stacks);
+    }
+
+    #[test]
+    fn a_quick_storm_leaves_out_loads_unless_they_are_named() {
+        let quick = |scenario: &[Scenario]| Options { quick: true, ..options(&[], scenario) };
+        let stacks = Stack::value_variants().len();
+        assert_eq!(entries(&quick(&[])).unwrap().len(), 5 * stacks);
+        assert_eq!(entries(&quick(&[Scenario::Five])).unwrap().len(), 2 * stacks);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The report: the runs as JSON, and a page.
 
-mod charts;
-mod page;
+pub(crate) mod charts;
+pub(crate) mod page;
 
 use crate::findings::Findings;
 use crate::score::Run;

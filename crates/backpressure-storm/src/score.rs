@@ -32,6 +32,12 @@ pub(crate) struct Run {
     pub(crate) refusal_us: f64,
     /// Longest useful latency of one attempt.
     pub(crate) deadline_ms: f64,
+    /// CPUs of the storm that other processes and the hypervisor took meanwhile; `None` if the system does not say.
+    pub(crate) others_cpus: Option<f64>,
+    /// That was so much that the figures are in doubt.
+    pub(crate) disturbed: bool,
+    /// Runs that were thrown away because they were disturbed more.
+    pub(crate) repeated: u32,
 }
 
 impl Run {
@@ -68,6 +74,9 @@ impl Run {
             capacity: rounded(calibration.capacity),
             refusal_us: rounded(calibration.refusal.as_secs_f64() * 1e6),
             deadline_ms: rounded(deadline.as_secs_f64() * 1e3),
+            others_cpus: None,
+            disturbed: false,
+            repeated: 0,
         }
     }
 }
@@ -99,13 +108,13 @@ fn best_possible(
 pub(crate) const SMOOTH: usize = 4;
 
 /// Seconds from the first of these buckets until goodput has recovered: 95 % of the requests due over
-/// [`SMOOTH`] buckets, and 90 % from there to the end.
-pub(crate) fn recovery(after: &[Counts], bucket: Duration) -> Option<f64> {
+/// [`SMOOTH`] buckets, and 90 % from there to the end; of `usual`, the share that is answered without a trigger.
+pub(crate) fn recovery(after: &[Counts], bucket: Duration, usual: f64) -> Option<f64> {
     let back = after.windows(SMOOTH).enumerate().position(|(start, first)| {
         let holds = |buckets: &[Counts], share: f64| {
             let sum = |of: fn(&Counts) -> u32| buckets.iter().map(of).sum::<u32>();
             f64::from(sum(|bucket| bucket.answered))
-                >= share * f64::from(sum(|bucket| bucket.offered))
+                >= share * usual * f64::from(sum(|bucket| bucket.offered))
         };
         holds(first, 0.95) && holds(&after[start..], 0.90)
     })?;
@@ -117,7 +126,7 @@ fn over(part: f64, whole: f64) -> f64 {
 }
 
 /// Rounded to three decimals, more than the precision of the measurement.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
@@ -174,7 +183,7 @@ mod tests {
     }
 
     fn back(answered: &[u32]) -> Option<f64> {
-        recovery(&buckets(answered), Duration::from_millis(250))
+        recovery(&buckets(answered), Duration::from_millis(250), 1.0)
     }
 
     #[test]
@@ -221,7 +230,7 @@ mod tests {
         let json = serde_json::to_string(&run(&[])).unwrap();
         assert_eq!(
             json,
-            r#"{"scenario":"2x","handler":"cpu","stack":"bare","offered":0.0,"goodput":0.0,"goodput_over_ceiling":0.0,"p50_ms":null,"p99_ms":null,"p99_over_uncontended":null,"shed":0.0,"attempts_per_request":0.0,"recovered_s":null,"capacity":200.0,"refusal_us":10.0,"deadline_ms":1000.0}"#
+            r#"{"scenario":"2x","handler":"cpu","stack":"bare","offered":0.0,"goodput":0.0,"goodput_over_ceiling":0.0,"p50_ms":null,"p99_ms":null,"p99_over_uncontended":null,"shed":0.0,"attempts_per_request":0.0,"recovered_s":null,"capacity":200.0,"refusal_us":10.0,"deadline_ms":1000.0,"others_cpus":null,"disturbed":false,"repeated":0}"#
         );
     }
 }

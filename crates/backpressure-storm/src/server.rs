@@ -21,8 +21,9 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves a router from one worker thread, on a CPU of its own if there are two. The router is made in the
-    /// runtime that will run it, so that layers that count its workers count one.
+    /// runtime that will run it, so that layers that count its workers count one. Port 0 is a free one.
     pub(crate) async fn start(
+        port: u16,
         router: impl FnOnce() -> Router,
         allowed: &AllowedCpus,
     ) -> io::Result<Self> {
@@ -40,7 +41,7 @@ impl Server {
             router()
         };
         let mut server = Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             runtime: Some(runtime),
             stopped,
         };

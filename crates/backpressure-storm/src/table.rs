@@ -1,18 +1,16 @@
 //! The findings as a table for the terminal.
 
-use crate::calibrate::Calibration;
+use crate::calibrate::{Calibration, UNDISTURBED};
 use crate::cpu;
 use crate::findings::Findings;
 use crate::handler::Handler;
 use crate::plan::{SLOWER, Scenario};
 use crate::trial::Trial;
+use crate::verdict::{mark, trust};
 use std::fmt::Write;
 
 const HEADER: &str = "scenario   stack                 offered   goodput   of what is      p50        p99   p99 over   refused   attempts   recovered";
 const UNITS: &str = "                                     ×C       /s      possible       ms         ms    no load       /s  a request";
-
-/// Share of a CPU that an undisturbed server uses at capacity; the kernel and the clocks take the rest.
-const UNDISTURBED: f64 = 0.95;
 
 /// A table for each handler, and notes on the conditions.
 pub(crate) fn render(findings: &Findings) -> String {
@@ -46,12 +44,13 @@ fn part(text: &mut String, handler: Handler, calibration: &Calibration, trials: 
 fn row(trial: &Trial, capacity: f64, heads: bool) -> String {
     let run = &trial.run;
     format!(
-        "{:<10} {:<20} {:>8.2} {:>9.1} {:>12.3} {:>8} {:>10} {:>10} {:>9.1} {:>10.2} {:>11}\n",
+        "{:<10} {:<20} {:>8.2} {:>9.1} {:>12.3}{:<1} {:>7} {:>10} {:>10} {:>9.1} {:>10.2} {:>11}\n",
         if heads { run.scenario } else { "" },
         run.stack,
         run.offered / capacity,
         run.goodput,
         run.goodput_over_ceiling,
+        mark(trial),
         known(run.p50_ms, 1),
         known(run.p99_ms, 1),
         known(run.p99_over_uncontended, 2),
@@ -111,6 +110,7 @@ pub(crate) fn notes(findings: &Findings) -> Vec<String> {
     let most = |of: fn(&Trial) -> f64| findings.trials.iter().map(of).fold(0.0, f64::max);
     let lag = most(|trial| trial.lag.as_secs_f64() * 1e3);
     let mut notes: Vec<String> = findings.calibrations.iter().map(calibration).collect();
+    notes.push(trust(findings));
     notes.push(format!(
         "The generator took at most {:.0} % of {}, and sent 99 % of the requests within {lag:.1} ms of when they were due.",
         most(|trial| trial.generator_cpu) * 100.0,
@@ -130,7 +130,7 @@ pub(crate) fn notes(findings: &Findings) -> Vec<String> {
     ));
     if findings.quick {
         notes.push(
-            "A quick storm: every duration is a fifth, the deadline too, and the figures are noisier."
+            "A quick storm: fewer loads and shorter measurements, and the figures are noisier."
                 .into(),
         );
     }

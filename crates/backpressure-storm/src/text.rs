@@ -1,4 +1,6 @@
-//! Text for pages: escaped markup, percentages and latencies.
+//! Text for pages and for the command line: escaped markup, percentages, latencies and durations.
+
+use std::time::Duration;
 
 /// Text that stays text inside an element or a quoted attribute.
 pub(crate) fn escaped(text: &str) -> String {
@@ -31,6 +33,22 @@ pub(crate) fn milliseconds(ms: f64) -> String {
     }
 }
 
+/// A duration as written on the command line: `250ms`, `1.5s`, `2m`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|letter: char| letter.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let seconds = match unit {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("a duration has a unit: 250ms, 1.5s or 2m".into()),
+    };
+    let number: f64 =
+        number.trim().parse().map_err(|_| "a duration is a number and a unit".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +59,16 @@ mod tests {
             escaped(r#"<a href="x">R&D's</a>"#),
             "&lt;a href=&quot;x&quot;&gt;R&amp;D&#39;s&lt;/a&gt;"
         );
+    }
+
+    #[test]
+    fn a_duration_has_a_number_and_a_unit() {
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "1", "s", "-1s", "NaNs", "infs", "1y", "1e400s", "1s2"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) mod rejection;
 pub(crate) mod response_policy;
 pub(crate) mod return_ticket;
 mod service;
+pub(crate) mod stream_rules;
 pub(crate) mod streams;
 pub(crate) mod switches;
 

@@ -54,6 +54,7 @@ mod supervised;
 mod telemetry;
 mod throttle;
 mod timeout_field;
+pub(crate) mod valid;
 
 #[cfg(feature = "reqwest")]
 pub use self::attempt_timeout::AttemptTimeoutReqwestFuture;

@@ -37,6 +37,9 @@ pub trait Idle {
     fn is_idle(&self) -> bool;
 }
 
+/// A state with its name.
+pub(crate) type Named<T> = (Arc<str>, Arc<T>);
+
 /// States forgotten by one insertion. They are dropped by the caller, after it has released its lock.
 pub(crate) type Forgotten<T> = [Option<Arc<T>>; MAX_EXAMINED];
 
@@ -77,6 +80,22 @@ impl<T: Idle> KeyedMap<T> {
         self.entries.push(Entry { name, state: Arc::clone(&state), neighbours: [NONE; 2] });
         self.link(position);
         (state, forgotten)
+    }
+
+    /// How many states there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The states that were used last with their names, at most `max`. They do not count as used.
+    pub(crate) fn recent(&self, max: usize) -> Vec<Named<T>> {
+        let mut position = self.ends[NEWER];
+        let next = std::iter::from_fn(|| {
+            let entry = self.entries.get(position)?;
+            position = entry.neighbours[OLDER];
+            Some((Arc::clone(&entry.name), Arc::clone(&entry.state)))
+        });
+        next.take(max).collect()
     }
 
     /// The state of this key, if there is one. It does not count as used.
@@ -167,6 +186,9 @@ mod tests {
         for name in ["a", "b", "c", "a", "d"] {
             use_key(&mut map, name);
         }
+        let recent = map.recent(2);
+        assert!(recent.iter().map(|(name, _)| &**name).eq(["d", "a"]));
+        assert_eq!(map.recent(usize::MAX).len(), map.len());
         let known = ["a", "b", "c", "d"].map(|name| map.get(name).is_some());
         assert_eq!(known, [true, false, true, true]);
     }

@@ -14,6 +14,8 @@
 //! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
 //! | `metrics` | | counters, gauges and histograms through the `metrics` facade |
+//! | `opentelemetry` | | [`observe::OpenTelemetry`]: instruments, and attributes and events of a request's span |
+//! | `policy` | | [`PolicySet`](policy::PolicySet): all layers from one file, which is reloaded while they run |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry; fields of a request's span |
 //!
 //! Without default features there is only the [`Limiter`], which depends on tokio and no HTTP crate.
@@ -34,14 +36,19 @@ mod deadline;
 #[cfg(feature = "http")]
 mod headers;
 #[cfg(feature = "http")]
+mod inner;
+#[cfg(feature = "http")]
 mod keyed_map;
 mod limiter;
 mod nanos;
 #[cfg(feature = "http")]
-mod observe;
+pub mod observe;
+#[cfg(feature = "policy")]
+pub mod policy;
 mod request_info;
 #[cfg(feature = "server")]
 pub mod server;
+mod shared_ref;
 
 pub use backpressure_core::{
     Adaptive, Cause, Claim, ClientLimit, Fixed, Grant, Limit, LimitChange, Metering, Mode,
@@ -55,7 +62,7 @@ pub use crate::admission::permit_handle::{HeldPermit, PermitHandle};
 #[cfg(feature = "http")]
 pub use crate::admission::return_ticket::RETURN_TICKET;
 #[cfg(feature = "http")]
-pub use crate::admission::streams::StreamPolicy;
+pub use crate::admission::stream_rules::StreamPolicy;
 #[cfg(feature = "http")]
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
@@ -82,7 +89,7 @@ pub use crate::limiter::{
     Acquire, Limiter, Permit, Pressure, Queueing, ResourceWatch, Snapshot, Watching, queued,
 };
 #[cfg(feature = "http")]
-pub use crate::observe::{Event, Observer};
+pub use crate::observe::{Event, Observer, Registry};
 pub use crate::request_info::{RequestInfo, Task, Tenant};
 #[cfg(feature = "server")]
 pub use crate::server::{

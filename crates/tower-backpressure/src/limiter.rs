@@ -3,6 +3,7 @@
 //! [`Limiter`] works without HTTP; the layers of this crate are built on it. Without the features
 //! `server` and `client` the crate is this module alone.
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use backpressure_core::{
@@ -30,7 +31,6 @@ mod resources;
 mod sampler;
 pub(crate) mod set;
 mod shared;
-mod shared_ref;
 mod state;
 mod stopwatch;
 mod sync;
@@ -121,7 +121,10 @@ impl Limiter {
     /// A limiter with any algorithm. Its answers are clamped to 1..=1 000 000.
     #[must_use]
     pub fn new(limit: impl Limit + 'static, queue: QueueBounds) -> Self {
-        Self { shared: Arc::new(Shared::new(Controller::new(Box::new(limit), queue))) }
+        let adapts = adapts(&limit);
+        let shared = Arc::new(Shared::new(Controller::new(Box::new(limit), queue)));
+        shared.set_adapts(adapts);
+        Self { shared }
     }
 
     /// Acquires a permit, waiting in the queue if necessary.
@@ -175,6 +178,7 @@ impl Limiter {
     /// admitted from now on are measured as the new algorithm needs it. The bounds set with
     /// [`bound_limit`](Self::bound_limit) stay.
     pub fn replace_limit(&self, limit: impl Limit + 'static) {
+        self.shared.set_adapts(adapts(&limit));
         let limit = Box::new(limit);
         self.change(|controller| controller.replace_limit(limit));
     }
@@ -248,6 +252,19 @@ impl Limiter {
         self.shared.is_flooded()
     }
 
+    /// Whether measurements change the limit.
+    #[cfg(feature = "http")]
+    pub(crate) fn adapts(&self) -> bool {
+        self.shared.adapts()
+    }
+
+    /// The last change of the limit, and how long ago it was.
+    #[cfg(feature = "http")]
+    pub(crate) fn last_change_and_age(&self) -> Option<(LimitChange, std::time::Duration)> {
+        let change = self.last_change()?;
+        Some((change, self.shared.now().since(change.at)))
+    }
+
     /// Permits in use, without the lock.
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.in_flight()
@@ -274,6 +291,11 @@ impl Limiter {
     pub(crate) fn limit_changes(&self) -> [u64; CAUSES.len()] {
         self.shared.limit_changes()
     }
+}
+
+/// Whether an algorithm changes its limit.
+fn adapts<L: Limit + 'static>(_limit: &L) -> bool {
+    TypeId::of::<L>() != TypeId::of::<Fixed>()
 }
 
 /// The largest share that can be reserved, in per cent: a lower priority that gets more than half is none.

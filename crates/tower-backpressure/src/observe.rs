@@ -1,4 +1,7 @@
-//! What operators see: metrics, and an event when shedding starts and stops.
+//! What operators see: the registry of live policies, metrics, and an event when shedding starts and stops.
+//!
+//! [`Registry`] knows every layer of the process, and [`Report`] is what one of them is and does at one moment: what a
+//! dashboard shows. [`Observer`] is told of each decision. Nothing here decides anything.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +19,33 @@ mod metrics;
 #[cfg_attr(not(feature = "tracing"), path = "observe/no_tracing.rs")]
 mod tracing;
 
+mod distribution;
+mod in_flight;
+mod nesting;
 mod observer;
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
+mod registry;
+mod report;
+mod stats;
 
-pub(crate) use metrics::{InFlight, StreamCount};
+pub use distribution::Distribution;
+pub(crate) use in_flight::InFlight;
+use in_flight::{End, Followed};
+pub(crate) use metrics::StreamCount;
+#[cfg(all(feature = "metrics", feature = "policy"))]
+pub(crate) use metrics::policy_event;
+pub(crate) use nesting::Inside;
 pub use observer::{Event, Observer};
+#[cfg(feature = "opentelemetry")]
+pub use opentelemetry::OpenTelemetry;
+#[cfg(feature = "client")]
+pub(crate) use registry::next_id;
+pub(crate) use registry::{Part, is_watched};
+pub use registry::{Registry, Watch};
+pub use report::{Kind, LimiterReport, PartReport, Report, Requests, RetryReport, TenantReport};
+pub(crate) use stats::Stats;
+use stats::Timing;
 
 /// Records what one layer does. A quota has no limiter. Without the features `metrics` and `tracing` it does nothing.
 #[derive(Clone)]
@@ -45,6 +71,8 @@ struct Episode {
     policy: Arc<str>,
     /// The origin of a client's limit; `None` for a server.
     origin: Option<Box<str>>,
+    /// What the registry shows: that of all origins together.
+    stats: Arc<Stats>,
     epoch: Instant,
     /// Nanoseconds from `epoch` to the last request that was shed; 0: no episode.
     last_shed: AtomicU64,
@@ -58,15 +86,26 @@ impl Telemetry {
     pub(crate) fn new(policy: &str) -> Self {
         let policy: Arc<str> = policy.into();
         let metrics = metrics::Metrics::new(&policy);
-        let episode = Arc::new(Episode::new(policy, None));
+        let episode = Arc::new(Episode::new(policy, None, Stats::new()));
         Self { dry_run: false, observer: None, metrics, episode }
     }
 
     /// The same policy for one origin of many. Events name the origin; metrics do not, as the number
     /// of origins has no bound.
     pub(crate) fn of_origin(&self, origin: &str) -> Self {
-        let episode = Episode::new(Arc::clone(&self.episode.policy), Some(origin.into()));
+        let (policy, stats) = (Arc::clone(&self.episode.policy), Arc::clone(self.stats()));
+        let episode = Episode::new(policy, Some(origin.into()), stats);
         Self { episode: Arc::new(episode), ..self.clone() }
+    }
+
+    /// What the registry shows of this policy.
+    pub(crate) fn stats(&self) -> &Arc<Stats> {
+        &self.episode.stats
+    }
+
+    /// The name of the policy.
+    pub(crate) fn policy(&self) -> &Arc<str> {
+        &self.episode.policy
     }
 
     /// A request was admitted after so long; it is in flight until the returned value is dropped.
@@ -76,14 +115,36 @@ impl Telemetry {
         limiter: impl Into<Option<&'a Limiter>>,
         waited: Duration,
     ) -> InFlight {
-        let in_flight = self.metrics.in_flight();
+        let counted = self.metrics.in_flight();
         self.would_admit(limiter, waited);
-        in_flight
+        InFlight::new(counted, self.follow(true))
     }
 
     /// A request is in flight until the returned value is dropped, and counted elsewhere.
     pub(crate) fn in_flight(&self) -> InFlight {
-        self.metrics.in_flight()
+        InFlight::new(self.metrics.in_flight(), self.follow(false))
+    }
+
+    /// What is measured of a request in flight.
+    #[inline(always)]
+    fn follow(&self, is_timed: bool) -> Option<Box<Followed>> {
+        let is_followed = self.stats().is_followed();
+        if is_followed || self.observer.is_some() {
+            self.start_following(is_followed, is_timed)
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn start_following(&self, is_followed: bool, is_timed: bool) -> Option<Box<Followed>> {
+        if is_followed {
+            self.stats().note_around();
+        }
+        let is_timed = is_timed && is_followed && self.stats().is_turn();
+        let timing = is_timed.then(|| Timing::start(self.stats()));
+        let end = self.observer.as_ref().and_then(|observer| End::of(observer, self.policy()));
+        (is_followed || end.is_some()).then(|| Followed::new(timing, end, self.stats().id()))
     }
 
     /// A stream is open until the returned value is dropped.
@@ -94,6 +155,7 @@ impl Telemetry {
     /// An exempt request is in flight until the returned value is dropped.
     pub(crate) fn exempt(&self) -> InFlight {
         self.metrics.exempt();
+        self.stats().exempt();
         self.observe(Event::Exempt);
         self.in_flight()
     }
@@ -108,6 +170,7 @@ impl Telemetry {
         let limiter = limiter.into();
         self.episode.admitted(limiter, self.dry_run);
         self.metrics.admitted(self.shown(limiter));
+        self.stats().admitted();
         self.observe(Event::Admitted { waited });
     }
 
@@ -121,6 +184,7 @@ impl Telemetry {
         let limiter = limiter.into();
         self.episode.shed(shed, limiter, now, true);
         self.metrics.would_reject(shed, self.shown(limiter));
+        self.stats().would_reject();
         self.observe(Event::WouldReject { shed });
     }
 
@@ -135,6 +199,7 @@ impl Telemetry {
         let limiter = limiter.into();
         self.episode.shed(shed, limiter, now, false);
         self.metrics.shed(shed, self.shown(limiter));
+        self.stats().rejected(shed);
         self.observe(Event::Rejected { shed, waited });
     }
 
@@ -164,6 +229,7 @@ impl Queued {
         self.is_decided = true;
         let waited = self.since.elapsed();
         self.telemetry.metrics.waited(waited, was_admitted);
+        self.telemetry.stats().waited(waited);
         waited
     }
 }
@@ -173,15 +239,16 @@ impl Drop for Queued {
         if !self.is_decided {
             let waited = self.since.elapsed();
             self.telemetry.metrics.cancelled(waited);
+            self.telemetry.stats().cancelled();
             self.telemetry.observe(Event::Cancelled { waited });
         }
     }
 }
 
 impl Episode {
-    fn new(policy: Arc<str>, origin: Option<Box<str>>) -> Self {
+    fn new(policy: Arc<str>, origin: Option<Box<str>>, stats: Arc<Stats>) -> Self {
         let (last_shed, shed) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { policy, origin, epoch: Instant::now(), last_shed, shed }
+        Self { policy, origin, stats, epoch: Instant::now(), last_shed, shed }
     }
 
     fn shed(&self, shed: Shed, limiter: Option<&Limiter>, now: Instant, dry_run: bool) {

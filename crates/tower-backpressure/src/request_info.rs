@@ -2,14 +2,13 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use backpressure_core::Priority;
+use backpressure_core::{Priority, Timestamp};
 #[cfg(feature = "http")]
 use http::Extensions;
 use tokio::time::Instant;
 
 #[cfg(feature = "http")]
 use crate::deadline::Deadline;
-use crate::limiter::Shared;
 
 /// What a limiter is told about a request: how much it matters, until when it is of use, and the tenant it is for.
 ///
@@ -99,6 +98,11 @@ impl Task {
     pub fn new(identity: impl Hash) -> Self {
         Self(number(identity))
     }
+
+    #[cfg(feature = "policy")]
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl RequestInfo {
@@ -168,11 +172,14 @@ impl RequestInfo {
         self
     }
 
-    /// The same information on the time scale of a limiter.
-    pub(crate) fn on_scale_of(self, shared: &Shared) -> backpressure_core::RequestInfo {
+    /// The same information on the time scale of a limiter, which `timestamp` tells.
+    pub(crate) fn on_scale(
+        self,
+        timestamp: impl Fn(Instant) -> Timestamp,
+    ) -> backpressure_core::RequestInfo {
         let info = backpressure_core::RequestInfo::default();
         let mut info = info.priority(self.priority).returning(self.returning);
-        info.deadline = self.deadline.map(|deadline| shared.timestamp(deadline));
+        info.deadline = self.deadline.map(timestamp);
         info.tenant = self.tenant.map(|Tenant(number)| number);
         info.task = self.task.map(|Task(number)| number);
         info.weight(self.weight).cost(self.cost)

@@ -15,10 +15,14 @@ mod request_info;
 pub use self::admission::{Admission, AdmissionLayer};
 pub use self::bulkhead::BulkheadLayer;
 pub use self::bulkhead_set::{BulkheadSet, Compartment};
+#[cfg(feature = "policy")]
+pub(crate) use self::compartments::Select as CompartmentSelect;
 pub use self::compartments::{CompartmentsLayer, WithCompartments};
 pub use self::fallback::{FallbackFuture, FallbackLayer, WithFallback};
 pub use self::handle::Handle;
 pub use self::queue::QueueLayer;
+#[cfg(feature = "policy")]
+pub(crate) use self::quota::Rules as QuotaRules;
 pub use self::quota::{
     ByHeader, ByTenant, ClientAddress, Exchange, ExchangeFuture, ExtractKey, OnStoreFailure,
     QuotaFuture, QuotaHandle, QuotaKey, QuotaLayer, QuotaStanding, QuotaStore, RateLimitFields,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Controller;
 use super::queueing::LOWEST_RANK;
-use crate::decision::{Decision, Dequeued, Hold};
+use crate::decision::{Decision, Dequeued};
+use crate::hold::Hold;
 use crate::rank::Level;
 use crate::request_info::RequestInfo;
 use crate::shed::{Reason, Shed};

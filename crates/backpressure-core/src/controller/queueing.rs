@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::Controller;
-use crate::decision::{Decision, Hold};
+use crate::decision::Decision;
 use crate::fair_shares::{Flow, Standing};
+use crate::hold::Hold;
 use crate::limit::Limit;
 use crate::priority::Priority;
 use crate::queue::{Position, QueueEntry, Ticket};
@@ -246,7 +247,8 @@ impl Controller {
 
     /// How many of this rank and of those above it may be queued. Never less for a higher rank.
     pub(super) fn queue_len_for(&self, rank: usize) -> usize {
-        if !self.bounds.adapts || !self.overload.is_overloaded() || !self.limit_protects {
+        let is_bounded = self.bounds.adapts && self.bounds.max_len > 0;
+        if !is_bounded || !self.overload.is_overloaded() || !self.limit_protects {
             return self.max_len();
         }
         let limit = self.limit();

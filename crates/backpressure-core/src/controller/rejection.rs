@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Controller;
-use crate::decision::{Decision, Hold};
+use crate::decision::Decision;
+use crate::hold::Hold;
 use crate::limit::Limit;
 use crate::queue::QueueEntry;
 use crate::schedule::RetryAfterSchedule;

@@ -1,8 +1,9 @@
 //! What a request holds, and whose share it is: tenants within a priority, and units of the limit.
 
 use super::Controller;
-use crate::decision::{Decision, Hold};
+use crate::decision::Decision;
 use crate::fair_shares::{Flow, Room, Standing};
+use crate::hold::Hold;
 use crate::limit::MAX;
 use crate::queue::{Position, QueueEntry, Ticket};
 use crate::rank::Rank;

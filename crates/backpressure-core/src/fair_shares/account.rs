@@ -27,8 +27,10 @@ pub(super) struct Account {
     /// The fair time at which all that it has asked for so far is done at the pace of its share. What it asks for
     /// while that is far off does not count.
     pub(super) asked: VirtualTime,
-    /// Where it stands in the order of the queue, or of idle flows.
+    /// Where it stands in the order of the queue, if any is queued.
     pub(super) place: VirtualTime,
+    /// Where it stands in the order of idle flows: [`asked`](Self::asked) as it was, or before. `None`: nowhere.
+    pub(super) idle_place: Option<VirtualTime>,
     /// Whether its weight counts.
     pub(super) counts: bool,
     /// Sum of the times at which the units in flight were taken, in nanoseconds.
@@ -55,6 +57,7 @@ impl Account {
             finish,
             asked,
             place: 0,
+            idle_place: None,
             counts: false,
             since: 0,
             mean,

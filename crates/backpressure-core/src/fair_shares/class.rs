@@ -1,9 +1,10 @@
 //! The flows of one priority, in the orders in which they run and give way.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use super::account::{Account, Demand, VirtualTime, per_weight};
+use super::account::{Account, VirtualTime, per_weight};
+use super::orders::Orders;
 use super::seeded::Seeded;
 use super::{Flow, NEWCOMER_FLOWS, Room, Standing};
 use crate::time::Timestamp;
@@ -13,13 +14,7 @@ use crate::time::Timestamp;
 pub(super) struct Class {
     /// Flows that are active, or ahead of the virtual time.
     accounts: HashMap<Flow, Account, Seeded>,
-    /// Flows with queued requests, by where their next one starts. A flow in service moves on with time: where
-    /// it stands here is where it was at its last event, or before.
-    by_start: BTreeSet<(VirtualTime, Flow)>,
-    /// Flows with queued requests, by how far they have to give way.
-    by_demand: BTreeSet<(Demand, Flow)>,
-    /// Flows that are not active, by the fair time at which all that they asked for is done.
-    ahead: BTreeSet<(VirtualTime, Flow)>,
+    orders: Orders,
     /// Where a flow starts that begins anew.
     virtual_time: VirtualTime,
     /// What a flow with the weight 1 has got so far that has always asked for something.
@@ -27,11 +22,6 @@ pub(super) struct Class {
     now: Timestamp,
     /// Mean permit-time, for flows of which nothing is known yet, in nanoseconds.
     mean: u64,
-    /// Sums over all flows.
-    in_flight: u64,
-    queued: u64,
-    /// The weight of the flows that are active, or have asked for more than they got.
-    weight: u64,
     /// Permits that flows with more than their share leave free, and until when.
     reserved: usize,
     reserved_until: Timestamp,
@@ -59,8 +49,8 @@ impl Class {
     /// Moves both times: by the permits in use over the weight that counts.
     pub(super) fn advance(&mut self, now: Timestamp) {
         let nanos = u128::from(now.since(self.now).as_nanos() as u64);
-        if self.weight > 0 {
-            let step = per_weight(nanos * u128::from(self.in_flight), self.weight);
+        if self.orders.weight > 0 {
+            let step = per_weight(nanos * u128::from(self.orders.in_flight), self.orders.weight);
             self.virtual_time += step;
             self.fair_time += step;
         }
@@ -121,25 +111,25 @@ impl Class {
     /// The flow with the lowest start, as of now.
     pub(super) fn next(&mut self) -> Option<Flow> {
         for _ in 0..MAX_UPDATES {
-            let &(known, flow) = self.by_start.first()?;
+            let &(known, flow) = self.orders.by_start.first()?;
             let start = self.accounts[&flow].start(self.now);
             if start <= known {
                 return Some(flow);
             }
-            self.by_start.pop_first();
-            self.by_start.insert((start, flow));
+            self.orders.by_start.pop_first();
+            self.orders.by_start.insert((start, flow));
             self.accounts.entry(flow).and_modify(|account| account.place = start);
         }
-        self.by_start.first().map(|&(_, flow)| flow)
+        self.orders.by_start.first().map(|&(_, flow)| flow)
     }
 
     pub(super) fn fattest(&self) -> Option<Flow> {
-        self.by_demand.last().map(|&(_, flow)| flow)
+        self.orders.by_demand.last().map(|&(_, flow)| flow)
     }
 
     pub(super) fn another_gives_way(&self, flow: Flow, weight: u16) -> bool {
         let own = self.account(flow, weight).demand(1);
-        self.by_demand.last().is_some_and(|&(most, other)| other != flow && most > own)
+        self.orders.by_demand.last().is_some_and(|&(most, other)| other != flow && most > own)
     }
 
     pub(super) fn standing(&self, flow: Flow) -> Standing {
@@ -149,7 +139,7 @@ impl Class {
             _ => 0,
         };
         match known.is_none_or(|account| account.conforms(self.fair_time)) {
-            _ if self.weight <= u64::from(own) => Standing::Alone,
+            _ if self.orders.weight <= u64::from(own) => Standing::Alone,
             true => Standing::Within,
             false => Standing::Over,
         }
@@ -157,13 +147,13 @@ impl Class {
 
     /// One round of all flows with queued requests for each of its own, or all that are queued.
     pub(super) fn ahead_of(&self, flow: Flow) -> usize {
-        let others = self.by_start.len().saturating_sub(usize::from(self.queued(flow) > 0));
+        let others = self.orders.by_start.len().saturating_sub(usize::from(self.queued(flow) > 0));
         let rounds = self.queued(flow) as usize + 1;
-        (self.queued as usize).min(rounds * others + rounds - 1)
+        (self.orders.queued as usize).min(rounds * others + rounds - 1)
     }
 
     pub(super) fn time_to_return(&mut self, flow: Flow, per_second: f64) -> Duration {
-        let (now, weight) = (self.now, self.weight.max(1) as f64);
+        let (now, weight) = (self.now, self.orders.weight.max(1) as f64);
         self.edit(flow, None, |account| {
             let share = (f64::from(account.weight) / weight).min(1.0);
             let step = (per_second * share).recip().clamp(1e-9, MAX_RETURN.as_secs_f64());
@@ -211,66 +201,39 @@ impl Class {
     ) -> T {
         let weight = weight_of(flow, claims.unwrap_or(1));
         let fresh = Account::new(self.virtual_time, self.fair_time, self.mean, weight);
-        let mut account = self.accounts.get(&flow).copied().unwrap_or(fresh);
-        self.take_out(flow, account);
+        let account = self.accounts.entry(flow).or_insert(fresh);
+        self.orders.take_out(flow, account);
         if let Some(weight) = claims {
             account.weight = weight_of(flow, weight);
             if account.queued == 0 {
                 account.finish += self.virtual_time.saturating_sub(account.start(self.now));
             }
         }
-        let answer = change(&mut account);
-        self.put_in(flow, account);
+        let answer = change(account);
+        if !self.orders.put_in(flow, account, self.fair_time, self.now) {
+            self.accounts.remove(&flow);
+        }
         self.forget();
         answer
-    }
-
-    /// Takes an account out of all orders and sums.
-    fn take_out(&mut self, flow: Flow, account: Account) {
-        if account.counts {
-            self.weight -= u64::from(account.weight);
-        }
-        self.in_flight -= u64::from(account.in_flight);
-        self.queued -= u64::from(account.queued);
-        if account.queued > 0 {
-            self.by_start.remove(&(account.place, flow));
-            self.by_demand.remove(&(account.demand(0), flow));
-        } else if !account.is_active() {
-            self.ahead.remove(&(account.place, flow));
-        }
-    }
-
-    /// Puts it back, unless it is at rest.
-    fn put_in(&mut self, flow: Flow, mut account: Account) {
-        account.counts = account.is_active() || account.asked > self.fair_time;
-        if account.queued > 0 {
-            account.place = account.start(self.now);
-            self.by_start.insert((account.place, flow));
-            self.by_demand.insert((account.demand(0), flow));
-        } else if !account.is_active() {
-            if !account.counts {
-                self.accounts.remove(&flow);
-                return;
-            }
-            account.place = account.asked;
-            self.ahead.insert((account.place, flow));
-        }
-        if account.counts {
-            self.weight += u64::from(account.weight);
-        }
-        self.in_flight += u64::from(account.in_flight);
-        self.queued += u64::from(account.queued);
-        self.accounts.insert(flow, account);
     }
 
     /// Forgets the idle flows that have got what they asked for, and those beyond the bound.
     fn forget(&mut self) {
         for _ in 0..MAX_SETTLED {
-            let is_over_bound = self.ahead.len() > MAX_AHEAD;
-            match self.ahead.first() {
+            let is_over_bound = self.orders.ahead.len() > MAX_AHEAD;
+            match self.orders.ahead.first() {
                 Some(&(place, flow)) if place <= self.fair_time || is_over_bound => {
-                    self.take_out(flow, self.accounts[&flow]);
-                    self.accounts.remove(&flow);
+                    self.orders.ahead.pop_first();
+                    let account = self.accounts.get_mut(&flow).expect("each flow has an account");
+                    account.idle_place = None;
+                    if account.is_active() {
+                        continue;
+                    }
+                    self.orders.take_out(flow, account);
+                    let is_ahead = account.asked > self.fair_time && !is_over_bound;
+                    if !is_ahead || !self.orders.put_in(flow, account, self.fair_time, self.now) {
+                        self.accounts.remove(&flow);
+                    }
                 }
                 _ => return,
             }

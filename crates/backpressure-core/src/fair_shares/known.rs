@@ -1,9 +1,8 @@
 //! Which tenants are known: a memory of bounded size.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use super::seeded::Seeded;
+use super::numbers::Numbers;
 use crate::time::Timestamp;
 
 /// Remembers the tenants that were served within the last hour or two, and the names that were seen within the
@@ -62,8 +61,6 @@ impl Known {
     }
 }
 
-type Numbers = HashSet<u64, Seeded>;
-
 /// A set that forgets: the present period and the one before, in `N` parts each.
 #[derive(Debug)]
 struct Generations<const N: usize> {
@@ -85,10 +82,10 @@ impl<const N: usize> Generations<N> {
     fn refresh(&mut self, number: u64, now: Timestamp) -> bool {
         self.turn(now);
         let part = part::<N>(number);
-        if self.current[part].contains(&number) {
+        if self.current[part].contains(number) {
             return true;
         }
-        let is_known = self.previous[part].contains(&number);
+        let is_known = self.previous[part].contains(number);
         if is_known {
             self.insert(number);
         }
@@ -96,7 +93,7 @@ impl<const N: usize> Generations<N> {
     }
 
     fn contained_before(&self, number: u64) -> bool {
-        self.previous[part::<N>(number)].contains(&number)
+        self.previous[part::<N>(number)].contains(number)
     }
 
     fn insert(&mut self, number: u64) {
@@ -115,7 +112,7 @@ impl<const N: usize> Generations<N> {
             *part = Numbers::default();
         }
         if age >= 2 * self.period {
-            self.previous.iter_mut().for_each(Numbers::clear);
+            self.previous.fill_with(Numbers::default);
         }
         (self.since, self.count) = (now, 0);
     }

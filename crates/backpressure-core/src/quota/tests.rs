@@ -18,10 +18,9 @@ prop_compose! {
         burst in prop_oneof![1..30_u64, 1..=MAX_TOKENS],
         max_debt in prop_oneof![Just(0_u64), 0..40_u64, 0..=MAX_TOKENS],
     ) -> QuotaWindow {
-        let mut window = QuotaWindow::new(tokens, Duration::from_nanos(period));
-        window.set_burst(burst);
-        window.set_max_debt(max_debt);
-        window
+        let window = QuotaWindow::try_new(tokens, Duration::from_nanos(period));
+        let window = window.and_then(|window| window.try_burst(burst));
+        window.and_then(|window| window.try_max_debt(max_debt)).expect("in range")
     }
 }
 

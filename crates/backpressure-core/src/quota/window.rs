@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::MAX_TOKENS;
+use super::{InvalidQuota, MAX_TOKENS};
 use crate::time::Timestamp;
 
 /// One window: this many tokens in each period, of which a bucket holds up to a burst.
@@ -53,27 +53,51 @@ impl Standing {
 }
 
 impl QuotaWindow {
-    pub(super) fn new(tokens: u64, period: Duration) -> Self {
-        check("tokens", tokens, 1);
-        assert!(
-            period >= MIN_PERIOD && period <= MAX_PERIOD,
-            "period must be from a microsecond to ten years"
-        );
-        Self { tokens, period: nanos(period), burst: tokens, max_debt: tokens }
+    /// A window of this many tokens in each period, for numbers that are not known when the program is written.
+    ///
+    /// ```
+    /// use backpressure_core::QuotaWindow;
+    /// use std::time::Duration;
+    ///
+    /// let second = Duration::from_secs(1);
+    /// assert_eq!(QuotaWindow::try_new(10, second)?.try_burst(20)?.burst(), 20);
+    /// let error = QuotaWindow::try_new(0, second).expect_err("no token would come");
+    /// assert_eq!(error.to_string(), "tokens must be in 1..=999999999999999");
+    /// # Ok::<(), backpressure_core::InvalidQuota>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When `tokens` is not in 1..=[`MAX_TOKENS`](crate::MAX_TOKENS), or `period` not from a microsecond to ten years.
+    pub fn try_new(tokens: u64, period: Duration) -> Result<Self, InvalidQuota> {
+        check("tokens", tokens, 1)?;
+        if period < MIN_PERIOD || period > MAX_PERIOD {
+            return Err(InvalidQuota::Period);
+        }
+        Ok(Self { tokens, period: nanos(period), burst: tokens, max_debt: tokens })
     }
 
-    pub(super) fn set_burst(&mut self, tokens: u64) {
-        check("burst", tokens, 1);
+    /// The same window, whose bucket holds this many tokens at most.
+    ///
+    /// # Errors
+    /// When `tokens` is not in 1..=[`MAX_TOKENS`](crate::MAX_TOKENS).
+    pub fn try_burst(mut self, tokens: u64) -> Result<Self, InvalidQuota> {
+        check("burst", tokens, 1)?;
         // Unless it was set, the debt follows the burst.
         if self.max_debt == self.burst {
             self.max_debt = tokens;
         }
         self.burst = tokens;
+        Ok(self)
     }
 
-    pub(super) fn set_max_debt(&mut self, tokens: u64) {
-        check("max_debt", tokens, 0);
+    /// The same window, in which a tenant may owe this many tokens.
+    ///
+    /// # Errors
+    /// When `tokens` is above [`MAX_TOKENS`](crate::MAX_TOKENS).
+    pub fn try_max_debt(mut self, tokens: u64) -> Result<Self, InvalidQuota> {
+        check("max_debt", tokens, 0)?;
         self.max_debt = tokens;
+        Ok(self)
     }
 
     /// A share of it, rounded up to a token, as no tenant is to be locked out; and without debt.
@@ -202,6 +226,9 @@ fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn check(option: &str, tokens: u64, min: u64) {
-    assert!((min..=MAX_TOKENS).contains(&tokens), "{option} must be in {min}..={MAX_TOKENS}");
+const fn check(option: &'static str, tokens: u64, min: u64) -> Result<(), InvalidQuota> {
+    match min <= tokens && tokens <= MAX_TOKENS {
+        true => Ok(()),
+        false => Err(InvalidQuota::Tokens { option, min }),
+    }
 }

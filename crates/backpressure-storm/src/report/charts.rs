@@ -13,7 +13,7 @@ use crate::trial::Trial;
 use std::borrow::Cow;
 
 /// Space for the numbers beside a chart.
-const LEFT: f64 = 62.0;
+pub(crate) const LEFT: f64 = 62.0;
 
 /// The CSS class of a stack.
 pub(super) const fn class(stack: Stack) -> &'static str {
@@ -229,7 +229,7 @@ pub(super) fn busiest(findings: &Findings, trials: &[&Trial]) -> f64 {
     points.map(|point| point.y).fold(1.0, f64::max)
 }
 
-fn between(class: &'static str, lower: &[Point], upper: &[Point]) -> Area {
+pub(crate) fn between(class: &'static str, lower: &[Point], upper: &[Point]) -> Area {
     Area {
         class,
         edges: lower.iter().zip(upper).map(|(lower, upper)| (lower.x, lower.y, upper.y)).collect(),
@@ -237,7 +237,7 @@ fn between(class: &'static str, lower: &[Point], upper: &[Point]) -> Area {
 }
 
 /// A rate over time, smoothed over the same second over which recovery is judged.
-fn smoothed(
+pub(crate) fn smoothed(
     timeline: &[Counts],
     count: impl Fn(&Counts) -> u32,
     bucket: f64,
@@ -253,7 +253,7 @@ fn smoothed(
         .collect()
 }
 
-fn per_second(most: f64) -> Axis {
+pub(crate) fn per_second(most: f64) -> Axis {
     Axis::linear(
         0.0,
         most,
@@ -261,7 +261,7 @@ fn per_second(most: f64) -> Axis {
     )
 }
 
-fn seconds(from: f64, to: f64) -> Vec<(f64, String)> {
+pub(crate) fn seconds(from: f64, to: f64) -> Vec<(f64, String)> {
     let step = if to - from > 8.0 { 2.0 } else { 0.5 };
     let first = (from / step).ceil() as i32;
     let last = (to / step).floor() as i32;

@@ -10,8 +10,11 @@ use crate::stack::Stack;
 use crate::table;
 use crate::text::{escaped, milliseconds, percent};
 use crate::trial::Trial;
+use crate::verdict::mark;
 
 const TEMPLATE: &str = include_str!("page.html");
+/// Shared with the page of `storm URL`.
+pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// The page, self-contained.
 pub(super) fn page(findings: &Findings) -> String {
@@ -20,6 +23,7 @@ pub(super) fn page(findings: &Findings) -> String {
     let handlers: String =
         findings.calibrations.iter().map(|calibration| handler(findings, calibration)).collect();
     TEMPLATE
+        .replace("{{style}}", STYLE)
         .replace("{{headline}}", &escaped(&headline(findings)))
         .replace("{{legend}}", &legend(findings))
         .replace("{{brown-out}}", &brown_out(findings).unwrap_or_default())
@@ -58,7 +62,7 @@ fn legend(findings: &Findings) -> String {
     findings.stacks().into_iter().map(item).collect()
 }
 
-fn figure(heading: &str, chart: &Chart) -> String {
+pub(crate) fn figure(heading: &str, chart: &Chart) -> String {
     format!("<figure><figcaption>{}</figcaption>{}</figure>", escaped(heading), chart.svg())
 }
 
@@ -197,9 +201,10 @@ fn row(findings: &Findings, trial: &Trial) -> String {
         number(Some(run.offered), 0),
         number(Some(run.goodput), 0),
         format!(
-            "<i class=\"bar {}\" style=\"width:{share:.0}%\"></i><span>{}</span>",
+            "<i class=\"bar {}\" style=\"width:{share:.0}%\"></i><span>{}{}</span>",
             class(trial.entry.stack),
-            number(Some(run.goodput_over_ceiling), 3)
+            number(Some(run.goodput_over_ceiling), 3),
+            mark(trial)
         ),
         number(run.p50_ms, 1),
         number(run.p99_ms, 1),

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,7 +14,8 @@ use crate::observe::Telemetry;
 /// The ticket of a request that is running already.
 ///
 /// Its position in the queue is real, so that the queue fills, empties and is cut short as it would.
-/// If the response comes first, the request counts as admitted: it was not rejected by then.
+/// If the response comes first, the request counts as admitted: it was not rejected by then. It has not waited itself,
+/// whatever its ticket did.
 #[derive(Debug)]
 pub(crate) struct DryRun {
     acquire: Pin<Box<Acquire>>,
@@ -21,7 +23,6 @@ pub(crate) struct DryRun {
     telemetry: Telemetry,
     switches: Switches,
     decided: bool,
-    since: Instant,
 }
 
 impl DryRun {
@@ -31,14 +32,7 @@ impl DryRun {
         telemetry: Telemetry,
         switches: Switches,
     ) -> Self {
-        Self {
-            acquire: Box::pin(acquire),
-            limiter,
-            telemetry,
-            switches,
-            decided: false,
-            since: Instant::now(),
-        }
+        Self { acquire: Box::pin(acquire), limiter, telemetry, switches, decided: false }
     }
 
     /// Ready when the limiter has decided: a permit, or none where the request would be rejected.
@@ -53,7 +47,7 @@ impl DryRun {
         Poll::Ready(match decision {
             Ok(mut permit) => {
                 permit.skip_measurement();
-                self.telemetry.would_admit(&self.limiter, self.since.elapsed());
+                self.telemetry.would_admit(&self.limiter, Duration::ZERO);
                 Ok(permit)
             }
             Err(shed) => {
@@ -72,7 +66,7 @@ impl DryRun {
 impl Drop for DryRun {
     fn drop(&mut self) {
         if !self.decided {
-            self.telemetry.would_admit(&self.limiter, self.since.elapsed());
+            self.telemetry.would_admit(&self.limiter, Duration::ZERO);
         }
     }
 }

@@ -20,6 +20,7 @@ use super::delayed_rejection::Delay;
 use super::guard::Guard;
 use super::rejection::{Caller, Rendered};
 use super::response_policy::ResponsePolicy;
+use crate::inner::take_polled;
 use crate::limiter::Acquire;
 use crate::observe::Queued;
 
@@ -107,9 +108,7 @@ where
         let state = match start {
             Start::Now(guard, _) | Start::NotReady(guard) => {
                 let response = policy.response.of(&request);
-                // An instance that was polled may have reserved something: that one must be called.
-                let other = inner.clone();
-                let call = Some(Call { inner: std::mem::replace(inner, other), request });
+                let call = Some(Call { inner: take_polled(inner), request });
                 State::Starting { guard: Some(guard), call, response }
             }
             Start::Failed(error) => State::Failed { error: Some(error) },

@@ -7,9 +7,9 @@ use http::Response;
 use super::classify::Classifier;
 use super::dry_run::DryRun;
 use super::permit_handle::{PermitHandle, SharedPermit};
-use super::switches::{Stream, Switches, Uncounted};
+use super::switches::{CountedStream, Switches, Uncounted};
 use crate::limiter::{Permit, PollTimer};
-use crate::observe::{InFlight, StreamCount};
+use crate::observe::{InFlight, Inside};
 
 /// A request in flight; both parts end when it is dropped.
 #[derive(Debug)]
@@ -21,15 +21,13 @@ pub(crate) struct Guard {
 /// What counts a request that no limiter counts, until it is dropped.
 pub(crate) trait Hold: std::fmt::Debug + Send + Sync {}
 
-/// A stream, and its count in the metrics.
-pub(super) type CountedStream = (Stream, StreamCount);
-
 /// One poll of the service's future.
 #[derive(Debug)]
 pub(crate) struct ServicePoll {
     timer: Option<PollTimer>,
     /// The permit that the handler shares, for its time in the guard.
     shared: Option<SharedPermit>,
+    _inside: Option<Inside>,
 }
 
 impl ServicePoll {
@@ -132,6 +130,12 @@ impl Guard {
         }
     }
 
+    /// The service inside is polled until what is returned is dropped.
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> Option<Inside> {
+        self.in_flight.enter()
+    }
+
     /// A poll of the service's future begins.
     #[inline(always)]
     pub(crate) fn begin_poll(&mut self, cx: &mut Context<'_>) -> ServicePoll {
@@ -143,7 +147,7 @@ impl Guard {
             Right::Permit(permit) => permit.begin_poll(cx),
             _ => None,
         };
-        ServicePoll { timer, shared }
+        ServicePoll { timer, shared, _inside: self.enter() }
     }
 
     /// The poll has ended. If it gave a response, that is classified and teaches the limit.

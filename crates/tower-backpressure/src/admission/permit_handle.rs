@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::admission::guard::CountedStream;
-use crate::admission::switches::{Switches, Uncounted};
+use crate::admission::switches::{CountedStream, Switches, Uncounted};
 use crate::limiter::Permit;
 use crate::observe::InFlight;
 

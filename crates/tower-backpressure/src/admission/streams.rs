@@ -1,48 +1,16 @@
-//! Which responses are streams, and what limits them.
+//! Which responses are streams, and what becomes of those.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::Policy;
 use super::guard::Guard;
 use super::rejection::Caller;
-
-/// What limits a response that is a stream: events, a watch, an upgraded connection.
-///
-/// | response | is a stream |
-/// |---|---|
-/// | `101 Switching Protocols`, success of a `CONNECT` | always |
-/// | `text/event-stream`, `application/x-ndjson`, `application/jsonl`, `application/json-seq`, `multipart/x-mixed-replace` | always |
-/// | a success otherwise, as of a gRPC method that streams | if `stream_if` says so of its request |
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StreamPolicy {
-    /// It is work, as any other body is: it holds its permit while the service produces, and counts apart
-    /// while nothing happens. For streams of which each event is computed.
-    #[default]
-    Work,
-    /// It watches: it gives its permit back with its head, and counts under a cap of its own, this many at
-    /// once. A stream beyond the cap gets a 503, after its handler has run: it does not say that it was not
-    /// begun. A reader that stalls holds memory and a place under the cap.
-    Watch(usize),
-    /// It gives its permit back with its head, and nothing limits it from then on.
-    Head,
-}
-
-/// The rules of one layer for streams.
-#[derive(Clone, Default)]
-pub(crate) struct StreamRules {
-    pub(crate) policy: StreamPolicy,
-    pub(crate) is_stream: Option<Arc<Predicate>>,
-}
-
-type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
+use super::stream_rules::StreamPolicy;
 
 /// What decides on the response to one request, when its head is there.
 #[derive(Clone, Debug)]
@@ -58,12 +26,6 @@ pub(crate) struct StreamCheck {
 /// many, so that one of them ends every few seconds.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-impl StreamRules {
-    fn applies_to<B>(&self, request: &mut Request<B>) -> bool {
-        self.is_stream.as_ref().is_some_and(|rule| with_parts(request, &**rule))
-    }
-}
-
 impl StreamCheck {
     fn is_stream<B>(&self, response: &Response<B>) -> bool {
         // A gRPC call that fails before its first message has its status in the head.
@@ -74,22 +36,6 @@ impl StreamCheck {
             || kind.is_some_and(is_stream_type);
         is_known || is_success && (self.is_connect || self.is_ruled)
     }
-}
-
-/// Applies a rule to the head of a request. `Parts` cannot borrow, so the head moves out and back.
-fn with_parts<B>(request: &mut Request<B>, rule: &Predicate) -> bool {
-    let (mut head, ()) = Request::new(()).into_parts();
-    head.version = request.version();
-    std::mem::swap(&mut head.method, request.method_mut());
-    std::mem::swap(&mut head.uri, request.uri_mut());
-    std::mem::swap(&mut head.headers, request.headers_mut());
-    std::mem::swap(&mut head.extensions, request.extensions_mut());
-    let answer = rule(&head);
-    *request.method_mut() = head.method;
-    *request.uri_mut() = head.uri;
-    *request.headers_mut() = head.headers;
-    *request.extensions_mut() = head.extensions;
-    answer
 }
 
 fn is_stream_type(kind: &[u8]) -> bool {
@@ -147,12 +93,6 @@ impl StreamCheck {
         let now = tokio::time::Instant::now();
         self.policy.telemetry.rejected(shed, &self.policy.limiter, now, Duration::ZERO);
         self.policy.rejection.respond_begun(shed, self.caller)
-    }
-}
-
-impl fmt::Debug for StreamRules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamRules").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use http::Request;
 use http::request::Parts;
 
-use super::streams::StreamRules;
+use super::stream_rules::StreamRules;
+use crate::observe::StreamCount;
 
 /// The switches of one layer.
 #[derive(Clone, Default)]
@@ -48,6 +49,9 @@ type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
 #[derive(Debug)]
 pub(crate) struct Stream(Arc<SwitchState>);
 
+/// A stream, and its count in the metrics.
+pub(super) type CountedStream = (Stream, StreamCount);
+
 /// A request in flight that holds no permit.
 #[derive(Debug)]
 pub(crate) struct Uncounted {
@@ -59,6 +63,13 @@ impl Switches {
     /// The same, keeping the handle of their layer alive.
     pub(crate) fn registered(self, handle: impl Any + Send + Sync) -> Self {
         Self { handle: Some(Arc::new(handle)), ..self }
+    }
+
+    /// The options of a new layer, for what is counted and switched already.
+    #[cfg(feature = "policy")]
+    pub(crate) fn with_default_options(&self) -> Self {
+        let (handle, shared) = (self.handle.clone(), Arc::clone(&self.shared));
+        Self { handle, shared, ..Self::default() }
     }
 
     pub(crate) fn exempting(

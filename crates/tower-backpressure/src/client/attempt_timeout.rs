@@ -16,6 +16,7 @@ use tower_service::Service;
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::client::classify::is_grpc_call;
+use crate::client::valid::{self, require};
 use crate::client::{deadline_exceeded, timeout_field};
 use crate::request_info::RequestInfo;
 
@@ -95,7 +96,7 @@ impl AttemptTimeoutLayer {
     /// When `timeout` is zero.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        assert!(!timeout.is_zero(), "timeout must be longer than zero");
+        require(valid::longer_than_zero("timeout", timeout), "zero");
         Self { timeout }
     }
 }

@@ -9,6 +9,7 @@ use tower_layer::Layer;
 
 use crate::client::origin_key::OriginKey;
 use crate::client::supervised::{Hold, Origin, Shared, Supervised};
+use crate::client::valid::{self, require};
 
 mod state;
 
@@ -133,13 +134,25 @@ pub enum BreakerPhase {
     Ramping,
 }
 
+impl BreakerPhase {
+    /// A stable short name, as in events.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+            Self::Ramping => "ramping",
+        }
+    }
+}
+
 impl BreakerLayer {
     /// A breaker for each origin; `name` labels the metrics and events of all of them together.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let options = Options { settings: BreakerSettings::default(), slow: None };
         let no_hold = Hold { max_held: 0, max_wait: Duration::ZERO };
-        Self { shared: Arc::new(Shared::new(name, options, no_hold)) }
+        Self { shared: Shared::new(name, options, no_hold) }
     }
 
     /// The share of failed calls at which it opens.
@@ -148,7 +161,7 @@ impl BreakerLayer {
     /// When `share` is not in 0.01..=1.0.
     #[must_use]
     pub fn failure_share(self, share: f64) -> Self {
-        check_share("failure_share", share);
+        require(valid::share("failure_share", share), share);
         self.edit(|options| options.settings.failure_share = share)
     }
 
@@ -158,7 +171,7 @@ impl BreakerLayer {
     /// When `share` is not in 0.01..=1.0.
     #[must_use]
     pub fn slow_share(self, share: f64) -> Self {
-        check_share("slow_share", share);
+        require(valid::share("slow_share", share), share);
         self.edit(|options| options.settings.slow_share = share)
     }
 
@@ -168,7 +181,7 @@ impl BreakerLayer {
     /// When `slow` is zero.
     #[must_use]
     pub fn slow(self, slow: Duration) -> Self {
-        assert!(!slow.is_zero(), "slow must be longer than zero");
+        require(valid::longer_than_zero("slow", slow), "zero");
         self.edit(|options| options.slow = Some(slow))
     }
 
@@ -178,7 +191,7 @@ impl BreakerLayer {
     /// When `min_calls` is zero.
     #[must_use]
     pub fn min_calls(self, min_calls: u32) -> Self {
-        assert!(min_calls > 0, "min_calls must be at least 1");
+        require(valid::at_least_one("min_calls", min_calls), min_calls);
         self.edit(|options| options.settings.min_calls = min_calls)
     }
 
@@ -188,7 +201,7 @@ impl BreakerLayer {
     /// When `window` is zero.
     #[must_use]
     pub fn window(self, window: Duration) -> Self {
-        assert!(!window.is_zero(), "window must be longer than zero");
+        require(valid::longer_than_zero("window", window), "zero");
         self.edit(|options| options.settings.window = window)
     }
 
@@ -198,10 +211,7 @@ impl BreakerLayer {
     /// When `open_for` is zero or more than a minute.
     #[must_use]
     pub fn open_for(self, open_for: Duration) -> Self {
-        assert!(
-            !open_for.is_zero() && open_for <= BreakerSettings::default().max_open,
-            "open_for must be in 1ns..=60s, was {open_for:?}"
-        );
+        require(valid::open_for(open_for), format_args!("{open_for:?}"));
         self.edit(|options| options.settings.open_for = open_for)
     }
 
@@ -211,7 +221,7 @@ impl BreakerLayer {
     /// When `probes` is zero.
     #[must_use]
     pub fn probes(self, probes: u32) -> Self {
-        assert!(probes > 0, "probes must be at least 1");
+        require(valid::at_least_one("probes", probes), probes);
         self.edit(|options| options.settings.probes = probes)
     }
 
@@ -269,10 +279,6 @@ impl BreakerLayer {
     fn edit(self, edit: impl FnOnce(&mut Options)) -> Self {
         Self { shared: self.shared.with(|options, _| edit(options)) }
     }
-}
-
-fn check_share(name: &str, share: f64) {
-    assert!((0.01..=1.0).contains(&share), "{name} must be in 0.01..=1.0, was {share}");
 }
 
 /// The breaker of one origin. It is not forgotten while this is alive.

@@ -9,6 +9,7 @@ use backpressure_core::RetryBudget as Rule;
 use self::balance::Balance;
 use self::origins::OriginBalances;
 use crate::client::replay::RequestHead;
+use crate::client::valid::{self, require};
 
 mod balance;
 mod origins;
@@ -93,6 +94,7 @@ impl RetryBudget {
     /// When `ratio` is not in 0.0..=1.0.
     #[must_use]
     pub fn new(ratio: f64) -> Self {
+        require(valid::ratio(ratio), ratio);
         Self::of(Rule::ratio(ratio))
     }
 
@@ -125,6 +127,7 @@ impl RetryBudget {
     /// When `reserve` is not in 0..=1 000 000.
     #[must_use]
     pub fn reserve(self, reserve: u32) -> Self {
+        require(valid::reserve(reserve), reserve);
         self.with(|rule| rule.reserve(reserve))
     }
 

@@ -12,6 +12,7 @@ use tower_layer::Layer;
 use crate::client::jitter::Jitter;
 use crate::client::origin_key::OriginKey;
 use crate::client::supervised::{Hold, Origin, Shared, Supervised};
+use crate::client::valid::{self, require};
 use crate::headers::retry_after::RetryAfter;
 
 mod state;
@@ -143,13 +144,31 @@ pub enum CooldownPhase {
     Resuming,
 }
 
+impl CooldownPhase {
+    /// A stable short name, as in events.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Quiet => "quiet",
+            Self::Probing => "probing",
+            Self::Resuming => "resuming",
+        }
+    }
+}
+
 impl CooldownLayer {
     /// A cool-down for each origin; `name` labels the metrics and events of all of them together.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let jitter = Jitter::new(Rng::new());
         let options = Options { max_cooldown: DEFAULT_MAX_COOLDOWN, jitter, told: None };
-        Self { shared: Arc::new(Shared::new(name, options, DEFAULT_HOLD)) }
+        Self { shared: Shared::new(name, options, DEFAULT_HOLD) }
+    }
+
+    /// What a layer without options holds.
+    #[cfg(feature = "policy")]
+    pub(crate) const fn default_hold() -> (usize, Duration) {
+        (DEFAULT_HOLD.max_held, DEFAULT_HOLD.max_wait)
     }
 
     /// How many requests wait during cool-downs, of all origins together, and for how long each; zero of
@@ -166,10 +185,7 @@ impl CooldownLayer {
     /// When `max_cooldown` is zero, or more than [`RetryAfter::MAX`], ten minutes.
     #[must_use]
     pub fn max_cooldown(self, max_cooldown: Duration) -> Self {
-        assert!(
-            !max_cooldown.is_zero() && max_cooldown <= RetryAfter::MAX,
-            "max_cooldown must be in 1ns..=600s, was {max_cooldown:?}"
-        );
+        require(valid::max_cooldown(max_cooldown), format_args!("{max_cooldown:?}"));
         self.edit(|shared| shared.with(|options, _| options.max_cooldown = max_cooldown))
     }
 

@@ -1,6 +1,7 @@
 //! A concurrency limit for each origin that a client talks to.
 
-use std::sync::{Arc, OnceLock};
+use std::any::Any;
+use std::sync::{Arc, OnceLock, Weak};
 
 use backpressure_core::{ClientLimit, Outcome, QueueBounds};
 use http::{Request, StatusCode, Uri, request, response};
@@ -16,7 +17,7 @@ use crate::client::cooldown::CooldownLayer;
 use crate::client::origin_key::OriginKey;
 use crate::client::origin_map::OriginMap;
 use crate::limiter::Limiter;
-use crate::observe::Telemetry;
+use crate::observe::{Kind, LimiterReport, Part, PartReport, Registry, Report, Telemetry, next_id};
 
 #[cfg(feature = "reqwest")]
 mod reqwest;
@@ -129,6 +130,7 @@ pub type OriginLimit<S> = Limited<S, Arc<Origins>>;
 pub struct Origins {
     settings: Settings,
     origin_map: OriginMap<Policy>,
+    id: u64,
 }
 
 /// What the policy of a new origin is made from.
@@ -250,7 +252,10 @@ impl OriginLimitLayer {
     }
 
     fn of(settings: Settings) -> Self {
-        Self { origins: Arc::new(Origins { settings, origin_map: OriginMap::new() }) }
+        let origins = Arc::new(Origins { settings, origin_map: OriginMap::new(), id: next_id() });
+        let part: Weak<Origins> = Arc::downgrade(&origins);
+        Registry::global().add(origins.id, part);
+        Self { origins }
     }
 }
 
@@ -276,6 +281,30 @@ impl Origins {
         self.origin_map.get_or_insert(origin, |name| self.settings.policy(name))
     }
 }
+
+impl Part for Origins {
+    fn report(&self) -> Report {
+        let Settings { telemetry, switches, .. } = &self.settings;
+        let mut report = Report::new(self.id, Arc::clone(telemetry.policy()), Kind::OriginLimit);
+        report.dry_run = switches.is_dry_run();
+        telemetry.stats().fill(&mut report);
+        let (recent, count) = self.origin_map.recent(EXAMINED);
+        let part = |(name, policy): (Arc<str>, Arc<Policy>)| {
+            let mut part = PartReport::new(&name);
+            part.limiter = Some(LimiterReport::of(&policy.limiter, 0, 0));
+            part
+        };
+        report.set_parts(recent.into_iter().map(part).collect(), count);
+        report
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+/// Of so many origins that were used last, the registry shows those with the most requests.
+const EXAMINED: usize = 4 * Report::MAX_PARTS;
 
 impl Settings {
     #[cold]

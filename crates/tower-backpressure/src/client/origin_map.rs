@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::origin_key::OriginKey;
-use crate::keyed_map::{Idle, KeyedMap};
+use crate::keyed_map::{Idle, KeyedMap, Named};
 
 /// A state for each recently used origin.
 #[derive(Debug)]
@@ -63,6 +63,12 @@ impl<T: Idle> OriginMap<T> {
         drop(state);
         drop((forgotten, before));
         value
+    }
+
+    /// The origins that were used last with their names, at most `max`, and how many there are.
+    pub(crate) fn recent(&self, max: usize) -> (Vec<Named<T>>, usize) {
+        let state = self.lock();
+        (state.map.recent(max), state.map.len())
     }
 
     /// The state of this origin, if there is one.

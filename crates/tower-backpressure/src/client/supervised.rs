@@ -13,6 +13,7 @@ use crate::admission::body::ResponseBody;
 
 mod attempt;
 mod future;
+mod part;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod shared;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::budget::RetryBudget;
@@ -9,14 +10,18 @@ use crate::client::gave_up::GiveUpReason;
 
 #[cfg_attr(not(feature = "metrics"), path = "telemetry/no_metrics.rs")]
 mod metrics;
+mod stats;
 #[cfg_attr(not(feature = "tracing"), path = "telemetry/no_tracing.rs")]
 mod tracing;
+
+use self::stats::RetryStats;
 
 /// Records the retries of one layer. Without the features `metrics` and `tracing` it does nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct RetryTelemetry {
     policy: Cow<'static, str>,
     metrics: metrics::Metrics,
+    stats: Arc<RetryStats>,
 }
 
 /// The wait before a retry, and what set its length.
@@ -36,7 +41,13 @@ pub(crate) enum Source {
 impl RetryTelemetry {
     pub(crate) fn new(policy: Cow<'static, str>) -> Self {
         let metrics = metrics::Metrics::new(policy.clone());
-        Self { policy, metrics }
+        let stats = RetryStats::register(&policy);
+        Self { policy, metrics, stats }
+    }
+
+    /// The registry shows this budget.
+    pub(crate) fn show_budget(&self, budget: &RetryBudget) {
+        self.stats.show_budget(budget);
     }
 
     pub(crate) fn policy(&self) -> &str {
@@ -46,6 +57,7 @@ impl RetryTelemetry {
     /// A first attempt was sent.
     pub(crate) fn first_attempt(&self) {
         self.metrics.first_attempt();
+        self.stats.first_attempt();
     }
 
     /// A failure may have changed the balance.
@@ -56,17 +68,20 @@ impl RetryTelemetry {
     /// A retry was granted and waits; `resend_count` is 1 for the first retry of a request.
     pub(crate) fn retrying(&self, resend_count: u32, wait: Wait) {
         self.metrics.waits(wait);
+        self.stats.waits(wait.span);
         tracing::retrying(&self.policy, resend_count, wait);
     }
 
     /// A retry was sent.
     pub(crate) fn retried(&self) {
         self.metrics.retried();
+        self.stats.retried();
     }
 
     /// A failure that could be retried was returned after `attempts` attempts.
     pub(crate) fn gave_up(&self, attempts: u32, reason: GiveUpReason) {
         self.metrics.gave_up(reason);
+        self.stats.gave_up(reason);
         tracing::gave_up(&self.policy, attempts, reason);
     }
 }

@@ -13,8 +13,10 @@ use crate::client::jitter::Jitter;
 use crate::client::supervised::{
     Ended, Hold, How, Shared, Supervised, Supervision, Transition, Verdict,
 };
+use crate::client::valid::{self, require};
 use crate::headers::retry_after::RetryAfter;
 use crate::keyed_map::Idle;
+use crate::observe::{Kind, PartReport};
 
 /// Rejects a share of the requests in the client once the origin rejects most of them.
 ///
@@ -105,7 +107,7 @@ impl ThrottleLayer {
         let random = Jitter::new(Rng::new());
         let options = Options { settings: ThrottleSettings::default(), random };
         let no_hold = Hold { max_held: 0, max_wait: Duration::ZERO };
-        Self { shared: Arc::new(Shared::new(name, options, no_hold)) }
+        Self { shared: Shared::new(name, options, no_hold) }
     }
 
     /// How many requests there may be for each accepted one.
@@ -114,7 +116,7 @@ impl ThrottleLayer {
     /// When `k` is not in 1.0..=1000.0.
     #[must_use]
     pub fn k(self, k: f64) -> Self {
-        assert!((1.0..=1_000.0).contains(&k), "k must be in 1.0..=1000.0, was {k}");
+        require(valid::k(k), k);
         self.edit(|options| options.settings.k = k)
     }
 
@@ -124,7 +126,7 @@ impl ThrottleLayer {
     /// When `window` is zero.
     #[must_use]
     pub fn window(self, window: Duration) -> Self {
-        assert!(!window.is_zero(), "window must be longer than zero");
+        require(valid::longer_than_zero("window", window), "zero");
         self.edit(|options| options.settings.window = window)
     }
 
@@ -140,10 +142,7 @@ impl ThrottleLayer {
     /// When `max_rejected` is not in 0.0..=0.99.
     #[must_use]
     pub fn max_rejected(self, max_rejected: f64) -> Self {
-        assert!(
-            (0.0..=0.99).contains(&max_rejected),
-            "max_rejected must be in 0.0..=0.99, was {max_rejected}"
-        );
+        require(valid::max_rejected(max_rejected), max_rejected);
         self.edit(|options| options.settings.max_rejected = max_rejected)
     }
 
@@ -219,6 +218,8 @@ impl Supervision for OriginThrottle {
 
     const REASON: Reason = Reason::Throttle;
 
+    const KIND: Kind = Kind::Throttle;
+
     fn new(options: &Options) -> Self {
         Self(Mutex::new(backpressure_core::Throttle::new(options.settings)))
     }
@@ -254,6 +255,10 @@ impl Supervision for OriginThrottle {
         let now = now();
         self.lock().ended(ended.priority, accepted, now);
         None
+    }
+
+    fn fill(&self, part: &mut PartReport, now: Timestamp) {
+        part.rejected_share = self.lock().rejected_share(Priority::Normal, now);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::header::{AGE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 mod date;
+mod decimal;
 mod rate_limit;
 mod retry_info;
 mod value;

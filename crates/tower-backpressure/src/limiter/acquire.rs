@@ -68,7 +68,7 @@ impl Acquire {
 
     /// What the first poll does, without a future where none is needed.
     pub(crate) fn start(shared: &Arc<Shared>, info: RequestInfo, now: Instant) -> Acquired {
-        match shared.request(info.on_scale_of(shared), shared.timestamp(now)) {
+        match shared.request(info.on_scale(|at| shared.timestamp(at)), shared.timestamp(now)) {
             Answer::Run(entry) => Acquired::Permit(Permit::new(shared, entry, Stage::Admitted)),
             Answer::Shed(shed) => Acquired::Rejected(shed),
             Answer::Wait(ticket, until) => {

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::counter::Entry;
 use super::shared::Shared;
-use super::shared_ref::SharedRef;
-use super::stopwatch::{PollTimer, Stopwatch, Subject};
+use super::stopwatch::{PollTimer, Stopwatch};
+use super::timed_waker::Subject;
+use crate::shared_ref::SharedRef;
 
 mod progress;
 mod start;
@@ -41,7 +42,7 @@ pub(super) use self::start::Stage;
 /// Dropping it at any point releases it exactly once.
 #[must_use = "a permit that is dropped is released at once"]
 pub struct Permit {
-    shared: SharedRef,
+    shared: SharedRef<Shared>,
     /// `None`: it is not measured, or the measurement has ended.
     stopwatch: Option<Stopwatch>,
     stage: Stage,
@@ -71,7 +72,8 @@ impl Permit {
             metering => metering == Metering::RunQueue,
         };
         let in_flight = shared.counted(entry.in_flight);
-        Some(Stopwatch::start(Subject { in_flight, weight, times_run_queue }))
+        let in_flight_elsewhere = shared.in_flight_elsewhere();
+        Some(Stopwatch::start(Subject { in_flight, in_flight_elsewhere, weight, times_run_queue }))
     }
 
     /// Runs `work` and measures it.
@@ -164,6 +166,7 @@ impl Permit {
             .marked(reading.marked)
             .busy(reading.busy)
             .in_flight(subject.in_flight)
+            .in_flight_elsewhere(subject.in_flight_elsewhere)
             .in_flight_at_end(self.shared.counted(self.shared.in_flight()))
             .weight(subject.weight);
         self.shared.learn(&sample, self.stamp, self.hold, self.shared.timestamp(now));

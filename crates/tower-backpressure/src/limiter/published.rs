@@ -22,6 +22,8 @@ pub(super) struct Published {
     /// Permits that count apart.
     pub(super) silent: AtomicUsize,
     pub(super) is_flooded: AtomicBool,
+    /// Whether measurements change the limit.
+    pub(super) adapts: AtomicBool,
     /// Whether an operator drains or stops the limiter.
     pub(super) is_stopping: AtomicBool,
 }
@@ -38,6 +40,7 @@ impl Published {
             counts_waiting: AtomicBool::new(false),
             silent: AtomicUsize::new(0),
             is_flooded: AtomicBool::new(false),
+            adapts: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         };
         published.settings(controller);

@@ -13,6 +13,7 @@ use super::sync::atomic::{AtomicUsize, Ordering};
 use super::sync::{Mutex, MutexGuard};
 
 mod member;
+mod part;
 mod total;
 
 use self::member::Member;
@@ -182,38 +183,6 @@ impl Membership {
     /// Whether the set has another total than its limit says.
     pub(super) fn is_resized(&self) -> bool {
         self.set.new_total().is_some()
-    }
-}
-
-impl Shared {
-    /// Borrows what a request of this cost lacks, if it is part of a set.
-    pub(super) fn borrow(&self, cost: u32, now: Timestamp) {
-        if self.membership.is_some() {
-            let lacks = self.with_lock(now, |state, counter| state.lacks(Some(cost), counter, now));
-            let (lacks, wakers, mut needs) = lacks;
-            wakers.into_iter().for_each(Waker::wake);
-            needs.lacks = needs.lacks.max(lacks);
-            if needs.any() {
-                self.settle_set(needs, now);
-            }
-        }
-    }
-
-    /// Lets the set do what this limiter needs.
-    #[cold]
-    pub(super) fn settle_set(&self, needs: Needs, now: Timestamp) {
-        let Some(Membership { set, index }) = &self.membership else { return };
-        let mut wakers = Vec::new();
-        let mut state = set.lock();
-        state.free += needs.returned;
-        if let Some(total) = set.new_total() {
-            state.resize(total, now, &mut wakers);
-            set.published.store(total, Ordering::Relaxed);
-        }
-        state.settle(now, &mut wakers);
-        state.lend(*index, needs.lacks, now, &mut wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -1,6 +1,9 @@
 //! What all handles, permits and queued requests of one limiter share: counter, lock and clock.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::task::Waker;
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use backpressure_core::{Ages, Controller, Metering, RequestInfo, Sample, Shed, Ticket, Timestamp};
@@ -18,6 +21,7 @@ use super::state::{Answer, State};
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard};
 use crate::nanos::nanos;
+use crate::shared_ref::Spare;
 
 mod clock;
 
@@ -59,7 +63,9 @@ impl Shared {
 
     /// The same as a part of a set.
     pub(super) fn in_set(controller: Controller, epoch: Instant, membership: Membership) -> Self {
-        Self { epoch, membership: Some(membership), ..Self::new(controller) }
+        let shared = Self::new(controller);
+        shared.set_adapts(membership.adapts());
+        Self { epoch, membership: Some(membership), ..shared }
     }
 
     /// Admits a request, queues it or rejects it.
@@ -202,6 +208,15 @@ impl Shared {
     }
 }
 
+impl Spare for Shared {
+    fn spare() -> &'static LocalKey<Cell<Option<Arc<Self>>>> {
+        thread_local! {
+            static SPARE: Cell<Option<Arc<Shared>>> = const { Cell::new(None) };
+        }
+        &SPARE
+    }
+}
+
 /// What is read without the lock.
 impl Shared {
     #[cfg(feature = "metrics")]
@@ -245,6 +260,15 @@ impl Shared {
     #[cfg(feature = "http")]
     pub(crate) fn is_stopping(&self) -> bool {
         self.published.is_stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether measurements change the limit.
+    pub(crate) fn adapts(&self) -> bool {
+        self.published.adapts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_adapts(&self, adapts: bool) {
+        self.published.adapts.store(adapts, Ordering::Relaxed);
     }
 
     pub(crate) fn in_flight(&self) -> usize {

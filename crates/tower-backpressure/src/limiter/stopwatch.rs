@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::queued;
-use super::timed_waker::{Reading, TimedWaker};
+use super::timed_waker::{Reading, Subject, TimedWaker};
 
 /// A running measurement.
 ///
@@ -26,17 +26,6 @@ pub(crate) struct PollTimer {
     outer: Duration,
     /// The one to poll with.
     pub(crate) waker: Waker,
-}
-
-/// The attempt that is measured.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject {
-    /// Requests in flight at admission, this one included, without those that count apart.
-    pub(crate) in_flight: usize,
-    /// Requests this one stands for in the measurements.
-    pub(crate) weight: u32,
-    /// Without, only the latency is measured.
-    pub(crate) times_run_queue: bool,
 }
 
 impl Stopwatch {

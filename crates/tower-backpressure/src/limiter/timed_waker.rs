@@ -9,7 +9,6 @@ use std::time::Duration;
 use atomic_waker::AtomicWaker;
 use tokio::time::Instant;
 
-use super::stopwatch::Subject;
 use crate::nanos::nanos;
 
 /// The waker that a measured future sees, and the times measured so far.
@@ -24,6 +23,19 @@ pub(super) struct TimedWaker {
     run_queue: AtomicU64,
     marked: AtomicU64,
     busy: AtomicU64,
+}
+
+/// The attempt that is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject {
+    /// Requests in flight at admission, this one included, without those that count apart.
+    pub(crate) in_flight: usize,
+    /// The same in the other limiters of its set, if that has a total that adapts.
+    pub(crate) in_flight_elsewhere: usize,
+    /// Requests this one stands for in the measurements.
+    pub(crate) weight: u32,
+    /// Without, only the latency is measured.
+    pub(crate) times_run_queue: bool,
 }
 
 /// The times of one attempt.

@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::thread::LocalKey;
 use std::time::Duration;
 
 use backpressure_core::Shed;
@@ -12,10 +13,15 @@ use tokio::time::Instant;
 
 use crate::headers::shed_reason::index_of;
 use crate::limiter::Limiter;
+use crate::shared_ref::{SharedRef, Spare};
 
 mod handles;
+#[cfg(feature = "policy")]
+mod policy_events;
 
 use self::handles::Handles;
+#[cfg(feature = "policy")]
+pub(crate) use self::policy_events::policy_event;
 
 /// The handles of one policy. The first request makes them, so that a recorder that is installed
 /// after the layer was built still sees everything.
@@ -25,10 +31,19 @@ pub(super) struct Metrics {
     handles: Arc<OnceLock<Handles>>,
 }
 
+impl Spare for OnceLock<Handles> {
+    fn spare() -> &'static LocalKey<Cell<Option<Arc<Self>>>> {
+        thread_local! {
+            static SPARE: Cell<Option<Arc<OnceLock<Handles>>>> = const { Cell::new(None) };
+        }
+        &SPARE
+    }
+}
+
 /// A request in flight, until dropped.
 pub(crate) struct InFlight {
     /// `None`: another value counts the request.
-    handles: Option<Arc<OnceLock<Handles>>>,
+    handles: Option<SharedRef<OnceLock<Handles>>>,
     /// `None`: the time is not recorded.
     since: Option<Instant>,
     is_answered: bool,
@@ -62,7 +77,7 @@ impl Metrics {
     pub(super) fn in_flight(&self) -> InFlight {
         self.handles().in_flight.increment(1.0);
         let since = is_timed().then(Instant::now);
-        InFlight { handles: Some(Arc::clone(&self.handles)), since, is_answered: false }
+        InFlight { handles: Some(SharedRef::new(&self.handles)), since, is_answered: false }
     }
 
     pub(super) fn stream(&self) -> StreamCount {

@@ -36,6 +36,15 @@ pub enum Event {
         /// Its time in the queue.
         waited: Duration,
     },
+    /// It was in flight, and its response has ended, or its caller has left. Only for an observer that
+    /// [observes ends](Observer::observes_ends).
+    #[non_exhaustive]
+    Ended {
+        /// From its admission to the end of the response's body.
+        held: Duration,
+        /// Whether there was a response. If not, its caller left first, or its handler panicked.
+        answered: bool,
+    },
 }
 
 impl Event {
@@ -48,6 +57,18 @@ impl Event {
             Self::WouldReject { .. } => "would_reject",
             Self::Exempt => "exempt",
             Self::Cancelled { .. } => "cancelled",
+            Self::Ended { .. } => "ended",
+        }
+    }
+
+    /// The time in the queue, of a request that was decided on or was cancelled there.
+    #[cfg(any(feature = "tracing", feature = "opentelemetry"))]
+    pub(super) const fn waited(self) -> Option<Duration> {
+        match self {
+            Self::Admitted { waited }
+            | Self::Rejected { waited, .. }
+            | Self::Cancelled { waited } => Some(waited),
+            Self::WouldReject { .. } | Self::Exempt | Self::Ended { .. } => None,
         }
     }
 }
@@ -74,6 +95,31 @@ impl Event {
 pub trait Observer: Send + Sync + 'static {
     /// The layer with this policy has decided.
     fn observe(&self, policy: &str, event: Event);
+
+    /// Whether it is also told of the end of each request, by [`Event::Ended`]. That costs an allocation for each;
+    /// `false` by default.
+    ///
+    /// ```
+    /// use tower_backpressure::{Event, Observer};
+    ///
+    /// struct SlowRequests;
+    ///
+    /// impl Observer for SlowRequests {
+    ///     fn observe(&self, policy: &str, event: Event) {
+    ///         match event {
+    ///             Event::Ended { held, .. } if held.as_secs() > 10 => println!("{policy}: {held:?}"),
+    ///             _ => {}
+    ///         }
+    ///     }
+    ///
+    ///     fn observes_ends(&self) -> bool {
+    ///         true
+    ///     }
+    /// }
+    /// ```
+    fn observes_ends(&self) -> bool {
+        false
+    }
 }
 
 impl<F: Fn(&str, Event) + Send + Sync + 'static> Observer for F {

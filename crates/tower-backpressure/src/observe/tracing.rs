@@ -17,13 +17,9 @@ pub(super) fn decided(event: Event) {
 fn record(event: Event) {
     let span = tracing::Span::current();
     span.record("backpressure.decision", event.as_str());
-    let waited = match event {
-        Event::Admitted { waited }
-        | Event::Rejected { waited, .. }
-        | Event::Cancelled { waited } => waited,
-        Event::WouldReject { .. } | Event::Exempt => return,
-    };
-    span.record("backpressure.queue_wait_ms", waited.as_secs_f64() * 1_000.0);
+    if let Some(waited) = event.waited() {
+        span.record("backpressure.queue_wait_ms", waited.as_secs_f64() * 1_000.0);
+    }
 }
 
 pub(super) fn shedding_starts(

@@ -16,7 +16,7 @@ use crate::admission::return_ticket::ReturnTickets;
 use crate::admission::switches::Switches;
 use crate::admission::{Limited, PermitScope, Policy};
 use crate::limiter::{Limiter, Snapshot};
-use crate::observe::Telemetry;
+use crate::observe::{Kind, Telemetry};
 
 /// Admits as many requests at once as the service can use, queues what will be served soon, and rejects
 /// the rest early with a 503 that says when to come back.
@@ -130,12 +130,16 @@ impl AdmissionLayer {
     /// Admission by a limiter that other work shares, for example a job queue.
     #[must_use]
     pub fn over(name: &str, limiter: Limiter) -> Self {
-        let switches = Switches::default();
-        let handle = Handle::register(name, limiter.clone(), switches.clone());
+        Self::of_kind(Kind::Admission, name, limiter)
+    }
+
+    pub(super) fn of_kind(kind: Kind, name: &str, limiter: Limiter) -> Self {
+        let (switches, telemetry) = (Switches::default(), Telemetry::new(name));
+        let handle = Handle::register(kind, &telemetry, limiter.clone(), switches.clone());
         let policy = Policy {
             limiter,
             rejection: Rejection::new(StatusCode::SERVICE_UNAVAILABLE),
-            telemetry: Telemetry::new(name),
+            telemetry,
             response: ResponsePolicy::new(Side::Server),
             switches: switches.registered(handle.clone()),
             drains: Some(Drains::default()),
@@ -230,7 +234,20 @@ impl AdmissionLayer {
         &self.handle
     }
 
-    #[cfg(test)]
+    /// The same layer with the options of a new one: the limiter, its handle and what is counted stay.
+    #[cfg(feature = "policy")]
+    pub(crate) fn with_default_options(&self) -> Self {
+        let mut policy = Policy::clone(&self.policy);
+        policy.rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
+        policy.telemetry.observer = None;
+        policy.telemetry.dry_run = false;
+        policy.response = ResponsePolicy::new(Side::Server);
+        policy.switches = policy.switches.with_default_options();
+        policy.delayed = DelayedRejection::default();
+        Self { policy: Arc::new(policy), handle: self.handle.clone() }
+    }
+
+    #[cfg(any(test, feature = "policy"))]
     pub(crate) const fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }

@@ -1,5 +1,7 @@
 //! The bulkhead layer: a limit of its own for a route.
 
+use std::sync::{Arc, Weak};
+
 use backpressure_core::{OutOfRange, Outcome, QueueBounds};
 use bytes::Bytes;
 use http::{Response, request, response};
@@ -10,8 +12,9 @@ use super::admission::{Admission, AdmissionLayer};
 use super::compartments::CompartmentsLayer;
 use super::handle::Handle;
 use super::quota::ExtractKey;
-use crate::admission::streams::StreamPolicy;
+use crate::admission::stream_rules::StreamPolicy;
 use crate::limiter::{Limiter, Snapshot};
+use crate::observe::{Kind, Observer};
 
 mod keyed;
 
@@ -45,7 +48,11 @@ impl BulkheadLayer {
     /// When `limit` is not in 1..=1 000 000.
     #[must_use]
     pub fn new(name: &str, limit: usize) -> Self {
-        Self(AdmissionLayer::over(name, Limiter::fixed(limit, QueueBounds::NONE)))
+        Self(AdmissionLayer::of_kind(
+            Kind::Bulkhead,
+            name,
+            Limiter::fixed(limit, QueueBounds::NONE),
+        ))
     }
 
     /// [`new`](Self::new) for a number that is not known when the program is written.
@@ -53,7 +60,11 @@ impl BulkheadLayer {
     /// # Errors
     /// When `limit` is not in 1..=1 000 000.
     pub fn try_new(name: &str, limit: usize) -> Result<Self, OutOfRange> {
-        Ok(Self(AdmissionLayer::over(name, Limiter::try_fixed(limit, QueueBounds::NONE)?)))
+        Ok(Self(AdmissionLayer::of_kind(
+            Kind::Bulkhead,
+            name,
+            Limiter::try_fixed(limit, QueueBounds::NONE)?,
+        )))
     }
 
     /// A compartment of `limit` permits for each key: for each tenant, host, matched path or value of a header. All
@@ -84,7 +95,7 @@ impl BulkheadLayer {
     /// When `limit` is not in 1..=1 000 000.
     #[must_use]
     pub fn per(name: &str, limit: usize, key: impl ExtractKey) -> CompartmentsLayer {
-        AdmissionLayer::over(name, Limiter::fixed(1, QueueBounds::NONE)).per(
+        AdmissionLayer::of_kind(Kind::Bulkhead, name, Limiter::fixed(1, QueueBounds::NONE)).per(
             limit,
             QueueBounds::NONE,
             key,
@@ -162,6 +173,12 @@ impl BulkheadLayer {
         Self(self.0.on_reject(render))
     }
 
+    /// Tells an [`Observer`] of each decision: see [`AdmissionLayer::observer`].
+    #[must_use]
+    pub fn observer(self, observer: impl Observer) -> Self {
+        Self(self.0.observer(observer))
+    }
+
     /// The limiter inside, to observe it or to change its limit at run time.
     #[must_use]
     pub fn limiter(&self) -> &Limiter {
@@ -193,7 +210,9 @@ impl AdmissionLayer {
     /// When `limit` is not in 1..=1 000 000.
     #[must_use]
     pub fn per(self, limit: usize, queue: QueueBounds, key: impl ExtractKey) -> CompartmentsLayer {
-        let compartments = Compartments::new(&self, limit, queue);
+        let compartments = Arc::new(Compartments::new(&self, limit, queue));
+        let keyed: Weak<Compartments> = Arc::downgrade(&compartments);
+        self.handle().show_keyed(keyed);
         CompartmentsLayer::new(move |head| compartments.select(head, &key))
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use backpressure_core::limit::MAX;
-use backpressure_core::{Adaptive, Limit, QueueBounds};
+use backpressure_core::{Adaptive, Limit, OutOfRange, QueueBounds};
 use http::request::Parts;
 
 use super::admission::AdmissionLayer;
@@ -12,6 +12,7 @@ use super::compartments::CompartmentsLayer;
 use crate::admission::Policy;
 use crate::limiter::set::{Part, Set};
 use crate::limiter::workers;
+use crate::observe::Kind;
 
 /// Divides a total of permits into compartments. Each has a number of them for certain, and borrows what the others
 /// do not use.
@@ -30,12 +31,14 @@ use crate::limiter::workers;
 ///
 /// # What is promised
 /// - All compartments together never have more requests in flight than the total.
-/// - A request within the guarantee of its compartment is never rejected for want of a permit. What is lent to others
-///   comes back with the next permits that they release, before any of their own requests: until then it waits, for a
-///   second at most where its queue allows less.
+/// - A request within the guarantee of its compartment is never rejected for want of a permit, unless borrowers hang:
+///   what is lent to others comes back with the next permits that they release, before any of their own requests. Until
+///   then it waits, for a second at most where its queue allows less.
 /// - What no compartment is guaranteed, and what one does not use, is there for all that need it. Of a guarantee that
 ///   is idle a half can be borrowed; [`Compartment::lend`] changes that. The rest is there at once, even if a borrower
-///   never gives anything back because its dependency hangs.
+///   never gives anything back because its dependency hangs. A permit cannot be taken from a request that runs: a
+///   time-out inside the compartment bounds how long a loan lasts. In a set that adapts, requests that hang count apart
+///   after a while, and their loans come back.
 /// - While a compartment waits for what is its own, no other borrows.
 ///
 /// Each compartment is an [`AdmissionLayer`] with a limiter, a queue, metrics and a handle of its own, by its name. An
@@ -84,6 +87,25 @@ impl Compartment {
     pub const fn lend(mut self, percent: usize) -> Self {
         self.lend = percent;
         self
+    }
+
+    #[cfg(feature = "policy")]
+    pub(crate) const fn guaranteed_permits(&self) -> usize {
+        self.guaranteed
+    }
+
+    /// The same in another size.
+    #[cfg(feature = "policy")]
+    pub(crate) fn scaled(self, scale: impl Fn(usize) -> usize) -> Self {
+        Self { guaranteed: scale(self.guaranteed), max: scale(self.max), ..self }
+    }
+
+    /// Whether a set whose total is large enough can have it.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        let Self { guaranteed, max, lend, .. } = *self;
+        OutOfRange::check("guaranteed", guaranteed, 1, MAX)?;
+        OutOfRange::check("max", max, guaranteed, MAX)?;
+        OutOfRange::check("lend", lend, 0, 100)
     }
 
     /// Bounds its queue. With [`QueueBounds::NONE`] only requests within the guarantee wait, for what others have
@@ -139,15 +161,17 @@ impl BulkheadSet {
     /// maximum is below its guarantee or above 1 000 000, or it lends more than 100 per cent.
     #[must_use]
     pub fn compartment(mut self, name: &str, compartment: impl Into<Compartment>) -> Self {
-        let Compartment { guaranteed, max, lend, queue } = compartment.into();
+        let compartment = compartment.into();
+        if let Err(error) = compartment.check() {
+            panic!("{error}");
+        }
+        let Compartment { guaranteed, max, lend, queue } = compartment;
         assert!(self.get(name).is_none(), "there is a compartment {name} already");
-        assert!((guaranteed..=MAX).contains(&max), "max must be in {guaranteed}..={MAX}");
-        assert!(lend <= 100, "lend must be in 0..=100");
         let limiter = self.set.add(Part { guaranteed, max, lends: lend, queue });
         let limiter = limiter.unwrap_or_else(|| {
             panic!("guarantees must be at least 1, and no more than the total together")
         });
-        self.layers.push((name.into(), AdmissionLayer::over(name, limiter)));
+        self.layers.push((name.into(), AdmissionLayer::of_kind(Kind::Compartment, name, limiter)));
         self
     }
 

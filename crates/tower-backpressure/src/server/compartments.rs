@@ -42,11 +42,17 @@ pub struct WithCompartments<S> {
     select: Arc<Select>,
 }
 
-type Select = dyn Fn(&Parts) -> Arc<Policy> + Send + Sync;
+pub(crate) type Select = dyn Fn(&Parts) -> Arc<Policy> + Send + Sync;
 
 impl CompartmentsLayer {
     pub(super) fn new(select: impl Fn(&Parts) -> Arc<Policy> + Send + Sync + 'static) -> Self {
         Self { select: Arc::new(select) }
+    }
+
+    /// The rule that selects the compartment.
+    #[cfg(feature = "policy")]
+    pub(crate) const fn select(&self) -> &Arc<Select> {
+        &self.select
     }
 }
 

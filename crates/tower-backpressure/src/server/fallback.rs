@@ -11,6 +11,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::admission::{Admission, AdmissionLayer};
+use crate::inner::take_polled;
 
 /// Admits requests as the [`AdmissionLayer`] inside does, and hands a request that would be rejected, with its
 /// body, to another service: a cached page, a shorter answer, a queue for later.
@@ -107,9 +108,7 @@ where
         } else if is_ready {
             State::Inner { future: self.inner.call(request) }
         } else {
-            // The instance that was polled may have reserved something: that one must be called.
-            let other = self.inner.clone();
-            let service = std::mem::replace(&mut self.inner, other);
+            let service = take_polled(&mut self.inner);
             State::WaitsForInner { service, request: Some(request) }
         };
         FallbackFuture { state }

@@ -1,6 +1,7 @@
 //! The handle of a layer: what an operator sees and does while the layer runs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::any::Any;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use backpressure_core::limit::MAX;
@@ -8,6 +9,7 @@ use backpressure_core::limit::MAX;
 use super::readiness::Readiness;
 use crate::admission::switches::Switches;
 use crate::limiter::{Limiter, Pressure, Snapshot};
+use crate::observe::{Kind, LimiterReport, Part, Registry, Report, Telemetry};
 
 /// Observes and operates one layer, from anywhere in the process: an admin route, a signal handler, a probe.
 ///
@@ -39,47 +41,67 @@ pub struct Handle {
 
 #[derive(Debug)]
 struct State {
-    name: Box<str>,
+    id: u64,
+    kind: Kind,
+    telemetry: Telemetry,
     limiter: Limiter,
     switches: Switches,
+    /// What has limiters of its own instead, where there is one for each key.
+    keyed: OnceLock<Weak<dyn Keyed>>,
     /// The bounds of the limit before it was pinned.
     unpinned: Mutex<Option<(usize, usize)>>,
 }
 
-/// The handles of all layers that exist.
-static HANDLES: Mutex<Vec<Weak<State>>> = Mutex::new(Vec::new());
+/// Compartments with a limiter each, as the registry sees them.
+pub(super) trait Keyed: std::fmt::Debug + Send + Sync {
+    /// Adds the compartments to a report.
+    fn fill(&self, report: &mut Report);
+}
 
 impl Handle {
     /// The handle of a new layer, which others find by its name for as long as it is held.
-    pub(super) fn register(name: &str, limiter: Limiter, switches: Switches) -> Self {
-        let unpinned = Mutex::new(None);
-        let state = Arc::new(State { name: name.into(), limiter, switches, unpinned });
-        let mut handles = lock(&HANDLES);
-        // As many as there are layers, and those that ended since the last one was made.
-        handles.retain(|handle| handle.strong_count() > 0);
-        handles.push(Arc::downgrade(&state));
+    pub(super) fn register(
+        kind: Kind,
+        telemetry: &Telemetry,
+        limiter: Limiter,
+        switches: Switches,
+    ) -> Self {
+        let (id, telemetry) = (telemetry.stats().id(), telemetry.clone());
+        let (unpinned, keyed) = (Mutex::new(None), OnceLock::new());
+        let state = Arc::new(State { id, kind, telemetry, limiter, switches, keyed, unpinned });
+        let part: Weak<State> = Arc::downgrade(&state);
+        Registry::global().add(id, part);
         Self { state }
+    }
+
+    /// Has the registry show these compartments instead of the limiter.
+    pub(super) fn show_keyed(&self, keyed: Weak<dyn Keyed>) {
+        // A layer is made into one with compartments once.
+        let _ = self.state.keyed.set(keyed);
     }
 
     /// The handles of all layers in this process, in the order in which they were made.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let handles = lock(&HANDLES);
-        handles.iter().filter_map(Weak::upgrade).map(|state| Self { state }).collect()
+        Registry::global().all_of().into_iter().map(|state| Self { state }).collect()
     }
 
     /// The handle of the layer with this name; of several the newest. `None`: there is none.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let handles = lock(&HANDLES);
-        let mut alive = handles.iter().rev().filter_map(Weak::upgrade);
-        alive.find(|state| &*state.name == name).map(|state| Self { state })
+        Self::all().into_iter().rev().find(|handle| handle.name() == name)
+    }
+
+    /// The number of the layer in this process: that of its [`Report`].
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.state.id
     }
 
     /// The name of the policy.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.state.name
+        self.state.telemetry.policy()
     }
 
     /// The limiter inside.
@@ -112,7 +134,7 @@ impl Handle {
     /// Whether a load balancer should send requests here; see [`Readiness`].
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        Readiness::new(self.clone())
+        Readiness::new(self.state.limiter.clone())
     }
 
     /// Keeps the limit at or above this number; clamped to 1..=1 000 000. A lower maximum rises with it.
@@ -232,6 +254,26 @@ impl Handle {
                 self.state.limiter.bound_limit(min, max);
             }
         }
+    }
+}
+
+impl Part for State {
+    fn report(&self) -> Report {
+        let mut report = Report::new(self.id, Arc::clone(self.telemetry.policy()), self.kind);
+        report.dry_run = self.switches.is_dry_run();
+        self.telemetry.stats().fill(&mut report);
+        match self.keyed.get().and_then(Weak::upgrade) {
+            Some(keyed) => keyed.fill(&mut report),
+            None => {
+                let (uncounted, streams) = (self.switches.count(), self.switches.stream_count());
+                report.limiter = Some(LimiterReport::of(&self.limiter, uncounted, streams));
+            }
+        }
+        report
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }
 

@@ -10,7 +10,7 @@ use http_body::Body;
 
 use super::admission::AdmissionLayer;
 use crate::admission::drain::Drains;
-use crate::admission::streams::{StreamPolicy, StreamRules};
+use crate::admission::stream_rules::{StreamPolicy, StreamRules};
 use crate::limiter::MAX_SHARE;
 use crate::observe::Observer;
 

@@ -8,6 +8,7 @@ use tower_layer::Layer;
 use super::admission::{Admission, AdmissionLayer};
 use super::handle::Handle;
 use crate::limiter::Limiter;
+use crate::observe::Kind;
 
 /// A fixed number of workers and a bounded queue before them, which serves in order and rejects by its depth.
 ///
@@ -41,7 +42,7 @@ impl QueueLayer {
     #[must_use]
     pub fn new(name: &str, workers: usize, depth: usize) -> Self {
         let bounds = QueueBounds::in_order(depth, MAX_WAIT);
-        Self(AdmissionLayer::over(name, Limiter::fixed(workers, bounds)))
+        Self(AdmissionLayer::of_kind(Kind::Queue, name, Limiter::fixed(workers, bounds)))
     }
 
     /// The handle with which an operator observes and operates this layer.

@@ -10,18 +10,22 @@ use http_body::Body;
 use tower_layer::Layer;
 
 mod books;
+mod busiest;
 mod future;
 mod handle;
 mod index;
 mod key;
 mod keyed;
 mod plan;
+#[cfg(feature = "policy")]
+mod rebuild;
 mod reservation;
 mod rules;
 mod running;
 mod service;
 mod shared;
 mod store;
+mod subject;
 mod table;
 mod telemetry;
 
@@ -29,6 +33,7 @@ pub use self::future::QuotaFuture;
 pub use self::handle::{QuotaHandle, QuotaStanding};
 pub use self::key::{ByHeader, ByTenant, ClientAddress, ExtractKey, QuotaKey};
 pub use self::reservation::Reservation;
+pub(crate) use self::rules::Rules;
 pub use self::rules::UnknownTenant;
 pub use self::service::WithQuota;
 pub use self::shared::{OnStoreFailure, SharedQuota};
@@ -36,7 +41,6 @@ pub use self::store::{Exchange, ExchangeFuture, QuotaStore};
 pub use crate::headers::rate_limit_fields::RateLimitFields;
 
 use self::plan::Plan;
-use self::rules::Rules;
 use crate::observe::Observer;
 
 /// Gives each tenant a [`Quota`]: so many requests or tokens in a time, and so many requests at once. A request beyond
@@ -111,15 +115,13 @@ pub struct QuotaLayer {
 
 /// How many keys are kept by default.
 const MAX_KEYS: usize = 1_000_000;
-/// The most keys there can be: their positions have 32 bits, in 128 shards.
-const MOST_KEYS: usize = 100_000_000;
 
 impl QuotaLayer {
     /// A quota for each key; `name` labels metrics and events.
     #[must_use]
     pub fn per(name: &str, key: impl ExtractKey, quota: Quota) -> Self {
         let mut rules = Rules::new(name, key, quota, MAX_KEYS);
-        let handle = QuotaHandle::register(name, &rules.books, rules.switches.clone());
+        let handle = QuotaHandle::register(&rules.telemetry, &rules.books, rules.switches.clone());
         rules.switches = rules.switches.registered(handle.clone());
         Self { rules: Arc::new(rules), handle }
     }
@@ -252,8 +254,7 @@ impl QuotaLayer {
     /// When `max_keys` is not in 1..=100 000 000.
     #[must_use]
     pub fn max_keys(self, max_keys: usize) -> Self {
-        let is_possible = (1..=MOST_KEYS).contains(&max_keys);
-        assert!(is_possible, "max_keys must be in 1..={MOST_KEYS}");
+        Rules::check_max_keys(max_keys).unwrap_or_else(|error| panic!("{error}"));
         self.rules.books.set_max_keys(max_keys);
         self
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use backpressure_core::Mode;
 use tokio::time::Instant;
 
-use super::handle::Handle;
+use crate::limiter::Limiter;
 
 /// Whether a load balancer should send requests here: the answer of a readiness probe.
 ///
@@ -34,7 +34,7 @@ use super::handle::Handle;
 /// ```
 #[derive(Debug)]
 pub struct Readiness {
-    handle: Handle,
+    limiter: Limiter,
     unready_after: Option<Duration>,
     ready_after: Duration,
     state: Mutex<State>,
@@ -55,9 +55,9 @@ const UNREADY_AFTER: Duration = Duration::from_secs(30);
 const READY_AFTER: Duration = Duration::from_secs(5);
 
 impl Readiness {
-    pub(super) fn new(handle: Handle) -> Self {
+    pub(super) fn new(limiter: Limiter) -> Self {
         let state = Mutex::new(State { is_ready: true, opposed_since: None });
-        Self { handle, unready_after: Some(UNREADY_AFTER), ready_after: READY_AFTER, state }
+        Self { limiter, unready_after: Some(UNREADY_AFTER), ready_after: READY_AFTER, state }
     }
 
     /// How long overload lasts before the answer is *no*, and how long its absence before it is *yes*.
@@ -76,7 +76,7 @@ impl Readiness {
 
     /// The answer to a probe that asks now.
     pub fn is_ready(&self) -> bool {
-        let now = self.handle.snapshot();
+        let now = self.limiter.snapshot();
         let is_stopped = matches!(now.mode, Mode::Draining | Mode::Stopped);
         let Some(unready_after) = self.unready_after else { return !is_stopped };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! What a policy does with a request: admit, queue, reject, or let run although it would be rejected.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
@@ -19,6 +19,7 @@ use crate::admission::rejection::{Caller, Rendered};
 use crate::admission::response_policy::ResponsePolicy;
 use crate::admission::streams::StreamCheck;
 use crate::admission::{Policy, Recheck};
+use crate::inner::poll_now;
 use crate::limiter::{Acquire, Acquired, Permit};
 use crate::request_info::RequestInfo;
 
@@ -40,8 +41,7 @@ impl Policy {
         if !starts_now {
             return Start::NotReady(guard);
         }
-        // A service that is not ready is polled again with a real waker.
-        match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        match poll_now(inner) {
             Poll::Ready(Ok(())) => Start::Now(guard, self.response.of(request)),
             Poll::Ready(Err(error)) => Start::Failed(error),
             Poll::Pending => Start::NotReady(guard),

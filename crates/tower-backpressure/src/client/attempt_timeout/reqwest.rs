@@ -12,6 +12,7 @@ use tower_service::Service;
 use super::{AttemptTimeout, AttemptTimeoutFuture};
 use crate::client::http_types::{HttpTypes, HttpTypesFuture, envelope, into_reqwest};
 use crate::client::timeout_field;
+use crate::inner::take_polled;
 
 pin_project! {
     /// The future of [`AttemptTimeout`] over `reqwest::Client`.
@@ -41,9 +42,7 @@ where
             timeout_field::refresh(request.headers_mut(), timeout.min(self.timeout));
         }
         let url = request.url().clone();
-        // The instance that is ready must be called.
-        let ready = self.inner.clone();
-        let ready = std::mem::replace(&mut self.inner, ready);
+        let ready = take_polled(&mut self.inner);
         let mut timed = AttemptTimeout { inner: HttpTypes(ready), timeout: self.timeout };
         AttemptTimeoutReqwestFuture { future: timed.call(envelope(request)), url }
     }

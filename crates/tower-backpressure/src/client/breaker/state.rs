@@ -17,6 +17,7 @@ use crate::client::supervised::{
 };
 use crate::headers::retry_after_scope::is_of_one_request;
 use crate::keyed_map::Idle;
+use crate::observe::{Kind, PartReport};
 
 /// The options of the layer that its decisions need.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,8 @@ impl Supervision for OriginBreaker {
     type Options = Options;
 
     const REASON: Reason = Reason::Breaker;
+
+    const KIND: Kind = Kind::Breaker;
 
     fn new(options: &Options) -> Self {
         let breaker = Mutex::new(backpressure_core::Breaker::new(options.settings));
@@ -81,6 +84,12 @@ impl Supervision for OriginBreaker {
         let before = breaker.state();
         breaker.ended(ended.pass, ending, now);
         self.settle(&breaker, before)
+    }
+
+    fn fill(&self, part: &mut PartReport, now: Timestamp) {
+        let BreakerSnapshot { phase, left, .. } = self.snapshot(now);
+        part.state = Some(phase.as_str());
+        part.left = left;
     }
 }
 

@@ -18,6 +18,7 @@ use crate::client::supervised::{
 use crate::headers::retry_after::RetryAfter;
 use crate::headers::retry_after_scope::is_of_one_request;
 use crate::keyed_map::Idle;
+use crate::observe::{Kind, PartReport};
 
 /// The options of the layer that its decisions need.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ impl Supervision for OriginCooldown {
     type Options = Options;
 
     const REASON: Reason = Reason::Cooldown;
+
+    const KIND: Kind = Kind::Cooldown;
 
     fn new(_options: &Options) -> Self {
         Self {
@@ -108,6 +111,13 @@ impl Supervision for OriginCooldown {
 
     fn held(&self) -> Option<&Arc<Held>> {
         Some(&self.held)
+    }
+
+    fn fill(&self, part: &mut PartReport, now: Timestamp) {
+        let CooldownSnapshot { phase, left, held, .. } = self.snapshot(now);
+        part.state = Some(phase.as_str());
+        part.left = left;
+        part.held = held;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::client::classify::{AttemptOutcome, RetryDecision};
 use crate::client::jitter::Jitter;
 use crate::client::replay::{Buffered, ByClone, Rebuilt, ReplayBody};
 use crate::client::telemetry::RetryTelemetry;
-use crate::headers::retry_after::RetryAfter;
+use crate::client::valid::{self, require};
 
 impl RetryLayer {
     /// A retry layer named `default`.
@@ -106,10 +106,7 @@ impl<R> RetryLayer<R> {
     /// When `max_attempts` is not in 1..=10.
     #[must_use]
     pub fn max_attempts(mut self, max_attempts: u32) -> Self {
-        assert!(
-            (1..=MAX_ATTEMPTS).contains(&max_attempts),
-            "max_attempts must be in 1..=10, was {max_attempts}"
-        );
+        require(valid::max_attempts(max_attempts), max_attempts);
         self.edit().max_attempts = max_attempts;
         self
     }
@@ -142,6 +139,7 @@ impl<R> RetryLayer<R> {
     /// of one budget.
     #[must_use]
     pub fn budget(mut self, budget: RetryBudget) -> Self {
+        self.policy.telemetry.show_budget(&budget);
         self.edit().budget = budget;
         self
     }
@@ -153,7 +151,7 @@ impl<R> RetryLayer<R> {
     /// When `deadline` is zero.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        assert!(!deadline.is_zero(), "deadline must be longer than zero");
+        require(valid::longer_than_zero("deadline", deadline), "zero");
         let policy = self.edit();
         (policy.deadline, policy.cuts_at_deadline) = (deadline, true);
         self
@@ -163,13 +161,10 @@ impl<R> RetryLayer<R> {
     /// what [`long_retry_after`](Self::long_retry_after) says.
     ///
     /// # Panics
-    /// When `max_retry_after` is more than [`RetryAfter::MAX`], ten minutes.
+    /// When `max_retry_after` is more than [`RetryAfter::MAX`](crate::RetryAfter::MAX), ten minutes.
     #[must_use]
     pub fn max_retry_after(mut self, max_retry_after: Duration) -> Self {
-        assert!(
-            max_retry_after <= RetryAfter::MAX,
-            "max_retry_after must be in 0s..=600s, was {max_retry_after:?}"
-        );
+        require(valid::max_retry_after(max_retry_after), format_args!("{max_retry_after:?}"));
         self.edit().max_retry_after = max_retry_after;
         self
     }
@@ -182,7 +177,7 @@ impl<R> RetryLayer<R> {
         self
     }
 
-    /// Whether only `Retry-After` is read, and only in the forms of RFC 9110: see [`RetryAfter::strict`].
+    /// Whether only `Retry-After` is read, and only in the forms of RFC 9110: see [`RetryAfter::strict`](crate::RetryAfter::strict).
     /// Any other value is ignored then.
     #[must_use]
     pub fn strict_retry_after(mut self, strict: bool) -> Self {
@@ -197,10 +192,7 @@ impl<R> RetryLayer<R> {
     /// When `first` is zero or longer than `max`, or `max` is more than ten minutes.
     #[must_use]
     pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
-        assert!(
-            !first.is_zero() && first <= max && max <= RetryAfter::MAX,
-            "backoff must have first in 1ns..=max and max in first..=600s, was {first:?} and {max:?}"
-        );
+        require(valid::backoff(first, max), format_args!("{first:?} and {max:?}"));
         self.edit().backoff = wait::Backoff { first, max };
         self
     }
@@ -273,13 +265,17 @@ impl<R> RetryLayer<R> {
     }
 }
 
+#[cfg(feature = "policy")]
+impl RetryLayer {
+    /// The first and the longest wait of a layer without options.
+    pub(crate) fn default_backoff() -> (Duration, Duration) {
+        let wait::Backoff { first, max } = wait::Backoff::default();
+        (first, max)
+    }
+}
+
 impl Default for RetryLayer {
     fn default() -> Self {
         Self::new()
     }
 }
-
-/// Bounds the load of one request where a budget does not, as at a ratio of 1.0. More attempts would
-/// hardly fit the default deadline of 30 s. Nine waits of the default backoff are 16 s at most, and each
-/// further one adds up to 5 s.
-const MAX_ATTEMPTS: u32 = 10;

@@ -59,6 +59,8 @@ pub(super) struct Grant {
 
 impl Policy {
     pub(super) fn new(telemetry: RetryTelemetry) -> Self {
+        let budget = RetryBudget::default();
+        telemetry.show_budget(&budget);
         Self {
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             trusts_not_begun: true,
@@ -68,7 +70,7 @@ impl Policy {
             long_retry_after: LongRetryAfter::GiveUp,
             strict_retry_after: false,
             backoff: Backoff::default(),
-            budget: RetryBudget::default(),
+            budget,
             rule: None,
             error_types: ErrorTypes::default(),
             adds_idempotency_key: false,

@@ -107,7 +107,7 @@ impl<T: Supervision> Attempt<T> {
             self.send(Pass::UNTRACKED);
             return Ok(None);
         }
-        self.shared.common.telemetry.rejected();
+        self.shared.common.telemetry.rejected(shed.retry_after);
         Err(shed)
     }
 

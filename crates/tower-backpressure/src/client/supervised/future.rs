@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use backpressure_core::Shed;
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use super::shared::{Origin, Shared, Supervision};
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::rejection::Caller;
+use crate::inner::{poll_now, take_polled};
 
 pin_project! {
     /// The future of [`Supervised`](super::Supervised).
@@ -68,18 +69,15 @@ where
                 return Self { state: State::Rejected { response } };
             }
         };
-        // A service that is not ready is polled again with a real waker.
         let polled = match decided {
-            true => inner.poll_ready(&mut Context::from_waker(Waker::noop())),
+            true => poll_now(inner),
             false => Poll::Pending,
         };
         let state = match polled {
             Poll::Ready(Ok(())) => State::Running { attempt, future: inner.call(request) },
             Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
             Poll::Pending => {
-                // The instance that was polled may have reserved something: that one must be called.
-                let other = inner.clone();
-                let call = Some((std::mem::replace(inner, other), request));
+                let call = Some((take_polled(inner), request));
                 State::Waiting { attempt: Some(attempt), decided, call }
             }
         };

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::mem::discriminant;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use backpressure_core::{Outcome, Pass, Priority, Reason, Shed, Timestamp};
@@ -20,6 +20,7 @@ use crate::client::origin_key::OriginKey;
 use crate::client::origin_map::OriginMap;
 use crate::headers::retry_after::RetryAfter;
 use crate::keyed_map::Idle;
+use crate::observe::{Kind, PartReport, Registry, next_id};
 
 /// What one of the layers decides by, for one origin.
 ///
@@ -30,6 +31,9 @@ pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
 
     /// The reason of its rejections.
     const REASON: Reason;
+
+    /// What the registry calls it.
+    const KIND: Kind;
 
     /// The state of an origin of which nothing is known.
     fn new(options: &Self::Options) -> Self;
@@ -64,6 +68,9 @@ pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
     fn held(&self) -> Option<&Arc<Held>> {
         None
     }
+
+    /// Writes its state into a report.
+    fn fill(&self, part: &mut PartReport, now: Timestamp);
 }
 
 /// What happens to an attempt.
@@ -116,8 +123,9 @@ pub(in crate::client) enum How<'a> {
 pub(crate) struct Shared<T: Supervision> {
     pub(in crate::client) options: T::Options,
     pub(in crate::client) common: Common,
-    states: OriginMap<Origin<T>>,
+    pub(super) states: OriginMap<Origin<T>>,
     epoch: Instant,
+    pub(super) id: u64,
 }
 
 /// The options that the layers have in common.
@@ -198,7 +206,7 @@ impl Held {
 }
 
 impl<T: Supervision> Shared<T> {
-    pub(in crate::client) fn new(name: &str, options: T::Options, hold: Hold) -> Self {
+    pub(in crate::client) fn new(name: &str, options: T::Options, hold: Hold) -> Arc<Self> {
         let common = Common {
             key: Key::default(),
             dry_run: false,
@@ -217,7 +225,7 @@ impl<T: Supervision> Shared<T> {
     ) -> Arc<Self> {
         let (mut options, mut common) = (self.options.clone(), self.common.clone());
         edit(&mut options, &mut common);
-        Arc::new(Self::of(options, common))
+        Self::of(options, common)
     }
 
     /// The same layer with a rule for what has a state of its own.
@@ -241,8 +249,12 @@ impl<T: Supervision> Shared<T> {
         self.with(|_, common| common.dry_run = dry_run)
     }
 
-    fn of(options: T::Options, common: Common) -> Self {
-        Self { options, common, states: OriginMap::new(), epoch: Instant::now() }
+    fn of(options: T::Options, common: Common) -> Arc<Self> {
+        let (states, epoch, id) = (OriginMap::new(), Instant::now(), next_id());
+        let shared = Arc::new(Self { options, common, states, epoch, id });
+        let part: Weak<Self> = Arc::downgrade(&shared);
+        Registry::global().add(id, part);
+        shared
     }
 
     /// The request, and the state that it is decided by. `Parts` cannot borrow, so the head moves out and
@@ -308,7 +320,7 @@ impl<T: Supervision> Shared<T> {
             self.common.telemetry.would_reject();
             return None;
         }
-        self.common.telemetry.rejected();
+        self.common.telemetry.rejected(retry_after);
         Some(Shed::new(T::REASON, retry_after))
     }
 

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use backpressure_core::Reason;
+use backpressure_core::{Reason, Shed};
+
+use crate::observe::Stats;
 
 #[cfg_attr(not(feature = "metrics"), path = "telemetry/no_metrics.rs")]
 mod metrics;
@@ -18,6 +21,7 @@ pub(in crate::client) struct Telemetry {
     reason: Reason,
     metrics: metrics::Metrics,
     held: Arc<AtomicUsize>,
+    stats: Arc<Stats>,
 }
 
 /// An attempt that is held, until dropped.
@@ -32,19 +36,31 @@ impl Telemetry {
     pub(super) fn new(policy: &str, reason: Reason) -> Self {
         let policy: Arc<str> = policy.into();
         let metrics = metrics::Metrics::new(&policy, reason);
-        Self { policy, reason, metrics, held: Arc::default() }
+        Self { policy, reason, metrics, held: Arc::default(), stats: Stats::new() }
+    }
+
+    pub(super) const fn policy(&self) -> &Arc<str> {
+        &self.policy
+    }
+
+    /// What the registry shows.
+    pub(super) const fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     pub(super) fn sent(&self) {
         self.metrics.sent();
+        self.stats.sent();
     }
 
-    pub(super) fn rejected(&self) {
+    pub(super) fn rejected(&self, retry_after: Duration) {
         self.metrics.rejected();
+        self.stats.rejected(Shed::new(self.reason, retry_after));
     }
 
     pub(super) fn would_reject(&self) {
         self.metrics.would_reject();
+        self.stats.would_reject();
     }
 
     /// The state of an origin has changed. Metrics do not name the origin, as origins have no bound.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{date, until};
+use super::{date, decimal, until};
 
 /// What a value asks for. `Never` is the longest delay of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,8 +18,6 @@ const MIN_UNIX_TIME: u64 = 1_000_000_000;
 /// quota may last. Any other large number is a delay, and too long.
 const UNIX_TIME_RANGE: (Duration, Duration) =
     (Duration::from_secs(86_400), Duration::from_secs(366 * 86_400));
-/// Digits of a fraction that count.
-const NANO_DIGITS: usize = 9;
 
 /// The longest of a list of values. A part that cannot be understood is ignored beside one that can.
 pub(super) fn parse_list(text: &str, sent: SystemTime) -> Option<Value> {
@@ -35,9 +33,9 @@ pub(super) fn parse(text: &str, sent: SystemTime) -> Option<Value> {
     let text = text.trim();
     let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     if let Some(positive) = text.strip_prefix('-') {
-        return parse_decimal(positive).map(negative);
+        return decimal::parse(positive).map(negative);
     }
-    let delay = parse_decimal(text)
+    let delay = decimal::parse(text)
         .map(|seconds| unix_time(seconds, sent).unwrap_or(seconds))
         .or_else(|| parse_duration(text))
         .or_else(|| Some(until(date::parse_tolerantly(text, sent)?, sent)))?;
@@ -47,9 +45,9 @@ pub(super) fn parse(text: &str, sent: SystemTime) -> Option<Value> {
 /// A number of milliseconds, or a duration with units; negative for "do not retry".
 pub(super) fn parse_millis(text: &str) -> Option<Value> {
     if let Some(positive) = text.strip_prefix('-') {
-        return parse_decimal(positive).map(negative);
+        return decimal::parse(positive).map(negative);
     }
-    let millis = parse_decimal(text).map(|number| {
+    let millis = decimal::parse(text).map(|number| {
         // A number that is divided must not become shorter.
         let nanos = number.as_nanos().div_ceil(1_000);
         u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
@@ -65,32 +63,6 @@ pub(super) fn parse_pushback(text: &str) -> Value {
 
 fn negative(amount: Duration) -> Value {
     if amount.is_zero() { Value::Delay(amount) } else { Value::Never }
-}
-
-/// Digits, perhaps with a fraction, which is rounded up to nanoseconds. A number that does not fit is
-/// the longest there is.
-fn parse_decimal(text: &str) -> Option<Duration> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if whole.is_empty() || !is_digits(whole) {
-        return None;
-    }
-    let seconds = whole.parse().unwrap_or(u64::MAX);
-    Some(Duration::from_secs(seconds).saturating_add(self::fraction(fraction)?))
-}
-
-/// The digits after a decimal point, rounded up to nanoseconds.
-pub(super) fn fraction(digits: &str) -> Option<Duration> {
-    if !is_digits(digits) {
-        return None;
-    }
-    let (nanos, rest) = digits.split_at(digits.len().min(NANO_DIGITS));
-    let nanos: u64 = format!("{nanos:0<NANO_DIGITS$}").parse().ok()?;
-    let rounded_up = u64::from(rest.bytes().any(|digit| digit != b'0'));
-    Some(Duration::from_nanos(nanos + rounded_up))
-}
-
-fn is_digits(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The delay until a Unix time in seconds, milliseconds, microseconds or nanoseconds, if the number is one.
@@ -119,7 +91,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         let is_number = |byte: u8| byte.is_ascii_digit() || byte == b'.';
         let (number, after) = split_while(rest, is_number);
         let (unit, after) = split_while(after.trim_start(), |byte| byte.is_ascii_alphabetic());
-        let amount = parse_decimal(number)?;
+        let amount = decimal::parse(number)?;
         sum = sum.saturating_add(in_unit(amount, unit)?);
         rest = after.trim_start();
     }

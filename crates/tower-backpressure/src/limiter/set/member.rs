@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use backpressure_core::{Controller, Timestamp};
 
+use super::Membership;
 use crate::limiter::shared::Shared;
 
 /// A limiter, as its set knows it.
@@ -16,6 +17,13 @@ pub(super) struct Member {
     pub(super) kept: usize,
     /// Units of its own that it waits for.
     pub(super) wants: usize,
+}
+
+impl Membership {
+    /// Whether measurements change the total.
+    pub(in crate::limiter) fn adapts(&self) -> bool {
+        self.set.adapts()
+    }
 }
 
 impl Member {

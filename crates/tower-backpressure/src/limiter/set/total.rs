@@ -58,6 +58,11 @@ impl Total {
         });
     }
 
+    /// In flight in all limiters but this one.
+    pub(super) fn in_flight_beside(&self, one: &Shared) -> usize {
+        self.lock().in_flight_beside(one)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
@@ -75,8 +80,8 @@ impl State {
     }
 
     /// In flight in all limiters but one.
-    fn others(&self, one: &Weak<Shared>) -> usize {
-        let others = self.members.iter().filter(|member| !member.ptr_eq(one));
+    fn in_flight_beside(&self, one: *const Shared) -> usize {
+        let others = self.members.iter().filter(|member| !std::ptr::eq(member.as_ptr(), one));
         others.filter_map(Weak::upgrade).map(|member| member.counted_in_flight()).sum()
     }
 }
@@ -104,9 +109,9 @@ impl Limit for Share {
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
         let Some(own) = self.limiter.get() else { return };
         self.total.change(|state| {
-            let others = state.others(own);
-            let at_end = sample.in_flight_at_end + others;
-            let sample = sample.in_flight(sample.in_flight + others).in_flight_at_end(at_end);
+            let at_end = sample.in_flight_at_end + state.in_flight_beside(own.as_ptr());
+            let at_admission = sample.in_flight + sample.in_flight_elsewhere;
+            let sample = sample.in_flight(at_admission).in_flight_at_end(at_end);
             state.observed = now;
             state.limit.observe(&sample, now);
         });
@@ -138,7 +143,7 @@ impl Limit for Share {
         self.total.change(|state| {
             // A compartment that is full says nothing of a total that is not.
             let is_silent = now.since(state.observed) > SILENCE;
-            if is_silent && own_in_flight + state.others(own) >= state.target() {
+            if is_silent && own_in_flight + state.in_flight_beside(own.as_ptr()) >= state.target() {
                 state.limit.stalled(now);
             }
         });

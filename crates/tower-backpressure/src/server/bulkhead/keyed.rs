@@ -1,6 +1,6 @@
 //! A bulkhead for each key: as many compartments as there are tenants, hosts or routes.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use backpressure_core::QueueBounds;
@@ -10,7 +10,9 @@ use http::request::Parts;
 use crate::admission::Policy;
 use crate::keyed_map::KeyedMap;
 use crate::limiter::Limiter;
+use crate::observe::{LimiterReport, PartReport, Report};
 use crate::server::admission::AdmissionLayer;
+use crate::server::handle::Keyed;
 use crate::server::quota::{ExtractKey, QuotaKey};
 
 /// The compartments of all keys that were used lately.
@@ -28,9 +30,32 @@ struct State {
     name: String,
 }
 
+/// Of so many that were used last, the registry shows those with the most requests.
+const EXAMINED: usize = 4 * Report::MAX_PARTS;
 /// Compartments that are kept although no request uses them: they hold nothing that is lost when they are made
 /// anew. Those with a request in flight or in the queue are never forgotten.
 const MAX_IDLE: usize = 1_024;
+
+impl Keyed for Compartments {
+    fn fill(&self, report: &mut Report) {
+        let (recent, count) = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            (state.map.recent(EXAMINED), state.map.len())
+        };
+        let part = |(name, policy): (Arc<str>, Arc<Policy>)| {
+            let mut part = PartReport::new(name.strip_prefix("key:").unwrap_or("(no key)"));
+            part.limiter = Some(LimiterReport::of(&policy.limiter, 0, 0));
+            part
+        };
+        report.set_parts(recent.into_iter().map(part).collect(), count);
+    }
+}
+
+impl fmt::Debug for Compartments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compartments").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
 
 impl Compartments {
     /// # Panics

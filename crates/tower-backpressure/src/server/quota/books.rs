@@ -7,16 +7,19 @@ use backpressure_core::Timestamp;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
-use super::key::QuotaKey;
+use super::busiest::Busiest;
 use super::plan::Plan;
 use super::shared::{Leases, SharedQuota};
-use super::table::{Decided, Slot, Table, TakenFrom};
+use super::subject::Subject;
+use super::table::{Decided, Slot, Table};
 use super::telemetry::QuotaTelemetry;
 
 /// What the keys of one layer have used.
 #[derive(Debug)]
 pub(super) struct Books {
     pub(super) table: Table,
+    /// The keys with the most requests lately.
+    pub(super) busiest: Busiest,
     /// Of a quota that replicas share. The table is then not used, but for the plans.
     shared: OnceLock<Arc<Leases>>,
     epoch: Instant,
@@ -24,7 +27,8 @@ pub(super) struct Books {
 
 impl Books {
     pub(super) fn new(table: Table) -> Self {
-        Self { table, shared: OnceLock::new(), epoch: Instant::now() }
+        let (busiest, shared) = (Busiest::default(), OnceLock::new());
+        Self { table, busiest, shared, epoch: Instant::now() }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -103,14 +107,4 @@ impl Books {
     pub(super) fn len(&self) -> usize {
         self.table.len() + self.shared.get().map_or(0, |leases| leases.len())
     }
-}
-
-/// What a request uses: whose quota, by which plan, and how much of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Subject {
-    pub(super) key: QuotaKey,
-    pub(super) slot: Slot,
-    pub(super) plan: u32,
-    pub(super) cost: u64,
-    pub(super) taken_from: TakenFrom,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response, header};
@@ -19,6 +19,7 @@ use super::rules::{Asks, Rules};
 use super::running::{Refused, Running, Start};
 use crate::admission::body::ResponseBody;
 use crate::admission::rejection::{Caller, Rendered};
+use crate::inner::{poll_now, take_polled};
 use crate::observe::Queued;
 
 pin_project! {
@@ -77,7 +78,7 @@ where
     S: Service<Request<ReqBody>> + Clone,
 {
     /// Calls the service inside at once if it can: keeping both for later would cost as much as the rest.
-    pub(super) fn new(inner: &mut S, request: Request<ReqBody>, rules: &Arc<Rules>) -> Self {
+    pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, rules: &Arc<Rules>) -> Self {
         let (request, is_exempt) = rules.switches.check_exempt(request);
         if is_exempt {
             let running = rules.start_exempt(&request);
@@ -112,7 +113,7 @@ where
     fn run(inner: &mut S, request: Request<B>, mut running: Running, delay: Duration) -> Self {
         // A service that is not ready is polled again with a real waker.
         let polled = match delay.is_zero() {
-            true => inner.poll_ready(&mut Context::from_waker(Waker::noop())),
+            true => poll_now(inner),
             false => Poll::Pending,
         };
         match polled {
@@ -121,11 +122,7 @@ where
                 Self::Running { future: inner.call(request), running: Some(running) }
             }
             Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
-            Poll::Pending => {
-                // The instance that was polled may have reserved something: that one must be called.
-                let other = inner.clone();
-                Self::wait(std::mem::replace(inner, other), request, running, delay)
-            }
+            Poll::Pending => Self::wait(take_polled(inner), request, running, delay),
         }
     }
 }
@@ -191,7 +188,10 @@ where
                 }
                 // Ends with the head of the response; the body keeps what counts the request.
                 StateProj::Running { future, running } => {
-                    let result = ready!(future.poll(cx));
+                    let inside = running.as_ref().and_then(Running::enter);
+                    let polled = future.poll(cx);
+                    drop(inside);
+                    let result = ready!(polled);
                     let running = running.take().expect("not polled after completion");
                     return Poll::Ready(result.map(|response| running.respond(response)));
                 }

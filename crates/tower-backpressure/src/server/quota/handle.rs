@@ -1,15 +1,18 @@
 //! The handle of a quota layer: what an operator sees and does while it runs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::any::Any;
+use std::sync::{Arc, Weak};
 
 use backpressure_core::{Quota, QuotaDecision, Reason, Shed, Standing};
 
-use super::books::{Books, Subject};
+use super::books::Books;
 use super::key::QuotaKey;
 use super::plan::Plan;
 use super::rules::DEFAULT_PLAN;
+use super::subject::Subject;
 use super::table::TakenFrom;
 use crate::admission::switches::Switches;
+use crate::observe::{Kind, Part, Registry, Report, Telemetry};
 
 /// Observes and operates one quota layer, from anywhere in the process.
 ///
@@ -31,7 +34,8 @@ pub struct QuotaHandle {
 
 #[derive(Debug)]
 struct State {
-    name: Box<str>,
+    id: u64,
+    telemetry: Telemetry,
     books: Arc<Books>,
     switches: Switches,
 }
@@ -48,36 +52,37 @@ pub struct QuotaStanding {
     pub in_flight: u32,
 }
 
-/// The handles of all quota layers that exist.
-static HANDLES: Mutex<Vec<Weak<State>>> = Mutex::new(Vec::new());
-
 impl QuotaHandle {
-    pub(super) fn register(name: &str, books: &Arc<Books>, switches: Switches) -> Self {
-        let state = Arc::new(State { name: name.into(), books: Arc::clone(books), switches });
-        let mut handles = handles();
-        handles.retain(|handle| handle.strong_count() > 0);
-        handles.push(Arc::downgrade(&state));
+    pub(super) fn register(telemetry: &Telemetry, books: &Arc<Books>, switches: Switches) -> Self {
+        let (id, telemetry, books) = (telemetry.stats().id(), telemetry.clone(), Arc::clone(books));
+        let state = Arc::new(State { id, telemetry, books, switches });
+        let part: Weak<State> = Arc::downgrade(&state);
+        Registry::global().add(id, part);
         Self { state }
     }
 
     /// The handles of all quota layers in this process, in the order in which they were made.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        handles().iter().filter_map(Weak::upgrade).map(|state| Self { state }).collect()
+        Registry::global().all_of().into_iter().map(|state| Self { state }).collect()
     }
 
     /// The handle of the quota layer with this name; of several the newest. `None`: there is none.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let handles = handles();
-        let mut alive = handles.iter().rev().filter_map(Weak::upgrade);
-        alive.find(|state| *state.name == *name).map(|state| Self { state })
+        Self::all().into_iter().rev().find(|handle| handle.name() == name)
+    }
+
+    /// The number of the layer in this process: that of its [`Report`].
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.state.id
     }
 
     /// The name of the policy.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.state.name
+        self.state.telemetry.policy()
     }
 
     /// The quota of the plan `default`.
@@ -179,7 +184,17 @@ impl QuotaHandle {
     }
 }
 
-fn handles() -> MutexGuard<'static, Vec<Weak<State>>> {
-    // Nothing panics under this lock.
-    HANDLES.lock().unwrap_or_else(PoisonError::into_inner)
+impl Part for State {
+    fn report(&self) -> Report {
+        let mut report = Report::new(self.id, Arc::clone(self.telemetry.policy()), Kind::Quota);
+        report.dry_run = self.switches.is_dry_run();
+        self.telemetry.stats().fill(&mut report);
+        report.tenants = self.books.busiest.report();
+        report.tenant_count = self.books.len();
+        report
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{Quota, QuotaRejection, QuotaWindow, Violated};
+use backpressure_core::{Quota, QuotaRejection, QuotaWindow, Standing, Violated};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
-use super::table::Decided;
 use crate::headers::rate_limit_fields::{Allowance, Left, RateLimitFields, policy_field};
 
 /// A quota with a name, and what is said of it in responses, built beforehand.
@@ -45,15 +44,15 @@ impl Plan {
         &self,
         fields: RateLimitFields,
         headers: &mut HeaderMap,
-        decided: &Decided,
-        now: backpressure_core::Timestamp,
+        standing: Vec<Standing>,
+        in_flight: u32,
     ) {
-        let standing = decided.standing(now).into_iter();
-        let windows = standing.map(|it| Left { remaining: it.remaining, more_in: it.more_in });
-        let free = self.quota.max_in_flight().map(|max| Left {
-            remaining: max.saturating_sub(decided.in_flight).into(),
-            more_in: None,
-        });
+        let windows =
+            standing.into_iter().map(|it| Left { remaining: it.remaining, more_in: it.more_in });
+        let free = self
+            .quota
+            .max_in_flight()
+            .map(|max| Left { remaining: max.saturating_sub(in_flight).into(), more_in: None });
         let parts: Vec<_> = self.allowances.iter().zip(windows.chain(free)).collect();
         fields.write(headers, &self.policy, &parts);
     }

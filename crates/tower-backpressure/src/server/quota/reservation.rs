@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::books::{Books, Subject};
+use super::books::Books;
+use super::subject::Subject;
 
 /// The tokens that a request has reserved, in its extensions with
 /// [`QuotaLayer::expose_reservation`](super::QuotaLayer::expose_reservation): a handler says what the request

@@ -1,18 +1,20 @@
 //! What all services of one quota layer share: how a request is told, and what happens to it.
 
 use std::any::TypeId;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{Priority, Quota, Reason, Shed};
+use backpressure_core::{OutOfRange, Priority, Quota, Reason, Shed};
 use bytes::Bytes;
 use http::request::{self, Parts};
 use http::{Request, Response, StatusCode, response};
 
-use super::books::{Books, Subject};
+use super::books::Books;
 use super::key::{ByTenant, ExtractKey, QuotaKey};
 use super::plan::Plan;
+use super::subject::Subject;
 use super::table::{Table, TakenFrom};
 use super::telemetry::QuotaTelemetry;
 use crate::admission::drain::Drains;
@@ -20,7 +22,7 @@ use crate::admission::rejection::Rejection;
 use crate::admission::switches::Switches;
 use crate::headers::rate_limit_fields::RateLimitFields;
 use crate::observe::Telemetry;
-use crate::request_info::RequestInfo;
+use crate::request_info::{RequestInfo, Tenant};
 
 /// What happens to a request of which the tenant is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub enum UnknownTenant {
 
 /// What all services of one layer share.
 #[derive(Clone)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     pub(super) books: Arc<Books>,
     key: Arc<dyn ExtractKey>,
     /// Whether that is [`ByTenant`], which needs no head.
@@ -46,6 +48,8 @@ pub(super) struct Rules {
     pub(super) unknown: UnknownTenant,
     pub(super) cost: Option<Arc<Cost>>,
     pub(super) plan_of: Option<Arc<PlanOf>>,
+    /// The plans of single tenants; the others have the default one.
+    pub(super) tenants: Option<Arc<HashMap<Tenant, Box<str>>>>,
     /// The names of the plans, in the order of the table.
     pub(super) plans: Vec<Box<str>>,
     pub(super) fields: RateLimitFields,
@@ -65,6 +69,8 @@ pub(super) type Settle = dyn Fn(&response::Parts) -> Option<u64> + Send + Sync;
 
 /// When an unknown tenant is told to come back where it is rejected: it will not be known sooner.
 const UNKNOWN_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// The most keys there can be: their positions have 32 bits, in 128 shards.
+const MOST_KEYS: usize = 100_000_000;
 /// The name of the plan that the layer is made with.
 pub(super) const DEFAULT_PLAN: &str = "default";
 
@@ -88,12 +94,13 @@ impl Rules {
             unknown: UnknownTenant::default(),
             cost: None,
             plan_of: None,
+            tenants: None,
             plans: vec![DEFAULT_PLAN.into()],
             fields: RateLimitFields::default(),
             soft: None,
             exposes_reservation: false,
             settle: None,
-            rejection: Rejection::new(StatusCode::TOO_MANY_REQUESTS),
+            rejection: Self::rejection(),
             telemetry: Telemetry::new(name),
             quota_telemetry: QuotaTelemetry::new(name),
             switches: Switches::default(),
@@ -101,16 +108,32 @@ impl Rules {
         }
     }
 
+    pub(crate) fn check_max_keys(max_keys: usize) -> Result<(), OutOfRange> {
+        OutOfRange::check("max_keys", max_keys, 1, MOST_KEYS)
+    }
+
+    /// The response beyond the quota, unless something else renders it.
+    pub(super) fn rejection() -> Rejection {
+        Rejection::new(StatusCode::TOO_MANY_REQUESTS)
+    }
+
+    #[cfg(feature = "policy")]
+    pub(super) fn set_key<K: ExtractKey>(&mut self, key: K) {
+        self.key = Arc::new(key);
+        self.is_by_tenant = TypeId::of::<K>() == TypeId::of::<ByTenant>();
+    }
+
     /// What this request uses. `Parts` cannot borrow, so the head moves out and back where a rule reads it.
     pub(super) fn read<B>(&self, request: Request<B>) -> (Request<B>, Asks) {
-        if self.is_by_tenant && self.cost.is_none() && self.plan_of.is_none() {
+        let has_one_plan = self.plan_of.is_none() && self.tenants.is_none();
+        if self.is_by_tenant && self.cost.is_none() && has_one_plan {
             let info = RequestInfo::of(request.extensions());
             let asks = self.subject(info.tenant.map(QuotaKey::from), 0, cost_of(info));
             return (request, asks);
         }
         let (parts, body) = request.into_parts();
         let key = self.key.extract(&parts);
-        let plan = self.plan_of.as_ref().map_or(0, |plan_of| self.position(plan_of(&parts)));
+        let plan = self.plan(&parts);
         let cost = match &self.cost {
             Some(cost) => cost(&parts),
             None => cost_of(RequestInfo::of(&parts.extensions)),
@@ -129,6 +152,16 @@ impl Rules {
         };
         let (slot, taken_from) = (self.books.table.slot(&key), TakenFrom::default());
         Asks::For(Subject { key, slot, plan, cost, taken_from })
+    }
+
+    fn plan(&self, head: &Parts) -> u32 {
+        if let Some(plan_of) = &self.plan_of {
+            return self.position(plan_of(head));
+        }
+        let Some(tenants) = &self.tenants else { return 0 };
+        let tenant = RequestInfo::of(&head.extensions).tenant;
+        let plan = tenant.and_then(|tenant| tenants.get(&tenant));
+        self.position(plan.map_or(DEFAULT_PLAN, |plan| &**plan))
     }
 
     /// A plan that does not exist is the default one.

@@ -9,14 +9,16 @@ use http_body::Body;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
-use super::books::{Books, Subject};
+use super::books::Books;
 use super::reservation::{Reservation, Reserved};
 use super::rules::{Asks, Rules};
+use super::subject::Subject;
 use super::table::{Decided, Slot};
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::guard::{Guard, Hold};
 use crate::admission::response_policy::{PermitScope, ResponsePolicy};
+use crate::observe::{Inside, is_watched};
 use crate::request_info::RequestInfo;
 
 /// A request that the quota lets through. Dropped before it has begun, it gives its tokens back.
@@ -98,6 +100,9 @@ impl Rules {
             }
         }
         subject.taken_from = decided.taken_from;
+        if is_watched() {
+            self.note(&subject, &decided, now);
+        }
         if let Some(eviction) = decided.eviction {
             self.quota_telemetry.evicted(eviction);
         }
@@ -116,6 +121,15 @@ impl Rules {
             return self.refuse(request, Shed::new(Reason::Deadline, delay), None);
         }
         Start::Run(running, delay)
+    }
+
+    /// Counts the request for its tenant, if it is its turn.
+    #[cold]
+    fn note(&self, subject: &Subject, decided: &Decided, now: Instant) {
+        if let Some(weight) = self.telemetry.stats().turn() {
+            let is_rejected = matches!(decided.decision, QuotaDecision::Reject(_));
+            self.books.busiest.note(&subject.key, weight, is_rejected, now);
+        }
     }
 
     fn let_through<B>(
@@ -179,6 +193,12 @@ impl Running {
         Self { rules: Arc::clone(rules), guard: Some(guard), response, taken: None, decided: None }
     }
 
+    /// The service inside is polled until what is returned is dropped.
+    #[inline]
+    pub(super) fn enter(&self) -> Option<Inside> {
+        self.guard.as_ref().and_then(Guard::enter)
+    }
+
     pub(super) fn rules(&self) -> &Rules {
         &self.rules
     }
@@ -208,7 +228,8 @@ impl Running {
             ResponseBody::admitted(response, guard.filter(|_| keeps_guard), Side::Server);
         if let Some(decided) = self.decided.take() {
             let (fields, now) = (self.rules.fields, self.rules.books.now());
-            decided.plan.write_left(fields, response.headers_mut(), &decided, now);
+            let (standing, headers) = (decided.standing(now), response.headers_mut());
+            decided.plan.write_left(fields, headers, standing, decided.in_flight);
         }
         response
     }

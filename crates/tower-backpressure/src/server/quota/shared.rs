@@ -11,9 +11,9 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
-use super::books::Subject;
 use super::plan::Plan;
 use super::store::QuotaStore;
+use super::subject::Subject;
 use super::table::{Decided, Slot, TakenFrom};
 use super::telemetry::QuotaTelemetry;
 
@@ -104,7 +104,7 @@ impl Leases {
         match decided.taken_from {
             TakenFrom::Quota => {}
             TakenFrom::Share | TakenFrom::Nothing => {
-                self.telemetry.fallback(self.options.on_failure)
+                self.telemetry.fallback(self.options.on_failure.as_str())
             }
         }
         for sent in [claim, forgotten].into_iter().flatten() {

@@ -327,4 +327,32 @@ mod tests {
         table.leave(held);
         assert_eq!(table.decide(held, 0, 1, later).decision, QuotaDecision::Admit);
     }
+
+    #[test]
+    fn many_threads_take_exactly_what_there_is_while_keys_come_and_plans_change() {
+        const THREADS: u64 = 8;
+        const BURST: u64 = 500;
+        let quota = || Quota::per_hour(BURST).and(Quota::per_day(10 * BURST));
+        let (table, now) = (table(quota(), 1_000_000), Timestamp::ZERO);
+        let taken: [AtomicU64; 4] = Default::default();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (table, taken) = (&table, &taken);
+                scope.spawn(move || {
+                    for round in 0..4 * BURST {
+                        // Four keys that all threads use, and one that no other does.
+                        let key = round % 4;
+                        taken[key as usize]
+                            .fetch_add(u64::from(take(table, key, now)), Ordering::Relaxed);
+                        assert!(take(table, (thread << 32) + round + 4, now));
+                        if thread == 0 && round % 200 == 0 {
+                            table.set_plan(0, &Arc::new(Plan::new("default", quota())), || now);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(taken.map(AtomicU64::into_inner), [BURST; 4]);
+        assert_eq!(table.len() as u64, 4 + THREADS * 4 * BURST);
+    }
 }

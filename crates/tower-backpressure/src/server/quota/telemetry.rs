@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::shared::OnStoreFailure;
 use super::table::Eviction;
 
 #[cfg_attr(not(feature = "metrics"), path = "telemetry/no_metrics.rs")]
@@ -32,9 +31,9 @@ impl QuotaTelemetry {
         self.metrics.evicted(eviction == Eviction::Early);
     }
 
-    /// A request was decided without the store.
-    pub(super) fn fallback(&self, mode: OnStoreFailure) {
-        self.metrics.fallback(mode.as_str());
+    /// A request was decided without the store, in this mode.
+    pub(super) fn fallback(&self, mode: &'static str) {
+        self.metrics.fallback(mode);
     }
 
     /// The store was asked: `ok`, `error` or `timeout`.
@@ -42,9 +41,9 @@ impl QuotaTelemetry {
         self.metrics.exchanged(result, took);
     }
 
-    pub(super) fn store_fails(&self, policy: &str, error: &str, mode: OnStoreFailure) {
+    pub(super) fn store_fails(&self, policy: &str, error: &str, mode: &'static str) {
         self.metrics.store_is_failing(true);
-        tracing::store_fails(policy, error, mode.as_str());
+        tracing::store_fails(policy, error, mode);
     }
 
     pub(super) fn store_is_back(&self, policy: &str) {

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{TwoDigitYear, on_any_weekday};
-use crate::headers::retry_after::value;
+use crate::headers::retry_after::decimal;
 
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
     fn resolve(self, now: SystemTime) -> Option<SystemTime> {
         let (day, month, year) = (self.day?, self.month?, self.year?);
         let time = self.time?;
-        let fraction = value::fraction(self.fraction)?;
+        let fraction = decimal::fraction(self.fraction)?;
         let (time, rest) = match time.strip_suffix(":60") {
             Some(minutes) if minutes.contains(':') => {
                 (format!("{minutes}:59"), fraction + Duration::from_secs(1))

@@ -65,7 +65,7 @@ impl Drop for Sent {
 impl Leases {
     fn store_failed(&self, error: &str) {
         if self.health.failed(self.now()) {
-            self.telemetry.store_fails(&self.policy, error, self.options.on_failure);
+            self.telemetry.store_fails(&self.policy, error, self.options.on_failure.as_str());
         }
     }
 }

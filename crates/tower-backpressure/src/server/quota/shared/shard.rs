@@ -10,9 +10,9 @@ use backpressure_core::{
 
 use super::options::OnStoreFailure;
 use crate::server::quota::QuotaKey;
-use crate::server::quota::books::Subject;
 use crate::server::quota::keyed::Keyed;
 use crate::server::quota::plan::Plan;
+use crate::server::quota::subject::Subject;
 use crate::server::quota::table::{Decided, Slot, TakenFrom};
 
 /// A part of the leases.

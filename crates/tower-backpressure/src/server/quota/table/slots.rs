@@ -17,6 +17,9 @@ pub(super) struct Slots {
 const FREE: u8 = 0;
 /// Room for the first entries.
 const MIN_SLOTS: usize = 16;
+/// A table that is full grows by this part of it. With an eighth, a key of two windows takes up to 67 bytes instead of
+/// 62; with a thirty-second, each key is moved thirty times while a table fills.
+const GROWTH: usize = 16;
 
 impl Slots {
     pub(super) const fn new(stride: usize) -> Self {
@@ -62,7 +65,7 @@ impl Slots {
     pub(super) fn insert(&mut self, hash: u64) -> usize {
         // Up to seven eighths full: beyond, a look-up of a key that is not there reads too many bytes.
         if (self.len + 1) * 8 > self.tags.len() * 7 {
-            self.resize(self.tags.len() + (self.tags.len() / 8).max(MIN_SLOTS), self.stride);
+            self.resize(self.tags.len() + (self.tags.len() / GROWTH).max(MIN_SLOTS), self.stride);
         }
         self.len += 1;
         let slot = self.place(hash);

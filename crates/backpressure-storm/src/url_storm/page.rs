@@ -1,0 +1,269 @@
+//! The page of a storm: its verdict, charts and figures in one file.
+
+use crate::chart::scale::{Axis, decades};
+use crate::chart::{Band, Chart, Line, Point};
+use crate::event_log::Counts;
+use crate::report::charts::{LEFT, between, per_second, seconds, smoothed};
+use crate::report::page::{STYLE, figure};
+use crate::score::SMOOTH;
+use crate::text::{escaped, milliseconds, percent};
+use crate::url_storm::attempts::ClientKind;
+use crate::url_storm::report::{conditions, recovered};
+use crate::url_storm::steps::{BUCKET, StepResult, Trigger};
+use crate::url_storm::storm::Storm;
+use crate::url_storm::verdict::Verdict;
+
+const TEMPLATE: &str = include_str!("page.html");
+
+/// The page, self-contained.
+pub(crate) fn page(storm: &Storm, verdict: &Verdict) -> String {
+    let items = |lines: &[String]| -> String {
+        lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect()
+    };
+    let headline = verdict.lines.first().map_or("", String::as_str);
+    // The texts come last: what a URL says is no placeholder.
+    TEMPLATE
+        .replace("{{style}}", STYLE)
+        .replace("{{curves}}", &curves(storm))
+        .replace("{{recoveries}}", &recoveries(storm))
+        .replace("{{table}}", &storm.steps.iter().map(row).collect::<String>())
+        .replace("{{notes}}", &items(&conditions(storm)))
+        .replace("{{verdict}}", &items(verdict.lines.get(1..).unwrap_or_default()))
+        .replace("{{headline}}", &escaped(headline))
+        .replace("{{url}}", &escaped(&storm.url))
+}
+
+const fn class(kind: ClientKind) -> &'static str {
+    match kind {
+        ClientKind::Naive => "bare",
+        ClientKind::Obedient => "client",
+        ClientKind::Patient => "backpressure",
+    }
+}
+
+fn load(step: &StepResult) -> Option<f64> {
+    match step.trigger {
+        Trigger::Load(load) => Some(load),
+        Trigger::BrownOut | Trigger::Told => None,
+    }
+}
+
+/// Goodput and latency over the offered load.
+fn curves(storm: &Storm) -> String {
+    let loads: Vec<f64> = storm.steps.iter().filter_map(load).collect();
+    let (least, most) = (least(&loads), loads.iter().copied().fold(0.0, f64::max));
+    if least >= most {
+        return String::new();
+    }
+    let curves = Curves { storm, loads, least: least * 0.9, most: most * 1.1 };
+    format!(
+        "<section><h2>Load and what became of it</h2><div class=\"pair\">{}{}</div></section>",
+        figure("Goodput, over capacity", &curves.goodput()),
+        figure("p99 of good answers, from when they were due", &curves.p99()),
+    )
+}
+
+fn least(loads: &[f64]) -> f64 {
+    loads.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+/// The steps at a steady load.
+struct Curves<'a> {
+    storm: &'a Storm,
+    loads: Vec<f64>,
+    /// Ends of the x axis.
+    least: f64,
+    most: f64,
+}
+
+impl Curves<'_> {
+    fn x(&self) -> Axis {
+        let mut ticks: Vec<(f64, String)> =
+            self.loads.iter().map(|&load| (load, format!("{load}×"))).collect();
+        ticks.sort_by(|a, b| a.0.total_cmp(&b.0));
+        ticks.dedup_by(|a, b| a.0 == b.0);
+        Axis::log(self.least, self.most, ticks)
+    }
+
+    fn goodput(&self) -> Chart {
+        let measured = lines(self.storm, |step, load| Point {
+            x: load,
+            y: step.goodput / self.storm.capacity,
+            text: format!(
+                "{} at {}: {:.0} good answers/s, {} of what is possible",
+                step.clients,
+                step.step,
+                step.goodput,
+                percent(step.goodput_over_possible)
+            ),
+            missing: false,
+        });
+        let knee = 1.0_f64.clamp(self.least, self.most);
+        let possible = [(self.least, self.least.min(1.0)), (knee, knee), (self.most, knee)];
+        let mut lines = vec![dashed("possible", &possible)];
+        lines.extend(measured);
+        let highest =
+            lines.iter().flat_map(|line| &line.points).map(|point| point.y).fold(1.12, f64::max);
+        let shares = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| (share, percent(share))).to_vec();
+        chart("Goodput over offered load", self.x(), Axis::linear(0.0, highest, shares), lines)
+    }
+
+    fn p99(&self) -> Chart {
+        let (alone, deadline) = (self.storm.uncontended_p99_ms.max(0.02), self.storm.deadline_ms);
+        let (from, to) = (alone / 1.6, deadline * 10.0);
+        let across = |label, y: f64| dashed(label, &[(self.least, y), (self.most, y)]);
+        let mut all = vec![across("uncontended", alone), across("deadline", deadline)];
+        all.extend(lines(self.storm, |step, load| Point {
+            x: load,
+            y: step.p99_ms.unwrap_or(deadline).clamp(from, to),
+            text: step.p99_ms.map_or_else(
+                || format!("{}: no good answer", step.clients),
+                |p99| format!("{}: p99 {}", step.clients, milliseconds(p99)),
+            ),
+            missing: step.p99_ms.is_none(),
+        }));
+        let ticks =
+            decades(from, to).into_iter().map(|ms| (ms, milliseconds(ms).replace(".0 ", " ")));
+        chart(
+            "99th percentile of latency over offered load",
+            self.x(),
+            Axis::log(from, to, ticks.collect()),
+            all,
+        )
+    }
+}
+
+fn lines(storm: &Storm, point: impl Fn(&StepResult, f64) -> Point) -> Vec<Line> {
+    let line = |kind: ClientKind| Line {
+        class: class(kind).into(),
+        label: kind.name().into(),
+        points: storm
+            .steps
+            .iter()
+            .filter(|step| step.kind == kind)
+            .filter_map(|step| Some(point(step, load(step)?)))
+            .collect(),
+        marked: true,
+    };
+    ClientKind::ALL.into_iter().map(line).filter(|line| !line.points.is_empty()).collect()
+}
+
+fn dashed(label: &str, points: &[(f64, f64)]) -> Line {
+    let points = points.iter().map(|&(x, y)| Point::plain(x, y)).collect();
+    Line { class: "ceiling".into(), label: label.into(), points, marked: false }
+}
+
+fn chart(title: &str, x: Axis, y: Axis, lines: Vec<Line>) -> Chart {
+    Chart {
+        title: title.into(),
+        width: 540.0,
+        height: 330.0,
+        left: LEFT,
+        right: 150.0,
+        x,
+        x_label: "offered load, over capacity".into(),
+        y,
+        bands: vec![],
+        areas: vec![],
+        lines,
+    }
+}
+
+/// Each overload over time: what became of the attempts before, during and after it.
+fn recoveries(storm: &Storm) -> String {
+    let steps: Vec<&StepResult> =
+        storm.steps.iter().filter(|step| step.triggered.is_some()).collect();
+    let figures: String =
+        steps.iter().filter_map(|step| Some(figure(&heading(step), &over_time(step)?))).collect();
+    if figures.is_empty() {
+        return figures;
+    }
+    format!(
+        "<section><h2>During each overload, and after it</h2><p class=\"key\">Outcome of every attempt: <span class=\"good\">answered in time</span> \
+         (in the colour of the clients), <span class=\"refused\">refused</span>, <span class=\"lost\">late or lost</span>.</p>\
+         <div class=\"pair\">{figures}</div></section>"
+    )
+}
+
+fn heading(step: &StepResult) -> String {
+    let back = match step.recovered_s {
+        Some(0.0) => "back at once".into(),
+        Some(seconds) => format!("back after {seconds:.1} s"),
+        None => "not back".into(),
+    };
+    format!(
+        "{} with {} clients: {back}, {:.1} attempts a request",
+        step.step, step.clients, step.attempts_per_request
+    )
+}
+
+fn over_time(step: &StepResult) -> Option<Chart> {
+    let trigger = step.triggered?;
+    let bucket = BUCKET.as_secs_f64();
+    let from = -trigger.from.as_secs_f64();
+    let to = from + step.timeline.len() as f64 * bucket;
+    let sums: [fn(&Counts) -> u32; 3] = [
+        |counts| counts.answered,
+        |counts| counts.answered + counts.refused,
+        |counts| counts.answered + counts.refused + counts.late + counts.broken,
+    ];
+    let [good, refused, lost] = sums.map(|sum| smoothed(&step.timeline, sum, bucket, from));
+    if step.timeline.len() < SMOOTH {
+        return None;
+    }
+    let zero: Vec<Point> = good.iter().map(|point| Point::plain(point.x, 0.0)).collect();
+    let most = lost.iter().map(|point| point.y).fold(1.0, f64::max);
+    Some(Chart {
+        title: format!("Outcomes of the attempts: {} with {} clients", step.step, step.clients),
+        width: 540.0,
+        height: 230.0,
+        left: LEFT,
+        right: 20.0,
+        x: Axis::linear(from, to, seconds(from, to)),
+        x_label: "seconds since the overload began".into(),
+        y: per_second(most),
+        bands: vec![Band { from: 0.0, to: trigger.seconds(), label: String::new() }],
+        areas: vec![
+            between(class(step.kind), &zero, &good),
+            between("refused", &good, &refused),
+            between("lost", &refused, &lost),
+        ],
+        lines: vec![],
+    })
+}
+
+fn row(step: &StepResult) -> String {
+    let number =
+        |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.1}"));
+    let truth = &step.retry_after;
+    let of = |part: u32, whole: u32| {
+        if whole == 0 { "–".into() } else { percent(f64::from(part) / f64::from(whole)) }
+    };
+    let cells = [
+        number(Some(step.offered)),
+        number(Some(step.goodput)),
+        format!(
+            "{:.3}{}",
+            step.goodput_over_possible,
+            if step.disturbed || step.generator_limited { "*" } else { "" }
+        ),
+        number(step.p50_ms),
+        number(step.p99_ms),
+        format!("{:.2}", step.attempts_per_request),
+        percent(step.refused_share),
+        percent(step.late_share),
+        percent(step.broken_share),
+        of(truth.told, truth.refusals),
+        truth.told_p50_s.map_or_else(|| "–".into(), |seconds| format!("{seconds:.1} s")),
+        of(truth.let_in, truth.came_back),
+        recovered(step),
+        step.service_cpu.map_or_else(|| "–".into(), |cpu| format!("{cpu:.2}")),
+    ];
+    let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
+    format!(
+        "<tr><th>{}</th><th class=\"{}\">{}</th>{cells}</tr>\n",
+        escaped(&step.step),
+        class(step.kind),
+        step.clients
+    )
+}

@@ -1,0 +1,118 @@
+//! What a step keeps of its attempts beside their events: what refusals said, and whether it was true.
+
+use crate::url_storm::attempts::Outcome;
+use crate::url_storm::failure::Failure;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A call, which may have several attempts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Call(Arc<CallState>);
+
+#[derive(Debug, Default)]
+struct CallState {
+    /// When the last refusal arrived, and what it told.
+    refused: Mutex<Option<(Instant, Duration)>>,
+    /// Bytes of the last response, its head counted as one.
+    received: AtomicUsize,
+}
+
+impl Call {
+    /// Notes that the response has this many bytes so far.
+    pub(crate) fn receive(&self, bytes: usize) {
+        self.0.received.store(bytes + 1, Ordering::Relaxed);
+    }
+
+    /// Bytes of the body so far; `None` before the head of a response.
+    pub(crate) fn received(&self) -> Option<usize> {
+        self.0.received.load(Ordering::Relaxed).checked_sub(1)
+    }
+}
+
+/// A refusal, since the start of the step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) at: Duration,
+    pub(crate) told: Option<Duration>,
+}
+
+/// An attempt after a refusal that had told a time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Return {
+    pub(crate) told: Duration,
+    /// Whether the client had waited as long as it was told.
+    pub(crate) obeyed: bool,
+    /// Whether it was answered.
+    pub(crate) let_in: bool,
+}
+
+/// A good attempt: when it was answered, and how long that took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct GoodAttempt {
+    pub(crate) at: Duration,
+    pub(crate) took: Duration,
+}
+
+/// What a step keeps. Its size is bounded by the attempts of the step.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Kept {
+    pub(crate) refusals: Vec<Refusal>,
+    pub(crate) returns: Vec<Return>,
+    pub(crate) good: Vec<GoodAttempt>,
+    /// Attempts that this process could not make.
+    pub(crate) not_sent: u32,
+    /// What else came back, in words.
+    pub(crate) other: BTreeMap<String, u32>,
+}
+
+/// Most different texts that are kept of what else came back.
+const MAX_OTHER: usize = 8;
+/// Tokio's timer ends within a millisecond of when it was due, and the clock of the client may round.
+const TIMER_SLACK: Duration = Duration::from_millis(5);
+
+/// The tally of a step.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(Mutex<Kept>);
+
+impl Tally {
+    /// Writes down the outcome of an attempt that was sent at `sent` in a step that began at `start`.
+    pub(crate) fn note(&self, start: Instant, sent: Instant, call: &Call, outcome: &Outcome) {
+        let now = Instant::now();
+        let at = now.saturating_duration_since(start);
+        let mut kept = self.0.lock().expect("no thread panics while it notes");
+        let mut last = call.0.refused.lock().expect("no thread panics while it notes");
+        if let Some((refused, told)) = last.take() {
+            let obeyed = sent.saturating_duration_since(refused) + TIMER_SLACK >= told;
+            kept.returns.push(Return { told, obeyed, let_in: matches!(outcome, Outcome::Good(_)) });
+        }
+        match outcome {
+            Outcome::Good(_) => kept.good.push(GoodAttempt { at, took: now - sent }),
+            Outcome::Refused(_, told) => {
+                kept.refusals.push(Refusal { at, told: *told });
+                *last = told.map(|told| (now, told));
+            }
+            Outcome::Useless(answer) => {
+                kept.add_other(format!("status {}", answer.status.as_u16()))
+            }
+            Outcome::Failed(Failure::Local(_)) => kept.not_sent += 1,
+            Outcome::Failed(failure) => kept.add_other(failure.to_string()),
+            Outcome::Late => {}
+        }
+    }
+
+    /// Takes what was kept so far.
+    pub(crate) fn take(&self) -> Kept {
+        std::mem::take(&mut self.0.lock().expect("no thread panics while it notes"))
+    }
+}
+
+impl Kept {
+    fn add_other(&mut self, text: String) {
+        if self.other.len() < MAX_OTHER || self.other.contains_key(&text) {
+            *self.other.entry(text).or_default() += 1;
+        }
+    }
+}

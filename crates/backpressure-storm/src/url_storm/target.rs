@@ -1,0 +1,238 @@
+//! What is stormed: the URL, its address, and the request that is sent to it.
+
+use crate::url_storm::failure::with_sources;
+use crate::url_storm::options::UrlOptions;
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::Full;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+
+/// Longest body that is sent: what a storm of thousands of requests can hold in sockets.
+const MAX_BODY_BYTES: u64 = 1 << 20;
+/// In a URL: becomes another number in each request.
+const NUMBER: &str = "{n}";
+
+/// What is stormed.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) tls: bool,
+    pub(crate) http2: bool,
+    /// Without brackets, for the resolver and for TLS.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) method: Method,
+    authority: Authority,
+    path: PathAndQuery,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Target {
+    pub(crate) fn of(options: &UrlOptions) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{}: {why}", options.url);
+        if !options.url.contains("://") {
+            return Err(wrong("a URL begins with http:// or https://"));
+        }
+        let uri: Uri = options.url.parse().map_err(|error| wrong(&format!("{error}")))?;
+        let tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            _ => return Err(wrong("a URL begins with http:// or https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("there is no host"))?.clone();
+        if authority.as_str().contains('@') {
+            return Err(
+                "credentials in a URL end in reports; send --header 'authorization: …' instead"
+                    .into(),
+            );
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        if host.is_empty() {
+            return Err(wrong("there is no host"));
+        }
+        let body = body(options.body.as_deref())?;
+        let method = match (&options.method, &options.body) {
+            (Some(method), _) => method.clone(),
+            (None, Some(_)) => Method::POST,
+            (None, None) => Method::GET,
+        };
+        if method == Method::CONNECT {
+            return Err("CONNECT asks for a tunnel and not for an answer".into());
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, header_value(authority.as_str())?);
+        add_headers(&mut headers, &options.headers)?;
+        Ok(Self {
+            tls,
+            http2: options.http2,
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            host,
+            method,
+            path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
+            authority,
+            headers,
+            body,
+        })
+    }
+
+    /// The request, whole; `number` replaces `{n}`.
+    pub(crate) fn request(&self, number: u64) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.headers_mut() = self.headers.clone();
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(if self.tls { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(self.numbered(number));
+        *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path make a URI");
+        request
+    }
+
+    fn numbered(&self, number: u64) -> PathAndQuery {
+        if !self.path.as_str().contains(NUMBER) {
+            return self.path.clone();
+        }
+        let path = self.path.as_str().replace(NUMBER, &number.to_string());
+        path.parse().expect("digits in a path make a path")
+    }
+
+    /// The address to storm: resolved once, so that no later answer of a resolver can move the storm elsewhere.
+    pub(crate) async fn resolve(&self, owned: bool) -> Result<Vec<SocketAddr>, String> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let addresses: Vec<SocketAddr> = found
+            .map_err(|error| {
+                format!("the name {} cannot be resolved: {}", self.host, with_sources(&error))
+            })?
+            .collect();
+        if addresses.is_empty() {
+            return Err(format!("the name {} has no address", self.host));
+        }
+        for address in &addresses {
+            check_address(*address, owned)?;
+        }
+        Ok(addresses)
+    }
+}
+
+/// Only loopback may be stormed without a promise.
+pub(crate) fn check_address(address: SocketAddr, owned: bool) -> Result<(), String> {
+    let ip: IpAddr = address.ip().to_canonical();
+    if owned || ip.is_loopback() {
+        return Ok(());
+    }
+    Err(format!(
+        "{ip} is not on this machine: a storm of a service of others is an attack. If the service is yours, and so is all \
+         that it calls, say --i-own-this-service"
+    ))
+}
+
+fn body(given: Option<&str>) -> Result<Bytes, String> {
+    let Some(given) = given else { return Ok(Bytes::new()) };
+    let bytes = match given.strip_prefix('@') {
+        Some(path) => {
+            let wrong = |error| format!("--body {given}: {error}");
+            if fs::metadata(path).map_err(wrong)?.len() > MAX_BODY_BYTES {
+                return Err(format!("--body {given}: more than {MAX_BODY_BYTES} bytes"));
+            }
+            fs::read(path).map_err(wrong)?
+        }
+        None => given.as_bytes().to_vec(),
+    };
+    Ok(Bytes::from(bytes))
+}
+
+/// Fields that belong to the connection, which the client writes itself.
+const OWN_FIELDS: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, TE, TRANSFER_ENCODING, UPGRADE];
+
+fn add_headers(headers: &mut HeaderMap, given: &[String]) -> Result<(), String> {
+    for field in given {
+        let wrong = |why: &str| format!("--header {field:?}: {why}");
+        let (name, value) =
+            field.split_once(':').ok_or_else(|| wrong("a field is `name: value`"))?;
+        let name: HeaderName = name.trim().parse().map_err(|_| wrong("no name of a field"))?;
+        if OWN_FIELDS.contains(&name) {
+            return Err(wrong("this field belongs to the connection, and the client writes it"));
+        }
+        let value = header_value(value.trim()).map_err(|_| wrong("no value of a field"))?;
+        if name == HOST {
+            headers.insert(name, value);
+        } else {
+            headers.append(name, value);
+        }
+    }
+    Ok(())
+}
+
+fn header_value(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: UrlOptions,
+    }
+
+    fn target(arguments: &[&str]) -> Result<Target, String> {
+        let line = Line::try_parse_from([&["storm"], arguments].concat());
+        Target::of(&line.map_err(|error| error.to_string())?.options)
+    }
+
+    #[test]
+    fn a_body_makes_a_post_and_a_number_makes_every_request_another() {
+        let target = target(&["http://[::1]:3000/search?q={n}", "--body", "hi", "-H", "x-a: b"]);
+        let target = target.expect("a target");
+        assert_eq!((target.host.as_str(), target.port, target.tls), ("::1", 3000, false));
+        let request = target.request(7);
+        assert_eq!(request.method(), Method::POST);
+        assert_eq!(request.uri(), "http://[::1]:3000/search?q=7");
+        assert_eq!(
+            (&request.headers()["host"], &request.headers()["x-a"]),
+            (&"[::1]:3000".parse().unwrap(), &"b".parse().unwrap())
+        );
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_stormed_is_refused_with_the_reason() {
+        for (arguments, reason) in [
+            (&["127.0.0.1:3000/x"][..], "http://"),
+            (&["ftp://127.0.0.1/"], "http://"),
+            (&["http://me:secret@127.0.0.1/"], "authorization"),
+            (&["http://127.0.0.1/", "-H", "nonsense"], "name: value"),
+            (&["http://127.0.0.1/", "-H", "content-length: 3"], "belongs to the connection"),
+            (&["http://127.0.0.1/", "-X", "CONNECT"], "tunnel"),
+            (&["http://127.0.0.1/", "--body", "@/no/such/file"], "@/no/such/file"),
+        ] {
+            let error = target(arguments).expect_err("no target");
+            assert!(error.contains(reason), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_stormed_without_a_promise() {
+        for (address, allowed) in [
+            ("127.0.0.1:80", true),
+            ("127.9.9.9:80", true),
+            ("[::1]:80", true),
+            ("[::ffff:127.0.0.1]:80", true),
+            ("[::ffff:192.0.2.1]:80", false),
+            ("192.0.2.1:80", false),
+            ("0.0.0.0:80", false),
+            ("[2001:db8::1]:80", false),
+        ] {
+            let address: SocketAddr = address.parse().expect("an address");
+            assert_eq!(check_address(address, false).is_ok(), allowed, "{address}");
+            assert!(check_address(address, true).is_ok());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What is wrong with a file, and where: a corpus of files with the message expected for each.
+
+use std::path::{Path, PathBuf};
+
+use tower_backpressure::policy::{PolicyError, PolicySet};
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/policy/bad")
+}
+
+/// The message, with the name of the file alone.
+fn message(path: &Path, error: &PolicyError) -> String {
+    let folder = path.parent().expect("a folder").display().to_string();
+    format!("{}\n", error.to_string().replace(&format!("{folder}/"), ""))
+}
+
+/// Writes the messages when `POLICY_BLESS` is set.
+#[test]
+fn each_bad_file_is_refused_with_the_message_that_is_beside_it() {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(corpus())
+        .expect("the corpus")
+        .map(|entry| entry.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 40, "{}", files.len());
+    for file in files {
+        let error = PolicySet::load(&file).expect_err(&file.display().to_string());
+        let (found, beside) = (message(&file, &error), file.with_extension("txt"));
+        if std::env::var_os("POLICY_BLESS").is_some() {
+            std::fs::write(&beside, &found).expect("a message");
+        }
+        let expected = std::fs::read_to_string(&beside).expect("a message beside each file");
+        assert_eq!(found, expected, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_file_of_any_size_is_refused_without_being_read_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("large.toml");
+    let zeros = std::fs::File::create(&file).expect("a file");
+    zeros.set_len(1 << 40).expect("a sparse file of a terabyte");
+    let error = PolicySet::load(&file).expect_err("too large");
+    assert!(error.to_string().ends_with("the file is larger than 1048576 bytes"), "{error}");
+    std::fs::write(&file, "# comment\n".repeat(1 << 20)).expect("10 MB");
+    let error = PolicySet::load(&file).expect_err("too large");
+    assert!(error.to_string().ends_with("the file is larger than 1048576 bytes"), "{error}");
+}
+
+#[test]
+fn deep_nesting_is_refused_and_overflows_no_stack() {
+    for (open, close) in [("[", "]"), ("{ a = ", " }")] {
+        let deep = 100_000;
+        let text = format!("canary = {}1{}\n[default]\n", open.repeat(deep), close.repeat(deep));
+        let error = PolicySet::parse(&text).expect_err("nested");
+        assert!(!error.problems().is_empty(), "{error}");
+    }
+    let dotted = format!("{} = 1\n[default]\n", vec!["a"; 100_000].join("."));
+    assert!(PolicySet::parse(&dotted).is_err());
+    let error = PolicySet::parse(&"[default]\n".repeat(10_000)).expect_err("repeated");
+    assert!(error.problems().len() <= 20);
+}
+
+#[test]
+fn what_is_no_file_is_not_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let loop_path = folder.path().join("loop.toml");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(&loop_path, &loop_path).expect("a link to itself");
+        assert!(PolicySet::load(&loop_path).is_err());
+        assert!(PolicySet::load("/dev/zero").is_err());
+    }
+    assert!(PolicySet::load(folder.path()).is_err());
+    assert!(PolicySet::load(folder.path().join("none.toml")).is_err());
+    assert!(PolicySet::load("nul\0byte.toml").is_err());
+}
+
+#[test]
+fn no_random_change_of_a_good_file_causes_a_panic() {
+    let good = include_str!("good.toml");
+    PolicySet::parse(good).expect("it is good");
+    let seed = fastrand::u64(..);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for _ in 0..2_000 {
+        let mut bytes = good.as_bytes().to_vec();
+        for _ in 0..rng.usize(1..4) {
+            let at = rng.usize(..bytes.len());
+            match rng.u8(..4) {
+                0 => bytes[at] = rng.u8(..),
+                1 => drop(bytes.drain(at..(at + rng.usize(..20)).min(bytes.len()))),
+                2 => bytes
+                    .insert(at, *b"0123456789-.[]{}\"'%\n".get(rng.usize(..20)).unwrap_or(&b'9')),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        // The seed is printed by the panic that must not come.
+        let text = String::from_utf8_lossy(&bytes);
+        let parsed = std::panic::catch_unwind(|| PolicySet::parse(&text).map(drop));
+        assert!(parsed.is_ok(), "seed {seed}: {text}");
+    }
+}
