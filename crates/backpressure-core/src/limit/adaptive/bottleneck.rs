@@ -70,7 +70,7 @@ impl Adaptive {
         self.profile = LatencyProfile::default();
         (self.all, self.full) = (Window::default(), Window::default());
         let in_flight = sample.in_flight_at_end as f64;
-        let experiment = Experiment::at_knee(queue, in_flight, self.overloaded).begun(now);
+        let experiment = Experiment::at_knee(queue, in_flight, self.overloaded);
         self.bottleneck = Bottleneck::Elsewhere(Box::new(experiment));
         let limit = queue.knee.clamp(self.bounds.0, self.bounds.1);
         self.set(limit, queue.seen.into(), now);

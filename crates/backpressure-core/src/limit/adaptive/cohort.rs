@@ -91,11 +91,6 @@ impl Cohort {
         self.seconds / self.answered.max(NONE_ANSWERED)
     }
 
-    /// Responses in a second, by Little's law.
-    pub(super) fn rate(&self) -> f64 {
-        self.in_flight() / self.cost()
-    }
-
     /// Whether most attempts were cancelled before their response.
     pub(super) fn is_in_vain(&self) -> bool {
         2.0 * self.answered < self.count

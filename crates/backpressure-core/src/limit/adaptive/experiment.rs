@@ -127,21 +127,23 @@ impl Experiment {
         Self { guarding: true, ..Self::new(limit, true) }
     }
 
-    /// One that begins now where the knee seems to be, while so many are in flight.
+    /// One that begins where the knee seems to be, while so many are in flight.
     pub(super) fn at_knee(queue: &HiddenQueue, in_flight: f64, overloaded: bool) -> Self {
-        let promise = Some(Promise { seconds: queue.free, most: in_flight });
-        let settling = SETTLING_TURNOVERS_UP * queue.knee;
-        Self { is_near_knee: true, promise, settling, ..Self::new(queue.knee, overloaded) }
+        let mut experiment = Self { is_near_knee: true, ..Self::new(in_flight, overloaded) };
+        experiment.go(queue.knee);
+        experiment
     }
 
-    /// The same, to which attempts that were admitted before say nothing.
-    pub(super) fn begun(self, now: Timestamp) -> Self {
-        Self { begun: now, ..self }
-    }
-
-    /// The same, which guards the knee whatever the demand.
-    pub(super) fn guarded(self) -> Self {
-        Self { guarding: true, overloaded: true, ..self }
+    /// One that begins now where the knee seems to be, goes where attempts say if that knee does not keep what it
+    /// promises, and guards the knee whatever the demand. Attempts that were admitted before say nothing.
+    pub(super) fn guarding_knee(queue: &HiddenQueue, in_flight: f64, now: Timestamp) -> Self {
+        Self {
+            is_near_knee: true,
+            promise: Some(Promise { seconds: queue.free, most: in_flight }),
+            begun: now,
+            settling: SETTLING_TURNOVERS_UP * queue.knee,
+            ..Self::guarding(queue.knee)
+        }
     }
 
     pub(super) fn limit(&self) -> f64 {
@@ -292,7 +294,11 @@ impl Experiment {
             return self.stay(Tracker::at(next));
         }
         let search = if self.guarding { search.guarding() } else { search };
-        self.mode = Mode::Search(if self.is_near_knee { search.from_a_guess() } else { search });
+        self.mode = Mode::Search(if self.guarding && self.is_near_knee {
+            search.from_a_guess()
+        } else {
+            search
+        });
         self.go(next);
     }
 

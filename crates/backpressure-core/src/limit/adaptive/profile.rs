@@ -186,12 +186,10 @@ impl LatencyProfile {
         self.bands[band - 1].attempts.compare(&self.bands[band].attempts).elasticity
     }
 
-    /// Little's law: the most that a band does in a second, at the latency of those that did not wait.
+    /// Little's law: what the highest band does in a second, at the latency of those that did not wait.
     fn knee(&self, low: usize, top: usize, seen: Comparison) -> HiddenQueue {
         let high = &self.bands[top].attempts;
-        // A service that gets less done the more it has in flight does most in one of the lower bands.
-        let rates = self.bands[low..=top].iter().map(|Band { attempts, .. }| attempts.rate());
-        let rate = rates.fold(0.0, f64::max);
+        let rate = high.in_flight() / high.cost();
         let mut knee = high.in_flight();
         let (mut free, mut error) = (0.0, 0.0);
         // A lower knee leaves fewer bands below it, and so a shorter latency: once for each of them at most.
