@@ -46,10 +46,9 @@ const OPEN_RESULT_SAMPLES_FACTOR: f64 = 3.0;
 const WAITED_ELASTICITY: f64 = 0.8;
 /// Elasticity of a doubling below which nearly all of it was used.
 const USED_ELASTICITY: f64 = 0.3;
-/// Elasticity above which a difference is no queue, by so many standard errors: meanwhile the service has become faster,
-/// and what was measured before says nothing.
+/// Elasticity above which a difference is no queue, by a standard error, and not even a service that slows down by the
+/// square of what it has in flight: meanwhile it has become faster, and what was measured before says nothing.
 const MAX_QUEUE_ELASTICITY: f64 = 2.0;
-const SIGNIFICANT: f64 = 2.0;
 /// Largest factor of a first step up, however much latency has grown.
 const MAX_FIRST_STEP_FACTOR: f64 = 16.0;
 /// Overshoot of the estimated knee: this factor plus a share of the estimate's standard error. Without it
@@ -162,7 +161,7 @@ impl Search {
     fn judge(&self, limit: f64, cell: &Cohort, seen: &Comparison, width: f64) -> Step {
         let doubt = if self.down || cell.is_in_vain() { 0.0 } else { self.doubt };
         let used = seen.is_used(doubt);
-        if self.down && seen.elasticity - SIGNIFICANT * seen.error > MAX_QUEUE_ELASTICITY {
+        if self.down && seen.elasticity - seen.error > MAX_QUEUE_ELASTICITY {
             return Step::On(Self::start(limit, *cell));
         }
         let pays = if self.down { seen.elasticity > self.waited } else { used };
