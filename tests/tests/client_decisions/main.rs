@@ -5,6 +5,7 @@ mod announced_time;
 mod breaker;
 mod cancellation;
 mod cooldown;
+mod dependency;
 mod harmless;
 mod metrics;
 mod misbehaviour;
