@@ -53,3 +53,5 @@ async fn serve() -> std::io::Result<SocketAddr> {
 }
 
 // cargo run -p backpressure-examples --example client
+//
+// prints: request 99: 200 OK after

@@ -99,3 +99,5 @@ async fn serve(quota: Arc<Quota>) -> std::io::Result<SocketAddr> {
 }
 
 // cargo run -p backpressure-examples --example client_stack
+//
+// prints: 10 s:

@@ -50,3 +50,5 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 }
 
 // cargo run -p backpressure-examples --example grpc
+//
+// prints: a rejected call: Unavailable

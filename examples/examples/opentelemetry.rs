@@ -50,3 +50,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     Ok(provider.shutdown()?)
 }
+
+// cargo run -p backpressure-examples --example opentelemetry
+//
+// prints: backpressure.requests

@@ -80,3 +80,7 @@ async fn serve() -> std::io::Result<SocketAddr> {
 }
 
 // cargo run --release -p backpressure-examples --example origins
+
+// cargo run -p backpressure-examples --example origins
+//
+// prints: 10 s:

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tower_backpressure::{AdmissionLayer, RequestInfoLayer};
@@ -40,7 +42,8 @@ async fn main() -> std::io::Result<()> {
         .with_state(());
     let state = handle.clone();
     let operator = Router::new()
-        .route("/ready", get(async move || readiness.is_ready().to_string()))
+        .route("/live", get(async || "alive\n"))
+        .route("/ready", get(async move || probe(readiness.is_ready())))
         .route("/state", get(async move || format!("{:?}\n", state.snapshot())))
         .with_state(());
 
@@ -51,13 +54,27 @@ async fn main() -> std::io::Result<()> {
     let public = tokio::spawn(serve(public, app, MAX_CONNECTIONS, stopped.clone()));
     let private = tokio::spawn(serve(private, operator, MAX_OPERATOR_CONNECTIONS, stopped));
 
-    tokio::signal::ctrl_c().await?;
+    terminated().await?;
     // New requests are told to come back elsewhere while those that are there are served.
     handle.drain();
     let _ = timeout(DRAIN_TIMEOUT, handle.drained()).await;
     let _ = stop.send(true);
     let _ = timeout(DRAIN_TIMEOUT, async { tokio::join!(public, private) }).await;
     Ok(())
+}
+
+/// The status decides: a load balancer does not read the body.
+fn probe(is_ready: bool) -> StatusCode {
+    if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+/// Returns on SIGTERM, which Kubernetes and systemd send, and on ctrl-c.
+async fn terminated() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+    }
 }
 
 /// Serves until told to stop, then closes each connection after its requests in flight.
@@ -92,7 +109,7 @@ async fn serve(listener: TcpListener, app: Router, max: usize, mut stop: watch::
 
 // cargo run -p backpressure-examples --example serving
 //
-// curl -s localhost:3000; curl -s localhost:3001/ready
+// curl -s localhost:3000; curl -si localhost:3001/ready
 //
 // A client that sends half a head is closed after ten seconds:
 //

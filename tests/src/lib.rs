@@ -25,8 +25,34 @@ mod metrics {}
 
 /// The guide's programs compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/guide.md")]
-mod guide {}
+mod guide {
+    #[doc = include_str!("../../docs/guide/bulkheads.md")]
+    mod bulkheads {}
+    #[doc = include_str!("../../docs/guide/chain.md")]
+    mod chain {}
+    #[doc = include_str!("../../docs/guide/client.md")]
+    mod client {}
+    #[doc = include_str!("../../docs/guide/degradation.md")]
+    mod degradation {}
+    #[doc = include_str!("../../docs/guide/grpc.md")]
+    mod grpc {}
+    #[doc = include_str!("../../docs/guide/layer-order.md")]
+    mod layer_order {}
+    #[doc = include_str!("../../docs/guide/migration.md")]
+    mod migration {}
+    #[doc = include_str!("../../docs/guide/priority.md")]
+    mod priority {}
+    #[doc = include_str!("../../docs/guide/rollout.md")]
+    mod rollout {}
+    #[doc = include_str!("../../docs/guide/server.md")]
+    mod server {}
+    #[doc = include_str!("../../docs/guide/testing.md")]
+    mod testing {}
+    #[doc = include_str!("../../docs/guide/troubleshooting.md")]
+    mod troubleshooting {}
+    #[doc = include_str!("../../docs/guide/workers.md")]
+    mod workers {}
+}
 
 /// The programs in the documentation of quotas compile.
 #[cfg(doctest)]
@@ -37,3 +63,8 @@ mod quotas {}
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/policy.md")]
 mod policy {}
+
+/// The programs in the documentation of the dashboard compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/dashboard.md")]
+mod dashboard {}

@@ -17,7 +17,7 @@
 //! `state.json` and `history.json` below the page; their fields are described in `docs/dashboard.md` of the repository.
 //!
 //! # Access
-//! Anyone who can send a request to the router sees the names of policies, origins and tenants. Put the authentication
+//! A request that reaches the router is told the names of policies, origins and tenants. Put the authentication
 //! of the service around it, or serve it on a port of its own:
 //!
 //! ```

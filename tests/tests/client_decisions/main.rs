@@ -1,9 +1,11 @@
 //! `CooldownLayer`, `BreakerLayer` and `ThrottleLayer`: whether a client sends a request at all, on the paused
 //! clock.
 
+mod announced_time;
 mod breaker;
 mod cancellation;
 mod cooldown;
+mod dependency;
 mod harmless;
 mod metrics;
 mod misbehaviour;

@@ -6,7 +6,7 @@ use super::Controller;
 use crate::decision::Decision;
 use crate::fair_shares::{Flow, Standing};
 use crate::hold::Hold;
-use crate::limit::Limit;
+use crate::limit::{Limit, MAX};
 use crate::priority::Priority;
 use crate::queue::{Position, QueueEntry, Ticket};
 use crate::rank::{Level, Rank};
@@ -91,23 +91,62 @@ impl Controller {
         is_held: bool,
         now: Timestamp,
     ) -> Decision {
-        let max_len = self.queue_len_of(rank.index(), hold);
-        if max_len == 0 {
-            self.hold_ranks_below(rank.index(), now);
-            return self.reject(hold, Reason::Limit, now);
-        }
-        if !self.can_meet_deadline(rank, hold, info.deadline, now) {
-            return self.reject(hold, Reason::Deadline, now);
-        }
-        let position = self.position(&info, hold, rank, self.level(&info, now));
-        let is_full = self.queue.ahead_of(rank.index()) >= max_len
-            && !self.another_gives_way(&position, hold);
-        if is_full || is_held {
-            self.hold_ranks_below(rank.index(), now);
-            return self.reject(hold, Reason::QueueFull, now);
-        }
+        let position = match self.place_in_queue(&info, hold, rank, is_held, now) {
+            Ok(position) => position,
+            Err(reason) => {
+                if reason != Reason::Deadline {
+                    self.hold_ranks_below(rank.index(), now);
+                }
+                return self.reject(hold, reason, now);
+            }
+        };
         let entry = self.queue_entry(info, hold, now + self.max_wait(), now);
         self.enqueue(position, entry, now)
+    }
+
+    /// Where a request would be queued, or why it would be rejected.
+    fn place_in_queue(
+        &self,
+        info: &RequestInfo,
+        hold: Hold,
+        rank: Rank,
+        is_held: bool,
+        now: Timestamp,
+    ) -> Result<Position, Reason> {
+        let max_len = self.queue_len_of(rank.index(), hold);
+        if max_len == 0 {
+            return Err(Reason::Limit);
+        }
+        if !self.can_meet_deadline(rank, hold, info.deadline, now) {
+            return Err(Reason::Deadline);
+        }
+        let position = self.position(info, hold, rank, self.level(info, now));
+        let is_full = self.queue.ahead_of(rank.index()) >= max_len
+            && !self.another_gives_way(&position, hold);
+        if is_full || is_held { Err(Reason::QueueFull) } else { Ok(position) }
+    }
+
+    /// Whether a request that arrives now is rejected. It asks only: nothing is counted, reserved or displaced.
+    /// Shares of priorities and of tenants are left out: a request that one of them lets in counts as rejected.
+    ///
+    /// ```
+    /// use backpressure_core::{Controller, Fixed, QueueBounds, RequestInfo, Timestamp};
+    ///
+    /// let (info, now) = (RequestInfo::default(), Timestamp::ZERO);
+    /// let controller = Controller::new(Box::new(Fixed::new(2)), QueueBounds::NONE);
+    /// assert!(!controller.would_reject(&info, 1, now));
+    /// assert!(controller.would_reject(&info, 2, now));
+    /// ```
+    #[must_use]
+    pub fn would_reject(&self, info: &RequestInfo, in_flight: usize, now: Timestamp) -> bool {
+        if self.shed_by_mode().is_some() || info.deadline.is_some_and(|deadline| deadline <= now) {
+            return true;
+        }
+        let hold = Hold { units: info.cost.clamp(1, MAX as u32), ..Hold::ONE };
+        let rank = self.rank_of(info);
+        let is_held = self.priority_hold.holds(rank, now);
+        let runs = self.can_run(hold, in_flight) && !is_held;
+        !runs && self.place_in_queue(info, hold, rank, is_held, now).is_err()
     }
 
     /// Where a request stands in the queue. A rank that its tenants do not share has one flow.

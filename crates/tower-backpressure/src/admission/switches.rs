@@ -105,7 +105,7 @@ impl Switches {
     }
 
     /// Whether any request may be exempt.
-    #[cfg(feature = "reqwest")]
+    #[cfg(feature = "client")]
     pub(crate) const fn exempts_some(&self) -> bool {
         self.exempt.is_some()
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -31,8 +31,14 @@ pub use self::reqwest::AttemptTimeoutReqwestFuture;
 /// The response is like that of a gateway, or `DEADLINE_EXCEEDED` in gRPC: the request may have been carried out, so that
 /// [`RetryLayer`](crate::RetryLayer) repeats it only if it is idempotent. The type of the errors stays that of
 /// the client. A [`Deadline`](crate::Deadline) in the extensions of the request ends the attempt where it is
-/// earlier, and a `Request-Timeout` or `grpc-timeout` of such a request tells the server what is left. The body of
-/// a response is not timed.
+/// earlier, as does the timeout of a `reqwest::Request`. The body of a response is not timed.
+///
+/// # What the server is told
+///
+/// The time until then, in [`Request-Timeout`](crate::REQUEST_TIMEOUT), or in `grpc-timeout` for a gRPC call. A
+/// field that names a shorter time stays. A server with a [`RequestInfoLayer`](crate::RequestInfoLayer) then rejects
+/// at once what it cannot answer in that time, and does not work for a caller that has left.
+/// [`announce(false)`](Self::announce) leaves the fields as they are.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,14 +67,20 @@ pub use self::reqwest::AttemptTimeoutReqwestFuture;
 /// The attempt is dropped when its time is over.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptTimeoutLayer {
-    timeout: Duration,
+    options: Options,
 }
 
 /// The service of [`AttemptTimeoutLayer`].
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptTimeout<S> {
     inner: S,
+    options: Options,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Options {
     timeout: Duration,
+    announces: bool,
 }
 
 /// In the extensions of a 504 that an [`AttemptTimeoutLayer`] made: how long the attempt took.
@@ -97,7 +109,23 @@ impl AttemptTimeoutLayer {
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
         require(valid::longer_than_zero("timeout", timeout), "zero");
-        Self { timeout }
+        Self { options: Options { timeout, announces: true } }
+    }
+
+    /// Whether the server is told the time that an attempt has; true by default. False is for a server that
+    /// refuses header fields it does not know.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_backpressure::client::AttemptTimeoutLayer;
+    ///
+    /// let timeout = AttemptTimeoutLayer::new(Duration::from_secs(2)).announce(false);
+    /// # let _ = timeout;
+    /// ```
+    #[must_use]
+    pub const fn announce(mut self, announces: bool) -> Self {
+        self.options.announces = announces;
+        self
     }
 }
 
@@ -105,7 +133,7 @@ impl<S> Layer<S> for AttemptTimeoutLayer {
     type Service = AttemptTimeout<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AttemptTimeout { inner, timeout: self.timeout }
+        AttemptTimeout { inner, options: self.options }
     }
 }
 
@@ -141,15 +169,22 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let started = Instant::now();
-        let mut ends = started + self.timeout;
-        if let Some(deadline) = RequestInfo::deadline_of(request.extensions()) {
-            ends = ends.min(deadline);
-            let left = ends.saturating_duration_since(started);
-            timeout_field::refresh(request.headers_mut(), left);
-        }
-        let sleep = sleep_until(ends);
+        let ends = started + self.options.timeout;
+        let ends = RequestInfo::deadline_of(request.extensions()).map_or(ends, |at| at.min(ends));
+        self.options.announce(request.headers_mut(), ends.saturating_duration_since(started));
         let speaks_grpc = is_grpc_call(request.headers());
-        AttemptTimeoutFuture { future: self.inner.call(request), sleep, started, speaks_grpc }
+        let (future, sleep) = (self.inner.call(request), sleep_until(ends));
+        AttemptTimeoutFuture { future, sleep, started, speaks_grpc }
+    }
+}
+
+impl Options {
+    /// Tells the server how long the attempt may take. A field of the caller's is kept true in any case.
+    fn announce(self, headers: &mut HeaderMap, left: Duration) {
+        match self.announces {
+            true => timeout_field::tell(headers, left),
+            false => timeout_field::refresh(headers, left),
+        }
     }
 }
 

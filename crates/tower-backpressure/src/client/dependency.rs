@@ -17,6 +17,7 @@ use tower_service::Service;
 
 use super::breaker::{BreakerLayer, KnownBreaker};
 use super::cooldown::{CooldownLayer, KnownCooldown};
+use super::origin_limit::{KnownLimit, OriginLimitLayer};
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::rejection::{Caller, Rejection};
@@ -30,8 +31,8 @@ pub use self::unavailable::Unavailable;
 ///
 /// It belongs in a service in the middle of a chain, on the routes whose handlers cannot do without one origin.
 /// A handler that does a part of its work, calls the origin, and is rejected has worked in vain. The layers of
-/// the client know beforehand: during a cool-down of the origin, and while its breaker is open. The rejection
-/// says when that ends. Routes that do not call the origin are served as before.
+/// the client know beforehand: during a cool-down of the origin, while its breaker is open, and while the queue of
+/// its limit is full. The rejection says when to come back. Routes that do not call the origin are served as before.
 ///
 /// ```
 /// use axum::{Router, routing::{get, post}};
@@ -59,6 +60,7 @@ pub use self::unavailable::Unavailable;
 /// | cool-down, and the cool-down layer would hold the call | runs |
 /// | cool-down, longer than the layer holds calls or than the deadline of the request | is rejected, with the time that is left |
 /// | breaker open | is rejected, with the time that is left |
+/// | no permit of its limit is free, and the queue is full, or longer than the deadline allows | is rejected, with a time from the schedule of that limit |
 /// | any other | runs; as calls are, that find out whether the origin is back |
 ///
 /// A layer in a dry run rejects nothing here either. States by a `key` of the user's do not count.
@@ -88,6 +90,7 @@ struct Known {
     origin: Uri,
     cooldown: Option<KnownCooldown>,
     breaker: Option<KnownBreaker>,
+    limit: Option<KnownLimit>,
     rejection: Rejection,
 }
 
@@ -114,7 +117,8 @@ impl DependencyLayer {
     #[must_use]
     pub fn new(origin: &Uri) -> Self {
         let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
-        let known = Known { origin: origin.clone(), cooldown: None, breaker: None, rejection };
+        let origin = origin.clone();
+        let known = Known { origin, cooldown: None, breaker: None, limit: None, rejection };
         Self { known: Arc::new(known) }
     }
 
@@ -133,13 +137,25 @@ impl DependencyLayer {
         known.breaker = Some(layer.know(&known.origin));
         self
     }
+
+    /// The limits of the client. No permit is reserved: between the answer of this layer and the call, other calls may
+    /// take the place. A client with [`exempt`](OriginLimitLayer::exempt) calls is not asked.
+    #[must_use]
+    pub fn origin_limit(mut self, layer: &OriginLimitLayer) -> Self {
+        let known = Arc::make_mut(&mut self.known);
+        known.limit = Some(layer.know(&known.origin));
+        self
+    }
 }
 
 impl Known {
-    /// Why a call for this request would be rejected. Without a lock while all is well.
+    /// Why a call for this request would be rejected. Without a lock while all is well. The limit comes last, as a
+    /// call that another layer rejects never reaches it.
     fn shed(&self, info: RequestInfo) -> Option<Shed> {
-        let by_breaker = self.breaker.as_ref().and_then(KnownBreaker::shed);
-        by_breaker.or_else(|| self.cooldown.as_ref().and_then(|known| known.shed(info.deadline)))
+        let by_breaker = || self.breaker.as_ref().and_then(KnownBreaker::shed);
+        let by_cooldown = || self.cooldown.as_ref().and_then(|known| known.shed(info.deadline));
+        let by_limit = || self.limit.as_ref().and_then(|known| known.shed(info));
+        by_breaker().or_else(by_cooldown).or_else(by_limit)
     }
 }
 

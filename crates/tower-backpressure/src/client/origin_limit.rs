@@ -19,8 +19,11 @@ use crate::client::origin_map::OriginMap;
 use crate::limiter::Limiter;
 use crate::observe::{Kind, LimiterReport, Part, PartReport, Registry, Report, Telemetry, next_id};
 
+mod known;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+
+pub(super) use self::known::KnownLimit;
 
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestFuture;

@@ -126,10 +126,13 @@ impl<B> RequestHead for Request<B> {
     }
 
     fn identity(&self) -> usize {
-        // The path `/` is a static string of all requests.
         let path = self.uri().path();
-        let host = self.uri().host().filter(|_| path.len() <= 1);
-        host.unwrap_or(path).as_ptr().addr()
+        let identity = match path.len() {
+            // The path `/` is a static string of all requests. To find the host takes longer.
+            0 | 1 => self.uri().host().unwrap_or(path),
+            _ => path,
+        };
+        identity.as_ptr().addr()
     }
 
     fn deadline(&self, now: Instant) -> Option<Instant> {

@@ -187,7 +187,9 @@ impl<R> ClientStack<R> {
     /// Call it on the stack that the client is made with: options that are set later make layers without state.
     #[must_use]
     pub fn dependency(&self, origin: &Uri) -> DependencyLayer {
-        DependencyLayer::new(origin).cooldown(&self.cooldown).breaker(&self.breaker)
+        self.origin_limit.link(&self.cooldown);
+        let layer = DependencyLayer::new(origin).cooldown(&self.cooldown).breaker(&self.breaker);
+        layer.origin_limit(&self.origin_limit)
     }
 }
 

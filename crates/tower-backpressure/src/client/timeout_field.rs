@@ -26,8 +26,8 @@ pub(super) fn tell(headers: &mut HeaderMap, left: Duration) {
     }
 }
 
-/// The same for a request that is sent later, or again. Without a field that says it, only a gRPC call gets one:
-/// servers of gRPC know theirs.
+/// Keeps the field of the caller true for a request that is sent later, or again. Without a field only a gRPC call
+/// gets one: servers of gRPC know theirs. Others get one from the attempt timeout, which calls [`tell`].
 pub(super) fn refresh(headers: &mut HeaderMap, left: Duration) {
     if headers.contains_key(&REQUEST_TIMEOUT_FIELD) || is_grpc_call(headers) {
         tell(headers, left);

@@ -29,7 +29,7 @@ enum Seen {
 }
 
 /// How often the file is looked at although no change was reported: network file systems report none, and neither does
-/// a system without watches left. An operator who edits a file waits for so long.
+/// a system without watches left. An edited file takes effect after this time at most.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// A file is read when it has not changed for so long: a program that writes it in parts takes less.
 const QUIET: Duration = Duration::from_millis(100);

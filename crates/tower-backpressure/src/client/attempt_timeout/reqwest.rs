@@ -7,11 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use reqwest::Url;
+use tokio::time::{Instant, sleep};
 use tower_service::Service;
 
 use super::{AttemptTimeout, AttemptTimeoutFuture};
+use crate::client::classify::is_grpc_call;
 use crate::client::http_types::{HttpTypes, HttpTypesFuture, envelope, into_reqwest};
-use crate::client::timeout_field;
 use crate::inner::take_polled;
 
 pin_project! {
@@ -38,13 +39,16 @@ where
     }
 
     fn call(&mut self, mut request: reqwest::Request) -> Self::Future {
-        if let Some(timeout) = request.timeout().copied() {
-            timeout_field::refresh(request.headers_mut(), timeout.min(self.timeout));
-        }
+        let timeout = self.options.timeout;
+        let left = request.timeout().map_or(timeout, |&own| own.min(timeout));
+        self.options.announce(request.headers_mut(), left);
+        let speaks_grpc = is_grpc_call(request.headers());
         let url = request.url().clone();
-        let ready = take_polled(&mut self.inner);
-        let mut timed = AttemptTimeout { inner: HttpTypes(ready), timeout: self.timeout };
-        AttemptTimeoutReqwestFuture { future: timed.call(envelope(request)), url }
+        let future = HttpTypes(take_polled(&mut self.inner)).call(envelope(request));
+        // At a timeout of its own reqwest ends the attempt, with its own error.
+        let (started, sleep) = (Instant::now(), sleep(timeout));
+        let future = AttemptTimeoutFuture { future, sleep, started, speaks_grpc };
+        AttemptTimeoutReqwestFuture { future, url }
     }
 }
 

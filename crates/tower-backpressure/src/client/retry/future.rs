@@ -67,7 +67,7 @@ where
 {
     pub(super) fn new(policy: Arc<Policy>, replay: R, inner: S, request: Req) -> Self {
         let mut request = replay.keep(request);
-        let progress = Progress::of(&policy, &mut request);
+        let progress = Progress::of(&policy.request, &mut request);
         let timer = progress.cut_by_layer::<S::Response>().map(sleep_until);
         Self {
             policy,
@@ -217,7 +217,7 @@ where
         let (policy, progress) = (&**this.policy, this.progress);
         progress.attempts += 1;
         if let Some(kept) = this.request.as_mut() {
-            progress.prepare(policy, kept);
+            progress.prepare(&policy.request, kept);
             progress.identity = kept.identity();
         }
         let again = progress.attempts < policy.max_attempts && !progress.stands_back;

@@ -140,7 +140,7 @@ impl<R> RetryLayer<R> {
     #[must_use]
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.policy.telemetry.show_budget(&budget);
-        self.edit().budget = budget;
+        self.edit().request.budget = budget;
         self
     }
 
@@ -152,8 +152,8 @@ impl<R> RetryLayer<R> {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         require(valid::longer_than_zero("deadline", deadline), "zero");
-        let policy = self.edit();
-        (policy.deadline, policy.cuts_at_deadline) = (deadline, true);
+        let request = &mut self.edit().request;
+        (request.deadline, request.cuts_at_deadline) = (deadline, true);
         self
     }
 
@@ -237,7 +237,7 @@ impl<R> RetryLayer<R> {
     /// twice.
     #[must_use]
     pub fn idempotency_keys(mut self, add: bool) -> Self {
-        self.edit().adds_idempotency_key = add;
+        self.edit().request.adds_idempotency_key = add;
         self
     }
 
@@ -246,7 +246,7 @@ impl<R> RetryLayer<R> {
     /// call. True by default.
     #[must_use]
     pub fn attempt_header(mut self, add: bool) -> Self {
-        self.edit().adds_attempt_header = add;
+        self.edit().request.adds_attempt_header = add;
         self
     }
 
@@ -256,7 +256,7 @@ impl<R> RetryLayer<R> {
     /// by default: a service that is near a failure repeats its part of the work at the least cost.
     #[must_use]
     pub fn announce_retries(mut self, announce: bool) -> Self {
-        self.edit().announces_retries = announce;
+        self.edit().request.announces_retries = announce;
         self
     }
 

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::long_retry_after::LongRetryAfter;
-use super::progress::Progress;
+use super::progress::{Progress, RequestOptions};
 use super::wait::{Asked, Backoff, TimeLeft, word_of};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::budget::{RetryBudget, Withdrawal};
@@ -21,22 +21,15 @@ use crate::client::telemetry::{RetryTelemetry, Source, Wait};
 /// What the services of one layer share. It is cloned only while options are set.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
+    pub(super) request: RequestOptions,
     pub(super) max_attempts: u32,
     pub(super) trusts_not_begun: bool,
-    pub(super) deadline: Duration,
-    /// Whether the deadline was set, and ends an attempt in flight.
-    pub(super) cuts_at_deadline: bool,
     pub(super) max_retry_after: Duration,
     pub(super) long_retry_after: LongRetryAfter,
     pub(super) strict_retry_after: bool,
     pub(super) backoff: Backoff,
-    pub(super) budget: RetryBudget,
     pub(super) rule: Option<Rule>,
     pub(super) error_types: ErrorTypes,
-    pub(super) adds_idempotency_key: bool,
-    pub(super) adds_attempt_header: bool,
-    /// Whether first attempts say as well that this layer will repeat them.
-    pub(super) announces_retries: bool,
     pub(super) jitter: Jitter,
     pub(super) telemetry: RetryTelemetry,
 }
@@ -61,21 +54,24 @@ impl Policy {
     pub(super) fn new(telemetry: RetryTelemetry) -> Self {
         let budget = RetryBudget::default();
         telemetry.show_budget(&budget);
-        Self {
-            max_attempts: DEFAULT_MAX_ATTEMPTS,
-            trusts_not_begun: true,
+        let request = RequestOptions {
             deadline: DEFAULT_DEADLINE,
             cuts_at_deadline: false,
+            adds_idempotency_key: false,
+            adds_attempt_header: true,
+            announces_retries: false,
+            budget,
+        };
+        Self {
+            request,
+            max_attempts: DEFAULT_MAX_ATTEMPTS,
+            trusts_not_begun: true,
             max_retry_after: DEFAULT_MAX_RETRY_AFTER,
             long_retry_after: LongRetryAfter::GiveUp,
             strict_retry_after: false,
             backoff: Backoff::default(),
-            budget,
             rule: None,
             error_types: ErrorTypes::default(),
-            adds_idempotency_key: false,
-            adds_attempt_header: true,
-            announces_retries: false,
             jitter: Jitter::new(fastrand::Rng::new()),
             telemetry,
         }
@@ -121,7 +117,7 @@ impl Policy {
     }
 
     pub(super) fn budget_of<'a>(&'a self, progress: &'a Progress) -> &'a RetryBudget {
-        progress.budget.as_ref().unwrap_or(&self.budget)
+        progress.budget.as_ref().unwrap_or(&self.request.budget)
     }
 
     fn view<'a, Res: ResponseHead, E: 'static>(

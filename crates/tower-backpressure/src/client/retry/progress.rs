@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::policy::Policy;
 use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::{RetryBudget, Spent};
 use crate::client::classify::{IDEMPOTENCY_KEY, is_grpc_call};
@@ -13,6 +12,19 @@ use crate::client::idempotency_key::new_idempotency_key;
 use crate::client::replay::{RequestHead, ResponseHead};
 use crate::headers::attempts;
 use crate::headers::retry_after::RetryAfter;
+
+/// What a layer does with requests, whatever their outcome.
+#[derive(Clone, Debug)]
+pub(super) struct RequestOptions {
+    pub(super) deadline: Duration,
+    /// Whether the deadline was set, and ends an attempt in flight.
+    pub(super) cuts_at_deadline: bool,
+    pub(super) adds_idempotency_key: bool,
+    pub(super) adds_attempt_header: bool,
+    /// Whether first attempts say as well that this layer will repeat them.
+    pub(super) announces_retries: bool,
+    pub(super) budget: RetryBudget,
+}
 
 /// The state of one request between its attempts.
 #[derive(Debug)]
@@ -49,16 +61,16 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of(policy: &Policy, request: &mut impl RequestHead) -> Self {
+    pub(super) fn of(options: &RequestOptions, request: &mut impl RequestHead) -> Self {
         let now = Instant::now();
-        let of_layer = now.checked_add(policy.deadline);
+        let of_layer = now.checked_add(options.deadline);
         let of_request = request.deadline(now);
-        let set_on_layer = of_layer.filter(|_| policy.cuts_at_deadline);
+        let set_on_layer = of_layer.filter(|_| options.cuts_at_deadline);
         let stands_back =
             AttemptInProgress::is_of(request.identity()) || attempts::is_marked(request.headers());
         let by_method = request.method().is_idempotent();
         let mut has_key = !by_method && request.headers().contains_key(IDEMPOTENCY_KEY);
-        if policy.adds_idempotency_key && !by_method && !has_key {
+        if options.adds_idempotency_key && !by_method && !has_key {
             request.headers_mut().insert(IDEMPOTENCY_KEY, new_idempotency_key());
             has_key = true;
         }
@@ -76,7 +88,7 @@ impl Progress {
             is_cut_earlier: set_on_layer.is_some_and(|at| of_request.is_none_or(|own| at < own)),
             waited: Duration::ZERO,
             last_word: None,
-            budget: policy.budget.of_request(request),
+            budget: options.budget.of_request(request),
             has_returned: false,
             spent: None,
             gave_up: None,
@@ -99,12 +111,13 @@ impl Progress {
     }
 
     /// Tells the services inside the deadline, and which attempt this is.
-    pub(super) fn prepare(&self, policy: &Policy, request: &mut impl RequestHead) {
+    pub(super) fn prepare(&self, options: &RequestOptions, request: &mut impl RequestHead) {
         let is_retry = self.attempts > 1;
         if is_retry || self.is_cut_earlier {
             request.prepare(Attempts(self.attempts), self.cut_at);
         }
-        if is_retry && policy.adds_attempt_header || policy.announces_retries && !self.stands_back {
+        if is_retry && options.adds_attempt_header || options.announces_retries && !self.stands_back
+        {
             attempts::mark(request.headers_mut(), self.attempts - 1);
         }
     }
