@@ -1,7 +1,5 @@
 //! Finding the knee behind an await: by trying.
 
-use std::f64::consts::LN_2;
-
 use super::cohort::{Cohort, Comparison, MIN_SAMPLES, MOSTLY_WAITED, turnover};
 use super::profile::HiddenQueue;
 use super::search::{Search, Step};
@@ -10,6 +8,10 @@ use crate::limit::ran_at;
 use crate::limit_change::Cause;
 use crate::sample::Sample;
 use crate::time::Timestamp;
+
+mod promise;
+
+use promise::Promise;
 
 /// Latency alone cannot tell slower from fuller. An experiment can: run at two limits and compare.
 ///
@@ -51,15 +53,6 @@ pub(super) struct Experiment {
     begun: Timestamp,
 }
 
-/// What a knee has to keep, or it was none.
-#[derive(Clone, Copy, Debug)]
-struct Promise {
-    /// How long an attempt takes that does not wait.
-    seconds: f64,
-    /// The number in flight at which attempts waited.
-    most: f64,
-}
-
 #[derive(Debug)]
 enum Mode {
     /// Measures where it stands, before a search; or after what looked like a change.
@@ -86,13 +79,6 @@ const UNREACHED_TURNOVERS: f64 = 2.0;
 const MAX_RECENT_SAMPLES: f64 = 512.0;
 /// Relative error of the latency that a search begins with, squared.
 const BASE_RELATIVE_VARIANCE: f64 = 0.012;
-/// Attempts at a knee that take this much longer than expected, in logarithm, by so many standard errors: it was none.
-const BROKEN_PROMISE_LN: f64 = LN_2;
-const PROMISE_DEVIATIONS: f64 = 2.0;
-/// Attempts which that rests on at least, and the least spread of a latency: a few that happen to take the same time do
-/// not make the next one certain.
-const MIN_PROMISE_SAMPLES: f64 = 4.0;
-const MIN_PROMISE_SPREAD: f64 = 0.5;
 /// Permits that are held this many times as long as before: the limit may be far too low, and is searched for anew.
 const SLOWDOWN_FACTOR: f64 = 4.0;
 /// Turnovers of the limit in which that must be seen: of requests admitted together the first to end are the short ones.
@@ -218,7 +204,8 @@ impl Experiment {
         let Mode::Base(before) = self.mode else { return };
         let enough =
             (self.cell.spread() / BASE_RELATIVE_VARIANCE).clamp(MIN_SAMPLES, MAX_BASE_SAMPLES);
-        if let Some(limit) = self.broken_promise() {
+        let promise = self.promise;
+        if let Some(limit) = promise.and_then(|it| it.broken(self.limit, &self.impression)) {
             self.promise = None;
             return self.go(limit);
         }
@@ -240,20 +227,6 @@ impl Experiment {
             }
             _ => Search::up(self.limit, self.cell),
         });
-    }
-
-    /// The limit to go on at, where what was taken for the knee turns out to be none: attempts are not faster there.
-    ///
-    /// A service that becomes slower while the rate of requests stays the same has more in flight in proportion, by
-    /// Little's law, and looks like a queue. Its knee is higher by as much as its attempts take longer.
-    fn broken_promise(&self) -> Option<f64> {
-        let Promise { seconds, most } = self.promise?;
-        let slower = self.impression.cost() / seconds;
-        let error =
-            (self.impression.spread().max(MIN_PROMISE_SPREAD) / self.impression.count()).sqrt();
-        let is_broken = self.impression.count() >= MIN_PROMISE_SAMPLES
-            && slower.ln() - PROMISE_DEVIATIONS * error > BROKEN_PROMISE_LN;
-        is_broken.then_some((slower * self.limit).min(most))
     }
 
     fn search(&mut self) {
@@ -295,7 +268,7 @@ impl Experiment {
         }
         let search = if self.guarding { search.guarding() } else { search };
         self.mode = Mode::Search(if self.guarding && self.is_near_knee {
-            search.from_a_guess()
+            search.guessing()
         } else {
             search
         });

@@ -92,7 +92,7 @@ impl Search {
 
     /// The same from what only seemed to be the knee: to go up too far is found out at the next step, to stop too early
     /// only in small ones.
-    pub(super) const fn from_a_guess(self) -> Self {
+    pub(super) const fn guessing(self) -> Self {
         Self { doubt: 1.0, ..self }
     }
 
