@@ -25,6 +25,10 @@ impl Adaptive {
             Bottleneck::Here(Some(step)) if step.ended_in_a_queue(full) => {
                 self.suspect_elsewhere(step.from(), full, now);
             }
+            // An attempt in vain may never have run: what it waits for is not known to be plentiful.
+            Bottleneck::Here(_) if full.is_in_vain() => {
+                self.suspect_elsewhere(self.limit, full, now);
+            }
             Bottleneck::Here(_) if self.seen || self.is_below_knee(full) => self.step_up(full, now),
             Bottleneck::Here(_) => self.suspect_elsewhere(self.limit, full, now),
             Bottleneck::Elsewhere(_) => {}

@@ -49,6 +49,11 @@ impl Window {
         self.count
     }
 
+    /// Whether most attempts were cancelled before their response.
+    pub(super) fn is_in_vain(&self) -> bool {
+        2.0 * self.answered < self.count
+    }
+
     /// Share of latency spent waiting for a worker.
     pub(super) fn queue_share(&self) -> f64 {
         share(self.run_queue, self.latency)
