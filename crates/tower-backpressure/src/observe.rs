@@ -41,6 +41,7 @@ pub use observer::{Event, Observer};
 pub use opentelemetry::OpenTelemetry;
 #[cfg(feature = "client")]
 pub(crate) use registry::next_id;
+#[cfg(any(feature = "server", feature = "client"))]
 pub(crate) use registry::{Part, is_watched};
 pub use registry::{Registry, Watch};
 pub use report::{Kind, LimiterReport, PartReport, Report, Requests, RetryReport, TenantReport};
