@@ -115,15 +115,14 @@ fn request() -> Request<Body> {
     let path =
         if fastrand::u8(..10) == 0 { Request::post("/pay") } else { Request::get("/search") };
     let tenant = match fastrand::u8(..3) {
-        0 => "acme",
+        0 => "key-1",
         _ => TENANTS[fastrand::usize(..TENANTS.len())],
     };
     let request = path.header("x-tenant", tenant).body(Body::empty());
     request.expect("the path and the header are valid")
 }
 
-const TENANTS: [&str; 8] =
-    ["globex", "initech", "umbrella", "hooli", "wonka", "stark", "wayne", "tyrell"];
+const TENANTS: [&str; 8] = ["key-2", "key-3", "key-4", "key-5", "key-6", "key-7", "key-8", "key-9"];
 
 // cargo run -p backpressure-examples --example dashboard
 // curl -s localhost:3000/backpressure/state.json
