@@ -255,7 +255,7 @@ impl ClientLimit {
             // What was refused above says nothing about this limit.
             (self.window, self.moved) = (Window::default(), now);
             let in_flight = sample.in_flight_at_end as f64;
-            self.experiment = Experiment::guarding_knee(&queue, in_flight, now);
+            self.experiment = Experiment::guarding_knee(&queue, in_flight);
             return Some(queue.seen.into());
         }
         if ran_at(sample, limit) {

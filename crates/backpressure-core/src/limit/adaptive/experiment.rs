@@ -49,8 +49,6 @@ pub(super) struct Experiment {
     is_near_knee: bool,
     /// What that knee is expected to do.
     promise: Option<Promise>,
-    /// Attempts that were admitted before say nothing.
-    begun: Timestamp,
 }
 
 #[derive(Debug)]
@@ -104,7 +102,6 @@ impl Experiment {
             guarding: false,
             is_near_knee: false,
             promise: None,
-            begun: Timestamp::ZERO,
         }
     }
 
@@ -120,13 +117,12 @@ impl Experiment {
         experiment
     }
 
-    /// One that begins now where the knee seems to be, goes where attempts say if that knee does not keep what it
-    /// promises, and guards the knee whatever the demand. Attempts that were admitted before say nothing.
-    pub(super) fn guarding_knee(queue: &HiddenQueue, in_flight: f64, now: Timestamp) -> Self {
+    /// One that begins where the knee seems to be, goes where attempts say if that knee does not keep what it
+    /// promises, and guards the knee whatever the demand. It is for attempts that are admitted from now on.
+    pub(super) fn guarding_knee(queue: &HiddenQueue, in_flight: f64) -> Self {
         Self {
             is_near_knee: true,
             promise: Some(Promise { seconds: queue.free, most: in_flight }),
-            begun: now,
             settling: SETTLING_TURNOVERS_UP * queue.knee,
             ..Self::guarding(queue.knee)
         }
@@ -163,9 +159,6 @@ impl Experiment {
 
     /// Learns from an attempt that ended; what the limit rests on when it has moved.
     pub(super) fn observe(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
-        if now - sample.latency < self.begun {
-            return None;
-        }
         let before = self.limit();
         let usual = self.usual.mean();
         self.usual.add(sample, usual);
