@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(finish(&speed, Duration::ZERO, SECOND / 2), SECOND / 2);
         assert_eq!(finish(&speed, SECOND / 2, SECOND), 2 * SECOND);
         assert_eq!(finish(&speed, 8 * SECOND, SECOND), 10 * SECOND);
-        assert_eq!(finish(&speed, 9 * SECOND, 2 * SECOND), 11 * SECOND + SECOND / 2);
+        assert_eq!(finish(&speed, 9 * SECOND, 2 * SECOND), 12 * SECOND);
         assert_eq!(finish(&speed, 6 * SECOND, SECOND), 7 * SECOND + SECOND / 2);
     }
 }
