@@ -42,15 +42,6 @@ pub(crate) struct RetryAfterSchedule {
     sequence: u64,
 }
 
-/// Requests that run before one that comes back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Backlog {
-    /// How many are queued.
-    pub(crate) requests: usize,
-    /// How long they stay queued at most.
-    pub(crate) max_wait: Duration,
-}
-
 /// Share of the spare throughput that is reserved. The rest absorbs chance and late clients: at 1 the
 /// returns would fill the service, and a queue of them would never drain.
 const RESERVED_SHARE: f64 = 0.95;
@@ -120,12 +111,12 @@ impl RetryAfterSchedule {
         self.returned = self.returned.saturating_add(1);
     }
 
-    /// Reserves the moment for a request that is rejected now, behind those that are queued; how long
-    /// until then. The service finishes `throughput` requests a second; `None`: unknown.
+    /// Reserves the moment for a request that is rejected now, behind `queued` others; how long until
+    /// then. The service finishes `throughput` requests a second; `None`: unknown.
     pub(crate) fn reserve(
         &mut self,
         throughput: Option<f64>,
-        queued: Backlog,
+        queued: usize,
         now: Timestamp,
     ) -> Duration {
         self.advance(now);
@@ -138,7 +129,7 @@ impl RetryAfterSchedule {
         wait
     }
 
-    fn next_wait(&mut self, throughput: f64, queued: Backlog, now: Timestamp) -> Duration {
+    fn next_wait(&mut self, throughput: f64, queued: usize, now: Timestamp) -> Duration {
         let unprompted = self.unprompted.mean();
         let outstanding = self.last_reserved.since(now).as_secs_f64() * throughput;
         let min_share = match outstanding < FEW_RESERVATIONS || self.has_proven_returns() {
@@ -152,9 +143,7 @@ impl RetryAfterSchedule {
             true => MAX_WAIT_IN_FLOOD_SECS.max(FEW_RESERVATIONS / throughput).min(MAX_WAIT_SECS),
             false => MAX_WAIT_SECS,
         };
-        // What is queued for longer is rejected.
-        let queue_time = seconds(queued.requests as f64 * step).min(queued.max_wait);
-        let previous = self.last_reserved.max(now + queue_time);
+        let previous = self.last_reserved.max(now + seconds(queued as f64 * step));
         let next = previous + seconds(self.kept_share * step);
         let wait = next.since(now).max(Duration::from_nanos(1));
         if wait > seconds(max_wait) {
@@ -279,10 +268,6 @@ mod tests {
         Timestamp::ZERO + Duration::from_secs_f64(seconds)
     }
 
-    fn queue_of(requests: usize) -> Backlog {
-        Backlog { requests, max_wait: Duration::from_secs(60) }
-    }
-
     /// Five minutes of `rate` requests a second.
     fn after_five_minutes_of(rate: u32) -> RetryAfterSchedule {
         let mut schedule = RetryAfterSchedule::new();
@@ -295,15 +280,14 @@ mod tests {
     #[test]
     fn no_two_requests_are_told_the_same_moment() {
         let mut schedule = after_five_minutes_of(50);
-        let waits: Vec<_> =
-            (0..20).map(|_| schedule.reserve(Some(100.0), queue_of(0), at(300.0))).collect();
+        let waits: Vec<_> = (0..20).map(|_| schedule.reserve(Some(100.0), 0, at(300.0))).collect();
         assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
     }
 
     #[test]
     fn a_rejected_burst_returns_no_faster_than_the_spare_throughput_and_not_much_slower() {
         let mut schedule = after_five_minutes_of(50);
-        let waits = (0..200).map(|_| schedule.reserve(Some(100.0), queue_of(0), at(300.0)));
+        let waits = (0..200).map(|_| schedule.reserve(Some(100.0), 0, at(300.0)));
         let last = waits.max().expect("200 reserved").as_secs_f64();
         assert!((4.0..4.5).contains(&last), "200 at some 50 a second: {last} s");
     }
@@ -312,12 +296,10 @@ mod tests {
     fn a_wait_beyond_the_maximum_is_spread_and_never_exceeds_a_minute() {
         let mut schedule = after_five_minutes_of(10);
         for _ in 0..100_000 {
-            assert!(
-                schedule.reserve(Some(10.0), queue_of(0), at(300.0)).as_secs_f64() <= MAX_WAIT_SECS
-            );
+            assert!(schedule.reserve(Some(10.0), 0, at(300.0)).as_secs_f64() <= MAX_WAIT_SECS);
         }
         for capacity in [0.0, f64::NAN, f64::INFINITY] {
-            let wait = schedule.reserve(Some(capacity), queue_of(3), at(300.0));
+            let wait = schedule.reserve(Some(capacity), 3, at(300.0));
             assert!(
                 wait > Duration::ZERO && wait.as_secs_f64() <= MAX_WAIT_SECS,
                 "{capacity}: {wait:?}"
@@ -328,8 +310,7 @@ mod tests {
     #[test]
     fn without_a_measurement_waits_are_spread_and_the_first_hardly_exceeds_a_second() {
         let mut schedule = RetryAfterSchedule::new();
-        let waits: Vec<_> =
-            (0..1_000).map(|_| schedule.reserve(None, queue_of(0), at(0.0))).collect();
+        let waits: Vec<_> = (0..1_000).map(|_| schedule.reserve(None, 0, at(0.0))).collect();
         assert!(waits[0] < Duration::from_millis(1_100), "{:?}", waits[0]);
         for second in 1..5 {
             let within = Duration::from_secs(second)..Duration::from_secs(second + 1);
@@ -342,23 +323,21 @@ mod tests {
     fn reservations_that_are_over_delay_no_later_one() {
         let mut schedule = after_five_minutes_of(100);
         for _ in 0..50 {
-            schedule.reserve(Some(100.0), queue_of(0), at(300.0));
+            schedule.reserve(Some(100.0), 0, at(300.0));
         }
-        assert!(schedule.reserve(Some(100.0), queue_of(0), at(600.0)) < Duration::from_millis(100));
+        assert!(schedule.reserve(Some(100.0), 0, at(600.0)) < Duration::from_millis(100));
     }
 
     #[test]
     fn reservations_that_are_not_kept_are_given_to_others_within_seconds() {
         let mut schedule = RetryAfterSchedule::new();
-        let last = (0..150)
-            .map(|_| schedule.reserve(Some(6.7), queue_of(0), at(60.0)))
-            .max()
-            .expect("150 reserved");
+        let last =
+            (0..150).map(|_| schedule.reserve(Some(6.7), 0, at(60.0))).max().expect("150 reserved");
         assert!(last > Duration::from_secs(20), "{last:?}");
         // No request comes back, except for one client that polls once a second.
         let wait_of = |schedule: &mut RetryAfterSchedule, second| {
             schedule.arrived(1, at(second));
-            schedule.reserve(Some(6.7), queue_of(0), at(second)).as_secs_f64()
+            schedule.reserve(Some(6.7), 0, at(second)).as_secs_f64()
         };
         let waits: Vec<_> = (61..70).map(|n| wait_of(&mut schedule, f64::from(n))).collect();
         assert!(waits[3..].iter().all(|&wait| wait < 3.0), "{waits:?}");
@@ -371,7 +350,7 @@ mod tests {
         for n in 0..6_000 {
             let now = at(300.0 + f64::from(n) / 200.0);
             schedule.arrived(1, now);
-            last = schedule.reserve(Some(50.0), queue_of(0), now).as_secs_f64();
+            last = schedule.reserve(Some(50.0), 0, now).as_secs_f64();
         }
         assert!(last < 15.0, "four times the throughput, no reservation is kept: {last} s");
     }
@@ -388,7 +367,7 @@ mod tests {
                 schedule.returned(now);
             }
             schedule.arrived(1, now);
-            let wait = schedule.reserve(Some(200.0), queue_of(0), now);
+            let wait = schedule.reserve(Some(200.0), 0, now);
             // One in ten comes back, at the next whole second and up to a second late.
             if n % 10 == 0 {
                 let seconds = wait.as_secs_f64().ceil() + f64::from(n % 97) / 97.0;
@@ -430,7 +409,7 @@ mod tests {
         let mut schedule = after_five_minutes_of(50);
         for _ in 0..1_000 {
             schedule.arrived(1, at(300.0));
-            schedule.reserve(Some(100.0), queue_of(0), at(300.0));
+            schedule.reserve(Some(100.0), 0, at(300.0));
         }
         for second in 301..320 {
             schedule.arrived(98, at(f64::from(second)));
@@ -459,23 +438,15 @@ mod tests {
     #[test]
     fn queued_requests_go_first() {
         let mut schedule = after_five_minutes_of(50);
-        let wait = schedule.reserve(Some(100.0), queue_of(100), at(300.0)).as_secs_f64();
+        let wait = schedule.reserve(Some(100.0), 100, at(300.0)).as_secs_f64();
         assert!((2.0..2.3).contains(&wait), "100 queued, 50 a second to spare: {wait} s");
-    }
-
-    #[test]
-    fn queued_requests_delay_a_return_no_longer_than_they_may_be_queued() {
-        let mut schedule = after_five_minutes_of(50);
-        let queued = Backlog { requests: 1_000, max_wait: Duration::from_secs(1) };
-        let wait = schedule.reserve(Some(100.0), queued, at(300.0)).as_secs_f64();
-        assert!((1.0..1.1).contains(&wait), "{wait}");
     }
 
     #[test]
     fn a_burst_in_the_first_second_of_all_is_not_taken_for_the_rate_of_new_requests() {
         let mut schedule = RetryAfterSchedule::new();
         schedule.arrived(300, at(0.0));
-        let waits = (0..200).map(|_| schedule.reserve(Some(80.0), queue_of(0), at(1.0)));
+        let waits = (0..200).map(|_| schedule.reserve(Some(80.0), 0, at(1.0)));
         let last = waits.max().expect("200 reserved").as_secs_f64();
         assert!((2.5..2.8).contains(&last), "200 at some 80 a second: {last} s");
     }

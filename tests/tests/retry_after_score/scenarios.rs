@@ -71,9 +71,16 @@ macro_rules! clients {
     };
 }
 
-pub(crate) fn all() -> Vec<Scenario> {
-    let adaptive = |scenario: Scenario| Scenario { is_adaptive: true, ..scenario };
-    let brief = |scenario: Scenario| Scenario { queue: Some(BRIEF_QUEUE), ..scenario };
+const fn adaptive(scenario: Scenario) -> Scenario {
+    Scenario { is_adaptive: true, ..scenario }
+}
+
+const fn brief(scenario: Scenario) -> Scenario {
+    Scenario { queue: Some(BRIEF_QUEUE), ..scenario }
+}
+
+/// The scenarios in which the bars are met.
+pub(crate) fn kept() -> Vec<Scenario> {
     vec![
         fixed(
             "1.1× for 90 s, all obey",
@@ -88,13 +95,6 @@ pub(crate) fn all() -> Vec<Scenario> {
             40 * MILLI,
             clients!(site, capacity:
             at_random(Obeys, 1.5 * capacity, 0.0, 60.0, 1)),
-        ),
-        fixed(
-            "3× for 20 s beside nothing, all obey",
-            16,
-            50 * MILLI,
-            clients!(site, capacity:
-            at_random(Obeys, 3.0 * capacity, 0.0, 20.0, 1)),
         ),
         fixed(
             "2× for 60 s, one in five obeys",
@@ -119,14 +119,6 @@ pub(crate) fn all() -> Vec<Scenario> {
             clients!(site, capacity:
             at_random(GivesUp, 0.5 * capacity, 0.0, 90.0, 1),
             at_once(Obeys, 10_000, 60.0, 2)),
-        ),
-        fixed(
-            "herd of 500 at .3×, without tickets and jitter",
-            4,
-            20 * MILLI,
-            clients!(site, capacity:
-            at_random(GivesUp, 0.3 * capacity, 0.0, 90.0, 1),
-            at_once(ObeysBarely, 500, 60.0, 2)),
         ),
         fixed(
             "herd of 300 at a cold start",
@@ -159,6 +151,43 @@ pub(crate) fn all() -> Vec<Scenario> {
             in_loops(Ignores(MILLI), 200, 0.0, 60.0, 1),
             at_random(Obeys, 0.25 * capacity, 5.0, 60.0, 2)),
         )),
+        fixed(
+            "bursts of 200 every 10 s at .3×",
+            8,
+            50 * MILLI,
+            clients!(site, capacity:
+            at_random(GivesUp, 0.3 * capacity, 0.0, 60.0, 1),
+            at_once(Obeys, 200, 10.0, 2), at_once(Obeys, 200, 20.0, 3),
+            at_once(Obeys, 200, 30.0, 4), at_once(Obeys, 200, 40.0, 5)),
+        ),
+        adaptive(fixed(
+            "adaptive limit, 1.3× for 60 s, all obey",
+            16,
+            100 * MILLI,
+            clients!(site, capacity:
+            at_random(Obeys, 1.3 * capacity, 0.0, 60.0, 1)),
+        )),
+    ]
+}
+
+/// The scenarios in which a bar is missed.
+pub(crate) fn known_misses() -> Vec<Scenario> {
+    vec![
+        fixed(
+            "3× for 20 s, all obey",
+            16,
+            50 * MILLI,
+            clients!(site, capacity:
+            at_random(Obeys, 3.0 * capacity, 0.0, 20.0, 1)),
+        ),
+        fixed(
+            "herd of 500 at .3×, without tickets and jitter",
+            4,
+            20 * MILLI,
+            clients!(site, capacity:
+            at_random(GivesUp, 0.3 * capacity, 0.0, 90.0, 1),
+            at_once(ObeysBarely, 500, 60.0, 2)),
+        ),
         brief(fixed(
             "after a storm of rude clients, honest .8×",
             2,
@@ -189,22 +218,6 @@ pub(crate) fn all() -> Vec<Scenario> {
             clients!(site, capacity:
             at_random(Obeys, 0.7 * capacity, 0.0, 600.0, 1)),
         ),
-        fixed(
-            "bursts of 200 every 10 s at .3×",
-            8,
-            50 * MILLI,
-            clients!(site, capacity:
-            at_random(GivesUp, 0.3 * capacity, 0.0, 60.0, 1),
-            at_once(Obeys, 200, 10.0, 2), at_once(Obeys, 200, 20.0, 3),
-            at_once(Obeys, 200, 30.0, 4), at_once(Obeys, 200, 40.0, 5)),
-        ),
-        adaptive(fixed(
-            "adaptive limit, 1.3× for 60 s, all obey",
-            16,
-            100 * MILLI,
-            clients!(site, capacity:
-            at_random(Obeys, 1.3 * capacity, 0.0, 60.0, 1)),
-        )),
         adaptive(fixed(
             "adaptive limit, herd of 2 000 at .5×",
             16,

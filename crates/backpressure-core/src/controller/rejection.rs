@@ -7,7 +7,7 @@ use crate::decision::Decision;
 use crate::hold::Hold;
 use crate::limit::Limit;
 use crate::queue::QueueEntry;
-use crate::schedule::{Backlog, RetryAfterSchedule};
+use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
 
@@ -23,7 +23,7 @@ impl Controller {
     /// A rejection with a reserved moment to come back, when this many units are free again.
     pub(super) fn shed(&mut self, reason: Reason, units: u32, now: Timestamp) -> Shed {
         let rate = self.releases_per_second(now).map(|rate| rate / f64::from(units));
-        let queued = Backlog { requests: self.still_queued(now), max_wait: self.bounds.max_wait };
+        let queued = self.still_queued(now);
         Shed { reason, retry_after: self.schedule.reserve(rate, queued, now) }
     }
 
