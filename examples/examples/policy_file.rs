@@ -2,8 +2,8 @@
 //!
 //! ```sh
 //! cargo run --example policy_file
-//! curl -i -H 'x-api-key: acme' http://127.0.0.1:3000/reports/2026
-//! cargo run --release -- policy check examples/examples/policy_file.toml --path /reports/2026 --tenant acme
+//! curl -i -H 'x-api-key: batch' http://127.0.0.1:3000/reports/2026
+//! cargo run --release -- policy check examples/examples/policy_file.toml --path /reports/2026 --tenant batch
 //! ```
 
 use std::time::Duration;

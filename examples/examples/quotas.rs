@@ -47,8 +47,8 @@ fn account(head: &Parts) -> Option<QuotaKey> {
 
 async fn authenticate(mut request: Request, next: Next) -> Response {
     let account = match request.headers().get("x-api-key").map(|key| key.as_bytes()) {
-        Some(b"free-key") => Some(Account { name: "acme", plan: "default" }),
-        Some(b"pro-key") => Some(Account { name: "initech", plan: "pro" }),
+        Some(b"free-key") => Some(Account { name: "batch", plan: "default" }),
+        Some(b"pro-key") => Some(Account { name: "reports", plan: "pro" }),
         _ => None,
     };
     if let Some(account) = account {

@@ -122,12 +122,13 @@ mod tests {
 
     #[test]
     fn the_request_is_that_of_the_arguments() {
-        let arguments = ["--method", "POST", "--path", "/pay", "--host", "api", "--tenant", "acme"];
+        let arguments =
+            ["--method", "POST", "--path", "/pay", "--host", "api", "--tenant", "batch"];
         let request = check(&arguments).request().expect("a request");
         assert_eq!((request.method(), request.uri().path()), (&Method::POST, "/pay"));
         assert_eq!(request.headers()[HOST], "api");
         let info = RequestInfo::of(request.extensions());
-        assert_eq!(info.tenant, Some(Tenant::new("acme")));
+        assert_eq!(info.tenant, Some(Tenant::new("batch")));
         let request = check(&["--header", "X-Criticality: critical"]).request().expect("a request");
         assert_eq!(RequestInfo::of(request.extensions()).priority, Priority::Critical);
         for wrong in [["--header", "x"], ["--header", "a b: c"], ["--priority", "high"]] {

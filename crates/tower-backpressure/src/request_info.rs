@@ -74,8 +74,8 @@ impl Default for RequestInfo {
 /// ```
 /// use tower_backpressure::Tenant;
 ///
-/// assert_eq!(Tenant::new("acme"), Tenant::new("acme"));
-/// assert_ne!(Tenant::new("acme"), Tenant::new("other"));
+/// assert_eq!(Tenant::new("batch"), Tenant::new("batch"));
+/// assert_ne!(Tenant::new("batch"), Tenant::new("other"));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tenant(u64);
@@ -86,7 +86,7 @@ pub struct Tenant(u64);
 /// ```
 /// use tower_backpressure::{RequestInfo, Task, Tenant};
 ///
-/// let info = RequestInfo::default().tenant(Tenant::new("acme")).task(Task::new("session 17"));
+/// let info = RequestInfo::default().tenant(Tenant::new("batch")).task(Task::new("session 17"));
 /// # let _ = info;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

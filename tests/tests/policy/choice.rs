@@ -24,8 +24,8 @@ const FILE: &str = r#"
     match = { path = "/users/{id}", method = ["GET", "HEAD"] }
     bulkhead = "none-fits"
     [[policy]]
-    name = "acme"
-    match = { tenant = "acme", host = "*.example.com" }
+    name = "batch"
+    match = { tenant = "batch", host = "*.example.com" }
     bulkhead = "other"
     [[policy]]
     name = "urgent"
@@ -48,12 +48,12 @@ fn the_first_policy_whose_conditions_all_hold_is_chosen() {
     let mut post = request("/users/7", None);
     *post.method_mut() = Method::POST;
     assert_eq!(name(&post), "default");
-    let acme = of_tenant(request("/", None), "acme");
-    assert_eq!(name(&acme), "default", "its host is unknown");
-    let mut acme = of_tenant(request("http://shop.example.com/", None), "acme");
-    assert_eq!(name(&acme), "acme");
-    acme.extensions_mut().insert(Priority::Critical);
-    assert_eq!(name(&acme), "acme", "the first one counts");
+    let batch = of_tenant(request("/", None), "batch");
+    assert_eq!(name(&batch), "default", "its host is unknown");
+    let mut batch = of_tenant(request("http://shop.example.com/", None), "batch");
+    assert_eq!(name(&batch), "batch");
+    batch.extensions_mut().insert(Priority::Critical);
+    assert_eq!(name(&batch), "batch", "the first one counts");
     let mut other = of_tenant(request("http://shop.example.com/", None), "other");
     other.extensions_mut().insert(Priority::Critical);
     assert_eq!(name(&other), "urgent");
@@ -61,7 +61,7 @@ fn the_first_policy_whose_conditions_all_hold_is_chosen() {
     let expected = [
         "its path is /, not /healthz",
         "its path is /, not /users/{id}",
-        "its tenant is another one, not acme",
+        "its tenant is another one, not batch",
     ];
     assert_eq!(why, expected);
 }
@@ -148,7 +148,7 @@ async fn plans_of_tenants_and_several_windows_count() {
     let file = r#"
         [quota.tenants]
         window = [{ rate = "2/s" }, { rate = "3 per day" }]
-        tenants = { acme = "pro" }
+        tenants = { batch = "pro" }
         [quota.tenants.plan.pro]
         window = [{ rate = "100/s" }]
         [default]
@@ -164,7 +164,7 @@ async fn plans_of_tenants_and_several_windows_count() {
         }
         served
     };
-    assert_eq!([served("acme").await, served("other").await], [10, 2]);
+    assert_eq!([served("batch").await, served("other").await], [10, 2]);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(served("other").await, 1, "three a day");
 }

@@ -53,13 +53,13 @@ async fn what_was_learned_and_used_survives_a_reload() {
     let handle = Handle::named("survives").expect("the layer");
     handle.limiter().start_limit_at(77);
     for _ in 0..7 {
-        assert_eq!(status(&service, of_tenant(request("/", QUICK), "acme")).await, 200);
+        assert_eq!(status(&service, of_tenant(request("/", QUICK), "batch")).await, 200);
     }
     policies.replace(&file(400, "12/h")).expect("a good file");
     assert_eq!(handle.limiter().limit_bounds().1, 400);
     assert!((70..=100).contains(&handle.snapshot().limit), "{:?}", handle.snapshot());
     let quota = QuotaHandle::named("survives").expect("the layer");
-    let tenant = tower_backpressure::Tenant::new("acme");
+    let tenant = tower_backpressure::Tenant::new("batch");
     assert_eq!(quota.standing(tenant).expect("known").windows[0].remaining, 5);
     policies.replace(&file(50, "12/h")).expect("a good file");
     assert_eq!(handle.snapshot().limit, 50);

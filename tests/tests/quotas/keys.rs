@@ -38,7 +38,7 @@ async fn an_unknown_tenant_has_the_stated_policy() {
         assert_eq!(served(&layer, "", 20).await, expected, "{unknown:?}");
         // A known one has its own.
         let mut known = request("");
-        known.extensions_mut().insert(RequestInfo::default().tenant(Tenant::new("acme")));
+        known.extensions_mut().insert(RequestInfo::default().tenant(Tenant::new("batch")));
         let response = send(&layer, known).await;
         assert_eq!(field(&response, "ratelimit"), r#""hour";r=2;t=1200"#, "{unknown:?}");
     }

@@ -138,7 +138,7 @@ mod tests {
         let origin = "http://example.org";
         assert_eq!(written(OriginKey::Name(origin)), origin);
         assert_ne!(written(OriginKey::Key(origin)), origin);
-        assert_ne!(written(OriginKey::Key("Acme")), written(OriginKey::Key("acme")));
+        assert_ne!(written(OriginKey::Key("Batch")), written(OriginKey::Key("batch")));
         let long =
             ["x".repeat(10_000), "y".repeat(10_000)].map(|key| written(OriginKey::Key(&key)));
         assert!(long[0] != long[1] && long[0].len() < 32, "{long:?}");

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn keys_are_shown_as_what_they_are_made_from() {
         let shown = |key: QuotaKey| shown(&key);
-        assert_eq!(shown("acme".into()), "acme");
+        assert_eq!(shown("batch".into()), "batch");
         assert_eq!(shown(7_u64.into()), "0000000000000007");
         assert_eq!(shown(std::net::IpAddr::from([10, 0, 0, 1]).into()), "10.0.0.1");
         assert_eq!(shown(std::net::IpAddr::from(Ipv6Addr::LOCALHOST).into()), "::1");
@@ -125,9 +125,9 @@ mod tests {
         let busiest = Busiest::default();
         let mut rng = fastrand::Rng::with_seed(7);
         for _ in 0..100 {
-            for name in ["acme", "globex"] {
+            for name in ["batch", "reports"] {
                 (0..30)
-                    .for_each(|_| busiest.note(&name.into(), 1, name == "globex", Instant::now()));
+                    .for_each(|_| busiest.note(&name.into(), 1, name == "reports", Instant::now()));
             }
             for _ in 0..100 {
                 busiest.note(&rng.u64(..1_000_000).into(), 1, false, Instant::now());
@@ -139,10 +139,10 @@ mod tests {
         let report = busiest.report();
         let mut first: Vec<_> = report[..2].iter().map(|tenant| &*tenant.name).collect();
         first.sort_unstable();
-        assert_eq!(first, ["acme", "globex"]);
+        assert_eq!(first, ["batch", "reports"]);
         for tenant in &report[..2] {
             assert!((tenant.rate - 30.0).abs() < 3.0, "{tenant:?}");
-            assert_eq!(tenant.rejected_share, f64::from(u8::from(tenant.name == "globex")));
+            assert_eq!(tenant.rejected_share, f64::from(u8::from(tenant.name == "reports")));
         }
         assert!(busiest.0.lock().expect("no panic").tenants.len() <= KEPT);
         tokio::time::advance(Duration::from_secs(120)).await;

@@ -141,8 +141,8 @@ impl QuotaHandle {
     /// use tower_backpressure::server::{ByTenant, QuotaLayer};
     ///
     /// let layer = QuotaLayer::per("jobs", ByTenant, Quota::per_hour(1));
-    /// assert!(layer.handle().try_take("acme", 1).is_ok());
-    /// let shed = layer.handle().try_take("acme", 1).expect_err("one an hour");
+    /// assert!(layer.handle().try_take("batch", 1).is_ok());
+    /// let shed = layer.handle().try_take("batch", 1).expect_err("one an hour");
     /// assert!(shed.retry_after.as_secs() >= 3_599);
     /// ```
     ///

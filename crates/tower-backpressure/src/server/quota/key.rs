@@ -21,8 +21,8 @@ pub use self::client_address::ClientAddress;
 /// ```
 /// use tower_backpressure::server::QuotaKey;
 ///
-/// assert_eq!(QuotaKey::from("acme"), QuotaKey::from("acme".to_owned()));
-/// assert_ne!(QuotaKey::from("acme"), QuotaKey::from("other"));
+/// assert_eq!(QuotaKey::from("batch"), QuotaKey::from("batch".to_owned()));
+/// assert_ne!(QuotaKey::from("batch"), QuotaKey::from("other"));
 /// let (one, other) = ("a".repeat(1_000_000), "a".repeat(1_000_001));
 /// assert_ne!(QuotaKey::from(one), QuotaKey::from(other));
 /// ```

@@ -305,7 +305,7 @@ mod tests {
     fn a_key_that_moves_to_another_plan_takes_along_what_it_used() {
         let (table, now) = (table(Quota::per_hour(10), 1_000), Timestamp::ZERO);
         table.set_plan(1, &Arc::new(Plan::new("large", Quota::per_hour(100))), || now);
-        let slot = table.slot(&"acme".into());
+        let slot = table.slot(&"batch".into());
         let takes = |plan| {
             (0..200)
                 .filter(|_| table.decide(slot, plan, 1, now).decision == QuotaDecision::Admit)
