@@ -198,7 +198,7 @@ async fn a_reload_of_a_policy_file_takes_effect_or_says_why_not() {
     write(&policies(40));
     let (status, body) = act(&dashboard, &reload, &[]).await;
     assert_eq!(status, StatusCode::OK, "{body}");
-    sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(2)).await;
     let state = crate::json(&dashboard, "/state.json").await;
     assert_eq!(crate::policy(&state, "reloaded")["limit"]["max"], 40);
     write("[admission.reloaded]\nmax = 0\n");
