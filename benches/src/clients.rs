@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::Full;
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::retry::{Policy, RetryLayer as TowerRetryLayer};
@@ -37,7 +37,7 @@ pub fn clients() -> Vec<Contender> {
     ]
 }
 
-/// Sends each request to one origin.
+/// Sends each request to one origin, with a field as clients send it.
 #[derive(Clone, Debug)]
 struct Addressed<S>(S);
 
@@ -52,6 +52,7 @@ impl<S: Service<Request<()>>> Service<Request<()>> for Addressed<S> {
 
     fn call(&mut self, mut request: Request<()>) -> Self::Future {
         *request.uri_mut() = Uri::from_static("http://search.internal/query");
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         self.0.call(request)
     }
 }

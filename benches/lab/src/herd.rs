@@ -9,8 +9,10 @@ use crate::parallel;
 use crate::report::Report;
 use clap::Args;
 use outcome::HerdOutcome;
+pub(crate) use scenario::{HERD, IDEAL};
 use std::error::Error;
 use std::process::ExitCode;
+pub(crate) use trial::{served_after_a_second, served_by_schedule};
 
 /// Reject ten thousand requests at once, and see when their clients are served
 ///

@@ -1,5 +1,6 @@
 //! The lab: simulates overloaded services, and compares admission controllers in front of them.
 
+mod chart;
 mod controller;
 mod distribution;
 mod explain;
@@ -34,6 +35,7 @@ enum Command {
     Herd(herd::Options),
     Explain(explain::Options),
     Forecast(forecast::Options),
+    Chart(chart::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Herd(options) => herd::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Forecast(options) => forecast::run(&options),
+        Command::Chart(options) => chart::run(&options),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");

@@ -108,9 +108,7 @@ impl Client {
 /// Runs a pairing.
 pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<HerdOutcome, String> {
     let Pairing { server, client } = *pairing;
-    let entry = server.entry().ok_or("the controller is missing")?;
-    let plan = Plan::of(&scenario(client.retry(), client.deadline())?);
-    let herd = Herd::of(&world::simulate(&plan, &entry.make, seed));
+    let herd = run(pairing, seed)?;
     Ok(HerdOutcome {
         server: server.label(),
         client: client.label(),
@@ -121,6 +119,23 @@ pub(crate) fn trial(pairing: &Pairing, seed: u64) -> Result<HerdOutcome, String>
         lost: 1.0 - herd.served.len() as f64 / f64::from(HERD),
         others_refused: herd.others_refused(),
     })
+}
+
+fn run(&Pairing { server, client }: &Pairing, seed: u64) -> Result<Herd, String> {
+    let entry = server.entry().ok_or("the controller is missing")?;
+    let plan = Plan::of(&scenario(client.retry(), client.deadline())?);
+    Ok(Herd::of(&world::simulate(&plan, &entry.make, seed)))
+}
+
+/// When each request of the herd was served, in seconds since the burst. The clients wait for whole seconds, as the
+/// schedule of ours tells each of them.
+pub(crate) fn served_by_schedule(seed: u64) -> Result<Vec<f64>, String> {
+    Ok(run(&Pairing { server: Server::Ours, client: Client::WholeSeconds }, seed)?.served)
+}
+
+/// The same where every client is told one second.
+pub(crate) fn served_after_a_second(seed: u64) -> Result<Vec<f64>, String> {
+    Ok(run(&Pairing { server: Server::OneSecond, client: Client::WholeSeconds }, seed)?.served)
 }
 
 /// The herd in a journal.

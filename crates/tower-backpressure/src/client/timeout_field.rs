@@ -1,6 +1,9 @@
 //! The time that a request has left, as a header field: `grpc-timeout` of a gRPC call, `Request-Timeout` of any
 //! other.
 
+mod millis;
+
+use std::fmt::Display;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
@@ -15,14 +18,17 @@ pub(super) fn read_grpc(headers: &HeaderMap) -> Option<Duration> {
     Some(left.min(Duration::from_nanos(u64::MAX)))
 }
 
-/// Tells the server that this much time is left, unless the request says already that it is less.
+/// Tells the server that this much time is left, or up to one in a hundred less, unless the request says already
+/// that it is less.
 pub(super) fn tell(headers: &mut HeaderMap, left: Duration) {
+    if timeout(headers).is_some_and(|told| told <= left) {
+        return;
+    }
     if is_grpc_call(headers) {
-        write_grpc(headers, left);
-    } else if timeout(headers).is_none_or(|told| told > left) {
-        let value = HeaderValue::try_from(format!("{}ms", left.as_millis()));
-        headers
-            .insert(&REQUEST_TIMEOUT_FIELD, value.expect("digits and letters are a valid value"));
+        headers.insert(&GRPC_TIMEOUT, grpc_value(left));
+    } else {
+        let value = millis::ms(left).unwrap_or_else(|| format(left.as_millis(), "ms"));
+        headers.insert(&REQUEST_TIMEOUT_FIELD, value);
     }
 }
 
@@ -34,20 +40,31 @@ pub(super) fn refresh(headers: &mut HeaderMap, left: Duration) {
     }
 }
 
-/// Writes what is left in the finest unit that has room for it, rounded down: a server that ends a call
-/// early tells the caller, and one that ends it late works in vain.
-fn write_grpc(headers: &mut HeaderMap, left: Duration) {
-    let units = [(left.as_nanos(), 'n'), (left.as_micros(), 'u'), (left.as_millis(), 'm')];
+/// Writes what is left, rounded down: a server that ends a call early tells the caller, and one that ends it late
+/// works in vain. Where milliseconds would be off by more than one in a hundred, in the finest unit that has room.
+fn grpc_value(left: Duration) -> HeaderValue {
+    let coarse = (left >= MILLIS_ARE_PRECISE_FROM).then(|| millis::m(left)).flatten();
+    coarse.unwrap_or_else(|| fine_grpc(left))
+}
+
+/// The time from which a millisecond is less than one in a hundred.
+const MILLIS_ARE_PRECISE_FROM: Duration = Duration::from_millis(100);
+
+fn fine_grpc(left: Duration) -> HeaderValue {
+    let units = [(left.as_nanos(), "n"), (left.as_micros(), "u"), (left.as_millis(), "m")];
     let (amount, unit) = units
         .into_iter()
         .find(|(amount, _)| *amount < 10_u128.pow(MAX_DIGITS))
-        .unwrap_or((u128::from(left.as_secs()).min(99_999_999), 'S'));
-    let value = HeaderValue::try_from(format!("{amount}{unit}"));
-    headers.insert(&GRPC_TIMEOUT, value.expect("digits and a letter are a valid value"));
+        .unwrap_or((u128::from(left.as_secs()).min(99_999_999), "S"));
+    format(amount, unit)
 }
 
 /// gRPC over HTTP/2: `TimeoutValue` has at most eight digits.
 const MAX_DIGITS: u32 = 8;
+
+fn format(amount: impl Display, unit: &str) -> HeaderValue {
+    HeaderValue::try_from(format!("{amount}{unit}")).expect("digits and letters are a valid value")
+}
 
 #[cfg(test)]
 mod tests {
@@ -90,13 +107,26 @@ mod tests {
     }
 
     #[test]
+    fn a_grpc_call_that_has_less_time_keeps_what_it_says() {
+        let grpc = (http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let half = (GRPC_TIMEOUT.clone(), HeaderValue::from_static("500m"));
+        let mut headers = HeaderMap::from_iter([grpc, half]);
+        for (left, told) in [(2_000, "500m"), (500, "500m"), (200, "200m"), (3_000, "200m")] {
+            tell(&mut headers, Duration::from_millis(left));
+            assert_eq!(headers[&GRPC_TIMEOUT], told);
+        }
+    }
+
+    #[test]
     fn what_is_written_is_read_again_and_never_longer() {
         for nanos in [0, 1, 99_999_999, 100_000_000, 12_345_678_901, 40_000_000_000_000_000] {
             let left = Duration::from_nanos(nanos);
-            let mut headers = HeaderMap::new();
-            write_grpc(&mut headers, left);
+            let headers = HeaderMap::from_iter([(GRPC_TIMEOUT.clone(), grpc_value(left))]);
             let read = read_grpc(&headers).unwrap();
-            assert!(read <= left && left - read <= Duration::from_secs(1), "{left:?}: {read:?}");
+            assert!(
+                read <= left && left - read <= (left / 100).min(Duration::from_secs(1)),
+                "{left:?}: {read:?}"
+            );
         }
     }
 }
