@@ -6,10 +6,12 @@
 
 mod caller;
 mod class;
+mod comparison;
 mod distribution;
 mod handler;
 mod limiter;
 mod report;
+mod speed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +28,11 @@ use tower_backpressure::Snapshot;
 use caller::Caller;
 use handler::{Failed, Handler, Job};
 use report::Recorder;
+use speed::{Slowdown, Speed};
 
 pub use class::{Class, Content, Failure, Reader};
 pub use distribution::Distribution;
-pub use limiter::{adaptive, bare, client, fixed};
+pub use limiter::{adaptive, bare, client, fixed, tower_limit};
 pub use report::{Counts, Report, verify};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,6 +46,7 @@ pub struct Load {
     service: Distribution,
     classes: Vec<Class>,
     suspended: Option<(Duration, Duration)>,
+    slowdowns: Vec<Slowdown>,
 }
 
 impl Load {
@@ -51,7 +55,15 @@ impl Load {
     pub fn new(label: impl Into<String>, seed: u64) -> Self {
         let (slots, service) =
             (tokio::sync::Semaphore::MAX_PERMITS, Distribution::Fixed(Duration::ZERO));
-        Self { label: label.into(), seed, slots, service, classes: Vec::new(), suspended: None }
+        Self {
+            label: label.into(),
+            seed,
+            slots,
+            service,
+            classes: Vec::new(),
+            suspended: None,
+            slowdowns: Vec::new(),
+        }
     }
 
     /// Adds a bottleneck behind an await: a request occupies one of `slots` for a time drawn from `service`.
@@ -65,6 +77,22 @@ impl Load {
     #[must_use]
     pub fn class(mut self, class: Class) -> Self {
         self.classes.push(class);
+        self
+    }
+
+    /// Makes work in the bottleneck take `factor` times as long between two times.
+    #[must_use]
+    pub fn slower(mut self, factor: f64, from: Duration, until: Duration) -> Self {
+        self.slowdowns.push(Slowdown { from, until, repeats: None, factor });
+        self
+    }
+
+    /// Makes work in the bottleneck take `factor` times as long for `length` every `period`; with an
+    /// infinite factor, nothing is done meanwhile.
+    #[must_use]
+    pub fn slower_every(mut self, period: Duration, length: Duration, factor: f64) -> Self {
+        let (from, until) = (period - length, Duration::from_secs(1 << 20));
+        self.slowdowns.push(Slowdown { from, until, repeats: Some((period, length)), factor });
         self
     }
 
@@ -94,7 +122,8 @@ impl Load {
             let classes: Arc<[Class]> = self.classes.into();
             let names = classes.iter().map(|class| class.name).collect();
             let recorder = Recorder::new(names, Instant::now());
-            let handler = Handler::new(Arc::clone(&classes), self.slots, self.service);
+            let speed = Speed::new(&self.slowdowns);
+            let handler = Handler::new(Arc::clone(&classes), self.slots, self.service, speed);
             let service = layer.layer(handler);
             for index in 0..classes.len() {
                 let caller = Caller {

@@ -52,7 +52,7 @@ pub(crate) use self::shared::Shared;
 pub(crate) use self::stopwatch::PollTimer;
 pub(crate) use self::workers::workers;
 
-/// Limits how many run at once; the others wait in a bounded queue or are rejected.
+/// Limits how many requests, jobs or tasks run at once; the others wait in a bounded queue or are rejected.
 ///
 /// Clones are cheap and share one limit and one queue. While the queue is empty, acquiring and
 /// releasing a permit is one atomic step each; a lock is taken to queue, to reject and to learn.

@@ -81,7 +81,9 @@ impl<S: Client> Caller<S> {
 
     async fn send_repeatedly(self, mut rng: Rng, until: Instant) {
         while Instant::now() < until {
-            if self.send(rng.fork(), Instant::now()).await == Some(RequestOutcome::Rejected) {
+            let outcome = self.send(rng.fork(), Instant::now()).await;
+            // A failure may be the rejection of a layer that is not ours.
+            if matches!(outcome, Some(RequestOutcome::Rejected | RequestOutcome::Failed)) {
                 sleep(PAUSE_AFTER_REJECTION).await;
             }
         }
@@ -90,10 +92,18 @@ impl<S: Client> Caller<S> {
     /// Sends one request and reads the response; `None`: the outcome was recorded at the head.
     async fn send(&self, mut rng: Rng, sent: Instant) -> Option<RequestOutcome> {
         let class = &self.classes[self.index];
-        let fails = class.failing.is_some_and(|(share, _)| rng.f64() < share);
-        let job = Job { class: self.index, fails, seed: rng.u64(..) };
         self.recorder.offered(self.index);
-        let outcome = self.exchange(job, sent).await;
+        let mut attempt = async || {
+            let fails = class.failing.is_some_and(|(share, _)| rng.f64() < share);
+            let job = Job { class: self.index, fails, seed: rng.u64(..) };
+            self.exchange(job, sent).await
+        };
+        let mut outcome = attempt().await;
+        for _ in 0..class.retries {
+            let is_retried =
+                matches!(outcome, Some(RequestOutcome::Rejected | RequestOutcome::Failed));
+            outcome = if is_retried { attempt().await } else { break };
+        }
         if let Some(outcome) = outcome {
             self.recorder.ended(self.index, outcome);
         }

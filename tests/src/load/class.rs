@@ -22,6 +22,7 @@ pub struct Class {
     pub(crate) content_type: &'static str,
     pub(crate) reader: Reader,
     pub(crate) cancels_after: Option<Duration>,
+    pub(crate) retries: usize,
     pub(crate) late_after: Duration,
 }
 
@@ -76,6 +77,8 @@ pub enum Content {
     Idle,
     /// This many frames, each of which occupies a slot of the bottleneck when it is polled.
     Turns(usize),
+    /// One small frame every period, for ever: a stream of events with heartbeats.
+    Heartbeats(Duration),
 }
 
 /// How a caller reads the body.
@@ -108,6 +111,7 @@ impl Class {
             content_type: "application/json",
             reader: Reader::Eager,
             cancels_after: None,
+            retries: 0,
             late_after: Duration::from_secs(2),
         }
     }
@@ -130,7 +134,7 @@ impl Class {
         Self::new(name, Arrivals::Spread(count, over))
     }
 
-    /// Callers that send the next request after a response, or a second after a rejection.
+    /// Callers that send the next request after a response, or a second after a rejection or failure.
     #[must_use]
     pub fn closed(name: &'static str, callers: usize) -> Self {
         Self::new(name, Arrivals::Closed(callers))
@@ -234,6 +238,13 @@ impl Class {
         self
     }
 
+    /// Makes callers repeat a request at once that was rejected or failed, so many times.
+    #[must_use]
+    pub fn retries_at_once(mut self, retries: usize) -> Self {
+        self.retries = retries;
+        self
+    }
+
     /// Sets the time after which a complete response is too late; the default is two seconds.
     #[must_use]
     pub fn late_after(mut self, late_after: Duration) -> Self {
@@ -243,6 +254,7 @@ impl Class {
 
     /// Whether a request counts as served at the head, because its body is never read to the end.
     pub(crate) const fn is_served_at_head(&self) -> bool {
-        matches!(self.content, Content::Idle) || matches!(self.reader, Reader::Stalls)
+        matches!(self.content, Content::Idle | Content::Heartbeats(_))
+            || matches!(self.reader, Reader::Stalls)
     }
 }

@@ -12,11 +12,12 @@ use fastrand::Rng;
 use http::{Request, Response, header};
 use http_body::{Body, Frame};
 use tokio::sync::Semaphore;
-use tokio::time::{advance, sleep};
+use tokio::time::{Instant, Sleep, advance, sleep};
 use tower::Service;
 
 use super::class::{Class, Content, Failure, Work};
 use super::distribution::Distribution;
+use super::speed::Speed;
 use crate::scripted_body::{Broken, End, ScriptedBody};
 
 /// Bytes in a frame: hyper's buffers hold a few of this size.
@@ -42,6 +43,8 @@ pub struct Handler {
 struct Bottleneck {
     slots: Arc<Semaphore>,
     service: Distribution,
+    start: Instant,
+    speed: Speed,
 }
 
 /// The error of a service that fails without a response.
@@ -53,16 +56,26 @@ type SlotUse = Pin<Box<dyn Future<Output = Rng> + Send>>;
 impl Bottleneck {
     async fn occupy_slot(self, mut rng: Rng) -> Rng {
         let slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        sleep(self.service.draw(&mut rng)).await;
+        let mut work = self.service.draw(&mut rng);
+        while !work.is_zero() {
+            let (elapsed, left) = self.speed.elapsed_and_left(self.start.elapsed(), work);
+            sleep(elapsed).await;
+            work = left;
+        }
         drop(slot);
         rng
     }
 }
 
 impl Handler {
-    pub(crate) fn new(classes: Arc<[Class]>, slots: usize, service: Distribution) -> Self {
-        let slots = Arc::new(Semaphore::new(slots));
-        Self { classes, bottleneck: Bottleneck { slots, service } }
+    pub(crate) fn new(
+        classes: Arc<[Class]>,
+        slots: usize,
+        service: Distribution,
+        speed: Speed,
+    ) -> Self {
+        let (slots, start) = (Arc::new(Semaphore::new(slots)), Instant::now());
+        Self { classes, bottleneck: Bottleneck { slots, service, start, speed } }
     }
 
     async fn handle(self, job: Job) -> Result<Response<HandlerBody>, Failed> {
@@ -89,6 +102,9 @@ impl Handler {
                 rng: Some(rng),
                 slot_use: None,
             },
+            Content::Heartbeats(period) => {
+                Kind::Heartbeats { period, next: Box::pin(sleep(period)) }
+            }
         };
         let head = Response::builder().header(header::CONTENT_TYPE, class.content_type);
         Ok(head.body(HandlerBody(body)).expect("a response"))
@@ -149,6 +165,8 @@ enum Kind {
         rng: Option<Rng>,
         slot_use: Option<SlotUse>,
     },
+    /// A small frame every period.
+    Heartbeats { period: Duration, next: Pin<Box<Sleep>> },
 }
 
 impl Body for HandlerBody {
@@ -161,6 +179,11 @@ impl Body for HandlerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut self.get_mut().0 {
             Kind::ScriptedBody(script) => Pin::new(script).poll_frame(cx),
+            Kind::Heartbeats { period, next } => {
+                ready!(next.as_mut().poll(cx));
+                next.as_mut().reset(Instant::now() + *period);
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b":\n\n")))))
+            }
             Kind::Turns { remaining: 0, .. } => Poll::Ready(None),
             Kind::Turns { remaining, bottleneck, rng, slot_use } => {
                 let running = slot_use.get_or_insert_with(|| {

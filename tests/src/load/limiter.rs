@@ -1,9 +1,15 @@
 //! The layers under test, each with a function that takes a snapshot of its limiter.
 
+use tower::layer::layer_fn;
 use tower::layer::util::Identity;
+use tower::limit::ConcurrencyLimit;
+use tower::load_shed::LoadShed;
+use tower::util::MapErr;
+use tower::{BoxError, Layer};
 use tower_backpressure::{AdmissionLayer, OriginLimitLayer, QueueBounds, Snapshot};
 
 use super::caller::ORIGIN;
+use super::handler::{Failed, Handler};
 
 fn admission(layer: AdmissionLayer) -> (AdmissionLayer, impl Fn() -> Option<Snapshot> + Send) {
     let observed = layer.clone();
@@ -31,4 +37,18 @@ pub fn client() -> (OriginLimitLayer, impl Fn() -> Option<Snapshot> + Send) {
 /// No layer.
 pub fn bare() -> (Identity, impl Fn() -> Option<Snapshot> + Send) {
     (Identity::new(), || None)
+}
+
+type TowerLimit = MapErr<LoadShed<ConcurrencyLimit<Handler>>, fn(BoxError) -> Failed>;
+
+/// tower's `ConcurrencyLimit` with its `LoadShed`: requests beyond the limit fail.
+pub fn tower_limit(
+    limit: usize,
+) -> (impl Layer<Handler, Service = TowerLimit>, impl Fn() -> Option<Snapshot> + Send) {
+    let failed: fn(BoxError) -> Failed = |_| Failed;
+    let layer = layer_fn(move |handler| {
+        let limited = LoadShed::new(ConcurrencyLimit::new(handler, limit));
+        MapErr::new(limited, failed)
+    });
+    (layer, || None)
 }

@@ -177,6 +177,12 @@ impl Report {
         )
     }
 
+    /// Adds figures to the label.
+    pub(crate) fn relabel(mut self, figures: &str) -> Self {
+        self.label = format!("{} ({figures})", self.label);
+        self
+    }
+
     fn timeline(&self) -> String {
         let step = self.seconds.len().div_ceil(MAX_TIMELINE_ROWS).max(1);
         let mut lines = vec![format!("{self}, every {step} s:")];
