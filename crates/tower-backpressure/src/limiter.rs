@@ -261,7 +261,7 @@ impl Limiter {
         }
         match self.start_acquire(info, now) {
             Acquired::Rejected(shed) => Some(shed),
-            // A place has become free in between.
+            // A permit has become free in between.
             Acquired::Permit(mut permit) => {
                 permit.skip_measurement();
                 None
