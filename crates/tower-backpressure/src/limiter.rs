@@ -44,7 +44,7 @@ pub use self::pressure::Pressure;
 pub use self::queued::{Queueing, queued};
 pub use self::resources::{ResourceWatch, Watching};
 
-#[cfg(feature = "metrics")]
+#[cfg(feature = "http")]
 pub(crate) use self::limit_changes::CAUSES;
 use self::permit::Stage;
 pub(crate) use self::shared::Shared;
@@ -312,7 +312,7 @@ impl Limiter {
     }
 
     /// Changes of the limit, in the order of [`CAUSES`].
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "http")]
     pub(crate) fn limit_changes(&self) -> [u64; CAUSES.len()] {
         self.shared.limit_changes()
     }
