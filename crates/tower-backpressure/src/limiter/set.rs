@@ -196,7 +196,7 @@ impl State {
         let total = total.clamp(1, MAX).max(self.guaranteed());
         let before = std::mem::replace(&mut self.total, total);
         if total >= before {
-            // What a lower total has not taken yet stays.
+            // Permits that an earlier, lower total still waits for are kept in place.
             let kept = self.excess.min(total - before);
             self.excess -= kept;
             self.free += total - before - kept;
@@ -209,7 +209,7 @@ impl State {
     /// Gives a limiter units that it lacks, as far as there are any; has what is its own recalled otherwise.
     fn lend(&mut self, index: usize, mut lacks: usize, now: Timestamp, wakers: &mut Vec<Waker>) {
         self.members[index].wants = 0;
-        // A limiter that is recalled would return at once what it is given beyond its own.
+        // First, as a limiter that is being recalled would return at once what it is given beyond its own.
         self.update_recall(now, wakers);
         // Each round admits a request from its queue, or ends.
         while lacks > 0 {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::activity::Activity;
 use super::bounds::Bounds;
 use super::counter::{Counter, Entry};
-#[cfg(feature = "metrics")]
+#[cfg(feature = "http")]
 use super::limit_changes::CAUSES;
 use super::published::Published;
 use super::set::{Membership, Needs};
@@ -230,7 +230,7 @@ impl Shared {
         (min.load(Ordering::Relaxed), max.load(Ordering::Relaxed))
     }
 
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "http")]
     pub(crate) fn limit_changes(&self) -> [u64; CAUSES.len()] {
         self.published.changes.counts()
     }

@@ -43,7 +43,7 @@ pub(super) fn around() -> u64 {
 impl Drop for Inside {
     #[cold]
     fn drop(&mut self) {
-        // A thread that ends needs no number.
+        // A thread that is ending has no thread-local number any more.
         let _ = AROUND.try_with(|around| around.set(self.before));
     }
 }

@@ -52,9 +52,9 @@ use crate::observe::{Kind, Telemetry};
 /// | [`delay_rejections`](Self::delay_rejections) | 1024, for a second, in a flood | an immediate retry must not pay |
 ///
 /// # What a rejection promises
-/// The header [`SHED_REASON`](crate::SHED_REASON) on a rejection, and a [`Shed`](crate::Shed) in its
-/// extensions, say that the request was not begun. A layer that has admitted a request removes both
-/// from the response, as a handler may have run. So a rejection by a layer inside another layer does not
+/// The header [`SHED_REASON`](crate::SHED_REASON) on a rejection says that the request was not begun. A layer
+/// that has admitted a request removes it from the response, as a handler may have run, and with it the
+/// [`Shed`](crate::Shed) of a client layer. So a rejection by a layer inside another layer does not
 /// promise it: `RetryLayer` repeats such a `GET` and no `POST`. A handler that passes on a response and
 /// has no layer of this crate around it must remove the header itself.
 ///

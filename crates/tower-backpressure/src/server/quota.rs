@@ -65,7 +65,7 @@ use crate::observe::Observer;
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "hello" }))
 ///     .layer(AdmissionLayer::adaptive("api"))
-///     .layer(QuotaLayer::per("tenants", ByTenant, quota)) // outside: over its quota, a tenant takes no capacity
+///     .layer(QuotaLayer::per("tenants", ByTenant, quota)) // outside of admission
 ///     .layer(tenants);
 /// ```
 ///
@@ -79,7 +79,7 @@ use crate::observe::Observer;
 /// | [`fields`](Self::fields) | [`RateLimitFields::Draft11`] | clients that know what is left need not run into the limit |
 /// | [`soft`](Self::soft) | none | a quota that only lowers the priority needs a limit inside that honours it |
 /// | [`settle`](Self::settle), [`expose_reservation`](Self::expose_reservation) | none | most costs are known beforehand |
-/// | [`max_keys`](Self::max_keys) | 1 000 000 | about 46 MB when all are used, 67 with two windows, 230 of a shared quota; nothing is allocated before |
+/// | [`max_keys`](Self::max_keys) | 1 000 000 | about 45 MB when all are used, 66 with two windows, 230 of a shared quota; nothing is allocated before |
 /// | [`shared`](Self::shared) | in this process only | replicas need a store to share a quota |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |
 /// | [`exempt`](Self::exempt) | no request | health checks, a preflight `OPTIONS` |
@@ -226,9 +226,9 @@ impl QuotaLayer {
     /// use tower_backpressure::Quota;
     /// use tower_backpressure::server::{ByTenant, QuotaLayer};
     ///
-    /// let layer = QuotaLayer::per("tokens", ByTenant, Quota::per_minute(100_000)).cost(|_| 2_000).settle(|head| {
-    ///     head.headers.get("x-tokens-used")?.to_str().ok()?.parse().ok()
-    /// });
+    /// let layer = QuotaLayer::per("tokens", ByTenant, Quota::per_minute(100_000))
+    ///     .cost(|_| 2_000)
+    ///     .settle(|head| head.headers.get("x-tokens-used")?.to_str().ok()?.parse().ok());
     /// # let _ = layer;
     /// ```
     #[must_use]

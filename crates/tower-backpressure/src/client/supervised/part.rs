@@ -15,6 +15,8 @@ impl<T: Supervision> Part for Shared<T> {
         let mut report = Report::new(self.id, Arc::clone(telemetry.policy()), T::KIND);
         report.dry_run = self.common.dry_run;
         telemetry.stats().fill(&mut report);
+        report.held = telemetry.count_held();
+        report.transitions = telemetry.transitions();
         let (recent, count) = self.states.recent(EXAMINED);
         let now = self.now();
         let part = |(name, origin): (Arc<str>, Arc<Origin<T>>)| {

@@ -40,7 +40,7 @@ pub enum UnknownTenant {
 
 /// What all services of one layer share.
 #[derive(Clone)]
-pub struct Rules {
+pub(crate) struct Rules {
     pub(super) books: Arc<Books>,
     key: Arc<dyn ExtractKey>,
     /// Whether that is [`ByTenant`], which needs no head.

@@ -129,7 +129,7 @@ impl Table {
     pub(super) fn slot(&self, key: &QuotaKey) -> Slot {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key.as_bytes());
-        // Bytes that stand for others are no key that has these bytes.
+        // A digest of a long key differs from a short key that has the same bytes.
         Slot(hasher.finish() ^ u64::from(key.stands_for_others()).wrapping_mul(STANDS_FOR_OTHERS))
     }
 
