@@ -1,15 +1,17 @@
 //! A dashboard on a service that is overloaded now and then: open http://127.0.0.1:3000/backpressure and watch.
 //!
 //! The program is its own traffic. Every two minutes the load goes up to three times what the service can do and
-//! down again; one tenant asks for far more than its quota. Payments call a bank, which is slow half of the time and
-//! rejects then. Every visitor of the page may act here; a real service asks for more than that.
+//! down again; one tenant asks for far more than its quota, and is rejected. Payments call a bank, which is slow half of
+//! the time and rejects then. Every visitor of the page may act here; a real service asks for more than that.
+//!
+//! The layers come from the file `dashboard.toml` beside this one: change a number in it, and press "Reload" on the page.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderName, Request, StatusCode};
+use axum::http::{Request, StatusCode};
 use axum::routing::{get, post};
 use axum::{BoxError, Router};
 use backpressure_dashboard::Dashboard;
@@ -18,20 +20,24 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tower::{Service, ServiceExt};
-use tower_backpressure::server::{ByHeader, QuotaLayer};
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, Quota, backpressure_client};
+use tower_backpressure::policy::PolicySet;
+use tower_backpressure::{AdmissionLayer, backpressure_client};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/dashboard.toml");
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let bank = serve_bank().await?;
-    let service = service(bank)?;
+    let policies = PolicySet::load(FILE)?;
+    let service = service(bank, &policies)?;
     let dashboard = Dashboard::new()
         .title("checkout")
         .route("POST /pay", ["plans", "api", "payments", "bank"])
         .route("GET /search", ["plans", "api"])
-        .actions(|_head, _command| Some("a visitor".to_owned()));
+        .actions(|_head, _command| Some("a visitor".to_owned()))
+        .reload(move || policies.reload());
     // Outside the layers of the service: it answers when the service is full.
-    let app = service.clone().nest("/backpressure", dashboard.router());
+    let app = service.clone().nest_service("/backpressure", dashboard.router());
 
     tokio::spawn(load(service));
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:3000".to_owned());
@@ -41,7 +47,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-fn service(bank: Url) -> Result<Router, BoxError> {
+fn service(bank: Url, policies: &PolicySet) -> Result<Router, BoxError> {
     let client = Client::builder().retry(reqwest::retry::never()).build()?;
     let client = backpressure_client("bank", client);
     let pay = move || {
@@ -54,13 +60,11 @@ fn service(bank: Url) -> Result<Router, BoxError> {
             }
         }
     };
-    let tenants = ByHeader::new(HeaderName::from_static("x-tenant"));
     let pool = Arc::new(Semaphore::new(POOL));
     Ok(Router::new()
-        .route("/pay", post(pay).layer(BulkheadLayer::new("payments", 12)))
+        .route("/pay", post(pay))
         .route("/search", get(search).with_state(pool))
-        .layer(AdmissionLayer::adaptive("api").max(500))
-        .layer(QuotaLayer::per("plans", tenants, Quota::per_second(120).burst(240))))
+        .layer(policies.clone()))
 }
 
 /// Queries that run at once in the database behind `/search`.
@@ -114,7 +118,7 @@ async fn load(service: Router) {
 fn request() -> Request<Body> {
     let path =
         if fastrand::u8(..10) == 0 { Request::post("/pay") } else { Request::get("/search") };
-    let tenant = match fastrand::u8(..3) {
+    let tenant = match fastrand::u8(..2) {
         0 => "key-1",
         _ => TENANTS[fastrand::usize(..TENANTS.len())],
     };
@@ -125,4 +129,7 @@ fn request() -> Request<Body> {
 const TENANTS: [&str; 8] = ["key-2", "key-3", "key-4", "key-5", "key-6", "key-7", "key-8", "key-9"];
 
 // cargo run -p backpressure-examples --example dashboard
-// curl -s localhost:3000/backpressure/state.json
+//
+// $ sleep 2; curl -s localhost:3000/backpressure/state.json
+//
+// prints: "version":1

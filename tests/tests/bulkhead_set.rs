@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::server::{ByHeader, ByTenant, Handle};
 use tower_backpressure::{
@@ -352,4 +352,43 @@ async fn an_adaptive_total_follows_the_pool_behind_all_compartments() {
     println!("total {total}, {} a second of 480", served / 20);
     assert!((12..=24).contains(&total), "it starts at 48");
     assert!(served / 20 > 450);
+}
+
+/// Requests at random times for twenty seconds, with 100 ms of work each; the times of those that were served after the
+/// first five, in order.
+async fn served_at(layer: AdmissionLayer, per_second: f64, seed: u64) -> Vec<Duration> {
+    let (start, mut rng) = (Instant::now(), fastrand::Rng::with_seed(seed));
+    let (mut at, mut sent) = (start, JoinSet::new());
+    while at < start + Duration::from_secs(20) {
+        at += Duration::from_secs_f64(-(1.0 - rng.f64()).ln() / per_second);
+        sleep_until(at).await;
+        let call = send(layer.layer(service()), request(Duration::from_millis(100)));
+        let is_scored = at > start + Duration::from_secs(5);
+        sent.spawn(async move { (is_scored, call.await) });
+    }
+    let all = sent.join_all().await.into_iter();
+    let mut times: Vec<_> =
+        all.filter(|(is_scored, it)| *is_scored && it.0 == 200).map(|it| it.1.1).collect();
+    times.sort_unstable();
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compartment_above_its_permits_waits_as_a_layer_of_its_own_and_the_others_do_not() {
+    let p99 = |times: &[Duration]| times[times.len() * 99 / 100];
+    for seed in 0..3 {
+        let set = BulkheadSet::total(30).compartment("one", 10).compartment("two", 10);
+        let set = set.compartment("full", 10);
+        let [one, two, full] = [("one", 50.0), ("two", 50.0), ("full", 260.0)]
+            .map(|(name, rate)| tokio::spawn(served_at(set.layer(name), rate, seed ^ rate as u64)));
+        for within in [one.await, two.await].map(|it| it.expect("no panic")) {
+            assert!(p99(&within) <= Duration::from_millis(200), "seed {seed}: {:?}", p99(&within));
+        }
+        let full = full.await.expect("no panic");
+        let alone = served_at(AdmissionLayer::fixed("alone", 20), 260.0, seed).await;
+        let longest = Duration::from_millis(1_110);
+        assert!(p99(&full) <= longest && p99(&alone) <= longest);
+        // The others keep a quarter more than they use.
+        assert!(4 * full.len() >= 3 * alone.len(), "{} and {}", full.len(), alone.len());
+    }
 }

@@ -214,3 +214,31 @@ async fn a_tenant_that_hangs_under_a_fixed_limit_gets_what_the_others_leave_once
     while hanging.join_next().await.is_some() {}
     assert_eq!(layer.snapshot().in_flight, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_tenant_that_hangs_gets_no_second_share_when_it_becomes_known() {
+    let layer = AdmissionLayer::fixed("a-new-tenant-hangs", 40);
+    let send = |path: &str, tenant: u64| {
+        let mut request = request(path);
+        request.extensions_mut().insert(RequestInfo::default().tenant(Tenant::new(tenant)));
+        layer.layer(service()).oneshot(request)
+    };
+    let (mut hanging, mut sent) = (JoinSet::new(), JoinSet::new());
+    for tick in 0..1_600_u64 {
+        // Ten tenants need half of the limit. The new one finds the other half idle, within its first second.
+        let call = send("/", 100 + tick % 10);
+        sent.spawn(async move { call.await.expect("infallible").status() == 200 });
+        if tick > 400 {
+            hanging.spawn(send("/hangs", 1));
+        }
+        sleep(SECOND / 200).await;
+    }
+    let served = sent.join_all().await.into_iter().filter(|&served| served).count();
+    let held = layer.snapshot().in_flight;
+    // Half of the limit, and the permits that were idle between two requests of the others.
+    assert!(held <= 24, "{held} permits held");
+    assert!(served >= 1_440, "{served} served");
+    hanging.abort_all();
+    while hanging.join_next().await.is_some() {}
+    assert_eq!(layer.snapshot().in_flight, 0);
+}

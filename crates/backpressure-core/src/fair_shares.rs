@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::hold::Hold;
 use crate::priority::Priority;
 use crate::request_info::RequestInfo;
 use crate::time::Timestamp;
@@ -9,6 +10,7 @@ use crate::time::Timestamp;
 mod account;
 mod class;
 mod known;
+mod newcomers;
 mod numbers;
 mod orders;
 mod seeded;
@@ -87,61 +89,43 @@ impl FairShares {
 
     /// The share that a request uses; `None`: no shares are kept.
     ///
-    /// A new tenant has the shorter one of two queues that its number selects (shuffle
-    /// sharding with a hand of two).
     pub(crate) fn share_of(&mut self, info: &RequestInfo, now: Timestamp) -> Option<Share> {
         let flow = match (info.tenant, &mut self.known) {
             (None, None) => return None,
             (None, Some(_)) => Flow::Anonymous,
             (Some(tenant), known) => {
                 let known = known.get_or_insert_with(|| Box::new(Known::new(now)));
-                match known.meet(tenant, now) {
-                    true => Flow::Tenant(tenant),
-                    false => self.newcomers(tenant, info.priority),
-                }
+                let is_known = known.meet(tenant, now);
+                self.class(info.priority, now).flow_of(tenant, is_known, info.weight)
             }
         };
         Some(Share { priority: info.priority, flow })
     }
 
-    fn newcomers(&self, tenant: u64, priority: Priority) -> Flow {
-        let flows = u64::from(NEWCOMER_FLOWS);
-        let (first, other) = (tenant % flows, 1 + (tenant / flows) % (flows - 1));
-        let hand = [first, (first + other) % flows].map(|number| Flow::Newcomers(number as u8));
-        let class = &self.classes[priority as usize];
-        let [one, other] = hand;
-        if class.queued(other) < class.queued(one) { other } else { one }
+    /// A request is admitted on arrival; the share that it uses from now on.
+    pub(crate) fn admitted(&mut self, share: Share, hold: &Hold, now: Timestamp) -> Share {
+        let flow = self.class(share.priority, now).admitted(share.flow, hold);
+        Share { flow, ..share }
     }
 
-    /// A request that uses this share is admitted on arrival, and holds this many units.
-    pub(crate) fn admitted(&mut self, share: Share, weight: u16, units: u32, now: Timestamp) {
-        self.class(share, now).admitted(share.flow, weight, units);
+    /// A queued request is admitted; the share that it uses from now on.
+    pub(crate) fn dispatched(&mut self, share: Share, hold: &Hold, now: Timestamp) -> Share {
+        let flow = self.class(share.priority, now).dispatched(share.flow, hold);
+        Share { flow, ..share }
     }
 
-    /// A queued request is admitted, and holds this many units.
-    pub(crate) fn dispatched(&mut self, share: Share, units: u32, now: Timestamp) {
-        self.class(share, now).dispatched(share.flow, units);
-    }
-
-    /// A request returns its units; `tenant` is the one that it named.
-    pub(crate) fn released(
-        &mut self,
-        share: Share,
-        tenant: Option<u64>,
-        units: u32,
-        since: Timestamp,
-        now: Timestamp,
-    ) {
-        let newcomer = tenant.filter(|_| matches!(share.flow, Flow::Newcomers(_)));
+    /// A request returns what it held.
+    pub(crate) fn released(&mut self, share: Share, hold: &Hold, now: Timestamp) {
+        let newcomer = hold.tenant.filter(|_| matches!(share.flow, Flow::Newcomers(_)));
         if let (Some(tenant), Some(known)) = (newcomer, &mut self.known) {
             known.serve(tenant, now);
         }
-        self.class(share, now).released(share.flow, units, since);
+        self.class(share.priority, now).released(share.flow, hold);
     }
 
     /// A request is queued.
     pub(crate) fn queued(&mut self, share: Share, weight: u16, now: Timestamp) {
-        self.class(share, now).enqueued(share.flow, weight);
+        self.class(share.priority, now).enqueued(share.flow, weight);
     }
 
     /// A request leaves the queue without being admitted.
@@ -168,7 +152,7 @@ impl FairShares {
 
     /// A request arrives that is not admitted at once.
     pub(crate) fn asked(&mut self, share: Share, weight: u16, units: u32, now: Timestamp) {
-        self.class(share, now).asked(share.flow, weight, units);
+        self.class(share.priority, now).asked(share.flow, weight, units);
     }
 
     /// Whether a flow keeps to its share.
@@ -189,11 +173,11 @@ impl FairShares {
         per_second: f64,
         now: Timestamp,
     ) -> Duration {
-        self.class(share, now).time_to_return(share.flow, per_second)
+        self.class(share.priority, now).time_to_return(share.flow, per_second)
     }
 
-    fn class(&mut self, share: Share, now: Timestamp) -> &mut Class {
-        let class = &mut self.classes[share.priority as usize];
+    fn class(&mut self, priority: Priority, now: Timestamp) -> &mut Class {
+        let class = &mut self.classes[priority as usize];
         class.advance(now);
         class
     }
@@ -203,12 +187,12 @@ impl FairShares {
 impl FairShares {
     /// Whether a request must leave a free permit to flows that hold less than their share.
     pub(crate) fn holds(&mut self, share: Share, room: Room, now: Timestamp) -> bool {
-        self.class(share, now).holds(share.flow, room)
+        self.class(share.priority, now).holds(share.flow, room)
     }
 
     /// A request of a flow that keeps to its share was rejected for want of a permit.
     pub(crate) fn reserve(&mut self, share: Share, room: Room, now: Timestamp) {
-        self.class(share, now).reserve(room);
+        self.class(share.priority, now).reserve(room);
     }
 }
 

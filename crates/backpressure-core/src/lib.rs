@@ -4,6 +4,15 @@
 //! one should come back. A [`Limit`] decides how many may run at once. For clients, [`Cooldown`], [`Throttle`]
 //! and [`Breaker`] decide whether a request is sent at all. A [`Quota`] decides how much one tenant may use.
 //!
+//! ```
+//! use backpressure_core::{Adaptive, Controller, Decision, QueueBounds, RequestInfo, Timestamp};
+//!
+//! let workers = 4;
+//! let mut controller = Controller::new(Box::new(Adaptive::new(workers)), QueueBounds::default());
+//! let (in_flight, now) = (0, Timestamp::ZERO);
+//! assert_eq!(controller.arrive(RequestInfo::default(), in_flight, now), Decision::Run);
+//! ```
+//!
 //! Time is an argument, answers are values, state is `&mut self`: there is no clock, lock, runtime or
 //! protocol in this crate. `tower-backpressure` adds them.
 
@@ -50,6 +59,7 @@ pub use crate::controller::{Controller, Mode};
 pub use crate::cooldown::{Cooldown, CooldownDecision, CooldownState, Ending, Told};
 pub use crate::decision::{Decision, Dequeued};
 pub use crate::hold::Hold;
+#[doc(inline)]
 pub use crate::limit::{
     Limit, Metering, adaptive::Adaptive, adaptive::client_limit::ClientLimit, aimd::Aimd,
     fixed::Fixed,
@@ -61,7 +71,7 @@ pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
 pub use crate::quota::{
     Claim, Grant, InvalidQuota, Lease, LeaseDecision, LeaseSettings, MAX_TOKENS, MAX_WINDOWS,
-    Quota, QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, Violated,
+    Quota, QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, TakenTokens, Violated,
 };
 pub use crate::ramp::Pass;
 pub use crate::request_info::RequestInfo;

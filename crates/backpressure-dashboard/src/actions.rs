@@ -1,5 +1,7 @@
 //! What an operator may do, and how it is made sure that an operator wants it.
 
+pub(crate) mod reload;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,8 @@ use serde::Deserialize;
 use tower_backpressure::Handle;
 use tower_backpressure::observe::{Kind, Registry};
 use tower_backpressure::server::QuotaHandle;
+
+use self::reload::Reload;
 
 /// What an operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,11 +76,10 @@ pub enum Outcome {
 pub(crate) struct Operations {
     pub(crate) authorise: Option<Authoriser>,
     pub(crate) audit: Option<Arc<Auditor>>,
-    pub(crate) reload: Option<Arc<Reload>>,
+    pub(crate) reload: Option<Reload>,
 }
 
 type Auditor = dyn Fn(&Audit) + Send + Sync;
-type Reload = dyn Fn() -> Result<(), String> + Send + Sync;
 type Authorise = dyn Fn(&Parts, &Command) -> Option<String> + Send + Sync;
 
 #[derive(Clone)]
@@ -111,14 +114,16 @@ impl Operations {
     }
 
     /// Does what is asked for, if the authoriser agrees.
-    pub(crate) fn run(&self, head: &Parts, command: Command) -> Audit {
+    pub(crate) async fn run(&self, head: &Parts, command: Command) -> Audit {
         let Some(Authoriser(authorise)) = &self.authorise else {
             return Audit { operator: None, command, outcome: Outcome::Refused };
         };
         let operator = authorise(head, &command);
         let outcome = match operator {
             None => Outcome::Refused,
-            Some(_) => self.perform(&command).map_or_else(Outcome::Failed, |()| Outcome::Done),
+            Some(_) => {
+                self.perform(&command).await.map_or_else(Outcome::Failed, |()| Outcome::Done)
+            }
         };
         let audit = Audit { operator, command, outcome };
         audit.emit();
@@ -128,36 +133,40 @@ impl Operations {
         audit
     }
 
-    fn perform(&self, command: &Command) -> Result<(), String> {
-        let Some((id, kind, _)) = &command.policy else {
-            let reload = self.reload.as_ref().ok_or("there is nothing to reload")?;
-            return reload();
-        };
-        if *kind == Kind::Quota {
-            let Action::DryRun(on) = command.action else {
-                return Err("a quota can be switched to a dry run, and nothing else".to_owned());
-            };
-            let handle = QuotaHandle::all().into_iter().find(|handle| handle.id() == *id);
-            handle.ok_or("the policy has ended")?.set_dry_run(on);
-            return Ok(());
+    async fn perform(&self, command: &Command) -> Result<(), String> {
+        match &command.policy {
+            Some((id, kind, _)) => operate(*id, *kind, command.action),
+            None => self.reload.as_ref().ok_or("there is nothing to reload")?.run().await,
         }
-        if kind.is_client() {
-            return Err("layers of clients cannot be operated while they run".to_owned());
-        }
-        let handle = Handle::all().into_iter().find(|handle| handle.id() == *id);
-        let handle = handle.ok_or("the policy has ended")?;
-        match command.action {
-            Action::Pin(limit) => handle.pin(limit),
-            Action::Unpin => handle.unpin(),
-            Action::DryRun(on) => handle.set_dry_run(on),
-            Action::Pause(time) => handle.pause(time),
-            Action::Stop => handle.stop(),
-            Action::Drain => handle.drain(),
-            Action::Resume => handle.resume(),
-            Action::Reload => return Err("a reload has no policy".to_owned()),
-        }
-        Ok(())
     }
+}
+
+/// Does what is asked of one policy.
+fn operate(id: u64, kind: Kind, action: Action) -> Result<(), String> {
+    if kind == Kind::Quota {
+        let Action::DryRun(on) = action else {
+            return Err("a quota can be switched to a dry run, and nothing else".to_owned());
+        };
+        let handle = QuotaHandle::all().into_iter().find(|handle| handle.id() == id);
+        handle.ok_or("the policy has ended")?.set_dry_run(on);
+        return Ok(());
+    }
+    if kind.is_client() {
+        return Err("layers of clients cannot be operated while they run".to_owned());
+    }
+    let handle = Handle::all().into_iter().find(|handle| handle.id() == id);
+    let handle = handle.ok_or("the policy has ended")?;
+    match action {
+        Action::Pin(limit) => handle.pin(limit),
+        Action::Unpin => handle.unpin(),
+        Action::DryRun(on) => handle.set_dry_run(on),
+        Action::Pause(time) => handle.pause(time),
+        Action::Stop => handle.stop(),
+        Action::Drain => handle.drain(),
+        Action::Resume => handle.resume(),
+        Action::Reload => return Err("a reload has no policy".to_owned()),
+    }
+    Ok(())
 }
 
 impl Asked {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::request::Parts;
 
+use crate::actions::reload::Reload;
 use crate::actions::{Audit, Authoriser, Command, Operations};
 use crate::routes;
 use crate::sampler::Sampler;
@@ -17,7 +18,7 @@ use crate::sampler::Sampler;
 /// ```
 /// use axum::Router;
 ///
-/// let app: Router = Router::new().nest("/backpressure", backpressure_dashboard::router());
+/// let app: Router = Router::new().nest_service("/backpressure", backpressure_dashboard::router());
 /// ```
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Dashboard::new().router()
@@ -130,28 +131,31 @@ impl Dashboard {
     }
 
     /// What the action `reload` does, for policies that come from a file or a service; the error is shown to the operator.
+    /// It may block: it runs on a thread for that, one at a time, and an operator waits for 30 seconds at most.
     ///
     /// ```
     /// use backpressure_dashboard::Dashboard;
+    /// use tower_backpressure::policy::PolicySet;
     ///
-    /// fn read_policies() -> Result<(), std::io::Error> {
-    ///     Ok(())
-    /// }
-    ///
+    /// let policies = PolicySet::parse("[admission.api]\nmax = 100\n[default]\nadmission = \"api\"\n")?;
     /// let dashboard = Dashboard::new()
     ///     .actions(|_head, _command| Some("the only operator".to_owned()))
-    ///     .reload(|| read_policies().map_err(|error| error.to_string()));
+    ///     .reload(move || policies.reload());
     /// # let _ = dashboard;
+    /// # Ok::<(), tower_backpressure::policy::PolicyError>(())
     /// ```
-    pub fn reload(
+    pub fn reload<E: ToString>(
         mut self,
-        reload: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+        reload: impl Fn() -> Result<(), E> + Send + Sync + 'static,
     ) -> Self {
-        self.operations.reload = Some(Arc::new(reload));
+        self.operations.reload = Some(Reload::new(reload));
         self
     }
 
     /// The router, to nest under a path of your choice, outside the layers that limit the service.
+    ///
+    /// With `nest_service` the page is at its path with and without a slash at the end. With `nest`, axum answers one of
+    /// the two with a 404.
     ///
     /// Inside a tokio runtime the history begins now, and elsewhere with the first request to the dashboard. It ends
     /// when the last clone of the router is dropped.

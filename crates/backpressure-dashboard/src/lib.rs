@@ -9,7 +9,7 @@
 //!     .route("/", get(|| async { "hello" }))
 //!     .layer(AdmissionLayer::adaptive("api"))
 //!     // After the layer, and so outside of it: the dashboard answers when the service is full.
-//!     .nest("/backpressure", backpressure_dashboard::router());
+//!     .nest_service("/backpressure", backpressure_dashboard::router());
 //! ```
 //!
 //! It finds every layer of the process in the [`Registry`](tower_backpressure::Registry), clients included. The page is one

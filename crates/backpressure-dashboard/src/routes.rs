@@ -157,12 +157,17 @@ async fn act(State(app): State<App>, request: Request) -> axum::response::Respon
         Ok(command) => command,
         Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
     };
-    let audit = app.operations.run(&head, command);
-    app.sampler.acted(&audit);
-    match &audit.outcome {
-        Outcome::Done => axum::Json(json!({ "done": true })).into_response(),
-        Outcome::Refused => refuse(StatusCode::FORBIDDEN, "you may not do this"),
-        Outcome::Failed(why) => refuse(StatusCode::CONFLICT, why),
+    // A task of its own: what was begun is done and audited, also when its operator leaves.
+    let outcome = tokio::spawn(async move {
+        let audit = app.operations.run(&head, command).await;
+        app.sampler.acted(&audit);
+        audit.outcome
+    });
+    match outcome.await {
+        Ok(Outcome::Done) => axum::Json(json!({ "done": true })).into_response(),
+        Ok(Outcome::Refused) => refuse(StatusCode::FORBIDDEN, "you may not do this"),
+        Ok(Outcome::Failed(why)) => refuse(StatusCode::CONFLICT, &why),
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "the action has panicked"),
     }
 }
 

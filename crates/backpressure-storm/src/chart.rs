@@ -1,5 +1,7 @@
 //! Draws one chart as SVG, from lines, areas and bands.
 
+pub(crate) mod outcomes;
+pub(crate) mod over_load;
 pub(crate) mod scale;
 mod thin;
 
@@ -9,6 +11,8 @@ use crate::text::escaped;
 use std::borrow::Cow;
 use std::fmt::Write;
 
+/// Space for the numbers beside a chart.
+pub(crate) const LEFT: f64 = 62.0;
 const TOP: f64 = 12.0;
 /// Space below the chart: for the numbers, and for the name of the axis if it has one.
 const NUMBERS: f64 = 24.0;

@@ -1,5 +1,6 @@
 //! Clients: their requests, and their retries.
 
+use crate::answer::AnswerKind;
 use crate::event_log::{EventKind, Log};
 use crate::generator::Ask;
 use crate::pool::Pool;
@@ -96,7 +97,7 @@ impl Attempts {
         // If this future is dropped before the answer, the client has given up: the attempt was late.
         let answer = timeout(self.patience, self.pool.send(request)).await?;
         outcome.seal(match &answer {
-            Ok(response) => of_status(response.status()),
+            Ok(response) => AnswerKind::of(response.status()).event(),
             Err(_) => Some(EventKind::Broken),
         });
         answer
@@ -114,14 +115,6 @@ impl Service<Request<Full<Bytes>>> for Attempts {
 
     fn call(&mut self, request: Request<Full<Bytes>>) -> Self::Future {
         Box::pin(self.clone().attempt(request))
-    }
-}
-
-fn of_status(status: StatusCode) -> Option<EventKind> {
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Some(EventKind::Refused),
-        status if status.is_success() => None,
-        _ => Some(EventKind::Broken),
     }
 }
 

@@ -3,6 +3,7 @@
 //! It uses sockets, a runtime and CPU time, and no model. What only a model can show (thousands of cells, exact
 //! seeds) is the lab's part.
 
+mod answer;
 mod arrivals;
 mod bench;
 mod calibrate;

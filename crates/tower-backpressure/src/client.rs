@@ -20,7 +20,7 @@
 //! | [`OriginLimitLayer`] | keeps no more requests in flight to a server than the server can use |
 //! | [`BreakerLayer`] | sends nothing to an origin that does no useful work |
 //! | [`ThrottleLayer`] | rejects in the client a share of what the origin would reject anyway |
-//! | [`AttemptTimeoutLayer`] | ends an attempt without a response |
+//! | [`AttemptTimeoutLayer`] | ends an attempt without a response, and tells the server the time that it has |
 //!
 //! A service in the middle of a chain passes on what it knows of a request with
 //! [`RequestInfo::carry_to`](crate::RequestInfo::carry_to). [`DependencyLayer`] and [`Unavailable`] turn what the client knows

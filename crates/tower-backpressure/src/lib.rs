@@ -1,15 +1,48 @@
-//! Tower layers that close the backpressure loop over HTTP.
+//! Overload control for HTTP services and their clients, as tower layers.
 //!
-//! A server measures what it can do ([`AdmissionLayer::adaptive`]), limits single routes
-//! ([`BulkheadLayer`]), and rejects the rest early, saying when to come back. A client comes back when
-//! it was told to, within a budget and a deadline ([`RetryLayer`]), is quiet until then ([`CooldownLayer`]), and
-//! sends no server more than the server can use ([`OriginLimitLayer`]); [`backpressure_client`] puts all of it
-//! around a client. [`Limiter`] is the same machinery for work that is not HTTP.
+//! A server measures how many requests it can serve at once, and rejects the others early with a `503` that says
+//! in `Retry-After` when to come back:
+//!
+//! ```
+//! # #[cfg(feature = "server")] {
+//! use axum::{Router, routing::get};
+//! use tower_backpressure::AdmissionLayer;
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(AdmissionLayer::adaptive("api")); // needs no configuration
+//! # }
+//! ```
+//!
+//! A client comes back then and not before, within a budget of retries and a deadline:
+//!
+//! ```
+//! # #[cfg(feature = "reqwest")] {
+//! use tower_backpressure::backpressure_client;
+//!
+//! let reqwest = reqwest::Client::builder().retry(reqwest::retry::never()).build();
+//! let client = backpressure_client("api", reqwest.expect("the options are valid"));
+//! # let _ = client;
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | protect a server | [`AdmissionLayer`] |
+//! | keep a slow dependency from occupying it | [`BulkheadLayer`], [`BulkheadSet`] |
+//! | bound what each tenant may use in a time | [`QuotaLayer`] |
+//! | tell the layers the priority, deadline and tenant of a request | [`RequestInfoLayer`], [`RequestInfo`] |
+//! | observe and operate a layer while it runs | [`Handle`], [`observe`] |
+//! | protect a client and its servers | [`backpressure_client`], or the layers of [`client`] one by one |
+//! | limit work that is not HTTP | [`Limiter`] |
+//! | take all layers from a file | [`policy`] |
+//!
+//! The [guide](https://github.com/tower-backpressure/tower-backpressure/blob/main/docs/guide.md) has a page for each idea.
 //!
 //! # Features
 //! | feature | default | adds |
 //! |---|---|---|
-//! | `server` | yes | [`AdmissionLayer`], [`BulkheadLayer`], [`QueueLayer`], [`QuotaLayer`], [`FallbackLayer`], [`RequestInfoLayer`] and [`Handle`] |
+//! | `server` | yes | the layers of [`server`] |
 //! | `client` | yes | the layers of [`client`] |
 //! | `hyper` | | what the errors of hyper-util, hyper and h2 say about a request |
 //! | `reqwest` | | the client layers over `reqwest::Client` |
@@ -18,7 +51,8 @@
 //! | `policy` | | [`PolicySet`](policy::PolicySet): all layers from one file, which is reloaded while they run |
 //! | `tracing` | | an event when shedding starts, when it stops, and for each retry; fields of a request's span |
 //!
-//! Without default features there is only the [`Limiter`], which depends on tokio and no HTTP crate.
+//! `http` is what `server` and `client` share, and comes with them. Without default features there is only the
+//! [`Limiter`], which depends on tokio and no HTTP crate.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -66,6 +100,7 @@ pub use crate::admission::stream_rules::StreamPolicy;
 #[cfg(feature = "http")]
 pub use crate::admission::{Limited, PermitScope, ResponseFuture};
 #[cfg(feature = "client")]
+#[doc(inline)]
 pub use crate::client::{
     Attempts, BreakerLayer, ClientStack, CooldownLayer, DependencyLayer, GaveUp, OriginLimit,
     OriginLimitLayer, Retry, RetryBudget, RetryDecision, RetryLayer, ThrottleLayer,
@@ -89,9 +124,11 @@ pub use crate::limiter::{
     Acquire, Limiter, Permit, Pressure, Queueing, ResourceWatch, Snapshot, Watching, queued,
 };
 #[cfg(feature = "http")]
+#[doc(inline)]
 pub use crate::observe::{Event, Observer, Registry};
 pub use crate::request_info::{RequestInfo, Task, Tenant};
 #[cfg(feature = "server")]
+#[doc(inline)]
 pub use crate::server::{
     Admission, AdmissionLayer, BulkheadLayer, BulkheadSet, Compartment, FallbackLayer, Handle,
     QueueLayer, QuotaLayer, RequestInfoLayer,

@@ -1,4 +1,26 @@
-//! Layers for servers: adaptive admission, bulkheads, and what they are told of requests.
+//! Layers for servers: adaptive admission, bulkheads, quotas, and what they are told of requests.
+//!
+//! ```
+//! use axum::{Router, routing::{get, post}};
+//! use tower_backpressure::{AdmissionLayer, BulkheadLayer, RequestInfoLayer};
+//!
+//! let app: Router = Router::new()
+//!     .route("/checkout", post(|| async { "paid" }).layer(BulkheadLayer::new("payments", 10)))
+//!     .route("/search", get(|| async { "found" }))
+//!     .layer(AdmissionLayer::adaptive("api"))
+//!     .layer(RequestInfoLayer::from_headers()); // in axum the last one is the outermost
+//! ```
+//!
+//! | layer | goal |
+//! |---|---|
+//! | [`AdmissionLayer`] | runs as many requests at once as the service can use, and rejects the others |
+//! | [`BulkheadLayer`], [`BulkheadSet`] | keep a slow dependency from occupying the whole service |
+//! | [`QueueLayer`] | runs jobs by a few workers behind a queue of constant depth |
+//! | [`QuotaLayer`] | gives each tenant a number of requests or tokens in a time |
+//! | [`RequestInfoLayer`] | reads priority and deadline from headers; goes outside the others |
+//! | [`FallbackLayer`] | hands what would be rejected to another service |
+//!
+//! [`Handle`] observes and operates a layer while it runs.
 
 mod admission;
 mod bulkhead;

@@ -163,7 +163,7 @@ async fn the_earliest_of_deadline_attempt_timeout_and_the_callers_own_field_is_a
 
     let grpc = || Request::post(ORIGIN).header("content-type", "application/grpc").body(());
     let headers = told(two, grpc().expect("a request")).await;
-    assert_eq!(headers["grpc-timeout"], "2000m");
+    assert_eq!(headers["grpc-timeout"], "2000000u");
     assert!(!headers.contains_key(REQUEST_TIMEOUT));
 
     assert!(!told(two.announce(false), get(ORIGIN)).await.contains_key(REQUEST_TIMEOUT));

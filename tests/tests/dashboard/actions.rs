@@ -1,6 +1,6 @@
 //! Actions: only with an authoriser, only from the same site, and each of them audited.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -8,7 +8,9 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use backpressure_dashboard::{Action, Audit, Dashboard, Outcome, router};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::sleep;
+use tower_backpressure::policy::PolicySet;
 use tower_backpressure::{AdmissionLayer, Mode};
 
 use crate::{send, text};
@@ -54,7 +56,7 @@ async fn actions_of_an_operator_take_effect_and_are_audited() {
             is_allowed.then(|| operator.to_owned())
         })
         .audit(move |audit| audited.lock().expect("no panic").push(audit.clone()))
-        .reload(|| Err("line 3: no such field".to_owned()))
+        .reload(|| Err("line 3: no such field"))
         .router();
     let id = layer.handle().id();
     let command = |mut body: Value| {
@@ -134,7 +136,7 @@ async fn requests_from_other_sites_reach_no_authoriser() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_done_is_refused_with_the_reason() {
+async fn an_action_that_cannot_be_done_is_refused_with_the_reason() {
     let _others = crate::with_others().await;
     let layer = AdmissionLayer::fixed("refused", 4);
     let id = layer.handle().id();
@@ -174,4 +176,69 @@ async fn a_request_that_stalls_in_its_body_is_given_up() {
     let begun = tokio::time::Instant::now();
     assert_eq!(send(&dashboard, request).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
+}
+
+/// A dashboard whose only operator may do all.
+fn operated() -> Dashboard {
+    Dashboard::new().actions(|_, _| Some("operator".to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_of_a_policy_file_takes_effect_or_says_why_not() {
+    let _others = crate::alone().await;
+    let file = std::env::temp_dir().join(format!("reload-{}.toml", std::process::id()));
+    let write = |text: &str| std::fs::write(&file, text).expect("a file");
+    let policies =
+        |max| format!("[admission.reloaded]\nmax = {max}\n[default]\nadmission = \"reloaded\"\n");
+    write(&policies(90));
+    let set = PolicySet::load(&file).expect("a good file");
+    let reloaded = set.clone();
+    let dashboard: Router = operated().reload(move || reloaded.reload()).router();
+    let reload = json!({ "action": "reload" });
+    write(&policies(40));
+    let (status, body) = act(&dashboard, &reload, &[]).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    sleep(Duration::from_secs(2)).await;
+    let state = crate::json(&dashboard, "/state.json").await;
+    assert_eq!(crate::policy(&state, "reloaded")["limit"]["max"], 40);
+    write("[admission.reloaded]\nmax = 0\n");
+    let (status, body) = act(&dashboard, &reload, &[]).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(body.contains("max"), "{body}");
+    std::fs::remove_file(&file).expect("the file is there");
+    let (status, body) = act(&dashboard, &reload, &[]).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(body.contains("reload-"), "{body}");
+    let state = crate::json(&dashboard, "/state.json").await;
+    assert_eq!(crate::policy(&state, "reloaded")["limit"]["max"], 40);
+}
+
+#[tokio::test]
+async fn a_reload_that_hangs_or_panics_blocks_no_request() {
+    let _others = crate::alone().await;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (released, begun) = (Mutex::new(released), Arc::new(Notify::new()));
+    let begins = Arc::clone(&begun);
+    let hangs = move || -> Result<(), String> {
+        begins.notify_one();
+        let wait = released.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        wait.expect("the other end is gone");
+        Ok(())
+    };
+    let dashboard: Router = operated().reload(hangs).router();
+    let reload = json!({ "action": "reload" });
+    let first = tokio::spawn({
+        let (dashboard, reload) = (dashboard.clone(), reload.clone());
+        async move { act(&dashboard, &reload, &[]).await }
+    });
+    // This thread is the only one that serves, and answers meanwhile.
+    begun.notified().await;
+    let (_, body) = act(&dashboard, &reload, &[]).await;
+    assert!(body.contains("under way"), "{body}");
+    release.send(()).expect("it waits");
+    assert_eq!(first.await.expect("no panic").0, StatusCode::OK);
+    drop(release);
+    let (status, body) = act(&dashboard, &reload, &[]).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(body.contains("panicked"), "{body}");
 }

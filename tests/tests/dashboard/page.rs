@@ -31,6 +31,34 @@ async fn every_response_forbids_to_store_frame_guess_or_load_from_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_page_is_at_its_path_with_and_without_a_slash_however_it_is_nested() {
+    let _others = crate::with_others().await;
+    let nested = |path| Router::new().nest_service(path, router());
+    let inner = nested("/in");
+    let with_state: Router = Router::<u8>::new().nest_service("/at", router()).with_state(7);
+    for (app, path) in [
+        (nested("/backpressure"), "/backpressure"),
+        (nested("/a/{tenant}/page"), "/a/b/page"),
+        (Router::new().nest("/out", inner), "/out/in"),
+        (with_state, "/at"),
+        (Router::new().fallback_service(router()), ""),
+        (router(), ""),
+    ] {
+        let app: Router = app;
+        for path in [path.to_owned(), format!("{path}/"), format!("{path}/?a=1")] {
+            let path = if path.is_empty() { "/" } else { &path };
+            let response = get(&app, path).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}");
+            assert!(text(response).await.contains("<title>Backpressure</title>"), "{path}");
+        }
+        for file in ["state.json", "history.json", "events"] {
+            let response = get(&app, &format!("{path}/{file}")).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}/{file}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_page_is_small_and_names_no_other_host() {
     let _others = crate::with_others().await;
     let dashboard: Router = router();

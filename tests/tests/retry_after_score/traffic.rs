@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::{AdmissionLayer, RETURN_TICKET};
 
 use super::score::{Told, Trace};
 
@@ -95,7 +96,9 @@ impl Site {
 
     async fn send(&self, ticket: Option<HeaderValue>) -> Response<()> {
         let mut request = EmptyRequest::default();
-        if let Some(ticket) = ticket {}
+        if let Some(ticket) = ticket {
+            request.headers_mut().insert(RETURN_TICKET, ticket);
+        }
         self.service.clone().oneshot(request).await.expect("infallible")
     }
 
@@ -119,7 +122,9 @@ impl Site {
             let text = response.headers()["retry-after"].to_str().expect("text");
             let wait = Duration::from_secs(text.parse().expect("a number"));
             self.record(|trace| trace.told.push(Told { at: self.start.elapsed(), wait }));
-            if manners == Manners::Obeys {}
+            if manners == Manners::Obeys {
+                ticket = response.headers().get(RETURN_TICKET).cloned();
+            }
             sleep(wait + late).await;
         }
     }

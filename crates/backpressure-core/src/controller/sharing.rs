@@ -21,7 +21,7 @@ impl Controller {
     /// A request has returned what it held. Of a [plain](Hold::is_plain) hold this needs not be told.
     pub fn release(&mut self, hold: Hold, now: Timestamp) {
         if let Some(share) = hold.share {
-            self.tenants.released(share, hold.tenant, hold.units, hold.since, now);
+            self.tenants.released(share, &hold, now);
         }
     }
 
@@ -39,10 +39,8 @@ impl Controller {
 
     /// A request is admitted on arrival.
     pub(super) fn admit(&mut self, hold: Hold, now: Timestamp) {
-        let hold = self.at_most_limit(hold, now);
-        if let Some(share) = hold.share {
-            self.tenants.admitted(share, hold.weight, hold.units, now);
-        }
+        let mut hold = self.at_most_limit(hold, now);
+        hold.share = hold.share.map(|share| self.tenants.admitted(share, &hold, now));
         self.releases.admitted(hold.units);
         self.admitted = hold;
     }
@@ -50,12 +48,11 @@ impl Controller {
     /// Removes a queued request that is admitted.
     pub(super) fn admit_queued(&mut self, ticket: Ticket, hold: Hold, now: Timestamp) {
         self.queue.remove(ticket);
-        let hold = self.at_most_limit(hold, now);
-        match (hold.share, ticket.share()) {
-            (Some(_), Some(share)) => self.tenants.dispatched(share, hold.units, now),
-            (Some(share), None) => self.tenants.admitted(share, hold.weight, hold.units, now),
-            (None, _) => {}
-        }
+        let mut hold = self.at_most_limit(hold, now);
+        hold.share = hold.share.map(|own| match ticket.share() {
+            Some(share) => self.tenants.dispatched(share, &hold, now),
+            None => self.tenants.admitted(own, &hold, now),
+        });
         self.releases.admitted(hold.units);
         self.admitted = hold;
     }

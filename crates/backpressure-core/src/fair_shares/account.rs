@@ -1,5 +1,6 @@
 //! What is known of one flow: what it holds, what it has queued, and what it has used.
 
+use super::newcomers::Held;
 use crate::time::Timestamp;
 
 /// Permit-time over weight: nanoseconds times 2¹⁶, so that a division by a weight loses nothing.
@@ -117,10 +118,32 @@ impl Account {
         let held = now.as_nanos().saturating_sub(since.as_nanos());
         let used = self.per_weight(u128::from(units) * u128::from(held));
         self.finish += used;
-        // It has asked for the mean, and turned out to want this much.
+        // The request was charged the mean; this is what it has really used.
         let expected = self.per_weight(u128::from(units) * u128::from(self.mean));
         self.asked = (self.asked + used).saturating_sub(expected);
         self.mean = (self.mean * (MEAN_REQUESTS - 1)).saturating_add(held) / MEAN_REQUESTS;
+    }
+
+    /// Units in flight become those of another flow. What they have used so far stays charged, so that its next
+    /// request starts no earlier.
+    pub(super) fn hand_over(&mut self, held: Held, now: Timestamp) {
+        let start = self.start(now);
+        self.in_flight = self.in_flight.saturating_sub(held.units);
+        self.since = self.since.saturating_sub(held.since);
+        self.finish += start.saturating_sub(self.start(now));
+    }
+
+    /// A queued request runs that another flow pays for.
+    pub(super) fn spend_turn(&mut self, units: u32) {
+        self.queued = self.queued.saturating_sub(1);
+        self.finish += self.per_weight(u128::from(units) * u128::from(self.mean));
+    }
+
+    /// Units in flight come from another flow: the same as if it had asked for them now.
+    pub(super) fn take_over(&mut self, held: Held, fair_time: VirtualTime) {
+        self.ask(held.units, fair_time);
+        self.in_flight += held.units;
+        self.since += held.since;
     }
 
     pub(super) const fn mean(&self) -> u64 {

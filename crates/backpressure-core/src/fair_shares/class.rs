@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::account::{Account, VirtualTime, per_weight};
+use super::newcomers::{self, Newcomers};
 use super::orders::Orders;
 use super::seeded::Seeded;
 use super::{Flow, NEWCOMER_FLOWS, Room, Standing};
+use crate::hold::Hold;
 use crate::time::Timestamp;
 
 /// The flows that compete with each other.
@@ -15,6 +17,7 @@ pub(super) struct Class {
     /// Flows that are active, or ahead of the virtual time.
     accounts: HashMap<Flow, Account, Seeded>,
     orders: Orders,
+    newcomers: Newcomers,
     /// Where a flow starts that begins anew.
     virtual_time: VirtualTime,
     /// What a flow with the weight 1 has got so far that has always asked for something.
@@ -45,6 +48,37 @@ const MAX_RESERVED: usize = 10;
 /// The longest time that a rejected request is told: from half of it on, times are spread.
 const MAX_RETURN: Duration = Duration::from_secs(60);
 
+/// Tenants that are new, and how they become flows of their own.
+impl Class {
+    /// The flow of a tenant of which a request arrives. A new one has the shorter one of two that its number selects
+    /// (shuffle sharding with a hand of two). What it holds as a newcomer counts as its own once it is known, or a
+    /// tenant whose requests hang would have a fresh share beside what it holds.
+    pub(super) fn flow_of(&mut self, tenant: u64, is_known: bool, weight: u16) -> Flow {
+        let own = Flow::Tenant(tenant);
+        if !is_known && !self.has_in_flight(own) {
+            let [one, other] = newcomers::hand(tenant);
+            return if self.queued(other) < self.queued(one) { other } else { one };
+        }
+        while let Some((flow, held)) = self.newcomers.take(tenant) {
+            let (now, fair_time) = (self.now, self.fair_time);
+            self.edit(flow, None, |account| account.hand_over(held, now));
+            self.edit(own, Some(weight), |account| account.take_over(held, fair_time));
+        }
+        own
+    }
+
+    /// The flow of the tenant of a request that arrived among newcomers, where that tenant has become known and
+    /// holds permits.
+    fn own_flow(&self, flow: Flow, hold: &Hold) -> Option<Flow> {
+        let tenant = hold.tenant.filter(|_| matches!(flow, Flow::Newcomers(_)))?;
+        Some(Flow::Tenant(tenant)).filter(|&own| self.has_in_flight(own))
+    }
+
+    fn has_in_flight(&self, flow: Flow) -> bool {
+        self.accounts.get(&flow).is_some_and(|account| account.in_flight > 0)
+    }
+}
+
 impl Class {
     /// Moves both times: by the permits in use over the weight that counts.
     pub(super) fn advance(&mut self, now: Timestamp) {
@@ -67,34 +101,45 @@ impl Class {
         self.edit(flow, Some(weight), |account| account.ask(units, fair_time));
     }
 
-    /// A request is admitted on arrival.
-    pub(super) fn admitted(&mut self, flow: Flow, weight: u16, units: u32) {
+    /// A request is admitted on arrival; the flow that it belongs to from now on.
+    pub(super) fn admitted(&mut self, flow: Flow, hold: &Hold) -> Flow {
+        let flow = self.own_flow(flow, hold).unwrap_or(flow);
+        self.newcomers.admitted(flow, hold, self.now);
         let (now, fair_time) = (self.now, self.fair_time);
-        let start = self.edit(flow, Some(weight), |account| {
+        let start = self.edit(flow, Some(hold.weight), |account| {
             let start = account.start(now);
-            account.ask(units, fair_time);
-            account.admit(units, now);
+            account.ask(hold.units, fair_time);
+            account.admit(hold.units, now);
             start
         });
         self.virtual_time = self.virtual_time.max(start);
+        flow
     }
 
-    /// A request is admitted from the queue.
-    pub(super) fn dispatched(&mut self, flow: Flow, units: u32) {
+    /// A request is admitted from the queue; the flow that it belongs to from now on.
+    pub(super) fn dispatched(&mut self, flow: Flow, hold: &Hold) -> Flow {
+        if self.own_flow(flow, hold).is_some() {
+            // It was the turn of the newcomers.
+            self.edit(flow, None, |account| account.spend_turn(hold.units));
+            return self.admitted(flow, hold);
+        }
+        self.newcomers.admitted(flow, hold, self.now);
         let now = self.now;
         let start = self.edit(flow, None, |account| {
             let start = account.start(now);
             account.queued = account.queued.saturating_sub(1);
-            account.admit(units, now);
+            account.admit(hold.units, now);
             start
         });
         self.virtual_time = self.virtual_time.max(start);
+        flow
     }
 
-    pub(super) fn released(&mut self, flow: Flow, units: u32, since: Timestamp) {
+    pub(super) fn released(&mut self, flow: Flow, hold: &Hold) {
+        let flow = self.newcomers.released(flow, hold);
         let now = self.now;
         let mean = self.edit(flow, None, |account| {
-            account.release(units, since, now);
+            account.release(hold.units, hold.since, now);
             account.mean()
         });
         self.mean = (7 * self.mean).saturating_add(mean) / 8;
@@ -247,5 +292,19 @@ const fn weight_of(flow: Flow, weight: u16) -> u32 {
         Flow::Newcomers(_) => 1,
         _ if weight == 0 => WEIGHT_UNIT,
         _ => weight as u32 * WEIGHT_UNIT,
+    }
+}
+
+#[cfg(test)]
+impl Class {
+    /// Units in flight of all flows.
+    pub(super) fn in_flight(&self) -> u64 {
+        let sum = self.accounts.values().map(|account| u64::from(account.in_flight)).sum();
+        assert_eq!(self.orders.in_flight, sum);
+        sum
+    }
+
+    pub(super) fn newcomers_hold_nothing(&self) -> bool {
+        self.newcomers.is_empty()
     }
 }

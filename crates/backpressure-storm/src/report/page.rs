@@ -74,13 +74,14 @@ fn brown_out(findings: &Findings) -> Option<String> {
         calibration.handler == trials.first().map_or(Handler::Mix, |trial| trial.entry.handler)
     })?;
     let whole = charts::brown_out(findings, &trials, calibration)?;
-    let most = charts::busiest(findings, &trials);
-    let each: String = trials
+    let outcomes = |trial| charts::outcomes(findings, trial);
+    // All on the scale of the busiest.
+    let most = trials.iter().filter_map(|trial| Some(outcomes(trial)?.busiest()));
+    let most = most.fold(1.0, f64::max);
+    let each = trials
         .iter()
-        .filter_map(|trial| {
-            Some(figure(&recovery(trial), &charts::attempts(findings, trial, most)?))
-        })
-        .collect();
+        .filter_map(|trial| Some(figure(&recovery(trial), &outcomes(trial)?.chart(most)?)));
+    let each: String = each.collect();
     let seconds = trials.first()?.slow?.seconds();
     Some(format!(
         "<section><h2>{}</h2><p>For {seconds:.0} seconds every millisecond of work takes {SLOWER}. Clients send {} of the capacity all the \

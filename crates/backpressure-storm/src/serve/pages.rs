@@ -30,7 +30,7 @@ pub(crate) fn router(controls: Arc<Controls>, history: History) -> Router {
         .route("/settings", get(settings).post(set))
         .layer(from_fn(headers))
         .with_state((controls, history))
-        .nest("/backpressure", dashboard)
+        .nest_service("/backpressure", dashboard)
         .layer(from_fn(only_this_machine))
 }
 

@@ -1,5 +1,6 @@
 //! What became of the requests, and what a rejection has to say.
 
+use crate::answer::AnswerKind;
 use http::{HeaderMap, StatusCode};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,11 +41,11 @@ impl Tally {
 
     /// Counts a response. A rejection has to have a reason and a time to come back.
     pub(super) fn responded(&self, client: &'static str, status: StatusCode, headers: &HeaderMap) {
-        let end = match status.as_u16() {
-            429 | 503 => End::Rejected,
-            200..=299 => End::Served,
-            400..=499 => End::Refused,
-            _ => End::Broken,
+        let end = match AnswerKind::of(status) {
+            AnswerKind::Refused => End::Rejected,
+            AnswerKind::Good => End::Served,
+            AnswerKind::Useless if status.is_client_error() => End::Refused,
+            AnswerKind::Useless => End::Broken,
         };
         self.count(client, end);
         let seconds =

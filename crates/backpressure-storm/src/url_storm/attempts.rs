@@ -1,5 +1,6 @@
 //! The attempts of a step, and the two kinds of clients that make them.
 
+use crate::answer::AnswerKind;
 use crate::client::NAIVE_ATTEMPTS;
 use crate::event_log::{EventKind, Log};
 use crate::generator::Ask;
@@ -8,7 +9,7 @@ use crate::url_storm::failure::Failure;
 use crate::url_storm::tally::{Call, Tally};
 use crate::url_storm::target::Target;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::Full;
 use std::future::Future;
 use std::pin::Pin;
@@ -117,10 +118,11 @@ impl Record<'_> {
         self.sealed = true;
         let Attempts { log, tally, .. } = self.attempts;
         let event = match outcome {
-            Outcome::Good(_) => None,
-            Outcome::Refused(..) => Some(EventKind::Refused),
+            Outcome::Good(answer) | Outcome::Refused(answer, _) | Outcome::Useless(answer) => {
+                AnswerKind::of(answer.status).event()
+            }
             Outcome::Late => Some(EventKind::Late),
-            Outcome::Useless(_) | Outcome::Failed(_) => Some(EventKind::Broken),
+            Outcome::Failed(_) => Some(EventKind::Broken),
         };
         event.into_iter().for_each(|event| log.note(event));
         tally.note(log.start, self.sent, self.call, outcome);
@@ -135,19 +137,16 @@ impl Drop for Record<'_> {
     }
 }
 
-/// "Overloaded", of some APIs.
-const SITE_IS_OVERLOADED: u16 = 529;
-
 fn of_answer(answer: Answer) -> Outcome {
-    let refused =
-        matches!(answer.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
-            || answer.status.as_u16() == SITE_IS_OVERLOADED;
-    if refused {
-        let told = RetryAfter::from_headers(&answer.headers, SystemTime::now());
-        let told = told.filter(|told| !told.forbids_retry()).map(|told| told.delay());
-        return Outcome::Refused(answer, told);
+    match AnswerKind::of(answer.status) {
+        AnswerKind::Good => Outcome::Good(answer),
+        AnswerKind::Useless => Outcome::Useless(answer),
+        AnswerKind::Refused => {
+            let told = RetryAfter::from_headers(&answer.headers, SystemTime::now());
+            let told = told.filter(|told| !told.forbids_retry()).map(|told| told.delay());
+            Outcome::Refused(answer, told)
+        }
     }
-    if answer.status.is_success() { Outcome::Good(answer) } else { Outcome::Useless(answer) }
 }
 
 impl Service<Request<Full<Bytes>>> for Attempts {

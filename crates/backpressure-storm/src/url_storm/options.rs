@@ -114,3 +114,14 @@ impl UrlOptions {
         if self.quick { &QUICK_LOADS } else { &LOADS }
     }
 }
+
+#[cfg(test)]
+impl UrlOptions {
+    /// The options of a command line, without the name of the program.
+    pub(crate) fn parsed(arguments: &[&str]) -> Result<Self, String> {
+        use clap::{Command, FromArgMatches};
+        let command = Self::augment_args(Command::new("storm").no_binary_name(true));
+        let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.to_string())
+    }
+}

@@ -1,11 +1,9 @@
 //! The page of a storm: its verdict, charts and figures in one file.
 
-use crate::chart::scale::{Axis, decades};
-use crate::chart::{Band, Chart, Line, Point};
-use crate::event_log::Counts;
-use crate::report::charts::{LEFT, between, per_second, seconds, smoothed};
+use crate::chart::outcomes::Outcomes;
+use crate::chart::scale::Axis;
+use crate::chart::{Chart, Line, Point, over_load};
 use crate::report::page::{STYLE, figure};
-use crate::score::SMOOTH;
 use crate::text::{escaped, milliseconds, percent};
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::report::{conditions, recovered};
@@ -21,7 +19,7 @@ pub(crate) fn page(storm: &Storm, verdict: &Verdict) -> String {
         lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect()
     };
     let headline = verdict.lines.first().map_or("", String::as_str);
-    // The texts come last: what a URL says is no placeholder.
+    // The texts are inserted last, so that a URL which contains a placeholder is not replaced.
     TEMPLATE
         .replace("{{style}}", STYLE)
         .replace("{{curves}}", &curves(storm))
@@ -100,18 +98,19 @@ impl Curves<'_> {
         });
         let knee = 1.0_f64.clamp(self.least, self.most);
         let possible = [(self.least, self.least.min(1.0)), (knee, knee), (self.most, knee)];
-        let mut lines = vec![dashed("possible", &possible)];
+        let mut lines = vec![over_load::reference("ceiling", "possible", &possible)];
         lines.extend(measured);
         let highest =
             lines.iter().flat_map(|line| &line.points).map(|point| point.y).fold(1.12, f64::max);
-        let shares = [0.0, 0.25, 0.5, 0.75, 1.0].map(|share| (share, percent(share))).to_vec();
-        chart("Goodput over offered load", self.x(), Axis::linear(0.0, highest, shares), lines)
+        over_load::goodput(self.x(), highest, lines)
     }
 
     fn p99(&self) -> Chart {
         let (alone, deadline) = (self.storm.uncontended_p99_ms.max(0.02), self.storm.deadline_ms);
         let (from, to) = (alone / 1.6, deadline * 10.0);
-        let across = |label, y: f64| dashed(label, &[(self.least, y), (self.most, y)]);
+        let across = |label, y: f64| {
+            over_load::reference("ceiling", label, &[(self.least, y), (self.most, y)])
+        };
         let mut all = vec![across("uncontended", alone), across("deadline", deadline)];
         all.extend(lines(self.storm, |step, load| Point {
             x: load,
@@ -122,14 +121,7 @@ impl Curves<'_> {
             ),
             missing: step.p99_ms.is_none(),
         }));
-        let ticks =
-            decades(from, to).into_iter().map(|ms| (ms, milliseconds(ms).replace(".0 ", " ")));
-        chart(
-            "99th percentile of latency over offered load",
-            self.x(),
-            Axis::log(from, to, ticks.collect()),
-            all,
-        )
+        over_load::p99(self.x(), (from, to), all)
     }
 }
 
@@ -146,27 +138,6 @@ fn lines(storm: &Storm, point: impl Fn(&StepResult, f64) -> Point) -> Vec<Line> 
         marked: true,
     };
     ClientKind::ALL.into_iter().map(line).filter(|line| !line.points.is_empty()).collect()
-}
-
-fn dashed(label: &str, points: &[(f64, f64)]) -> Line {
-    let points = points.iter().map(|&(x, y)| Point::plain(x, y)).collect();
-    Line { class: "ceiling".into(), label: label.into(), points, marked: false }
-}
-
-fn chart(title: &str, x: Axis, y: Axis, lines: Vec<Line>) -> Chart {
-    Chart {
-        title: title.into(),
-        width: 540.0,
-        height: 330.0,
-        left: LEFT,
-        right: 150.0,
-        x,
-        x_label: "offered load, over capacity".into(),
-        y,
-        bands: vec![],
-        areas: vec![],
-        lines,
-    }
 }
 
 /// Each overload over time: what became of the attempts before, during and after it.
@@ -198,38 +169,15 @@ fn heading(step: &StepResult) -> String {
 }
 
 fn over_time(step: &StepResult) -> Option<Chart> {
-    let trigger = step.triggered?;
-    let bucket = BUCKET.as_secs_f64();
-    let from = -trigger.from.as_secs_f64();
-    let to = from + step.timeline.len() as f64 * bucket;
-    let sums: [fn(&Counts) -> u32; 3] = [
-        |counts| counts.answered,
-        |counts| counts.answered + counts.refused,
-        |counts| counts.answered + counts.refused + counts.late + counts.broken,
-    ];
-    let [good, refused, lost] = sums.map(|sum| smoothed(&step.timeline, sum, bucket, from));
-    if step.timeline.len() < SMOOTH {
-        return None;
-    }
-    let zero: Vec<Point> = good.iter().map(|point| Point::plain(point.x, 0.0)).collect();
-    let most = lost.iter().map(|point| point.y).fold(1.0, f64::max);
-    Some(Chart {
-        title: format!("Outcomes of the attempts: {} with {} clients", step.step, step.clients),
-        width: 540.0,
-        height: 230.0,
-        left: LEFT,
-        right: 20.0,
-        x: Axis::linear(from, to, seconds(from, to)),
-        x_label: "seconds since the overload began".into(),
-        y: per_second(most),
-        bands: vec![Band { from: 0.0, to: trigger.seconds(), label: String::new() }],
-        areas: vec![
-            between(class(step.kind), &zero, &good),
-            between("refused", &good, &refused),
-            between("lost", &refused, &lost),
-        ],
-        lines: vec![],
-    })
+    let outcomes = Outcomes {
+        name: format!("{} with {} clients", step.step, step.clients),
+        timeline: &step.timeline,
+        bucket: BUCKET,
+        overload: step.triggered?,
+        overload_name: "overload",
+        class: class(step.kind),
+    };
+    outcomes.chart(outcomes.busiest())
 }
 
 fn row(step: &StepResult) -> String {

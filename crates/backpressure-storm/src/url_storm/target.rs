@@ -175,17 +175,9 @@ fn header_value(text: &str) -> Result<HeaderValue, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: UrlOptions,
-    }
 
     fn target(arguments: &[&str]) -> Result<Target, String> {
-        let line = Line::try_parse_from([&["storm"], arguments].concat());
-        Target::of(&line.map_err(|error| error.to_string())?.options)
+        Target::of(&UrlOptions::parsed(arguments)?)
     }
 
     #[test]

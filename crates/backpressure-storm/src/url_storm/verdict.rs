@@ -312,14 +312,7 @@ mod tests {
     use crate::event_log::Window;
     use crate::url_storm::options::UrlOptions;
     use crate::url_storm::target::Target;
-    use clap::Parser;
     use std::time::Duration;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: UrlOptions,
-    }
 
     fn step(trigger: Trigger, share: f64, attempt_ms: f64, refused_share: f64) -> StepResult {
         StepResult {
@@ -354,7 +347,7 @@ mod tests {
     }
 
     fn verdict(steps: Vec<StepResult>) -> Verdict {
-        let options = Line::parse_from(["storm", "http://127.0.0.1/"]).options;
+        let options = UrlOptions::parsed(&["http://127.0.0.1/"]).expect("options");
         let target = Target::of(&options).expect("a target");
         let storm = Storm { capacity: 100.0, steps, ..Storm::new(&options, &target) };
         Verdict::of(&storm)

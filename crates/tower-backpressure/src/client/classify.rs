@@ -127,11 +127,12 @@ impl<'a> AttemptOutcome<'a> {
             AttemptEnd::Response { status, headers, extensions } => {
                 response::decide(self, status, headers, extensions)
             }
+            // First: the sources of an upload's own error may tell of another connection that was refused.
+            AttemptEnd::Error(Some(error)) if error::is_mistake(error) => RetryDecision::give_up(),
             AttemptEnd::Error(Some(error)) if error::is_unsent(error) => RetryDecision::not_begun(),
             AttemptEnd::Error(Some(error)) if error::is_not_processed(error) => {
                 self.not_begun_if_trusted()
             }
-            AttemptEnd::Error(Some(error)) if error::is_mistake(error) => RetryDecision::give_up(),
             AttemptEnd::Error(_) => RetryDecision::if_idempotent(),
         }
     }

@@ -18,7 +18,8 @@ use super::retry::{Retry, RetryLayer};
 /// All client layers around a client, in the recommended order:
 ///
 /// ```text
-/// deadline → RetryLayer → CooldownLayer → OriginLimitLayer → BreakerLayer → AttemptTimeoutLayer → client
+/// deadline → RetryLayer → CooldownLayer → OriginLimitLayer → BreakerLayer
+///          → AttemptTimeoutLayer → client
 /// ```
 ///
 /// Over reqwest (feature `reqwest`), over hyper-util's client, over a tonic channel, and over any other

@@ -3,7 +3,6 @@
 
 mod millis;
 
-use std::fmt::Display;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
@@ -27,7 +26,7 @@ pub(super) fn tell(headers: &mut HeaderMap, left: Duration) {
     if is_grpc_call(headers) {
         headers.insert(&GRPC_TIMEOUT, grpc_value(left));
     } else {
-        let value = millis::ms(left).unwrap_or_else(|| format(left.as_millis(), "ms"));
+        let value = millis::value(left).unwrap_or_else(|| format(left.as_millis(), "ms"));
         headers.insert(&REQUEST_TIMEOUT_FIELD, value);
     }
 }
@@ -40,17 +39,9 @@ pub(super) fn refresh(headers: &mut HeaderMap, left: Duration) {
     }
 }
 
-/// Writes what is left, rounded down: a server that ends a call early tells the caller, and one that ends it late
-/// works in vain. Where milliseconds would be off by more than one in a hundred, in the finest unit that has room.
+/// What is left in the finest unit that has room for it, rounded down: a server that ends a call early tells the
+/// caller, and one that ends it late works in vain.
 fn grpc_value(left: Duration) -> HeaderValue {
-    let coarse = (left >= MILLIS_ARE_PRECISE_FROM).then(|| millis::m(left)).flatten();
-    coarse.unwrap_or_else(|| fine_grpc(left))
-}
-
-/// The time from which a millisecond is less than one in a hundred.
-const MILLIS_ARE_PRECISE_FROM: Duration = Duration::from_millis(100);
-
-fn fine_grpc(left: Duration) -> HeaderValue {
     let units = [(left.as_nanos(), "n"), (left.as_micros(), "u"), (left.as_millis(), "m")];
     let (amount, unit) = units
         .into_iter()
@@ -62,9 +53,24 @@ fn fine_grpc(left: Duration) -> HeaderValue {
 /// gRPC over HTTP/2: `TimeoutValue` has at most eight digits.
 const MAX_DIGITS: u32 = 8;
 
-fn format(amount: impl Display, unit: &str) -> HeaderValue {
-    HeaderValue::try_from(format!("{amount}{unit}")).expect("digits and letters are a valid value")
+/// Digits and a unit, in one allocation.
+fn format(mut amount: u128, unit: &str) -> HeaderValue {
+    let mut text = [0; MAX_LEN];
+    let mut start = MAX_LEN - unit.len();
+    text[start..].copy_from_slice(unit.as_bytes());
+    loop {
+        start -= 1;
+        text[start] = b'0' + (amount % 10) as u8;
+        amount /= 10;
+        if amount == 0 || start == 0 {
+            break;
+        }
+    }
+    HeaderValue::from_bytes(&text[start..]).expect("digits and letters are a valid value")
 }
+
+/// The digits of the longest `Duration` in milliseconds, which are 23, and a unit.
+const MAX_LEN: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -111,14 +117,27 @@ mod tests {
         let grpc = (http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         let half = (GRPC_TIMEOUT.clone(), HeaderValue::from_static("500m"));
         let mut headers = HeaderMap::from_iter([grpc, half]);
-        for (left, told) in [(2_000, "500m"), (500, "500m"), (200, "200m"), (3_000, "200m")] {
+        for (left, told) in [(2_000, "500m"), (500, "500m"), (200, "200000u"), (3_000, "200000u")] {
             tell(&mut headers, Duration::from_millis(left));
             assert_eq!(headers[&GRPC_TIMEOUT], told);
         }
     }
 
     #[test]
-    fn what_is_written_is_read_again_and_never_longer() {
+    fn a_time_beyond_the_table_is_told_to_the_millisecond() {
+        for (left, told) in [
+            (Duration::from_millis(100_001), "100001ms"),
+            (Duration::from_secs(3_600), "3600000ms"),
+            (Duration::MAX, "18446744073709551615999ms"),
+        ] {
+            let mut headers = HeaderMap::new();
+            tell(&mut headers, left);
+            assert_eq!(headers[&REQUEST_TIMEOUT_FIELD], told);
+        }
+    }
+
+    #[test]
+    fn a_written_time_is_read_as_the_same_or_as_less() {
         for nanos in [0, 1, 99_999_999, 100_000_000, 12_345_678_901, 40_000_000_000_000_000] {
             let left = Duration::from_nanos(nanos);
             let headers = HeaderMap::from_iter([(GRPC_TIMEOUT.clone(), grpc_value(left))]);

@@ -47,13 +47,9 @@ pub struct RetryAfter {
     forbids_retry: bool,
 }
 
-/// Fields that count in milliseconds: of OpenAI and of Azure.
-const MILLISECOND_FIELDS: [HeaderName; 2] =
-    [HeaderName::from_static("retry-after-ms"), HeaderName::from_static("x-ms-retry-after-ms")];
 /// Fields by which a server says whether to retry at all: of OpenAI, and of Stripe.
 const SHOULD_RETRY_FIELDS: [HeaderName; 2] =
     [HeaderName::from_static("x-should-retry"), HeaderName::from_static("stripe-should-retry")];
-const X_RETRY_AFTER: HeaderName = HeaderName::from_static("x-retry-after");
 const GRPC_PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
@@ -77,9 +73,9 @@ impl RetryAfter {
     ///
     /// | field | values |
     /// |---|---|
-    /// | `Retry-After`, `X-Retry-After` | seconds (`120`, `1.5`), a date (RFC 9110, with another zone or case, or ISO 8601), a duration (`30s`, `1m0s`, `PT30S`), a Unix time in seconds or finer near the present, and lists of them |
-    /// | `retry-after-ms`, `x-ms-retry-after-ms` | milliseconds |
-    /// | `grpc-retry-pushback-ms` | milliseconds; negative or invalid: no retry (gRPC proposal A6) |
+    /// | `Retry-After`, and names that end in it or in `retry-after-seconds` | seconds (`120`, `1.5`), a date (RFC 9110, with another zone or case, ISO 8601, or as languages print one), a duration (`30s`, `1m0s`, `PT30S`, `00:01:30`), a Unix time in seconds or finer near the present, and lists of them |
+    /// | names that end in `retry-after-ms`, `x-amz-retry-after` | milliseconds |
+    /// | `grpc-retry-pushback-ms` | milliseconds; negative, invalid or several: no retry (gRPC proposal A6) |
     /// | `grpc-status-details-bin` | the delay of a `google.rpc.RetryInfo` in it |
     /// | `RateLimit` (all drafts), `X-RateLimit-Reset` and its relatives | the time of the reset, where nothing remains and no field above is there |
     /// | `x-should-retry`, `stripe-should-retry` | `false`: no retry |
@@ -91,7 +87,7 @@ impl RetryAfter {
         if says(headers, "false") {
             return Some(Self::no_retry());
         }
-        let sent = sent_at(headers, now);
+        let sent = sent_at(headers, now, date::parse_tolerantly);
         match told(headers, sent) {
             Told::Value(value) => Some(Self::of(value)),
             told => match rate_limit::reset(headers, sent) {
@@ -105,7 +101,7 @@ impl RetryAfter {
     /// the three formats of section 5.6.7. A value in neither form is ignored.
     #[must_use]
     pub fn strict(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
-        let sent = sent_at(headers, now);
+        let sent = sent_at(headers, now, date::parse);
         let values = headers.get_all(RETRY_AFTER).iter();
         values.filter_map(|value| parse_strictly(text(value)?, sent)).max()
     }
@@ -153,6 +149,27 @@ enum Told {
     Value(Value),
 }
 
+/// What a plain number counts in a field that names a delay.
+enum Unit {
+    Seconds,
+    Milliseconds,
+}
+
+impl Unit {
+    /// `Retry-After` under all names that servers give it: `x-retry-after`, `beta-retry-after`,
+    /// `x-rate-limit-retry-after-seconds`, `retry-after-ms`, `x-ms-retry-after-ms`. `None` for another field.
+    fn of(name: &str) -> Option<Self> {
+        let (_, suffix) = name.rsplit_once("retry-after")?;
+        match suffix {
+            // AWS counts in milliseconds and does not say so.
+            "" if name == "x-amz-retry-after" => Some(Self::Milliseconds),
+            "" | "-s" | "-sec" | "-seconds" => Some(Self::Seconds),
+            "-ms" | "-millis" | "-milliseconds" => Some(Self::Milliseconds),
+            _ => None,
+        }
+    }
+}
+
 fn told(headers: &HeaderMap, sent: SystemTime) -> Told {
     let mut told = Told::Nothing;
     let mut add = |value: Option<Value>| {
@@ -163,16 +180,18 @@ fn told(headers: &HeaderMap, sent: SystemTime) -> Told {
             (None, _) => return,
         };
     };
-    for name in [RETRY_AFTER, X_RETRY_AFTER] {
-        for field in headers.get_all(name) {
-            add(text(field).and_then(|text| value::parse_list(text, sent)));
+    for (name, field) in headers {
+        match Unit::of(name.as_str()) {
+            Some(Unit::Seconds) => add(text(field).and_then(|text| value::parse_list(text, sent))),
+            Some(Unit::Milliseconds) => add(text(field).and_then(value::parse_millis)),
+            None => {}
         }
     }
-    for field in MILLISECOND_FIELDS.iter().flat_map(|name| headers.get_all(name)) {
-        add(text(field).and_then(value::parse_millis));
-    }
-    for field in headers.get_all(GRPC_PUSHBACK) {
-        add(Some(text(field).map_or(Value::Never, value::parse_pushback)));
+    let mut pushbacks = headers.get_all(GRPC_PUSHBACK).iter();
+    if let Some(first) = pushbacks.next() {
+        // As grpc-go: a server that says two things says nothing that can be obeyed.
+        let only = pushbacks.next().is_none().then(|| text(first)).flatten();
+        add(Some(only.map_or(Value::Never, value::parse_pushback)));
     }
     if let Some(delay) = retry_info(headers) {
         add(Some(delay));
@@ -191,17 +210,19 @@ pub(crate) fn says_when_to_retry_grpc(headers: &HeaderMap) -> bool {
 }
 
 fn says(headers: &HeaderMap, should_retry: &str) -> bool {
-    let says = |name: &HeaderName| headers.get(name).is_some_and(|value| value == should_retry);
-    SHOULD_RETRY_FIELDS.iter().any(says)
+    let mut lines = SHOULD_RETRY_FIELDS.into_iter().flat_map(|name| headers.get_all(name));
+    lines.any(|value| text(value).is_some_and(|value| value.eq_ignore_ascii_case(should_retry)))
 }
 
 fn retry_info(headers: &HeaderMap) -> Option<Value> {
     headers.get(GRPC_STATUS_DETAILS).and_then(text).and_then(retry_info::parse)
 }
 
+type ParseDate = fn(&str, SystemTime) -> Option<SystemTime>;
+
 /// When the origin sent the response, on its own clock: a cache adds the `Age` (RFC 9111, section 5.1).
-fn sent_at(headers: &HeaderMap, now: SystemTime) -> SystemTime {
-    let date = headers.get(DATE).and_then(text).and_then(|text| date::parse(text, now));
+fn sent_at(headers: &HeaderMap, now: SystemTime, parse: ParseDate) -> SystemTime {
+    let date = headers.get(DATE).and_then(text).and_then(|text| parse(text, now));
     date.and_then(|date| date.checked_add(age(headers))).unwrap_or(now)
 }
 

@@ -16,8 +16,10 @@ use tower_service::Service;
 use super::PolicySet;
 use super::canary::Sample;
 use super::choose::{Bulkhead, Chosen};
-use super::stage::{LimitStage, QuotaStage};
+use super::stage::Stage;
+use crate::admission::Policy;
 use crate::admission::body::ResponseBody;
+use crate::server::QuotaRules;
 
 /// The service of [`PolicySet`]: each request meets the layers of its policy.
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ pub struct WithPolicies<S> {
 }
 
 /// The layers of a policy, from the outside: quotas, admission, bulkhead.
-type Stack<S> = QuotaStage<QuotaStage<LimitStage<LimitStage<S>>>>;
+type Stack<S> = Stage<Stage<Stage<Stage<S, Policy>, Policy>, QuotaRules>, QuotaRules>;
 
 /// The body of a response that has passed the layers of a policy.
 pub type PolicyBody<B> = ResponseBody<ResponseBody<ResponseBody<ResponseBody<B>>>>;
@@ -41,7 +43,7 @@ pin_project! {
     {
         #[pin]
         inner: <Stack<S> as Service<Request<B>>>::Future,
-        // While a canary runs.
+        // `None` unless a canary runs.
         sample: Option<Sample>,
     }
 }
@@ -50,9 +52,9 @@ impl<S> Layer<S> for PolicySet {
     type Service = WithPolicies<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let inner = LimitStage { inner: LimitStage { inner, policy: None }, policy: None };
-        let inner = QuotaStage { inner, rules: None };
-        WithPolicies { stack: QuotaStage { inner, rules: None }, set: self.clone() }
+        let stack = Stage::without_layer(Stage::without_layer(inner));
+        let stack = Stage::without_layer(Stage::without_layer(stack));
+        WithPolicies { stack, set: self.clone() }
     }
 }
 
@@ -77,18 +79,18 @@ impl<S> WithPolicies<S> {
 /// its way.
 fn prepare<S, B>(stack: &mut Stack<S>, chosen: &Chosen, request: Request<B>) -> Request<B> {
     let [outer, inner] = &chosen.quotas;
-    stack.rules.clone_from(outer);
+    stack.layer.clone_from(outer);
     let stack = &mut stack.inner;
-    stack.rules.clone_from(inner);
+    stack.layer.clone_from(inner);
     let stack = &mut stack.inner;
-    stack.policy.clone_from(&chosen.admission);
+    stack.layer.clone_from(&chosen.admission);
     let stack = &mut stack.inner;
     match &chosen.bulkhead {
-        None => stack.policy = None,
-        Some(Bulkhead::One(policy)) => stack.policy = Some(Arc::clone(policy)),
+        None => stack.layer = None,
+        Some(Bulkhead::One(policy)) => stack.layer = Some(Arc::clone(policy)),
         Some(Bulkhead::Keyed(select)) => {
             let (head, body) = request.into_parts();
-            stack.policy = Some(select(&head));
+            stack.layer = Some(select(&head));
             return Request::from_parts(head, body);
         }
     }

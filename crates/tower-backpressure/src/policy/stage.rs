@@ -17,18 +17,26 @@ use crate::admission::{Policy, ResponseFuture};
 use crate::inner::{poll_now, take_polled};
 use crate::server::{QuotaFuture, QuotaRules};
 
-/// A limit that a request meets, or does not.
+/// A layer `L` that a request meets, or does not.
 #[derive(Clone, Debug)]
-pub struct LimitStage<S> {
+pub struct Stage<S, L> {
     pub(super) inner: S,
-    pub(super) policy: Option<Arc<Policy>>,
+    pub(super) layer: Option<Arc<L>>,
 }
 
-/// A quota that a request meets, or does not.
-#[derive(Clone, Debug)]
-pub struct QuotaStage<S> {
-    pub(super) inner: S,
-    pub(super) rules: Option<Arc<QuotaRules>>,
+impl<S, L> Stage<S, L> {
+    pub(super) const fn without_layer(inner: S) -> Self {
+        Self { inner, layer: None }
+    }
+}
+
+/// What a stage may have: a limit, or the rules of a quota.
+pub trait Applies<S, B> {
+    /// The future of a request that meets the layer.
+    type Future;
+
+    /// Begins a request that meets the layer.
+    fn begin(self: &Arc<Self>, inner: &mut S, request: Request<B>) -> Self::Future;
 }
 
 pin_project! {
@@ -111,51 +119,53 @@ where
     }
 }
 
-impl<S, B, R> Service<Request<B>> for LimitStage<S>
+impl<S, B, R, L> Service<Request<B>> for Stage<S, L>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
-    B: 'static,
-    R: Body + Send + 'static,
+    L: Applies<S, B>,
+    L::Future: Future<Output = Result<Response<ResponseBody<R>>, S::Error>>,
+    R: Body,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = StageFuture<S, B, ResponseFuture<S, B>>;
+    type Future = StageFuture<S, B, L::Future>;
 
-    /// Always ready, as [`Limited`](crate::Limited) is.
+    /// Always ready, as [`Limited`](crate::Limited) and [`WithQuota`](crate::server::WithQuota) are.
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match &self.policy {
-            Some(policy) => {
-                StageFuture::layered(ResponseFuture::new(&mut self.inner, request, policy))
-            }
+        match &self.layer {
+            Some(layer) => StageFuture::layered(layer.begin(&mut self.inner, request)),
             None => StageFuture::passing(&mut self.inner, request),
         }
     }
 }
 
-impl<S, B, R> Service<Request<B>> for QuotaStage<S>
+impl<S, B, R> Applies<S, B> for Policy
 where
     S: Service<Request<B>, Response = Response<R>> + Clone,
     B: 'static,
     R: Body + Send + 'static,
 {
-    type Response = Response<ResponseBody<R>>;
-    type Error = S::Error;
-    type Future = StageFuture<S, B, QuotaFuture<S, B>>;
+    type Future = ResponseFuture<S, B>;
 
-    /// Always ready, as [`WithQuota`](crate::server::WithQuota) is.
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
+    fn begin(self: &Arc<Self>, inner: &mut S, request: Request<B>) -> Self::Future {
+        ResponseFuture::new(inner, request, self)
     }
+}
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match &self.rules {
-            Some(rules) => StageFuture::layered(QuotaFuture::new(&mut self.inner, request, rules)),
-            None => StageFuture::passing(&mut self.inner, request),
-        }
+impl<S, B, R> Applies<S, B> for QuotaRules
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone,
+    B: 'static,
+    R: Body + Send + 'static,
+{
+    type Future = QuotaFuture<S, B>;
+
+    fn begin(self: &Arc<Self>, inner: &mut S, request: Request<B>) -> Self::Future {
+        QuotaFuture::new(inner, request, self)
     }
 }
 

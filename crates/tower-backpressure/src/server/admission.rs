@@ -45,16 +45,16 @@ use crate::observe::{Kind, Telemetry};
 /// | [`exempt`](Self::exempt) | no request | health checks, metrics, a preflight `OPTIONS` |
 /// | [`streams`](Self::streams) | [`StreamPolicy::Work`](crate::StreamPolicy::Work) | a stream may compute its events |
 /// | [`expose_permit`](Self::expose_permit) | false | turn it on for handlers that outlive their response, or wait for long |
-/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) | a page of one's own |
+/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) | a page of your own |
 /// | [`expose_pressure`](Self::expose_pressure) | false | turn it on for handlers that can do with less |
 /// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off where callers should not know |
 /// | [`delay_rejections`](Self::delay_rejections) | 1024, for a second, in a flood | an immediate retry must not pay |
 ///
 /// # What a rejection promises
-/// The header [`SHED_REASON`](crate::SHED_REASON) on a rejection, and a [`Shed`](crate::Shed) in its
-/// extensions, say that the request was not begun. A layer that has admitted a request removes both
-/// from the response, as a handler may have run. So a rejection by a layer inside another layer does not
+/// The header [`SHED_REASON`](crate::SHED_REASON) on a rejection says that the request was not begun. A layer
+/// that has admitted a request removes it from the response, as a handler may have run, and with it the
+/// [`Shed`](crate::Shed) of a client layer. So a rejection by a layer inside another layer does not
 /// promise it: `RetryLayer` repeats such a `GET` and no `POST`. A handler that passes on a response and
 /// has no layer of this crate around it must remove the header itself.
 ///

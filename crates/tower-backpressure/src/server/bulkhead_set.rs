@@ -40,6 +40,9 @@ use crate::observe::Kind;
 ///   time-out inside the compartment bounds how long a loan lasts. In a set that adapts, requests that hang count apart
 ///   after a while, and their loans come back.
 /// - While a compartment waits for what is its own, no other borrows.
+/// - Demand beyond its permits waits in the queue of its compartment, as it would before an [`AdmissionLayer`] of that
+///   size: little above the capacity for up to the longest wait, until that is known as overload. The others do not
+///   wait for it. [`Compartment::queue`] bounds the wait.
 ///
 /// Each compartment is an [`AdmissionLayer`] with a limiter, a queue, metrics and a handle of its own, by its name. An
 /// operator may lower its limit by the handle; a higher one than its permits has no effect.

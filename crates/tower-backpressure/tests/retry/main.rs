@@ -5,6 +5,7 @@
 mod bad_servers;
 mod bodies;
 mod budget;
+mod combinations;
 mod conformance;
 mod deadline;
 mod drained_responses;

@@ -10,8 +10,11 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tower::{Layer, ServiceExt};
 use tower_backpressure::{Attempts, Retry, RetryLayer};
+
+use crate::memory_server::ample_budget;
 
 fn client() -> Retry<Client<HttpConnector, Full<Bytes>>> {
     let hyper = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
@@ -84,4 +87,56 @@ async fn a_post_above_the_last_stream_of_a_goaway_is_sent_again() {
     let response = client().oneshot(post).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(Attempts::of(response.extensions()), Attempts(2));
+}
+
+/// Reads frames of a client until this many streams have been opened.
+async fn await_streams(stream: &mut TcpStream, count: usize) {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.unwrap();
+    let mut opened = 0;
+    while opened < count {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        opened += usize::from(head[3] == 1);
+    }
+}
+
+#[tokio::test]
+async fn of_a_hundred_posts_in_flight_those_above_the_last_stream_of_a_goaway_are_sent_again() {
+    for code in [Reason::NO_ERROR, Reason::ENHANCE_YOUR_CALM, Reason::INTERNAL_ERROR] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = post(&listener);
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            await_streams(&mut stream, 100).await;
+            // The client opens 1, 3, …, 199; the first fifty were or might be processed.
+            let [_, _, _, code] = u32::from(code).to_be_bytes();
+            let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 99, 0, 0, 0, code];
+            stream.write_all(&goaway).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(stream);
+            let (next, _) = listener.accept().await.unwrap();
+            let serving = serve(next, 0, Reason::NO_ERROR);
+            tokio::time::timeout(Duration::from_secs(20), serving).await.unwrap()
+        });
+        let client = {
+            let hyper = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+            RetryLayer::new().budget(ample_budget()).layer(hyper)
+        };
+        let mut calls = JoinSet::new();
+        for _ in 0..100 {
+            calls.spawn(client.clone().oneshot(request.clone()));
+        }
+        let results = calls.join_all().await;
+        drop(client);
+        let answered: Vec<_> = results.iter().flatten().collect();
+        assert_eq!(answered.len(), 50, "{code:?}");
+        assert!(answered.iter().all(|it| Attempts::of(it.extensions()) == Attempts(2)));
+        drop(results);
+        assert_eq!(served.await.unwrap(), 50, "{code:?}");
+    }
 }

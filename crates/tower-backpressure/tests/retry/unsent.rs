@@ -56,9 +56,12 @@ mod over_sockets {
 
     use bytes::Bytes;
     use http_body_util::Full;
+    use http_body_util::channel::Channel;
+    use http_body_util::combinators::UnsyncBoxBody;
     use hyper_util::client::legacy::{Client, connect::HttpConnector};
     use hyper_util::rt::TokioExecutor;
     use tokio::net::{TcpListener, TcpSocket};
+    use tower::BoxError;
 
     use tower_backpressure::Attempts;
 
@@ -131,5 +134,41 @@ mod over_sockets {
         let _server = SocketServer::on(socket.listen(16).unwrap());
         let response = call.await.unwrap().unwrap();
         assert_eq!(Attempts::of(response.extensions()), Attempts(2));
+    }
+
+    /// The body of a proxy whose own connection is refused after a part of the upload.
+    fn failing_upload() -> UnsyncBoxBody<Bytes, BoxError> {
+        let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
+        tokio::spawn(async move {
+            let _ = sender.send_data("half an order".into()).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            sender.abort(io::Error::from(io::ErrorKind::ConnectionRefused).into());
+        });
+        UnsyncBoxBody::new(body)
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_own_source_refuses_a_connection_is_sent_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let accepted = tokio::spawn(async move {
+            let mut connections = 0;
+            let accept = async {
+                loop {
+                    let (mut stream, _) = listener.accept().await.unwrap();
+                    connections += 1;
+                    let mut sent = Vec::new();
+                    let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut sent).await;
+                }
+            };
+            let _ = tokio::time::timeout(Duration::from_millis(900), accept).await;
+            connections
+        });
+        let hyper = Client::builder(TokioExecutor::new()).build_http();
+        let again =
+            |request: &Request<_>| Request::post(request.uri().clone()).body(failing_upload()).ok();
+        let client = RetryLayer::new().rebuild(again).layer(hyper);
+        assert!(client.oneshot(Request::post(url).body(failing_upload()).unwrap()).await.is_err());
+        assert_eq!(accepted.await.unwrap(), 1);
     }
 }

@@ -113,7 +113,8 @@ pub(super) fn is_not_processed(_error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Whether the caller made a mistake that a repetition does not repair, such as a URL that cannot be sent to.
+/// Whether the caller made a mistake that a repetition does not repair, such as a URL that cannot be sent to, or its
+/// body failed.
 #[cfg(feature = "hyper")]
 pub(super) fn is_mistake(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|cause| {

@@ -23,7 +23,10 @@ use crate::headers::shed_reason::Rejected;
 /// # use http_body_util::Full;
 /// # use bytes::Bytes;
 ///
-/// async fn checkout<C, B>(payments: C, request: Request<Full<Bytes>>) -> Result<Response<String>, C::Error>
+/// async fn checkout<C, B>(
+///     payments: C,
+///     request: Request<Full<Bytes>>,
+/// ) -> Result<Response<String>, C::Error>
 /// where
 ///     C: Service<Request<Full<Bytes>>, Response = Response<B>>,
 ///     B: http_body::Body,

@@ -16,16 +16,7 @@ const WIDTH: usize = MAX_DIGITS + UNIT.len();
 const ROWS: usize = 1_000 + 2 * 900;
 
 /// This time, or up to one in a hundred less, with its unit; `None`: it is longer than any in the table.
-pub(super) fn ms(left: Duration) -> Option<HeaderValue> {
-    text(left, UNIT.len())
-}
-
-/// The same with the unit of gRPC, `m`.
-pub(super) fn m(left: Duration) -> Option<HeaderValue> {
-    text(left, 1)
-}
-
-fn text(left: Duration, unit_len: usize) -> Option<HeaderValue> {
+pub(super) fn value(left: Duration) -> Option<HeaderValue> {
     let millis = usize::try_from(left.as_millis()).ok()?;
     let (row, digits) = match millis {
         0..10 => (millis, 1),
@@ -35,7 +26,7 @@ fn text(left: Duration, unit_len: usize) -> Option<HeaderValue> {
         10_000..100_000 => (1_800 + millis / 100, 5),
         _ => return None,
     };
-    let text = &TEXTS[row][MAX_DIGITS - digits..MAX_DIGITS + unit_len];
+    let text = &TEXTS[row][MAX_DIGITS - digits..];
     HeaderValue::from_maybe_shared(Bytes::from_static(text)).ok()
 }
 
@@ -68,15 +59,14 @@ mod tests {
     #[test]
     fn each_time_below_a_hundred_seconds_is_told_to_three_digits_and_never_longer() {
         for millis in 0..100_000_u64 {
-            let value = ms(Duration::from_millis(millis)).expect("it is in the table");
+            let value = value(Duration::from_millis(millis)).expect("it is in the table");
             let text = value.to_str().expect("text").strip_suffix("ms").expect("the unit");
             let told: u64 = text.parse().expect("digits");
             assert!(told <= millis && (millis - told) * 100 <= millis, "{millis}: {text}");
             assert!(text == "0" || !text.starts_with('0'), "{text}");
-            assert_eq!(m(Duration::from_millis(millis)).expect("a value"), format!("{text}m"));
         }
         for longer in [Duration::from_secs(100), Duration::MAX] {
-            assert_eq!(ms(longer), None);
+            assert_eq!(value(longer), None);
         }
     }
 }

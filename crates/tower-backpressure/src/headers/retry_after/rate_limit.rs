@@ -40,14 +40,39 @@ pub(super) fn reset(headers: &HeaderMap, sent: SystemTime) -> Option<Value> {
 /// both fields alike: `x-ratelimit-reset` and `x-ratelimit-remaining`, `x-ratelimit-reset-tokens` and
 /// `x-ratelimit-remaining-tokens`. Where a server does not say what remains, its response does.
 fn is_reset_of_used_up_limit(name: &str, headers: &HeaderMap) -> bool {
-    let is_reset = ["ratelimit", "rate-limit"].iter().any(|limit| name.contains(limit))
-        && name.contains("reset");
+    let is_reset = is_about_a_limit(name) && name.contains("reset");
     let remaining = || name.replace("reset-after", "reset").replace("reset", "remaining");
-    is_reset && headers.get(remaining()).and_then(text).is_none_or(is_used_up)
+    is_reset
+        && is_used_up_by_lines(headers, &remaining()).unwrap_or_else(|| is_any_used_up(headers))
 }
 
+/// Whether a line of the field says that nothing remains; `None` without such a field.
+fn is_used_up_by_lines(headers: &HeaderMap, name: &str) -> Option<bool> {
+    let lines = headers.get_all(name).iter().filter_map(text);
+    lines.map(is_used_up).reduce(|any, line| any || line)
+}
+
+/// Whether any limit of the response is used up, for a reset without a field beside it that says what remains of its
+/// own limit. A response that says of no limit what remains tells by being a rejection.
+fn is_any_used_up(headers: &HeaderMap) -> bool {
+    let says_what_remains = |name: &HeaderName| {
+        let name = name.as_str();
+        is_about_a_limit(name) && name.contains("remaining")
+    };
+    let remaining = headers.iter().filter(|(name, _)| says_what_remains(name));
+    let any = remaining.filter_map(|(_, value)| text(value)).map(is_used_up);
+    any.reduce(|any, line| any || line).unwrap_or(true)
+}
+
+fn is_about_a_limit(name: &str) -> bool {
+    ["ratelimit", "rate-limit"].iter().any(|limit| name.contains(limit))
+}
+
+/// Less than one request, of any in the list: `0`, `0.0`, `-1`, `12, 0`.
 fn is_used_up(remaining: &str) -> bool {
-    remaining.starts_with('-') || !remaining.is_empty() && remaining.trim_matches('0').is_empty()
+    remaining.split(',').map(str::trim).any(|number| {
+        number.starts_with('-') || number.parse::<f64>().is_ok_and(|number| number < 1.0)
+    })
 }
 
 /// `"default";r=0;t=30, …`: from draft 08 on.

@@ -30,20 +30,21 @@ pub(super) fn parse_list(text: &str, sent: SystemTime) -> Option<Value> {
 
 /// A single value: seconds, a Unix time, a duration or a date.
 pub(super) fn parse(text: &str, sent: SystemTime) -> Option<Value> {
-    let text = text.trim();
-    let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let text = without_quotes(text.trim());
     if let Some(positive) = text.strip_prefix('-') {
         return decimal::parse(positive).map(negative);
     }
     let delay = decimal::parse(text)
         .map(|seconds| unix_time(seconds, sent).unwrap_or(seconds))
         .or_else(|| parse_duration(text))
+        .or_else(|| parse_clock(text))
         .or_else(|| Some(until(date::parse_tolerantly(text, sent)?, sent)))?;
     Some(Value::Delay(delay))
 }
 
 /// A number of milliseconds, or a duration with units; negative for "do not retry".
 pub(super) fn parse_millis(text: &str) -> Option<Value> {
+    let text = without_quotes(text);
     if let Some(positive) = text.strip_prefix('-') {
         return decimal::parse(positive).map(negative);
     }
@@ -59,6 +60,11 @@ pub(super) fn parse_millis(text: &str) -> Option<Value> {
 pub(super) fn parse_pushback(text: &str) -> Value {
     let millis = text.parse::<i32>().ok().and_then(|millis| u64::try_from(millis).ok());
     millis.map_or(Value::Never, |millis| Value::Delay(Duration::from_millis(millis)))
+}
+
+fn without_quotes(text: &str) -> &str {
+    let within = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    within('"').or_else(|| within('\'')).unwrap_or(text)
 }
 
 fn negative(amount: Duration) -> Value {
@@ -98,12 +104,24 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(sum)
 }
 
+/// Hours, minutes and seconds, with days before them: `00:01:30`, `1.02:00:00.5`, as .NET and Python write a time span.
+fn parse_clock(text: &str) -> Option<Duration> {
+    let mut parts = text.splitn(3, ':');
+    let (hours, minutes, seconds) = (parts.next()?, parts.next()?, parts.next()?);
+    let (days, hours) = hours.split_once('.').unwrap_or(("0", hours));
+    let parts = [(days, "d"), (hours, "h"), (minutes, "m"), (seconds, "s")];
+    parts.into_iter().try_fold(Duration::ZERO, |sum, (amount, unit)| {
+        Some(sum.saturating_add(in_unit(decimal::parse(amount)?, unit)?))
+    })
+}
+
 fn in_unit(amount: Duration, unit: &str) -> Option<Duration> {
     Some(match unit {
         "ms" | "msec" | "msecs" | "millisecond" | "milliseconds" => amount / 1_000,
         "s" | "sec" | "secs" | "second" | "seconds" => amount,
         "m" | "min" | "mins" | "minute" | "minutes" => amount.saturating_mul(60),
         "h" | "hr" | "hrs" | "hour" | "hours" => amount.saturating_mul(3_600),
+        "w" | "week" | "weeks" => amount.saturating_mul(7 * 86_400),
         "d" | "day" | "days" => amount.saturating_mul(86_400),
         _ => return None,
     })

@@ -126,7 +126,9 @@ impl fmt::Debug for QuotaKey {
 /// #[derive(Clone)]
 /// struct Account(u64);
 ///
-/// let by_account = |head: &Parts| head.extensions.get().map(|&Account(number)| QuotaKey::from(number));
+/// let by_account = |head: &Parts| {
+///     head.extensions.get().map(|&Account(number)| QuotaKey::from(number))
+/// };
 /// # fn takes(_: impl ExtractKey) {}
 /// # takes(by_account);
 /// ```

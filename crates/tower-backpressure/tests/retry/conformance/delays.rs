@@ -229,6 +229,47 @@ const DATES: &[Delay] = &[
     ),
     retry_after!("2026-11-21T09:00:20+01:00", "20 s", "–", "", ""),
     retry_after!("2026-11-21 08:00:20", "20 s", "–", "", ""),
+    retry_after!(
+        "Sat Nov 21 2026 08:00:20 GMT+0000 (Coordinated Universal Time)",
+        "20 s",
+        "–",
+        "",
+        "`Date.toString()` of JavaScript"
+    ),
+    retry_after!(
+        "Sat Nov 21 2026 09:00:20 GMT+0100 (Central European Standard Time)",
+        "20 s",
+        "–",
+        "",
+        "`Date.toString()` of JavaScript"
+    ),
+    retry_after!("Sat Nov 21 08:00:20 UTC 2026", "20 s", "–", "", "`Date.toString()` of Java"),
+    retry_after!(
+        "2026-11-21T08:00:20Z[UTC]",
+        "20 s",
+        "–",
+        "",
+        "`ZonedDateTime.toString()` of Java"
+    ),
+    retry_after!("2026-11-21 08:00:20.5 +0000 UTC", "20.5 s", "–", "", "`Time.String()` of Go"),
+    retry_after!("2026-11-21 08:00:20 +0000", "20 s", "–", "", "`Time#to_s` of Ruby"),
+    retry_after!(
+        "2026-11-21 08:00:20.000001+00:00",
+        "20.000001 s",
+        "–",
+        "",
+        "`str(datetime)` of Python"
+    ),
+    retry_after!("2026-11-21 08:00:20+00", "20 s", "–", "", "`timestamptz` of PostgreSQL"),
+    retry_after!("2026-Nov-21 08:00:20+0000 UTC", "20 s", "–", "", "wso2/carbon-apimgt #7059"),
+    retry_after!("Sat, 21 Nov 2026 00:00:20 PST", "20 s", "–", "", "RFC 5322, 4.3"),
+    retry_after!("Sat, 21 Nov 2026 03:00:20 EST", "20 s", "–", "", "RFC 5322, 4.3"),
+    retry_after!("Sat, 21 Nov 2026 08:00:20 +0000 (UTC)", "20 s", "–", "", "RFC 5322: a comment"),
+    retry_after!("Saturday, 21-Nov-2026 08:00:20 GMT", "20 s", "–", "", "`DATE_COOKIE` of PHP"),
+    retry_after!("Saturday, 21 November 2026 08:00:20 GMT", "20 s", "–", "", ""),
+    retry_after!("2026-11-22", "too long", "–", "", "a day begins at midnight"),
+    retry_after!("Sat, 21 Nov 2026 08:00:20 CEST", "1 s", "–", "", "a zone that no standard names"),
+    retry_after!("11/21/2026 08:00:20", "1 s", "–", "", "day or month first"),
 ];
 
 const SEVERAL: &[Delay] = &[
@@ -264,6 +305,61 @@ const SEVERAL: &[Delay] = &[
         "smithy: a `Date` with an `Age` is not used",
         "smithy-lang/smithy-rs #4800",
     ),
+    delay(
+        &[
+            ("retry-after", "Sat, 21 Nov 2026 09:00:07 +0100"),
+            ("date", "sat, 21 nov 2026 09:00:00 +0100"),
+        ],
+        "7 s",
+        "–",
+        "",
+        "a `Date` in another form",
+    ),
+    delay(
+        &[
+            ("retry-after", "Sat, 21 Nov 2026 07:59:50 GMT"),
+            ("date", "Sat, 21 Nov 2026 07:00:00 GMT"),
+            ("age", "3595"),
+        ],
+        "0 s",
+        "0 s",
+        "",
+        "a time that passed in the cache",
+    ),
+    delay(
+        &[("retry-after", "Sat, 21 Nov 2026 08:00:20 GMT"), ("date", "yesterday")],
+        "20 s",
+        "20 s",
+        "",
+        "a `Date` that cannot be read",
+    ),
+    delay(
+        &[
+            ("retry-after", "30"),
+            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("age", "99999999999999999999"),
+        ],
+        "30 s",
+        "30 s",
+        "",
+        "a number of seconds needs no clock",
+    ),
+    delay(
+        &[("retry-after", "-1"), ("x-retry-after", "3")],
+        "no retry",
+        "–",
+        "",
+        "no retry goes before a delay",
+    ),
+    delay(
+        &[("retry-after", "soon"), ("retry-after-ms", "2500")],
+        "2.5 s",
+        "–",
+        "",
+        "the one that can be read",
+    ),
+    delay(&[("retry-after", "0"), ("retry-after-ms", "2500")], "2.5 s", "0 s", "", ""),
+    retry_after!("5,", "5 s", "–", "", "RFC 9110, 5.6.1: an empty element"),
 ];
 
 const UNITS: &[Delay] = &[
@@ -307,6 +403,15 @@ const UNITS: &[Delay] = &[
     retry_after!("30 seconds", "30 s", "–", "", ""),
     retry_after!("PT1M30S", "90 s", "–", "", "ISO 8601"),
     retry_after!("\"2\"", "2 s", "–", "", ""),
+    retry_after!("'5'", "5 s", "–", "", ""),
+    retry_after!("00:01:30", "90 s", "–", "", "`TimeSpan` of .NET"),
+    retry_after!("0:00:30", "30 s", "–", "", "`str(timedelta)` of Python"),
+    retry_after!("00:00:02.5000000", "2.5 s", "–", "", "`TimeSpan` of .NET"),
+    retry_after!("1.00:00:00", "too long", "–", "", "`TimeSpan` of .NET: a day"),
+    retry_after!("1 week", "too long", "–", "", ""),
+    retry_after!("PT0.5S", "0.5 s", "–", "", "ISO 8601"),
+    retry_after!("5.", "5 s", "–", "", ""),
+    retry_after!("1,5", "5 s", "–", "", "a list, and never early for a comma as decimal point"),
 ];
 
 const ODD: &[Delay] = &[
@@ -377,6 +482,12 @@ const ODD: &[Delay] = &[
         "NaN, so at once",
         "earendil-works/pi #9724"
     ),
+    retry_after!(".5", "1 s", "–", "", ""),
+    retry_after!("null", "1 s", "–", "", "a value that was not set"),
+    retry_after!("undefined", "1 s", "–", "", "a value that was not set"),
+    retry_after!("[object Promise]", "1 s", "–", "", "a value that was not awaited"),
+    retry_after!("${retryAfter}", "1 s", "–", "", "a template that was not filled in"),
+    retry_after!("1:30", "1 s", "–", "", "minutes or hours first"),
 ];
 
 const UNIX_TIMES: &[Delay] = &[
@@ -426,6 +537,44 @@ const VENDORS: &[Delay] = &[
     ),
     delay(&[("retry-after", "5"), ("x-should-retry", "true")], "5 s", "5 s", "", ""),
     delay(&[("stripe-should-retry", "false")], "no retry", "–", "Stripe's SDKs", ""),
+    delay(
+        &[("x-amz-retry-after", "1500")],
+        "1.5 s",
+        "–",
+        "the AWS SDKs: milliseconds",
+        "aws/aws-sdk-java-v2 #6914",
+    ),
+    delay(&[("x-rate-limit-retry-after-seconds", "9")], "9 s", "–", "", "Bucket4j's examples"),
+    delay(
+        &[("x-rate-limit-retry-after-milliseconds", "900")],
+        "0.9 s",
+        "–",
+        "",
+        "Bucket4j's examples",
+    ),
+    delay(&[("beta-retry-after", "4")], "4 s", "–", "", "Atlassian"),
+    delay(&[("x-retry-after-scope", "request")], "nothing", "–", "", "names no time"),
+    delay(
+        &[("retry-after", "5"), ("x-should-retry", "False")],
+        "no retry",
+        "5 s",
+        "",
+        "`str(False)` of Python",
+    ),
+    delay(
+        &[("x-should-retry", "true"), ("x-should-retry", "false")],
+        "no retry",
+        "–",
+        "",
+        "the more careful of two",
+    ),
+    delay(
+        &[("x-should-retry", "true"), ("retry-after", "-1")],
+        "no retry",
+        "–",
+        "",
+        "the more careful of two",
+    ),
 ];
 
 const RATE_LIMITS: &[Delay] = &[
@@ -574,6 +723,92 @@ const RATE_LIMITS: &[Delay] = &[
         "",
         "draft 11: not in cached responses",
     ),
+    delay(
+        &[("x-ratelimit-remaining", "0.0"), ("x-ratelimit-reset", "7")],
+        "7 s",
+        "–",
+        "integers only: an error",
+        "tolik518/factorion-bot #146",
+    ),
+    delay(
+        &[("x-ratelimit-remaining", "0.7"), ("x-ratelimit-reset", "7")],
+        "7 s",
+        "–",
+        "",
+        "no whole request remains",
+    ),
+    delay(
+        &[("ratelimit-remaining", "12, 0"), ("ratelimit-reset", "7")],
+        "7 s",
+        "–",
+        "",
+        "two limits in a line",
+    ),
+    delay(
+        &[
+            ("x-ratelimit-remaining", "12"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "7"),
+        ],
+        "7 s",
+        "–",
+        "",
+        "two limits in two lines",
+    ),
+    delay(
+        &[("x-ratelimit-remaining", "4000"), ("x-ratelimit-reset-time", "1795251600")],
+        "nothing",
+        "–",
+        "",
+        "a reset of another name, and something remains",
+    ),
+    delay(
+        &[
+            ("x-ratelimit-remaining-minute", "0"),
+            ("x-ratelimit-limit-minute", "5"),
+            ("ratelimit-reset", "42"),
+        ],
+        "42 s",
+        "–",
+        "",
+        "Kong",
+    ),
+    delay(
+        &[("x-ratelimit-requests-remaining", "0"), ("x-ratelimit-requests-reset", "55")],
+        "55 s",
+        "–",
+        "",
+        "RapidAPI",
+    ),
+    delay(
+        &[("ratelimit", "\"default\";r=0;t=0")],
+        "nothing",
+        "–",
+        "",
+        "draft 11: no time is named",
+    ),
+    delay(&[("ratelimit", "\"default\"; t=30; r=0")], "30 s", "–", "", "draft 11: in any order"),
+    delay(
+        &[("ratelimit", "\"a\";r=3;t=5"), ("ratelimit", "\"b\";r=0;t=9")],
+        "9 s",
+        "–",
+        "",
+        "draft 11: two lines",
+    ),
+    delay(
+        &[("retry-after", "soon"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "6")],
+        "6 s",
+        "–",
+        "",
+        "what can be read",
+    ),
+    delay(
+        &[("x-ratelimit-remaining", "unlimited"), ("x-ratelimit-reset", "60")],
+        "nothing",
+        "–",
+        "",
+        "",
+    ),
 ];
 
 const GRPC: &[Delay] = &[
@@ -607,5 +842,33 @@ const GRPC: &[Delay] = &[
         "–",
         "tonic, grpc-go: not read",
         "open-telemetry/opentelemetry-specification #2480",
+    ),
+    delay(
+        &[("grpc-retry-pushback-ms", "250"), ("grpc-retry-pushback-ms", "300")],
+        "no retry",
+        "–",
+        "grpc-go: no retry",
+        "gRPC proposal A6: one value",
+    ),
+    delay(
+        &[("grpc-retry-pushback-ms", "2147483648")],
+        "no retry",
+        "–",
+        "gRPC: no retry",
+        "gRPC proposal A6: 32 bits",
+    ),
+    delay(
+        &[("grpc-retry-pushback-ms", "1.5")],
+        "no retry",
+        "–",
+        "gRPC: no retry",
+        "gRPC proposal A6: an integer",
+    ),
+    delay(
+        &[("grpc-status-details-bin", "????")],
+        "nothing",
+        "–",
+        "",
+        "details that cannot be read name no time",
     ),
 ];

@@ -21,14 +21,17 @@ struct Fields<'a> {
 }
 
 pub(super) fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {
+    // A comment or the name of a zone at the end: `(Coordinated Universal Time)`, `[UTC]`.
+    let text = text.split(['(', '[']).next().unwrap_or(text).trim_end();
     let fields = Fields::of_iso(text).or_else(|| Fields::of_words(text))?;
     fields.resolve(now)
 }
 
 impl<'a> Fields<'a> {
-    /// ISO 8601: `2026-11-21T08:49:37Z`, also with a space, a fraction or an offset, or without seconds.
+    /// ISO 8601: `2026-11-21T08:49:37Z`, also with a space, a fraction or an offset, or without seconds. A date
+    /// without a time begins at midnight.
     fn of_iso(text: &'a str) -> Option<Self> {
-        let (date, time) = text.split_once(['T', 't', ' '])?;
+        let (date, time) = text.split_once(['T', 't', ' ']).unwrap_or((text, "00:00"));
         let mut parts = date.splitn(3, '-');
         let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
         let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
@@ -42,7 +45,8 @@ impl<'a> Fields<'a> {
             year: Some(year),
             time: Some(time),
             fraction,
-            zone: offset(zone.trim())?,
+            // Go writes an offset and a name: `+0000 UTC`.
+            zone: offset(zone.split_whitespace().next().unwrap_or_default())?,
         })
     }
 
@@ -51,10 +55,12 @@ impl<'a> Fields<'a> {
         let mut fields = Self::default();
         let words = text.split([' ', ',', '\t']).filter(|word| !word.is_empty());
         for word in words {
-            match word.starts_with(['+', '-']) || word.contains(':') {
-                true => fields.take(word)?,
-                // 06-Nov-94
-                false => word.split('-').try_for_each(|part| fields.take(part))?,
+            // 06-Nov-94
+            let is_date =
+                !word.contains([':', '+']) && !word.starts_with('-') && word.contains('-');
+            match is_date && word.starts_with(|start: char| start.is_ascii_digit()) {
+                true => word.split('-').try_for_each(|part| fields.take(part))?,
+                false => fields.take(word)?,
             }
         }
         Some(fields)
@@ -64,8 +70,11 @@ impl<'a> Fields<'a> {
     /// then the text is a list, and no date.
     fn take(&mut self, word: &'a str) -> Option<()> {
         let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
-        if word.contains(':') && !word.starts_with(['+', '-']) {
-            set(&mut self.time, word)
+        if word.contains(':') && word.starts_with(|start: char| start.is_ascii_digit()) {
+            let end = word.find(['+', '-']).unwrap_or(word.len());
+            let (time, zone) = word.split_at_checked(end)?;
+            self.zone = if zone.is_empty() { self.zone } else { offset(zone)? };
+            set(&mut self.time, time)
         } else if is_number && word.len() <= 2 && self.day.is_none() {
             set(&mut self.day, word)
         } else if is_number && matches!(word.len(), 2 | 4) {
@@ -120,15 +129,38 @@ fn is_weekday(word: &str) -> bool {
     super::WEEKDAYS.iter().any(|weekday| weekday[..3].eq_ignore_ascii_case(start))
 }
 
-/// Seconds east of Greenwich: `GMT`, `UTC`, `Z`, `+0200`, `-05:00`.
+/// The zones of RFC 5322, section 4.3, in hours east of Greenwich.
+const ZONES: [(&str, i64); 12] = [
+    ("", 0),
+    ("GMT", 0),
+    ("UTC", 0),
+    ("UT", 0),
+    ("EST", -5),
+    ("EDT", -4),
+    ("CST", -6),
+    ("CDT", -5),
+    ("MST", -7),
+    ("MDT", -6),
+    ("PST", -8),
+    ("PDT", -7),
+];
+
+/// Seconds east of Greenwich: `GMT`, `UTC`, `Z`, `PST`, `+0200`, `-05:00`, `+02`, `GMT+0000`.
 fn offset(zone: &str) -> Option<i64> {
-    let names = ["", "GMT", "UTC", "UT", "Z"];
-    if names.iter().any(|name| name.eq_ignore_ascii_case(zone)) {
+    if zone.eq_ignore_ascii_case("Z") {
         return Some(0);
     }
-    let sign = if zone.starts_with('-') { -1 } else { 1 };
-    let digits = zone.strip_prefix(['+', '-'])?.replace(':', "");
-    let is_valid = digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let (hours, minutes) = digits.split_at_checked(2).filter(|_| is_valid)?;
-    Some(sign * (hours.parse::<i64>().ok()? * 3_600 + minutes.parse::<i64>().ok()? * 60))
+    let sign_at = zone.find(['+', '-']).unwrap_or(zone.len());
+    let (name, offset) = zone.split_at_checked(sign_at)?;
+    let (_, hours) = ZONES.iter().find(|(zone, _)| zone.eq_ignore_ascii_case(name))?;
+    if offset.is_empty() {
+        return Some(hours * 3_600);
+    }
+    let sign = if offset.starts_with('-') { -1 } else { 1 };
+    let digits = offset[1..].replace(':', "");
+    let is_valid =
+        matches!(digits.len(), 1 | 2 | 4) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let (hours, minutes) = digits.split_at_checked(digits.len().min(2)).filter(|_| is_valid)?;
+    let minutes = if minutes.is_empty() { 0 } else { minutes.parse::<i64>().ok()? };
+    Some(sign * (hours.parse::<i64>().ok()? * 3_600 + minutes * 60))
 }

@@ -1,7 +1,7 @@
 //! The address of a client, as trusted proxies tell it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -11,7 +11,7 @@ use super::{ExtractKey, QuotaKey};
 
 /// The address of the client of a request: that of the peer, or the one that a known number of proxies tells.
 ///
-/// Each proxy appends the address that it was called from to a header. So the last entries are those of one's own
+/// Each proxy appends the address that it was called from to a header. So the last entries are those of your own
 /// proxies, and everything before them may be invented. With two proxies in a row the client is the second entry
 /// from the end:
 ///
@@ -155,32 +155,40 @@ impl ExtractKey for ClientAddress {
     }
 }
 
-/// The entry at this position from the end, over all lines of the header.
+/// The entry at this position from the end, over all lines of the header. RFC 9110, section 5.6.1.2: empty entries do
+/// not count.
 fn from_end<'a>(headers: &'a HeaderMap, name: &HeaderName, position: usize) -> Option<&'a [u8]> {
     let lines = headers.get_all(name).iter();
-    lines.rev().flat_map(|line| Entries { left: Some(line.as_bytes()) }).nth(position - 1)
+    let entries = lines.rev().flat_map(|line| FromEnd::new(line.as_bytes(), b','));
+    entries.filter(|entry| !entry.is_empty()).nth(position - 1)
 }
 
-/// The entries of a line from its end. The end is what trusted proxies wrote; what a client wrote before it, such as
-/// a quotation mark that it never closes, cannot change where their entries begin.
-struct Entries<'a> {
+/// The parts of a text between separators outside of quoted strings, from its end. The end is what trusted proxies
+/// wrote; what a client wrote before it, such as a quotation mark that it never closes, cannot change where their
+/// entries begin.
+struct FromEnd<'a> {
     left: Option<&'a [u8]>,
+    separator: u8,
 }
 
-impl<'a> Iterator for Entries<'a> {
+impl<'a> FromEnd<'a> {
+    const fn new(text: &'a [u8], separator: u8) -> Self {
+        Self { left: Some(text), separator }
+    }
+}
+
+impl<'a> Iterator for FromEnd<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let left = self.left?;
         let mut is_quoted = false;
         for (at, &byte) in left.iter().enumerate().rev() {
-            match byte {
-                b'"' if !is_escaped(&left[..at]) => is_quoted = !is_quoted,
-                b',' if !is_quoted => {
-                    self.left = Some(&left[..at]);
-                    return Some(left[at + 1..].trim_ascii());
-                }
-                _ => {}
+            if byte == b'"' && !is_escaped(&left[..at]) {
+                is_quoted = !is_quoted;
+            } else if byte == self.separator && !is_quoted {
+                self.left = Some(&left[..at]);
+                return Some(left[at + 1..].trim_ascii());
             }
         }
         self.left = None;
@@ -192,31 +200,44 @@ fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1
 }
 
-/// RFC 7239, section 4: the value of `for` in an element of `Forwarded`.
+/// RFC 7239, section 4: the value of `for` in an element of `Forwarded`. No parameter may occur twice: of two values
+/// one may come from a client, by a host that its proxy copies.
 fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
-    let mut pairs = element.split(|&byte| byte == b';');
-    pairs.find_map(|pair| {
+    let mut values = FromEnd::new(element, b';').filter_map(|pair| {
         let (name, value) = pair.split_at_checked(pair.iter().position(|&byte| byte == b'=')?)?;
         let value = value[1..].trim_ascii();
         let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
         name.trim_ascii().eq_ignore_ascii_case(b"for").then_some(inner.unwrap_or(value))
-    })
+    });
+    let value = values.next()?;
+    values.next().is_none().then_some(value)
 }
 
 /// An address with or without a port, IPv6 with or without brackets. `None`: a name, `unknown`, or anything else.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?;
+    let (host, port) = match text.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']')?,
+        // More than one colon without brackets is an IPv6 address without a port.
+        None => match text.split_once(':') {
+            Some((_, rest)) if rest.contains(':') => (text, ""),
+            Some((host, _)) => (host, &text[host.len()..]),
+            None => (text, ""),
+        },
+    };
     // RFC 4007: the zone of a link-local address is of no meaning elsewhere.
-    if let Some((address, _zone)) = text.split_once('%') {
-        return address.strip_prefix('[').unwrap_or(address).parse().ok();
+    let host = host.split_once('%').map_or(host, |(address, _zone)| address);
+    is_port(port).then(|| host.parse().ok()).flatten()
+}
+
+/// RFC 7239, section 6: nothing, or a colon and a port, which may be obfuscated.
+fn is_port(text: &str) -> bool {
+    let Some(port) = text.strip_prefix(':') else { return text.is_empty() };
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match port.strip_prefix('_') {
+        Some(name) => !name.is_empty() && name.bytes().all(is_token),
+        None => (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit()),
     }
-    if let Ok(address) = text.parse() {
-        return Some(address);
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Some(address.ip());
-    }
-    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
 impl fmt::Debug for ClientAddress {
@@ -298,6 +319,19 @@ mod tests {
             ("[2001:db8::1]:4711", Some("2001:db8::1")),
             ("fe80::1%eth0", Some("fe80::1")),
             ("[fe80::1%25eth0]:4711", Some("fe80::1")),
+            ("192.0.2.1:_front-end.1", Some("192.0.2.1")),
+            ("[2001:db8::1]:_hidden", Some("2001:db8::1")),
+            ("::ffff:192.0.2.1", Some("::ffff:192.0.2.1")),
+            ("192.0.2.1,", Some("192.0.2.1")),
+            ("192.0.2.1:", None),
+            ("192.0.2.1:_", None),
+            ("192.0.2.1:80 80", None),
+            ("[2001:db8::1", None),
+            ("[2001:db8::1]x", None),
+            ("[", None),
+            (":", None),
+            ("%", None),
+            ("", None),
             ("unknown", None),
             ("_hidden", None),
             ("300.1.1.1", None),
@@ -314,6 +348,37 @@ mod tests {
             assert_eq!(client(&by, "forwarded", &[said]).as_deref(), Some("2001:db8::1"), "{said}");
         }
         assert_eq!(client(&by, "forwarded", &["proto=http"]), None);
+    }
+
+    #[test]
+    fn a_host_that_a_proxy_copies_into_a_quoted_string_names_no_client() {
+        let by = ClientAddress::forwarded(1);
+        for said in [
+            r#"host="x;for=6.6.6.6;y";for=9.9.9.9"#,
+            r#"for=9.9.9.9;host="x;for=6.6.6.6""#,
+            r#"host="x\";for=6.6.6.6;\"";for=9.9.9.9"#,
+            r#"host="a,for=6.6.6.6";for="9.9.9.9:_port""#,
+            "for=9.9.9.9;;",
+            ";for=9.9.9.9 ; proto=https",
+        ] {
+            assert_eq!(client(&by, "forwarded", &[said]).as_deref(), Some("9.9.9.9"), "{said}");
+        }
+        // The proxy did not escape the quotation mark.
+        for said in [r#"host="x";for=6.6.6.6;y="";for=9.9.9.9"#, "for=6.6.6.6;for=9.9.9.9"] {
+            assert_eq!(client(&by, "forwarded", &[said]), None, "{said}");
+        }
+    }
+
+    #[test]
+    fn empty_entries_do_not_count() {
+        let by = ClientAddress::x_forwarded_for(2);
+        for lines in [
+            &["9.9.9.9,,10.0.0.1"][..],
+            &["1.1.1.1, ,9.9.9.9,", "", ", 10.0.0.1 ,"],
+            &["9.9.9.9", "", "10.0.0.1"],
+        ] {
+            assert_eq!(client(&by, "x-forwarded-for", lines).as_deref(), Some("9.9.9.9"));
+        }
     }
 
     #[test]
