@@ -10,6 +10,7 @@ use crate::url_storm::baseline::Baseline;
 use crate::url_storm::brown_out::BrownOut;
 use crate::url_storm::measure::{Lab, Observed};
 use crate::url_storm::rest::{Rest, rest};
+use crate::url_storm::tally::GoodAttempt;
 use crate::url_storm::truth::{Needed, Truth};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -63,6 +64,8 @@ pub(crate) struct StepResult {
     pub(crate) late_share: f64,
     /// Attempts that lost their connection or got another status, over all attempts.
     pub(crate) broken_share: f64,
+    /// Good attempts with a body of quite another length than without load, over all good attempts.
+    pub(crate) other_length_share: f64,
     /// Seconds from the end of the trigger until goodput was back; null without a trigger or without a recovery.
     pub(crate) recovered_s: Option<f64>,
     pub(crate) retry_after: Truth,
@@ -88,6 +91,10 @@ pub(crate) struct StepResult {
 
 /// Bucket of a timeline: a quarter of the span over which recovery is judged.
 pub(crate) const BUCKET: Duration = Duration::from_millis(250);
+/// Goodput over a capacity that was taken too low. Measured ones are right to a tenth.
+const BEATS: f64 = 1.3;
+/// Share of the offered requests that are answered by a service that is not overloaded.
+const KEEPS_UP: f64 = 0.95;
 /// Most repetitions of one step, and of all steps together: disturbed figures are marked, not awaited.
 const MAX_REPEATS_PER_STEP: u32 = 2;
 const MAX_REPEATS: u32 = 4;
@@ -100,7 +107,12 @@ impl StepResult {
 
     /// Whether the service was offered more than it can do.
     pub(crate) fn overloads(&self) -> bool {
-        matches!(self.trigger, Trigger::Load(load) if load > 1.5)
+        matches!(self.trigger, Trigger::Load(load) if load > 1.5) && !self.beats_capacity()
+    }
+
+    /// Whether the service kept up with clearly more than what was taken for its capacity.
+    pub(crate) fn beats_capacity(&self) -> bool {
+        self.goodput_over_possible > BEATS && self.goodput > KEEPS_UP * self.offered
     }
 }
 
@@ -247,6 +259,11 @@ impl<'a> Stepper<'a> {
         Ok(self.judge(trigger, kind, phases, observed, rest))
     }
 
+    fn other_length_share(&self, good: &[GoodAttempt]) -> f64 {
+        let other = good.iter().filter(|it| self.baseline.is_other_length(it.body_bytes));
+        over(other.count() as f64, good.len() as f64)
+    }
+
     fn judge(
         &self,
         trigger: Trigger,
@@ -297,6 +314,7 @@ impl<'a> Stepper<'a> {
             refused_share: rounded(share(counts.refused)),
             late_share: rounded(share(counts.late)),
             broken_share: rounded(share(counts.broken)),
+            other_length_share: rounded(self.other_length_share(&observed.kept.good)),
             recovered_s: if triggers { recovered(&timeline, &phases, &rest) } else { None },
             retry_after: Truth::of(&observed.kept, needed),
             service_cpu: observed.service_cpu.map(rounded),
@@ -316,7 +334,7 @@ impl<'a> Stepper<'a> {
 
 /// Seconds from the end of the trigger until as large a share is answered as before it.
 fn recovered(timeline: &[Counts], phases: &Phases, rest: &Rest) -> Option<f64> {
-    if matches!(rest, Rest::Dead | Rest::Down) {
+    if matches!(rest, Rest::Dead | Rest::Down(_)) {
         return None;
     }
     let bucket = |at: Duration| ((at.as_nanos() / BUCKET.as_nanos()) as usize).min(timeline.len());
