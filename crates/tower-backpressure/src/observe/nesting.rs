@@ -26,7 +26,7 @@ pub(super) struct Around {
     seen: Mutex<Vec<u64>>,
 }
 
-/// One layer stands inside of so many others at most; more are not told apart.
+/// The most layers that one layer may stand inside of; more are not told apart.
 const MAX_SEEN: usize = 16;
 
 /// The service inside the layer with this number is polled from now on.

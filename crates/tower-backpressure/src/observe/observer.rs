@@ -1,4 +1,4 @@
-//! An observer of one's own, for telemetry that the facades do not reach.
+//! An observer of your own, for telemetry that the facades do not reach.
 
 use std::time::Duration;
 

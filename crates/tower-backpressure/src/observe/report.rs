@@ -241,7 +241,7 @@ impl PartReport {
 }
 
 impl LimiterReport {
-    /// Of a limiter beside which so many requests and streams run.
+    /// Of a limiter beside which this number of uncounted requests and of streams run.
     pub(crate) fn of(limiter: &Limiter, uncounted: usize, streams: usize) -> Self {
         let (snapshot, (min, max)) = (limiter.snapshot(), limiter.limit_bounds());
         let changes = CAUSES.into_iter().zip(limiter.limit_changes());

@@ -43,7 +43,7 @@ pub use crate::headers::rate_limit_fields::RateLimitFields;
 use self::plan::Plan;
 use crate::observe::Observer;
 
-/// Gives each tenant a [`Quota`]: so many requests or tokens in a time, and so many requests at once. A request beyond
+/// Gives each tenant a [`Quota`]: a number of requests or tokens in a time, and of requests at once. A request beyond
 /// it is rejected with a 429 that says when there is more.
 ///
 /// ```
@@ -83,7 +83,7 @@ use crate::observe::Observer;
 /// | [`shared`](Self::shared) | in this process only | replicas need a store to share a quota |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |
 /// | [`exempt`](Self::exempt) | no request | health checks, a preflight `OPTIONS` |
-/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) of the type `quota-exceeded` | a page of one's own |
+/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) of the type `quota-exceeded` | a page of your own |
 ///
 /// # What a rejection says
 /// 429, `Retry-After` with the second in which there are tokens for this request, the fields of

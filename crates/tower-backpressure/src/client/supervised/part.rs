@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::shared::{Origin, Shared, Supervision};
 use crate::observe::{Part, PartReport, Report};
 
-/// Of so many origins that were used last, the registry shows those that matter most.
+/// The number of most recently used origins among which the registry looks for those that matter most.
 const EXAMINED: usize = 4 * Report::MAX_PARTS;
 
 impl<T: Supervision> Part for Shared<T> {
