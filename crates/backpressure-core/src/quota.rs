@@ -7,6 +7,7 @@ use crate::time::Timestamp;
 mod decision;
 mod invalid;
 mod lease;
+mod settlement;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -15,6 +16,7 @@ pub use self::decision::{QuotaDecision, QuotaRejection, Violated};
 pub use self::invalid::InvalidQuota;
 use self::invalid::valid;
 pub use self::lease::{Claim, Grant, Lease, LeaseDecision, LeaseSettings};
+pub use self::settlement::TakenTokens;
 pub use self::window::{QuotaUsage, QuotaWindow, Standing};
 
 /// How much one tenant may use: tokens in one window of time or several, and requests at once.
@@ -234,41 +236,6 @@ impl Quota {
             usage.take(window, cost, now);
         }
         if wait.is_zero() { QuotaDecision::Admit } else { QuotaDecision::Delay(wait) }
-    }
-
-    /// A request that was admitted for `reserved` tokens has cost `actual` ones. Returns how many tokens were
-    /// forgiven, in the window that has forgiven most, since the tenant owes as many as it may.
-    ///
-    /// What is given back never fills a bucket beyond its burst.
-    ///
-    /// ```
-    /// use backpressure_core::{Quota, QuotaUsage, Timestamp};
-    ///
-    /// let quota = Quota::per_minute(1_000);
-    /// let (mut usage, now) = ([QuotaUsage::default()], Timestamp::ZERO);
-    /// let _ = quota.decide(&mut usage, 0, 400, now);
-    /// quota.settle(&mut usage, 400, 150, now);
-    /// assert_eq!(quota.standing(&usage, now).next().map(|it| it.remaining), Some(850));
-    /// ```
-    pub fn settle(
-        &self,
-        usage: &mut [QuotaUsage],
-        reserved: u64,
-        actual: u64,
-        now: Timestamp,
-    ) -> u64 {
-        let mut forgiven = 0;
-        for (window, usage) in self.windows().zip(usage.iter_mut()) {
-            if actual <= reserved {
-                usage.give_back(window, reserved - actual, now);
-            } else {
-                let room = usage.room_for_debt(window, now);
-                let more = actual - reserved;
-                usage.take(window, more.min(room), now);
-                forgiven = forgiven.max(more.saturating_sub(room));
-            }
-        }
-        forgiven
     }
 
     /// How each window stands.

@@ -19,6 +19,7 @@ mod activity;
 mod bounds;
 mod counter;
 mod holds;
+mod lender;
 mod limit_changes;
 #[cfg(all(test, limiter_loom))]
 mod model;

@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Standing, Timestamp};
+use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Standing, TakenTokens, Timestamp};
 
 use super::key::QuotaKey;
 use super::plan::Plan;
@@ -151,10 +151,10 @@ impl Table {
     }
 
     /// A request that reserved some tokens has cost others. A key that is forgotten owes nothing.
-    pub(super) fn settle(&self, slot: Slot, reserved: u64, actual: u64, now: Timestamp) {
+    pub(super) fn settle(&self, slot: Slot, taken: &mut TakenTokens, actual: u64, now: Timestamp) {
         let mut shard = self.shard(slot);
         if let Some(position) = shard.find(slot.0) {
-            shard.settle(position, reserved, actual, now);
+            shard.settle(position, taken, actual, now);
         }
     }
 
