@@ -179,7 +179,8 @@ impl File {
             let span = &rules.0[MAX_POLICIES].span;
             reading.problem(span, format!("there are more than {MAX_POLICIES} policies"));
         }
-        for index in 0..rules.0.len() {
+        // Each is compared with those before it: more than may be are not looked at.
+        for index in 0..rules.0.len().min(MAX_POLICIES) {
             let (before, rule) = rules.0.split_at_mut(index);
             let rule = &mut rule[0];
             rule.name = rule.value.name.get().unwrap_or_default();
