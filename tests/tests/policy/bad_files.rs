@@ -57,6 +57,10 @@ fn a_file_full_of_policies_is_refused_without_comparing_them_all() {
     let error = PolicySet::parse(&text).expect_err("too many");
     assert!(error.to_string().contains("there are more than"), "{error}");
     assert_eq!(error.problems().len(), 1);
+    let layers: String = (0..9_000).map(|n| format!("[admission.a{n}]\n")).collect();
+    let error = PolicySet::parse(&format!("{layers}[default]\nadmission = \"b\"\n"));
+    let error = error.expect_err("no such admission").to_string();
+    assert!(error.contains("unknown admission") && error.len() < 1_000, "{error}");
 }
 
 #[test]
