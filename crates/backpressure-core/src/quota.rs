@@ -254,10 +254,12 @@ impl Quota {
 
     /// The usage under this quota of a tenant that had another one until now.
     ///
-    /// What a tenant has used stays used, and the tokens of a window come back at the new rate from now on. So a
-    /// change there and back changes nothing, and no order of changes mints tokens. A tenant may owe more than
-    /// [`max_debt`](Self::max_debt) after a change to a much smaller quota. A window takes over what
-    /// was used in the window of the same period, or else in the first window of the other quota that is left.
+    /// What a tenant has used stays used, and the tokens of a window come back at the new rate from now on. So a change
+    /// of numbers there and back changes nothing, and mints no tokens. A tenant may owe more than
+    /// [`max_debt`](Self::max_debt) after a change to a much smaller quota. A window takes over what was used in the
+    /// window of the same period, or else in the first window of the other quota that is left. What was used in a window
+    /// that no other takes over is forgotten, as by a change to [`unlimited`](Self::unlimited): its bucket is full when
+    /// it is added again.
     ///
     /// ```
     /// use backpressure_core::{Quota, QuotaUsage, Timestamp};

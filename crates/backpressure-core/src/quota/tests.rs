@@ -193,6 +193,18 @@ fn a_change_of_plan_mid_stream_keeps_what_was_used() {
 }
 
 #[test]
+fn a_window_that_is_taken_away_and_added_again_is_full() {
+    let (both, second) = (Quota::per_second(10).and(Quota::per_day(100)), Quota::per_second(10));
+    let (mut usage, now) = ([QuotaUsage::default(); 2], seconds(1));
+    assert_eq!(both.decide(&mut usage, 0, 10, now), QuotaDecision::Admit);
+    let back = both.usage_after(&second, &second.usage_after(&both, &usage, now), now);
+    assert_eq!(remaining(&both, &back, now), [0, 100]);
+    let none = Quota::unlimited();
+    let back = both.usage_after(&none, &none.usage_after(&both, &usage, now), now);
+    assert_eq!(remaining(&both, &back, now), [10, 100]);
+}
+
+#[test]
 fn what_a_request_cost_beyond_its_reservation_is_owed_up_to_the_debt() {
     let quota = Quota::per_second(100).max_debt(50);
     let (mut usage, now) = ([QuotaUsage::default()], seconds(1));
