@@ -41,5 +41,8 @@ async fn report() -> &'static str {
 // Thirty reports at once: nine run, two of their own, four of no route's and three that search lends. The others
 // wait for a second and are rejected. Meanwhile orders and searches are served.
 //
-// for n in $(seq 30); do curl -s -o /dev/null -w "report %{http_code} after %{time_total} s\n" localhost:3000/reports & done
-// sleep 0.5; curl -s localhost:3000/orders localhost:3000/search; wait
+// $ for n in $(seq 30); do curl -s -o /dev/null -w "report %{http_code} after %{time_total} s\n" localhost:3000/reports & done
+// $ sleep 0.5; curl -s localhost:3000/orders localhost:3000/search; wait
+//
+// prints: report 200 after
+// prints: report 503 after

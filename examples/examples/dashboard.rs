@@ -129,4 +129,7 @@ fn request() -> Request<Body> {
 const TENANTS: [&str; 8] = ["key-2", "key-3", "key-4", "key-5", "key-6", "key-7", "key-8", "key-9"];
 
 // cargo run -p backpressure-examples --example dashboard
-// curl -s localhost:3000/backpressure/state.json
+//
+// $ sleep 2; curl -s localhost:3000/backpressure/state.json
+//
+// prints: "version":1

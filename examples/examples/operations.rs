@@ -91,9 +91,13 @@ async fn shutdown() {
 
 // cargo run -p backpressure-examples --example operations
 //
-// for n in 1 2 3 4 5 6 7 8; do curl -s localhost:3000/ & done; wait
-// for n in 1 2 3 4; do curl -s localhost:3000/cached & done; wait
-// for n in 1 2; do curl -si localhost:3000/orders & done; wait
-// curl -s -X POST localhost:3000/admin/api/pause; time curl -s localhost:3000/
-// curl -s -X POST localhost:3000/admin/api/stop; curl -si localhost:3000/; curl -si localhost:3000/ready
-// curl -s -X POST localhost:3000/admin/api/resume
+// $ for n in 1 2 3 4 5 6 7 8; do curl -s localhost:3000/ & done; wait
+// $ for n in 1 2 3 4; do curl -s localhost:3000/cached & done; wait
+// $ for n in 1 2; do curl -si localhost:3000/orders & done; wait
+// $ curl -s -X POST localhost:3000/admin/api/pause; time curl -s localhost:3000/
+// $ curl -s -X POST localhost:3000/admin/api/stop; curl -si localhost:3000/; curl -si localhost:3000/ready
+// $ curl -s -X POST localhost:3000/admin/api/resume
+//
+// prints: as of a minute ago
+// prints: very busy, please try again
+// prints: x-shed-reason: stopped

@@ -2,7 +2,6 @@
 //!
 //! ```sh
 //! cargo run --example policy_file
-//! curl -i -H 'x-api-key: batch' http://127.0.0.1:3000/reports/2026
 //! cargo run --release -- policy check examples/examples/policy_file.toml --path /reports/2026 --tenant batch
 //! ```
 
@@ -49,3 +48,9 @@ async fn report() -> &'static str {
     tokio::time::sleep(Duration::from_secs(1)).await;
     "a report\n"
 }
+
+// cargo run -p backpressure-examples --example policy_file
+//
+// $ curl -si -H 'x-api-key: batch' localhost:3000/reports/2026
+//
+// prints: HTTP/1.1 200 OK

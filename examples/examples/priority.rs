@@ -43,9 +43,11 @@ async fn work(Extension(info): Extension<RequestInfo>) -> String {
 // Four requests that can wait, then two that cannot: the first is running already, then both critical ones
 // run before the other four.
 //
-// for n in 1 2 3 4; do curl -s -H "priority: u=7" localhost:3000 & sleep 0.05; done
-// for n in 1 2; do curl -s localhost:3000/checkout & sleep 0.05; done; wait
+// $ for n in 1 2 3 4; do curl -s -H "priority: u=7" localhost:3000 & sleep 0.05; done
+// $ for n in 1 2; do curl -s localhost:3000/checkout & sleep 0.05; done; wait
 //
 // A request whose caller waits for half a second is rejected at once, as the others take longer:
 //
-// for n in 1 2 3; do curl -s localhost:3000 & done; sleep 0.1; curl -si -H "request-timeout: 500ms" localhost:3000 | head -8; wait
+// $ for n in 1 2 3; do curl -s localhost:3000 & done; sleep 0.1; curl -si -H "request-timeout: 500ms" localhost:3000 | head -8; wait
+//
+// prints: x-shed-reason: deadline

@@ -71,6 +71,8 @@ async fn change_plan(Path(per_second): Path<u32>) -> StatusCode {
 //
 // The third request within a second is rejected, and says when there are tokens:
 //
-// for n in 1 2 3; do curl -si -H 'x-api-key: free-key' localhost:3000/ | grep -iE '^(HTTP|retry|rate)'; done
-// curl -si -H 'x-api-key: pro-key' localhost:3000/export | grep -i ratelimit
-// curl -X POST localhost:3000/admin/pro/50
+// $ for n in 1 2 3; do curl -si -H 'x-api-key: free-key' localhost:3000/ | grep -iE '^(HTTP|retry|rate)'; done
+// $ curl -si -H 'x-api-key: pro-key' localhost:3000/export | grep -i ratelimit
+// $ curl -X POST localhost:3000/admin/pro/50
+//
+// prints: HTTP/1.1 429 Too Many Requests

@@ -109,8 +109,12 @@ async fn serve(listener: TcpListener, app: Router, max: usize, mut stop: watch::
 
 // cargo run -p backpressure-examples --example serving
 //
-// curl -s localhost:3000; curl -si localhost:3001/ready
+// $ curl -s localhost:3000; curl -si localhost:3001/ready
 //
 // A client that sends half a head is closed after ten seconds:
 //
-// bash -c 'exec 3<>/dev/tcp/localhost/3000; printf "GET / HTTP/1.1\r\nhost:" >&3; time cat <&3'
+// $ bash -c 'exec 3<>/dev/tcp/localhost/3000; printf "GET / HTTP/1.1\r\nhost:" >&3; time cat <&3'
+//
+// prints: hello
+// prints: HTTP/1.1 200 OK
+// prints: real

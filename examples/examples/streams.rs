@@ -69,9 +69,11 @@ async fn report(Extension(permit): Extension<PermitHandle>) -> &'static str {
 //
 // Three of five event streams are served, and all of the other requests:
 //
-// for n in 1 2 3 4 5; do curl -sN -m 10 -o /dev/null -w "%{http_code}\n" localhost:3000/events & done
-// for n in 1 2 3 4 5; do curl -s localhost:3000/poll & done; sleep 1; curl -s localhost:3000; wait
+// $ for n in 1 2 3 4 5; do curl -sN -m 10 -o /dev/null -w "%{http_code}\n" localhost:3000/events & done
+// $ for n in 1 2 3 4 5; do curl -s localhost:3000/poll & done; sleep 1; curl -s localhost:3000; wait
 //
 // The third report is rejected, as two are being made:
 //
-// for n in 1 2 3; do curl -s -X POST localhost:3000/reports; done
+// $ for n in 1 2 3; do curl -s -X POST localhost:3000/reports; done
+//
+// prints: 503

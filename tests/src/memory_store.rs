@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use backpressure_core::{Claim, Quota, QuotaDecision, QuotaUsage, Timestamp};
+use backpressure_core::{Claim, Quota, QuotaDecision, QuotaUsage, TakenTokens, Timestamp};
 use tokio::time::{Instant, sleep};
 use tower_backpressure::Grant;
 use tower_backpressure::server::{Exchange, ExchangeFuture, QuotaStore};
@@ -110,19 +110,19 @@ impl State {
             _ => claim.base,
         };
         let mut claimed = last.max(claim.spent);
-        quota.settle(&mut self.usage, 0, claimed - last, now);
+        quota.settle(&mut self.usage, &mut TakenTokens::of(0), claimed - last, now);
         let mut retry_after = Duration::ZERO;
         if claim.wanted > claimed {
             let left = quota.standing(&self.usage, now).map(|it| it.remaining).min().unwrap_or(0);
             let granted = left.min(claim.wanted - claimed);
-            quota.settle(&mut self.usage, 0, granted, now);
+            quota.settle(&mut self.usage, &mut TakenTokens::of(0), granted, now);
             claimed += granted;
             if claimed < claim.wanted {
                 retry_after = self.wait(quota, claim, granted, now);
             }
         } else {
             let rest = claimed - claim.wanted.max(claim.spent);
-            quota.settle(&mut self.usage, rest, 0, now);
+            quota.settle(&mut self.usage, &mut TakenTokens::of(rest), 0, now);
             claimed -= rest;
         }
         self.replicas.insert(*replica, (*book, *sequence, claimed));

@@ -8,18 +8,22 @@ use std::time::Duration;
 
 use backpressure_tests::recorded_metrics::RecordedMetrics;
 use backpressure_tests::scripted_body::ScriptedBody;
+use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{FutureExt, TraceContextExt, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, SdkMeterProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::observe::OpenTelemetry;
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, QueueBounds};
+use tower_backpressure::{
+    AdmissionLayer, BreakerLayer, BulkheadLayer, CooldownLayer, QueueBounds, RetryLayer,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -76,6 +80,7 @@ impl Exported {
             AggregatedMetrics::U64(MetricData::Sum(sum)) => {
                 let points = sum.data_points();
                 self.sums.extend(points.map(|it| (series(name, it.attributes()), it.value())));
+                self.sums.retain(|_, &mut value| value > 0);
             }
             AggregatedMetrics::F64(MetricData::Gauge(gauge)) => {
                 let points = gauge.data_points();
@@ -92,11 +97,28 @@ impl Exported {
     }
 }
 
+impl Exported {
+    /// Asserts that each counter of a policy has the value of its metric; how many there are.
+    fn count_like(&self, recorded: &RecordedMetrics, policy: &str) -> usize {
+        let mut count = 0;
+        for (series, value) in &self.sums {
+            let (name, labels) = series.split_once(' ').expect("a policy");
+            // Other tests of this process have other policies.
+            if labels.split(' ').next() == Some(policy) {
+                let metric = format!("{}_total {labels}", name.replace('.', "_"));
+                assert_eq!(recorded.counter(&metric), *value, "{metric}");
+                count += 1;
+            }
+        }
+        count
+    }
+}
+
 /// As `RecordedMetrics` writes it.
 fn series<'a>(name: &str, attributes: impl Iterator<Item = &'a KeyValue>) -> String {
     let by_key: BTreeMap<_, _> =
         attributes.map(|it| (it.key.as_str(), it.value.as_str())).collect();
-    let order = ["policy", "result", "stage", "reason"];
+    let order = ["policy", "result", "stage", "reason", "kind", "outcome", "cause", "to"];
     let values = order.iter().filter_map(|key| by_key.get(key)).filter(|it| !it.is_empty());
     values.fold(name.to_owned(), |name, value| format!("{name} {value}"))
 }
@@ -133,12 +155,7 @@ async fn instruments_and_metrics_have_the_same_names_and_numbers() {
     drive(layer.clone()).await;
     drive(layer.clone().dry_run(true)).await;
     let exported = pipeline.collect();
-    assert!(exported.sums.len() >= 6, "{exported:?}");
-    for (series, value) in &exported.sums {
-        let (name, labels) = series.split_once(' ').expect("a policy");
-        let metric = format!("{}_total {labels}", name.replace('.', "_"));
-        assert_eq!(recorded.counter(&metric), *value, "{metric}");
-    }
+    assert!(exported.count_like(&recorded, "compared") >= 6, "{exported:?}");
     let queue_wait = |result| format!("backpressure.queue_wait compared {result}");
     for series in [
         queue_wait("admitted"),
@@ -157,6 +174,72 @@ async fn instruments_and_metrics_have_the_same_names_and_numbers() {
         let metric = recorded.gauge(&format!("backpressure_{name} compared"));
         assert_eq!(exported.gauges[&format!("backpressure.{name} compared")], metric, "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_a_limit_and_removed_marks_are_counted_as_the_metrics_count_them() {
+    let recorded = RecordedMetrics::default();
+    let _here = metrics::set_default_local_recorder(&recorded);
+    let pipeline = Pipeline::new();
+    let outer = AdmissionLayer::fixed("outer-limit", 8).observer(pipeline.telemetry.clone());
+    let inner = BulkheadLayer::new("inner-limit", 1);
+    let _held = inner.limiter().try_acquire().expect("nothing is in flight");
+    let service = outer.layer(inner.layer(service_fn(respond)));
+    for limit in [4, 2, 6] {
+        outer.handle().pin(limit);
+        for _ in 0..2 {
+            drop(service.clone().oneshot(request("/")).await);
+        }
+    }
+    // The metrics show the changes at each rejection.
+    outer.handle().stop();
+    drop(service.oneshot(request("/")).await);
+    let exported = pipeline.collect();
+    assert!(exported.count_like(&recorded, "outer-limit") >= 4, "{exported:?}");
+    assert_eq!(exported.sums["backpressure.marks_removed outer-limit"], 6);
+    assert_eq!(exported.sums["backpressure.limit_changes outer-limit operator"], 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_layers_of_a_client_have_the_instruments_of_their_metrics() {
+    let recorded = RecordedMetrics::default();
+    let _here = metrics::set_default_local_recorder(&recorded);
+    let pipeline = Pipeline::new();
+    let rejects = service_fn(async |_: Request<Full<Bytes>>| {
+        let response = Response::builder().status(503).header("retry-after", "1");
+        Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).expect("a response"))
+    });
+    let (retries, breaker) = (RetryLayer::named("otel-retries"), BreakerLayer::new("otel-breaker"));
+    let cooldown = CooldownLayer::new("otel-cooldown");
+    let retries = retries.seed(1).layer(rejects);
+    let breaker = breaker.layer(rejects);
+    let cooldown = cooldown.layer(rejects);
+    let get = || Request::get("http://origin/").body(Full::<Bytes>::default()).expect("a request");
+    for _ in 0..30 {
+        retries.clone().oneshot(get()).await.expect("infallible");
+        breaker.clone().oneshot(get()).await.expect("infallible");
+    }
+    let mut calls = JoinSet::new();
+    (0..20).for_each(|_| drop(calls.spawn(cooldown.clone().oneshot(get()))));
+    sleep(SECOND / 10).await;
+    calls.spawn(cooldown.clone().oneshot(get()));
+    sleep(SECOND / 10).await;
+    let exported = pipeline.collect();
+    for (policy, least) in [("otel-retries", 3), ("otel-breaker", 1), ("otel-cooldown", 1)] {
+        assert!(exported.count_like(&recorded, policy) >= least, "{policy}: {exported:?}");
+    }
+    for name in ["retry_budget_balance otel-retries", "held otel-cooldown", "held otel-breaker"] {
+        let metric = recorded.gauge(&format!("backpressure_{name}"));
+        assert_eq!(exported.gauges[&format!("backpressure.{name}")], metric, "{name}");
+    }
+    assert!(exported.gauges["backpressure.held otel-cooldown"] > 0.0, "{exported:?}");
+    // A second layer with the same name adds to the same series, and takes nothing away when it ends.
+    let again = RetryLayer::named("otel-retries").layer(rejects);
+    again.clone().oneshot(get()).await.expect("infallible");
+    let first_attempts = || pipeline.collect().sums["backpressure.attempts otel-retries first"];
+    assert_eq!(first_attempts(), 31);
+    drop(again);
+    assert_eq!(first_attempts(), 31);
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,7 +69,7 @@ enum Phase {
 enum Early {
     /// There is none, or it has ended.
     None,
-    /// It is sent at this moment or later; after so many others in this pause.
+    /// It is sent at this moment or later, after this number of others in this pause.
     At(Timestamp, u32),
     InFlight(u32),
 }

@@ -8,6 +8,17 @@ use crate::time::Timestamp;
 /// [`Controller::hold`](crate::Controller::hold) returns that of the request that was admitted last. The driver
 /// counts its units in flight, and passes it to [`Controller::release`](crate::Controller::release) when they are
 /// free again.
+///
+/// ```
+/// use backpressure_core::{Controller, Decision, Fixed, QueueBounds, RequestInfo, Timestamp};
+///
+/// let mut controller = Controller::new(Box::new(Fixed::new(10)), QueueBounds::default());
+/// let now = Timestamp::ZERO;
+/// assert_eq!(controller.arrive(RequestInfo::default().cost(8), 0, now), Decision::Run);
+/// let hold = controller.hold();
+/// assert_eq!(hold.units(), 8);
+/// controller.release(hold, now); // when the request has ended
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
     pub(crate) units: u32,

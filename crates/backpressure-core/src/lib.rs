@@ -71,7 +71,7 @@ pub use crate::priority::Priority;
 pub use crate::queue::Ticket;
 pub use crate::quota::{
     Claim, Grant, InvalidQuota, Lease, LeaseDecision, LeaseSettings, MAX_TOKENS, MAX_WINDOWS,
-    Quota, QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, Violated,
+    Quota, QuotaDecision, QuotaRejection, QuotaUsage, QuotaWindow, Standing, TakenTokens, Violated,
 };
 pub use crate::ramp::Pass;
 pub use crate::request_info::RequestInfo;

@@ -7,6 +7,16 @@ use crate::time::Timestamp;
 /// A change of a limit.
 ///
 /// Its `Display` is a sentence for the log: `limit 15 → 17: between 15.0 and 18.0 in flight, …`.
+///
+/// ```
+/// use backpressure_core::{Adaptive, Limit};
+///
+/// let limit = Adaptive::new(4);
+/// match limit.last_change() {
+///     Some(change) => println!("{change}"),
+///     None => println!("the limit has not changed yet"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct LimitChange {

@@ -1,6 +1,15 @@
 //! How an attempt ended.
 
 /// How a finished attempt ended, as far as it matters to a limit.
+///
+/// ```
+/// use backpressure_core::{Outcome, Sample};
+/// use std::time::Duration;
+///
+/// let sample = Sample::new(Duration::from_millis(8), Outcome::Success);
+/// assert!(sample.outcome.tells_latency());
+/// assert!(!Outcome::Failure.tells_latency());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {

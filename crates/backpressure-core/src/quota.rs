@@ -7,6 +7,7 @@ use crate::time::Timestamp;
 mod decision;
 mod invalid;
 mod lease;
+mod settlement;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -15,6 +16,7 @@ pub use self::decision::{QuotaDecision, QuotaRejection, Violated};
 pub use self::invalid::InvalidQuota;
 use self::invalid::valid;
 pub use self::lease::{Claim, Grant, Lease, LeaseDecision, LeaseSettings};
+pub use self::settlement::TakenTokens;
 pub use self::window::{QuotaUsage, QuotaWindow, Standing};
 
 /// How much one tenant may use: tokens in one window of time or several, and requests at once.
@@ -236,41 +238,6 @@ impl Quota {
         if wait.is_zero() { QuotaDecision::Admit } else { QuotaDecision::Delay(wait) }
     }
 
-    /// A request that was admitted for `reserved` tokens has cost `actual` ones. Returns how many tokens were
-    /// forgiven, in the window that has forgiven most, since the tenant owes as many as it may.
-    ///
-    /// What is given back never fills a bucket beyond its burst.
-    ///
-    /// ```
-    /// use backpressure_core::{Quota, QuotaUsage, Timestamp};
-    ///
-    /// let quota = Quota::per_minute(1_000);
-    /// let (mut usage, now) = ([QuotaUsage::default()], Timestamp::ZERO);
-    /// let _ = quota.decide(&mut usage, 0, 400, now);
-    /// quota.settle(&mut usage, 400, 150, now);
-    /// assert_eq!(quota.standing(&usage, now).next().map(|it| it.remaining), Some(850));
-    /// ```
-    pub fn settle(
-        &self,
-        usage: &mut [QuotaUsage],
-        reserved: u64,
-        actual: u64,
-        now: Timestamp,
-    ) -> u64 {
-        let mut forgiven = 0;
-        for (window, usage) in self.windows().zip(usage.iter_mut()) {
-            if actual <= reserved {
-                usage.give_back(window, reserved - actual, now);
-            } else {
-                let room = usage.room_for_debt(window, now);
-                let more = actual - reserved;
-                usage.take(window, more.min(room), now);
-                forgiven = forgiven.max(more.saturating_sub(room));
-            }
-        }
-        forgiven
-    }
-
     /// How each window stands.
     pub fn standing(&self, usage: &[QuotaUsage], now: Timestamp) -> impl Iterator<Item = Standing> {
         let standing =
@@ -287,10 +254,12 @@ impl Quota {
 
     /// The usage under this quota of a tenant that had another one until now.
     ///
-    /// What a tenant has used stays used, and the tokens of a window come back at the new rate from now on. So a
-    /// change there and back changes nothing, and no order of changes mints tokens. A tenant may owe more than
-    /// [`max_debt`](Self::max_debt) after a change to a much smaller quota. A window takes over what
-    /// was used in the window of the same period, or else in the first window of the other quota that is left.
+    /// What a tenant has used stays used, and the tokens of a window come back at the new rate from now on. So a change
+    /// of numbers there and back changes nothing, and mints no tokens. A tenant may owe more than
+    /// [`max_debt`](Self::max_debt) after a change to a much smaller quota. A window takes over what was used in the
+    /// window of the same period, or else in the first window of the other quota that is left. What was used in a window
+    /// that no other takes over is forgotten, as by a change to [`unlimited`](Self::unlimited): its bucket is full when
+    /// it is added again.
     ///
     /// ```
     /// use backpressure_core::{Quota, QuotaUsage, Timestamp};

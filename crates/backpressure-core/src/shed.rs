@@ -4,6 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 /// Why a request was rejected.
+///
+/// ```
+/// use backpressure_core::Reason;
+///
+/// assert_eq!(Reason::TenantShare.as_str(), "tenant-share"); // in metrics, and in `x-shed-reason`
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -77,6 +83,14 @@ impl fmt::Display for Reason {
 }
 
 /// A request that was rejected before it ran. It may be sent again, whatever its method.
+///
+/// ```
+/// use backpressure_core::{Reason, Shed};
+/// use std::time::Duration;
+///
+/// let shed = Shed::new(Reason::QueueFull, Duration::from_secs(2));
+/// assert_eq!(shed.to_string(), "shed (queue-full), come back in 2s");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shed {

@@ -133,9 +133,9 @@ pub(crate) struct TenantView {
 #[derive(Debug, Default)]
 pub(crate) struct Recent(VecDeque<Report>);
 
-/// Times are those of so many seconds: a p99 of one second jumps too much to be read.
+/// Seconds over which times are shown: a p99 of one second jumps too much to be read.
 const WINDOW: usize = 5;
-/// Names are cut to so many characters: they are anything that a program or its callers choose.
+/// Characters to which names are cut: they are anything that a program or its callers choose.
 const NAME_LENGTH: usize = 120;
 
 impl Recent {

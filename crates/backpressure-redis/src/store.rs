@@ -15,6 +15,16 @@ use crate::link::Link;
 /// Keeps quotas in Redis or Valkey: see the [crate's documentation](crate).
 ///
 /// Clones share one connection.
+///
+/// ```no_run
+/// # fn main() -> Result<(), redis::RedisError> {
+/// use backpressure_redis::RedisStore;
+///
+/// let store = RedisStore::open("redis://127.0.0.1:6379/")?.prefix("shop:quota");
+/// # let _ = store;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     link: Link,

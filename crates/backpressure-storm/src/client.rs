@@ -97,7 +97,7 @@ impl Attempts {
         // If this future is dropped before the answer, the client has given up: the attempt was late.
         let answer = timeout(self.patience, self.pool.send(request)).await?;
         outcome.seal(match &answer {
-            Ok(response) => AnswerKind::of(response.status()).event(),
+            Ok(response) => AnswerKind::of(response.status(), response.headers()).event(),
             Err(_) => Some(EventKind::Broken),
         });
         answer

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_was_taken_by_others_or_by_the_hypervisor() {
+    fn cpu_time_that_is_not_ours_is_that_of_other_processes_or_stolen() {
         assert_eq!(between(&[], 1000), Disturbance { others: 1.0, stolen: 0.1 });
         assert_eq!(between(&[0], 1000), Disturbance { others: 0.0, stolen: 0.1 });
         assert_eq!(between(&[1], 500), Disturbance { others: 0.75, stolen: 0.0 });

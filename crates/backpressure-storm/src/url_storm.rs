@@ -10,6 +10,7 @@ mod failure;
 mod measure;
 pub(crate) mod options;
 mod page;
+mod phases;
 mod report;
 mod rest;
 mod service_process;

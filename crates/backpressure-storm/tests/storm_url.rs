@@ -97,6 +97,40 @@ fn endless(mut stream: TcpStream) {
     }
 }
 
+fn close_at_once(stream: TcpStream) {
+    drop(stream);
+}
+
+fn half_close(mut stream: TcpStream) {
+    _ = stream.read(&mut [0; 4096]);
+    _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf");
+    _ = stream.shutdown(std::net::Shutdown::Write);
+    thread::sleep(Duration::from_secs(60));
+}
+
+fn endless_head(mut stream: TcpStream) {
+    _ = stream.read(&mut [0; 4096]);
+    _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+    while stream.write_all(b"x-again: and again\r\n").is_ok() {}
+}
+
+fn error_with_status_200(stream: TcpStream) {
+    answer(stream, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{\"error\"}");
+}
+
+fn error_of_grpc(stream: TcpStream) {
+    answer(stream, "HTTP/1.1 200 OK\r\ngrpc-status: 13\r\ncontent-length: 0\r\n\r\n");
+}
+
+#[test]
+fn an_error_with_status_200_is_no_good_answer() {
+    let url = server(error_with_status_200);
+    let text = error("expect", &[&url, "--expect", "\"result\""]);
+    assert!(text.contains("status 200 without the text of --expect"), "{text}");
+    let text = error("grpc", &[&server(error_of_grpc)]);
+    assert!(text.contains("grpc-status 13"), "{text}");
+}
+
 #[test]
 fn a_service_that_does_not_answer_usefully_is_not_stormed() {
     for (name, serve, reason) in [
@@ -105,6 +139,9 @@ fn a_service_that_does_not_answer_usefully_is_not_stormed() {
         ("server_error", server_error, "500"),
         ("garbage", garbage, "not the HTTP that was asked for"),
         ("hang_up", hang_up, "ended before the response"),
+        ("close_at_once", close_at_once, "ended before the response"),
+        ("half_close", half_close, "ended before the response"),
+        ("endless_head", endless_head, "message head is too large"),
     ] {
         let text = error(name, &[&server(serve)]);
         assert!(

@@ -30,7 +30,7 @@
 //! |---|---|
 //! | protect a server | [`AdmissionLayer`] |
 //! | keep a slow dependency from occupying it | [`BulkheadLayer`], [`BulkheadSet`] |
-//! | give each tenant so much in a time | [`QuotaLayer`] |
+//! | bound what each tenant may use in a time | [`QuotaLayer`] |
 //! | tell the layers the priority, deadline and tenant of a request | [`RequestInfoLayer`], [`RequestInfo`] |
 //! | observe and operate a layer while it runs | [`Handle`], [`observe`] |
 //! | protect a client and its servers | [`backpressure_client`], or the layers of [`client`] one by one |

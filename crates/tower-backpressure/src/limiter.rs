@@ -19,6 +19,7 @@ mod activity;
 mod bounds;
 mod counter;
 mod holds;
+mod lender;
 mod limit_changes;
 #[cfg(all(test, limiter_loom))]
 mod model;
@@ -44,7 +45,7 @@ pub use self::pressure::Pressure;
 pub use self::queued::{Queueing, queued};
 pub use self::resources::{ResourceWatch, Watching};
 
-#[cfg(feature = "metrics")]
+#[cfg(feature = "http")]
 pub(crate) use self::limit_changes::CAUSES;
 use self::permit::Stage;
 pub(crate) use self::shared::Shared;
@@ -261,7 +262,7 @@ impl Limiter {
         }
         match self.start_acquire(info, now) {
             Acquired::Rejected(shed) => Some(shed),
-            // A place has become free in between.
+            // A permit has become free in between.
             Acquired::Permit(mut permit) => {
                 permit.skip_measurement();
                 None
@@ -312,7 +313,7 @@ impl Limiter {
     }
 
     /// Changes of the limit, in the order of [`CAUSES`].
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "http")]
     pub(crate) fn limit_changes(&self) -> [u64; CAUSES.len()] {
         self.shared.limit_changes()
     }

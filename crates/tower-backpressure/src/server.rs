@@ -16,7 +16,7 @@
 //! | [`AdmissionLayer`] | runs as many requests at once as the service can use, and rejects the others |
 //! | [`BulkheadLayer`], [`BulkheadSet`] | keep a slow dependency from occupying the whole service |
 //! | [`QueueLayer`] | runs jobs by a few workers behind a queue of constant depth |
-//! | [`QuotaLayer`] | gives each tenant so many requests or tokens in a time |
+//! | [`QuotaLayer`] | gives each tenant a number of requests or tokens in a time |
 //! | [`RequestInfoLayer`] | reads priority and deadline from headers; goes outside the others |
 //! | [`FallbackLayer`] | hands what would be rejected to another service |
 //!

@@ -22,7 +22,7 @@ pub(crate) trait Spare: Sized + 'static {
 impl<T: Spare> SharedRef<T> {
     #[inline]
     pub(crate) fn new(shared: &Arc<T>) -> Self {
-        // A thread that is ending keeps none.
+        // A thread that is ending has no thread-local reference any more.
         let spare = T::spare().try_with(Cell::take).ok().flatten();
         let spare = spare.filter(|spare| Arc::ptr_eq(spare, shared));
         Self { shared: Some(spare.unwrap_or_else(|| Arc::clone(shared))) }

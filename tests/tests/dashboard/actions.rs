@@ -136,7 +136,7 @@ async fn requests_from_other_sites_reach_no_authoriser() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_done_is_refused_with_the_reason() {
+async fn an_action_that_cannot_be_done_is_refused_with_the_reason() {
     let _others = crate::with_others().await;
     let layer = AdmissionLayer::fixed("refused", 4);
     let id = layer.handle().id();

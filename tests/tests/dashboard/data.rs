@@ -90,7 +90,7 @@ async fn work() -> &'static str {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_says_why_and_what_happened_is_in_the_journal() {
+async fn the_state_has_the_reason_for_a_limit_and_the_journal_its_changes() {
     let _others = crate::with_others().await;
     let layer = BulkheadLayer::new("journal", 4);
     let service = Router::new().route("/", get(work)).layer(layer.clone());

@@ -63,7 +63,7 @@ fn deep_nesting_is_refused_and_overflows_no_stack() {
 }
 
 #[test]
-fn what_is_no_file_is_not_opened() {
+fn a_path_that_is_no_regular_file_is_not_opened() {
     let folder = tempfile::tempdir().expect("a folder");
     let loop_path = folder.path().join("loop.toml");
     #[cfg(unix)]

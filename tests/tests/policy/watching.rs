@@ -143,7 +143,7 @@ async fn a_directory_that_is_gone_and_comes_back_is_watched_again() {
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_readable_text_leaves_what_is_in_force() {
+async fn a_file_that_is_no_readable_text_leaves_the_policies_in_force() {
     let watched = Watched::new("unreadable");
     fs::remove_file(&watched.file).expect("removed");
     std::os::unix::fs::symlink(&watched.file, &watched.file).expect("a link to itself");

@@ -64,7 +64,7 @@ async fn the_fields_of_draft_11_say_what_is_left_and_when_there_is_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_is_never_more_than_can_be_used_and_retry_after_is_never_before_more() {
+async fn tokens_that_are_left_can_all_be_used_and_retry_after_is_never_too_early() {
     let layer =
         QuotaLayer::per("truth", BY_KEY, Quota::per_minute(90).burst(7).and(Quota::per_hour(40)));
     let mut rejected = 0;

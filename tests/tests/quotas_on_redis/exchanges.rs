@@ -137,7 +137,7 @@ async fn a_change_of_quota_keeps_what_was_used_and_records_of_dead_replicas_are_
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
-async fn a_forgotten_script_hostile_keys_and_a_password_are_no_matter() {
+async fn the_store_works_after_a_script_flush_with_any_key_and_with_a_password() {
     let server = Server::start(&["--requirepass", "a secret"]).await;
     let address = format!("redis://:a%20secret@127.0.0.1:{}/", server.port);
     let store = RedisStore::open(address.as_str()).expect("an address").prefix("of{this}test");

@@ -1,22 +1,22 @@
-//! The core's machine, driven as the limiter of the library drives it.
+//! The controller of the core, driven as the limiter of the library drives it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use backpressure_core::{
-    Adaptive, Ages, Controller as Machine, Decision, Dequeued, LimitChange, QueueBounds, Sample,
-    Shed, Ticket, Timestamp,
+    Adaptive, Ages, Controller as Core, Decision, Dequeued, LimitChange, QueueBounds, Sample, Shed,
+    Ticket, Timestamp,
 };
 
 use crate::controller::{Answer, AttemptInfo, Controller, Next, Refusal, Site, TaskChange};
 
 #[derive(Debug)]
 struct Ours {
-    machine: Machine,
+    core: Core,
     in_flight: usize,
-    /// How many requests may be in flight before an arrival has to ask the machine.
+    /// How many requests may be in flight before an arrival has to ask the core.
     open: usize,
-    /// Requests admitted without asking since the machine was last told.
+    /// Requests admitted without asking since the core was last told.
     passed: u32,
     /// Requests that wait: by ticket, by attempt, and by the time of their next look.
     waiting: BTreeMap<Ticket, Place>,
@@ -80,12 +80,12 @@ pub(crate) fn explained(site: &Site, report: fn(u32, LimitChange)) -> Box<dyn Co
 impl Ours {
     fn new(site: &Site, explained: Option<Explained>) -> Self {
         let limit = Adaptive::new((site.cores.round() as usize).clamp(1, 4_096));
-        let machine = Machine::new(Box::new(limit), QueueBounds::default());
+        let core = Core::new(Box::new(limit), QueueBounds::default());
         Self {
             in_flight: 0,
-            open: machine.open(),
+            open: core.open(),
             passed: 0,
-            machine,
+            core,
             waiting: BTreeMap::new(),
             tickets: BTreeMap::new(),
             looks: BTreeSet::new(),
@@ -99,7 +99,7 @@ impl Ours {
 
     fn explain(&mut self) {
         let Some(explained) = &mut self.explained else { return };
-        let change = self.machine.last_change();
+        let change = self.core.last_change();
         if let Some(change) = change.filter(|change| Some(*change) != explained.last) {
             (explained.report)(explained.replica, change);
         }
@@ -132,7 +132,7 @@ impl Ours {
     }
 
     fn expire(&mut self, ticket: Ticket, now: Timestamp) {
-        let shed = self.visit(now, |machine, _| machine.expire(ticket, now));
+        let shed = self.visit(now, |core, _| core.expire(ticket, now));
         if let (Some(id), Some(shed)) = (self.forget(ticket), shed) {
             self.decided.push_back(Next::Shed(id, refusal(shed)));
         }
@@ -144,8 +144,8 @@ impl Ours {
         let sample = sample.in_flight(in_flight).in_flight_at_end(self.working().max(1));
         self.visit(now, |_, _| ());
         match self.ages.is_silent(stamp) {
-            true => self.machine.complete_silent(&sample),
-            false => self.machine.complete(&sample, now),
+            true => self.core.complete_silent(&sample),
+            false => self.core.complete(&sample, now),
         }
         self.settle(now);
     }
@@ -184,18 +184,18 @@ impl Ours {
         self.settle(now);
     }
 
-    /// Asks or tells the machine something; [`settle`](Self::settle) comes next.
-    fn visit<T>(&mut self, now: Timestamp, visit: impl FnOnce(&mut Machine, usize) -> T) -> T {
+    /// Asks or tells the core something; [`settle`](Self::settle) comes next.
+    fn visit<T>(&mut self, now: Timestamp, visit: impl FnOnce(&mut Core, usize) -> T) -> T {
         let passed = std::mem::take(&mut self.passed);
         if passed > 0 {
-            self.machine.admitted_undecided(passed, now);
+            self.core.admitted_undecided(passed, now);
         }
-        if self.ages.is_due(self.machine.silence(), now) {
+        if self.ages.is_due(self.core.silence(), now) {
             self.ages.turn(self.in_flight, now);
         }
-        self.machine.worked(self.busy);
+        self.core.worked(self.busy);
         let working = self.working();
-        visit(&mut self.machine, working)
+        visit(&mut self.core, working)
     }
 
     /// Requests in flight that count towards the limit.
@@ -205,7 +205,7 @@ impl Ours {
 
     /// Admits and rejects requests that wait as far as possible, and opens the fast path.
     fn settle(&mut self, now: Timestamp) {
-        while let Some(decision) = self.machine.next(self.working(), now) {
+        while let Some(decision) = self.core.next(self.working(), now) {
             let (Dequeued::Run(ticket) | Dequeued::Reject(ticket, _)) = decision;
             let Some(id) = self.forget(ticket) else { continue };
             let next = match decision {
@@ -217,7 +217,7 @@ impl Ours {
             };
             self.decided.push_back(next);
         }
-        let open = self.machine.open();
+        let open = self.core.open();
         self.open = if open > 0 { open + self.ages.silent() } else { 0 };
         self.explain();
     }
@@ -230,8 +230,7 @@ impl Controller for Ours {
             self.passed += 1;
             return Answer::Run;
         }
-        let asks =
-            |machine: &mut Machine, in_flight| machine.arrive(attempt.arrival, in_flight, now);
+        let asks = |core: &mut Core, in_flight| core.arrive(attempt.arrival, in_flight, now);
         let answer = match self.visit(now, asks) {
             Decision::Run => {
                 self.enter(attempt.id);
@@ -282,7 +281,7 @@ impl Controller for Ours {
     fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp) {
         if let Some(&ticket) = self.tickets.get(&attempt.id) {
             self.forget(ticket);
-            self.visit(now, |machine, _| machine.abandon(ticket));
+            self.visit(now, |core, _| core.abandon(ticket));
             self.settle(now);
             return;
         }
@@ -309,11 +308,11 @@ impl Controller for Ours {
     }
 
     fn limit(&self) -> f64 {
-        self.machine.limit() as f64
+        self.core.limit() as f64
     }
 
     fn queued(&self) -> usize {
-        self.machine.queued()
+        self.core.queued()
     }
 }
 

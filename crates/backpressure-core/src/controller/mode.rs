@@ -12,6 +12,15 @@ use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
 
 /// Whether requests are admitted, as an operator decides it.
+///
+/// ```
+/// use backpressure_core::{Controller, Decision, Fixed, Mode, QueueBounds, RequestInfo, Timestamp};
+///
+/// let mut controller = Controller::new(Box::new(Fixed::new(4)), QueueBounds::default());
+/// controller.set_mode(Mode::Draining);
+/// let decision = controller.arrive(RequestInfo::default(), 0, Timestamp::ZERO);
+/// assert!(matches!(decision, Decision::Reject(_)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {

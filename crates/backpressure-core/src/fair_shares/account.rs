@@ -118,7 +118,7 @@ impl Account {
         let held = now.as_nanos().saturating_sub(since.as_nanos());
         let used = self.per_weight(u128::from(units) * u128::from(held));
         self.finish += used;
-        // It has asked for the mean, and turned out to want this much.
+        // The request was charged the mean; this is what it has really used.
         let expected = self.per_weight(u128::from(units) * u128::from(self.mean));
         self.asked = (self.asked + used).saturating_sub(expected);
         self.mean = (self.mean * (MEAN_REQUESTS - 1)).saturating_add(held) / MEAN_REQUESTS;

@@ -108,7 +108,7 @@ impl<const N: usize> Generations<N> {
         }
         std::mem::swap(&mut self.previous, &mut self.current);
         for part in &mut self.current {
-            // A new set, or what a flood has taken would stay.
+            // A new set, as clearing the old one would keep the memory that a flood has taken.
             *part = Numbers::default();
         }
         if age >= 2 * self.period {

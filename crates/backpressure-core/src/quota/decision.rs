@@ -5,6 +5,15 @@ use std::time::Duration;
 use super::Quota;
 
 /// What a quota says of a request.
+///
+/// ```
+/// use backpressure_core::{Quota, QuotaDecision, QuotaUsage, Timestamp};
+///
+/// let (quota, mut usage) = (Quota::per_second(1), [QuotaUsage::default()]);
+/// let decisions = [(); 2].map(|()| quota.decide(&mut usage, 0, 1, Timestamp::ZERO));
+/// assert_eq!(decisions[0], QuotaDecision::Admit);
+/// assert!(matches!(decisions[1], QuotaDecision::Reject(_)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum QuotaDecision {

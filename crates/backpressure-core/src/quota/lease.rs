@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::MAX_WINDOWS;
+use super::{MAX_WINDOWS, TakenTokens};
 use crate::time::Timestamp;
 
 #[cfg(test)]
@@ -192,8 +192,8 @@ impl Lease {
     }
 
     /// A request that had taken some tokens has cost others.
-    pub fn settle(&mut self, before: u64, tokens: u64) {
-        self.spent = self.spent.saturating_sub(before).saturating_add(tokens);
+    pub fn settle(&mut self, taken: &mut TakenTokens, tokens: u64) {
+        self.spent = self.spent.saturating_sub(taken.settle(tokens)).saturating_add(tokens);
     }
 
     /// The claim to send now, if one is due. Until it is answered or has failed, there is no other.

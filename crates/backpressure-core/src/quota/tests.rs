@@ -81,7 +81,7 @@ proptest! {
                 Step::Settle { reserved, actual } => {
                     let reserved = reserved.min(MAX_TOKENS);
                     buckets.iter_mut().for_each(|it| { it.refill(now); it.settle(reserved, actual); });
-                    quota.settle(&mut usage, reserved, actual, at);
+                    quota.settle(&mut usage, &mut TakenTokens::of(reserved), actual, at);
                 }
             }
             for (standing, bucket) in quota.standing(&usage, at).zip(&buckets) {
@@ -193,20 +193,46 @@ fn a_change_of_plan_mid_stream_keeps_what_was_used() {
 }
 
 #[test]
+fn a_window_that_is_taken_away_and_added_again_is_full() {
+    let (both, second) = (Quota::per_second(10).and(Quota::per_day(100)), Quota::per_second(10));
+    let (mut usage, now) = ([QuotaUsage::default(); 2], seconds(1));
+    assert_eq!(both.decide(&mut usage, 0, 10, now), QuotaDecision::Admit);
+    let back = both.usage_after(&second, &second.usage_after(&both, &usage, now), now);
+    assert_eq!(remaining(&both, &back, now), [0, 100]);
+    let none = Quota::unlimited();
+    let back = both.usage_after(&none, &none.usage_after(&both, &usage, now), now);
+    assert_eq!(remaining(&both, &back, now), [10, 100]);
+}
+
+#[test]
 fn what_a_request_cost_beyond_its_reservation_is_owed_up_to_the_debt() {
     let quota = Quota::per_second(100).max_debt(50);
     let (mut usage, now) = ([QuotaUsage::default()], seconds(1));
     assert_eq!(quota.decide(&mut usage, 0, 100, now), QuotaDecision::Admit);
-    assert_eq!(quota.settle(&mut usage, 100, 130, now), 0);
-    assert_eq!(quota.settle(&mut usage, 0, 1_000, now), 980);
+    assert_eq!(quota.settle(&mut usage, &mut TakenTokens::of(100), 130, now), 0);
+    assert_eq!(quota.settle(&mut usage, &mut TakenTokens::of(0), 1_000, now), 980);
     let QuotaDecision::Reject(rejection) = quota.decide(&mut usage, 0, 1, now) else {
         panic!("it owes")
     };
     assert_eq!(rejection.retry_after, Duration::from_millis(510));
     // Given back, it is as before.
-    quota.settle(&mut usage, 150, 0, now);
+    quota.settle(&mut usage, &mut TakenTokens::of(150), 0, now);
     assert_eq!(remaining(&quota, &usage, now), [100]);
     assert_eq!(usage[0].used(quota.windows().next().unwrap(), now), 0);
+}
+
+#[test]
+fn a_request_that_is_settled_again_gives_back_what_it_has_taken_of_each_window_and_no_more() {
+    let quota = Quota::per_second(100).max_debt(0).and(Quota::per_day(10_000_000));
+    let (mut usage, now) = ([QuotaUsage::default(); 2], seconds(1));
+    assert_eq!(quota.decide(&mut usage, 0, 80, now), QuotaDecision::Admit);
+    assert_eq!(quota.decide(&mut usage, 0, 10, now), QuotaDecision::Admit);
+    let mut taken = TakenTokens::of(10);
+    for actual in [1_000_000, 15, u64::MAX, 0, 1_000_000, 5] {
+        quota.settle(&mut usage, &mut taken, actual, now);
+    }
+    // The 80 tokens of the other request are not forgiven.
+    assert_eq!(remaining(&quota, &usage, now), [15, 9_999_915]);
 }
 
 #[test]
@@ -214,7 +240,7 @@ fn tokens_given_back_never_fill_a_bucket_beyond_its_burst() {
     let quota = Quota::per_second(10);
     let (mut usage, now) = ([QuotaUsage::default()], seconds(1));
     let _ = quota.decide(&mut usage, 0, 5, now);
-    quota.settle(&mut usage, u64::MAX, 0, now);
+    quota.settle(&mut usage, &mut TakenTokens::of(u64::MAX), 0, now);
     assert_eq!(remaining(&quota, &usage, now), [10]);
     let _ = quota.decide(&mut usage, 0, 10, now);
     assert!(matches!(quota.decide(&mut usage, 0, 1, now), QuotaDecision::Reject(_)));

@@ -31,6 +31,17 @@ pub struct QuotaWindow {
 pub struct QuotaUsage(u128);
 
 /// How a window stands for one tenant.
+///
+/// ```
+/// use backpressure_core::{Quota, QuotaUsage, Timestamp};
+/// use std::time::Duration;
+///
+/// let (quota, mut usage, now) = (Quota::per_second(10), [QuotaUsage::default()], Timestamp::ZERO);
+/// let _ = quota.decide(&mut usage, 0, 3, now);
+/// let standing = quota.standing(&usage, now).next().expect("one window");
+/// assert_eq!(standing.remaining, 7);
+/// assert_eq!(standing.more_in, Some(Duration::from_millis(100)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Standing {

@@ -99,7 +99,7 @@ fn every_move_says_what_it_rests_on() {
 }
 
 #[test]
-fn a_storm_out_of_the_blue_is_over_within_a_second() {
+fn a_sudden_overload_costs_no_goodput_after_a_second() {
     let mut world = World::new(MIX);
     world.run(0.5, 10.0).run(10.0, 1.0).run(10.0, 2.0);
     assert!(world.goodput(2.0) > 0.97, "goodput {}", world.goodput(2.0));

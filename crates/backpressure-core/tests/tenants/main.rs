@@ -235,6 +235,7 @@ proptest! {
 #[ignore = "it measures, and asserts nothing"]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures real time")]
 fn the_cost_of_none_a_thousand_and_a_million_tenants() {
+    println!("a random read of 16 MB: {} ns", nanos_of_a_random_read());
     let resident = || {
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let pages: u64 = statm.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
@@ -272,4 +273,25 @@ fn the_cost_of_none_a_thousand_and_a_million_tenants() {
             );
         }
     }
+}
+
+/// What a look-up among a million tenants cannot do without: each read waits for the one before.
+#[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures real time")]
+fn nanos_of_a_random_read() -> u128 {
+    const SLOTS: usize = 1 << 21;
+    const READS: u128 = 2_000_000;
+    let mut rng = fastrand::Rng::with_seed(1);
+    // A cycle through all slots in random order.
+    let mut order: Vec<u64> = (0..SLOTS as u64).collect();
+    rng.shuffle(&mut order);
+    let mut next = vec![0_u64; SLOTS];
+    for (index, &slot) in order.iter().enumerate() {
+        next[slot as usize] = order[(index + 1) % SLOTS];
+    }
+    let (mut slot, started) = (0_u64, std::time::Instant::now());
+    for _ in 0..READS {
+        slot = next[slot as usize];
+    }
+    std::hint::black_box(slot);
+    started.elapsed().as_nanos() / READS
 }

@@ -41,7 +41,7 @@ impl Tally {
 
     /// Counts a response. A rejection has to have a reason and a time to come back.
     pub(super) fn responded(&self, client: &'static str, status: StatusCode, headers: &HeaderMap) {
-        let end = match AnswerKind::of(status) {
+        let end = match AnswerKind::of(status, headers) {
             AnswerKind::Refused => End::Rejected,
             AnswerKind::Good => End::Served,
             AnswerKind::Useless if status.is_client_error() => End::Refused,

@@ -75,7 +75,7 @@ pub(crate) enum Outcome {
     Good(Answer),
     /// 503, 429 or 529, and when to come back.
     Refused(Answer, Option<Duration>),
-    /// Another status.
+    /// Another status, or not the text that is expected.
     Useless(Answer),
     Late,
     Failed(Failure),
@@ -118,9 +118,9 @@ impl Record<'_> {
         self.sealed = true;
         let Attempts { log, tally, .. } = self.attempts;
         let event = match outcome {
-            Outcome::Good(answer) | Outcome::Refused(answer, _) | Outcome::Useless(answer) => {
-                AnswerKind::of(answer.status).event()
-            }
+            Outcome::Good(_) => AnswerKind::Good.event(),
+            Outcome::Refused(..) => AnswerKind::Refused.event(),
+            Outcome::Useless(_) => AnswerKind::Useless.event(),
             Outcome::Late => Some(EventKind::Late),
             Outcome::Failed(_) => Some(EventKind::Broken),
         };
@@ -138,8 +138,9 @@ impl Drop for Record<'_> {
 }
 
 fn of_answer(answer: Answer) -> Outcome {
-    match AnswerKind::of(answer.status) {
-        AnswerKind::Good => Outcome::Good(answer),
+    match AnswerKind::of(answer.status, &answer.headers) {
+        AnswerKind::Good if answer.has_expected => Outcome::Good(answer),
+        AnswerKind::Good => Outcome::Useless(answer),
         AnswerKind::Useless => Outcome::Useless(answer),
         AnswerKind::Refused => {
             let told = RetryAfter::from_headers(&answer.headers, SystemTime::now());

@@ -17,6 +17,16 @@ pub(crate) struct Baseline {
     pub(crate) p99: Duration,
     /// A cache said that it had answered.
     pub(crate) cached: bool,
+    /// Bytes of the shortest and of the longest good body.
+    pub(crate) body_bytes: (usize, usize),
+}
+
+impl Baseline {
+    /// Whether a body is less than half as long as any without load, or more than twice as long.
+    pub(crate) const fn is_other_length(&self, body_bytes: usize) -> bool {
+        let (shortest, longest) = self.body_bytes;
+        body_bytes < shortest / 2 || body_bytes > longest.saturating_mul(2)
+    }
 }
 
 /// Requests of which one has to be answered.
@@ -35,6 +45,7 @@ pub(crate) async fn baseline(lab: &Lab) -> Result<Baseline, String> {
     first_answers(&attempts).await?;
     let mut latencies = Vec::new();
     let mut cached = false;
+    let mut body_bytes = (usize::MAX, 0);
     let until = Instant::now() + MEASURED;
     while latencies.len() < MAX_REQUESTS && (Instant::now() < until || latencies.is_empty()) {
         let sent = Instant::now();
@@ -42,6 +53,8 @@ pub(crate) async fn baseline(lab: &Lab) -> Result<Baseline, String> {
             Outcome::Good(answer) => {
                 latencies.push(sent.elapsed());
                 cached |= is_from_cache(&answer.headers);
+                let (shortest, longest) = body_bytes;
+                body_bytes = (shortest.min(answer.body_bytes), longest.max(answer.body_bytes));
                 sleep(Duration::from_millis(2)).await;
             }
             // A rate limit: the next request has to wait for it.
@@ -64,7 +77,7 @@ pub(crate) async fn baseline(lab: &Lab) -> Result<Baseline, String> {
             lab.options.deadline.as_millis()
         ));
     }
-    Ok(Baseline { p50, p99, cached })
+    Ok(Baseline { p50, p99, cached, body_bytes })
 }
 
 /// One of the first requests has to be answered; otherwise says what came instead.
@@ -78,7 +91,7 @@ async fn first_answers(attempts: &Attempts) -> Result<(), String> {
             Outcome::Refused(answer, _) => {
                 format!("status {} (a refusal, without load)", answer.status)
             }
-            Outcome::Useless(answer) => status_text(answer.status),
+            Outcome::Useless(answer) => answer.describe() + hint(answer.status),
             Outcome::Late => match call.received() {
                 None => format!("no answer within {:?}", attempts.deadline),
                 Some(bytes) => format!(
@@ -103,16 +116,15 @@ async fn first_answers(attempts: &Attempts) -> Result<(), String> {
     ))
 }
 
-fn status_text(status: http::StatusCode) -> String {
-    let hint = match status.as_u16() {
+const fn hint(status: http::StatusCode) -> &'static str {
+    match status.as_u16() {
         300..=399 => ": redirects are not followed, give the URL where they lead",
         401 | 403 | 407 => ": credentials go into --header 'authorization: …'",
         404 | 410 => ": is the path right?",
         405 => ": is the method right?",
         415 | 422 | 400 => ": is the body right?",
         _ => "",
-    };
-    format!("status {status}{hint}")
+    }
 }
 
 /// Fields by which caches say that they answered.

@@ -1,5 +1,6 @@
 //! A bounded pool of connections to the service, for either version of HTTP.
 
+use crate::answer::GRPC_STATUS;
 use crate::url_storm::dial::{Dialed, Dialer, Sender};
 use crate::url_storm::failure::Failure;
 use crate::url_storm::tally::Call;
@@ -17,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const HTTP2_CONNECTIONS: usize = 16;
 /// Longest body that is read: what is longer is no answer but a stream.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 20;
+/// How much of a body is searched for the text of `--expect`: thousands of answers are read at once.
+const MAX_SEARCHED_BYTES: usize = 64 << 10;
 
 /// The connections. Clones share them.
 #[derive(Debug, Clone)]
@@ -33,18 +36,38 @@ struct Shared {
     streams: Vec<tokio::sync::Mutex<Option<Dialed>>>,
     turn: AtomicUsize,
     room: Arc<Semaphore>,
+    /// A body without this text is no good answer.
+    expected: Option<String>,
 }
 
-/// The head of a response whose body has been read and dropped.
+/// A response whose body has been read and dropped.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    /// With the trailers.
     pub(crate) headers: HeaderMap,
+    pub(crate) body_bytes: usize,
+    /// Whether the body has the text of `--expect`; without that option, it has.
+    pub(crate) has_expected: bool,
+}
+
+impl Answer {
+    /// Its status in words, where it is not what was asked for.
+    pub(crate) fn describe(&self) -> String {
+        let status = self.status.as_u16();
+        match self.headers.get(GRPC_STATUS).and_then(|status| status.to_str().ok()) {
+            Some(grpc) if grpc != "0" => format!("status {status} with grpc-status {grpc}"),
+            _ if self.status.is_success() => {
+                format!("status {status} without the text of --expect")
+            }
+            _ => format!("status {status}"),
+        }
+    }
 }
 
 impl Connections {
     /// At most `most` requests at once; a request that finds no room fails at once.
-    pub(crate) fn new(dialer: Dialer, most: usize) -> Self {
+    pub(crate) fn new(dialer: Dialer, most: usize, expected: Option<String>) -> Self {
         let streams = if dialer.http2() { HTTP2_CONNECTIONS.min(most) } else { 0 };
         let shared = Shared {
             dialer,
@@ -52,6 +75,7 @@ impl Connections {
             streams: (0..streams).map(|_| tokio::sync::Mutex::default()).collect(),
             turn: AtomicUsize::new(0),
             room: Arc::new(Semaphore::new(most)),
+            expected,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -93,7 +117,7 @@ impl Connections {
             }
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    let answer = read(response, call).await?;
+                    let answer = self.read(response, call).await?;
                     self.push(connection);
                     return Ok(answer);
                 }
@@ -115,7 +139,37 @@ impl Connections {
         let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed);
         let mut sender = self.stream(turn % self.shared.streams.len()).await?;
         let response = sender.send_request(request).await;
-        read(response.map_err(|error| Failure::of_http(&error))?, call).await
+        self.read(response.map_err(|error| Failure::of_http(&error))?, call).await
+    }
+
+    /// Reads the body and keeps none of it.
+    async fn read(
+        &self,
+        response: http::Response<Incoming>,
+        call: &Call,
+    ) -> Result<Answer, Failure> {
+        let (mut head, mut body) = response.into_parts();
+        let (mut body_bytes, mut start) = (0, Vec::new());
+        let kept = if self.shared.expected.is_some() { MAX_SEARCHED_BYTES } else { 0 };
+        call.receive(body_bytes);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failure::of_http(&error))?;
+            if let Some(trailers) = frame.trailers_ref() {
+                head.headers.extend(trailers.clone());
+            }
+            let data = frame.data_ref().map_or(&[][..], Bytes::as_ref);
+            start.extend_from_slice(&data[..data.len().min(kept - start.len())]);
+            body_bytes += data.len();
+            call.receive(body_bytes);
+            if body_bytes > MAX_ANSWER_BYTES {
+                return Err(Failure::Closed(format!(
+                    "the body is longer than {MAX_ANSWER_BYTES} bytes"
+                )));
+            }
+        }
+        let has = |text: &String| start.windows(text.len()).any(|window| window == text.as_bytes());
+        let has_expected = self.shared.expected.as_ref().is_none_or(has);
+        Ok(Answer { status: head.status, headers: head.headers, body_bytes, has_expected })
     }
 
     async fn stream(&self, place: usize) -> Result<http2::SendRequest<Full<Bytes>>, Failure> {
@@ -171,24 +225,6 @@ impl Drop for Open {
             dialed.driver.abort();
         }
     }
-}
-
-/// Reads the body and keeps none of it.
-async fn read(response: http::Response<Incoming>, call: &Call) -> Result<Answer, Failure> {
-    let (head, mut body) = response.into_parts();
-    let mut body_bytes = 0;
-    call.receive(body_bytes);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Failure::of_http(&error))?;
-        body_bytes += frame.data_ref().map_or(0, Bytes::len);
-        call.receive(body_bytes);
-        if body_bytes > MAX_ANSWER_BYTES {
-            return Err(Failure::Closed(format!(
-                "the body is longer than {MAX_ANSWER_BYTES} bytes"
-            )));
-        }
-    }
-    Ok(Answer { status: head.status, headers: head.headers })
 }
 
 fn to_origin_form(request: &mut Request<Full<Bytes>>) {

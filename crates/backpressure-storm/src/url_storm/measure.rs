@@ -70,7 +70,11 @@ impl Lab {
         tally: Arc<Tally>,
     ) -> Attempts {
         Attempts {
-            connections: Connections::new(self.dialer.clone(), self.connections),
+            connections: Connections::new(
+                self.dialer.clone(),
+                self.connections,
+                self.options.expect.clone(),
+            ),
             target: Arc::clone(&self.target),
             deadline,
             log,

@@ -21,6 +21,9 @@ pub(crate) struct UrlOptions {
     /// The body, or `@FILE` for the content of a file
     #[arg(long, short = 'd', value_name = "TEXT")]
     pub(crate) body: Option<String>,
+    /// A text that a good answer has in its first 64 KiB: some services answer errors with a 200
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) expect: Option<String>,
     /// HTTP/2 without negotiation ("prior knowledge"), over TLS with ALPN
     #[arg(long)]
     pub(crate) http2: bool,

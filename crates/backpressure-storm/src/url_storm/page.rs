@@ -19,7 +19,7 @@ pub(crate) fn page(storm: &Storm, verdict: &Verdict) -> String {
         lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect()
     };
     let headline = verdict.lines.first().map_or("", String::as_str);
-    // The texts come last: what a URL says is no placeholder.
+    // The texts are inserted last, so that a URL which contains a placeholder is not replaced.
     TEMPLATE
         .replace("{{style}}", STYLE)
         .replace("{{curves}}", &curves(storm))

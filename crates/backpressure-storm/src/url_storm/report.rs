@@ -125,6 +125,20 @@ pub(crate) fn conditions(storm: &Storm) -> Vec<String> {
     if not_sent > 0 {
         lines.push(format!("{not_sent} attempts found no free connection here (--connections), and count as broken."));
     }
+    if storm.steps.iter().any(StepResult::beats_capacity) {
+        lines.push(format!(
+            "The service kept up with more than {:.0} requests a second: the capacity was taken too low, and loads above it are no overload.",
+            storm.capacity
+        ));
+    }
+    let other = storm.steps.iter().map(|step| step.other_length_share).fold(0.0, f64::max);
+    if other > TELLING_SHARE {
+        lines.push(format!(
+            "Up to {:.0} % of the good answers of a step had quite another length than without load: they may be errors with status 200. \
+             --expect TEXT counts only answers with that text.",
+            other * 100.0
+        ));
+    }
     if storm.cached {
         lines.push("A cache says that it answered: the figures are the cache's. {n} in the URL makes every request another.".into());
     }
@@ -140,6 +154,9 @@ pub(crate) fn conditions(storm: &Storm) -> Vec<String> {
     }
     lines
 }
+
+/// Share of answers of another length that is worth a line: more than a page that differs now and then.
+const TELLING_SHARE: f64 = 0.05;
 
 /// The most frequent other answers of all steps.
 fn other_answers(storm: &Storm) -> Vec<(String, u32)> {

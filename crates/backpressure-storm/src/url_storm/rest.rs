@@ -17,8 +17,8 @@ pub(crate) enum Rest {
     Idle,
     /// It answers, more slowly than without load.
     Slow,
-    /// It does not answer in time.
-    Down,
+    /// It gives no good answer; what it gives instead.
+    Down(String),
     /// Nothing listens any more.
     Dead,
 }
@@ -39,18 +39,26 @@ pub(crate) async fn rest(lab: &Lab, baseline: &Baseline) -> Rest {
     let attempts = lab.attempts(lab.options.deadline, log, Arc::new(Tally::default()));
     let fast = (baseline.p99 * AS_FAST).max(Duration::from_millis(20));
     let until = Instant::now() + MAX_REST;
-    let (mut fast_answers, mut last) = (0, Rest::Down);
+    let (mut fast_answers, mut last) = (0, Rest::Slow);
+    let (mut refused, mut answered) = (None, false);
     let mut listened = Instant::now();
     while Instant::now() < until && listened.elapsed() < RESTARTS {
         sleep(if last == Rest::Slow { PAUSE * 3 } else { PAUSE }).await;
         let sent = Instant::now();
         last = match attempts.clone().attempt(attempts.request()).await {
             Outcome::Good(_) if sent.elapsed() <= fast => Rest::Idle,
+            Outcome::Good(_) => Rest::Slow,
             // A refusal at once is an answer too: a rate limit that counts this request.
-            Outcome::Good(_) | Outcome::Refused(..) => Rest::Slow,
+            Outcome::Refused(answer, _) => {
+                refused = Some(answer.describe());
+                Rest::Slow
+            }
             Outcome::Failed(Failure::ConnectionRefused) => Rest::Dead,
-            _ => Rest::Down,
+            Outcome::Useless(answer) => Rest::Down(answer.describe()),
+            Outcome::Failed(failure) => Rest::Down(failure.to_string()),
+            Outcome::Late => Rest::Down("no answer in time".into()),
         };
+        answered |= last == Rest::Idle || (last == Rest::Slow && refused.is_none());
         if last != Rest::Dead {
             listened = Instant::now();
         }
@@ -59,5 +67,8 @@ pub(crate) async fn rest(lab: &Lab, baseline: &Baseline) -> Rest {
             return Rest::Idle;
         }
     }
-    last
+    match refused {
+        Some(refused) if last == Rest::Slow && !answered => Rest::Down(refused),
+        _ => last,
+    }
 }

@@ -9,7 +9,9 @@ use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::baseline::Baseline;
 use crate::url_storm::brown_out::BrownOut;
 use crate::url_storm::measure::{Lab, Observed};
+use crate::url_storm::phases::{Phases, TOLD_BASE, TOLD_LOAD};
 use crate::url_storm::rest::{Rest, rest};
+use crate::url_storm::tally::GoodAttempt;
 use crate::url_storm::truth::{Needed, Truth};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -63,6 +65,8 @@ pub(crate) struct StepResult {
     pub(crate) late_share: f64,
     /// Attempts that lost their connection or got another status, over all attempts.
     pub(crate) broken_share: f64,
+    /// Good attempts with a body of quite another length than without load, over all good attempts.
+    pub(crate) other_length_share: f64,
     /// Seconds from the end of the trigger until goodput was back; null without a trigger or without a recovery.
     pub(crate) recovered_s: Option<f64>,
     pub(crate) retry_after: Truth,
@@ -88,6 +92,10 @@ pub(crate) struct StepResult {
 
 /// Bucket of a timeline: a quarter of the span over which recovery is judged.
 pub(crate) const BUCKET: Duration = Duration::from_millis(250);
+/// Goodput over a capacity that was taken too low. Measured ones are right to a tenth.
+const BEATS: f64 = 1.3;
+/// Share of the offered requests that are answered by a service that is not overloaded.
+const KEEPS_UP: f64 = 0.95;
 /// Most repetitions of one step, and of all steps together: disturbed figures are marked, not awaited.
 const MAX_REPEATS_PER_STEP: u32 = 2;
 const MAX_REPEATS: u32 = 4;
@@ -100,84 +108,13 @@ impl StepResult {
 
     /// Whether the service was offered more than it can do.
     pub(crate) fn overloads(&self) -> bool {
-        matches!(self.trigger, Trigger::Load(load) if load > 1.5)
-    }
-}
-
-/// The phases of a step.
-#[derive(Debug, Clone, Copy)]
-struct Phases {
-    /// At [`BASE`] of the capacity.
-    before: Duration,
-    settle: Duration,
-    window: Duration,
-    /// At [`BASE`] again.
-    after: Duration,
-}
-
-impl Phases {
-    fn of(lab: &Lab, trigger: Trigger, capacity: f64) -> Self {
-        let options = &lab.options;
-        let seconds =
-            |full, quick| Duration::from_secs_f64(if options.quick { quick } else { full });
-        // Enough requests to see a share of 95 %.
-        let enough = Duration::from_secs_f64((60.0 / (BASE * capacity)).min(20.0));
-        let after = seconds(6.0, 4.0).max(enough).max(options.deadline * 3);
-        let window = options.window().max(Duration::from_secs_f64((30.0 / capacity).min(20.0)));
-        match trigger {
-            Trigger::BrownOut => Self {
-                before: seconds(2.0, 1.5).max(enough),
-                settle: Duration::ZERO,
-                window: options.brown_out_lasts(),
-                after: seconds(12.0, 8.0).max(after),
-            },
-            Trigger::Told => Self {
-                before: seconds(2.0, 1.5).max(enough),
-                settle: Duration::ZERO,
-                window: TOLD_OVERLOAD,
-                after: seconds(20.0, 12.0),
-            },
-            Trigger::Load(load) if load <= 1.0 => Self {
-                before: Duration::ZERO,
-                settle: options.deadline,
-                window,
-                after: Duration::ZERO,
-            },
-            Trigger::Load(load) => Self {
-                before: seconds(2.0, 1.5).max(enough),
-                settle: settle(options.deadline, load),
-                window,
-                after,
-            },
-        }
+        matches!(self.trigger, Trigger::Load(load) if load > 1.5) && !self.beats_capacity()
     }
 
-    fn trigger(&self) -> Window {
-        Window { from: self.before, to: self.before + self.settle + self.window }
+    /// Whether the service kept up with clearly more than what was taken for its capacity.
+    pub(crate) fn beats_capacity(&self) -> bool {
+        self.goodput_over_possible > BEATS && self.goodput > KEEPS_UP * self.offered
     }
-
-    fn measured(&self) -> Window {
-        Window { from: self.before + self.settle, ..self.trigger() }
-    }
-
-    fn end(&self) -> Duration {
-        self.trigger().to + self.after
-    }
-}
-
-/// The overload of [`Trigger::Told`]: patient clients that are refused in two seconds at three times the capacity need
-/// eight more to be served beside a load of one half.
-const TOLD_OVERLOAD: Duration = Duration::from_secs(2);
-const TOLD_LOAD: f64 = 3.0;
-const TOLD_BASE: f64 = 0.5;
-
-/// A limit that adapts needs about this long to find its level.
-const ADAPTS: Duration = Duration::from_millis(1_500);
-
-/// Time until a queue without a limit is past the deadline: it grows by `load` − 1 seconds a second, and requests
-/// queued just before that are answered one deadline later.
-fn settle(deadline: Duration, load: f64) -> Duration {
-    deadline.mul_f64(load / (load - 1.0) * 1.05).max(ADAPTS)
 }
 
 /// Everything that the steps have in common.
@@ -247,6 +184,11 @@ impl<'a> Stepper<'a> {
         Ok(self.judge(trigger, kind, phases, observed, rest))
     }
 
+    fn other_length_share(&self, good: &[GoodAttempt]) -> f64 {
+        let other = good.iter().filter(|it| self.baseline.is_other_length(it.body_bytes));
+        over(other.count() as f64, good.len() as f64)
+    }
+
     fn judge(
         &self,
         trigger: Trigger,
@@ -297,6 +239,7 @@ impl<'a> Stepper<'a> {
             refused_share: rounded(share(counts.refused)),
             late_share: rounded(share(counts.late)),
             broken_share: rounded(share(counts.broken)),
+            other_length_share: rounded(self.other_length_share(&observed.kept.good)),
             recovered_s: if triggers { recovered(&timeline, &phases, &rest) } else { None },
             retry_after: Truth::of(&observed.kept, needed),
             service_cpu: observed.service_cpu.map(rounded),
@@ -316,7 +259,7 @@ impl<'a> Stepper<'a> {
 
 /// Seconds from the end of the trigger until as large a share is answered as before it.
 fn recovered(timeline: &[Counts], phases: &Phases, rest: &Rest) -> Option<f64> {
-    if matches!(rest, Rest::Dead | Rest::Down) {
+    if matches!(rest, Rest::Dead | Rest::Down(_)) {
         return None;
     }
     let bucket = |at: Duration| ((at.as_nanos() / BUCKET.as_nanos()) as usize).min(timeline.len());

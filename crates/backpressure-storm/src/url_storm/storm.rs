@@ -100,7 +100,7 @@ impl Storm {
             let rest = step.rest.clone();
             self.steps.push(step);
             if let Some(why) = goes_on(&rest) {
-                self.left_out.push(why.into());
+                self.left_out.push(why);
                 break;
             }
         }
@@ -139,13 +139,13 @@ impl Storm {
 }
 
 /// Why no further step can be measured, if so.
-const fn goes_on(rest: &Rest) -> Option<&'static str> {
+fn goes_on(rest: &Rest) -> Option<String> {
     match rest {
         Rest::Idle | Rest::Slow => None,
-        Rest::Down => Some(
-            "30 s after the last step one request at a time got no answer in time: later steps",
-        ),
-        Rest::Dead => Some("the service listens no more: later steps"),
+        Rest::Down(instead) => {
+            Some(format!("later steps: 30 s after this one, one request at a time got {instead}"))
+        }
+        Rest::Dead => Some("later steps: the service listens no more".into()),
     }
 }
 

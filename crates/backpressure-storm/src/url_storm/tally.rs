@@ -54,6 +54,7 @@ pub(crate) struct Return {
 pub(crate) struct GoodAttempt {
     pub(crate) at: Duration,
     pub(crate) took: Duration,
+    pub(crate) body_bytes: usize,
 }
 
 /// What a step keeps. Its size is bounded by the attempts of the step.
@@ -89,14 +90,14 @@ impl Tally {
             kept.returns.push(Return { told, obeyed, let_in: matches!(outcome, Outcome::Good(_)) });
         }
         match outcome {
-            Outcome::Good(_) => kept.good.push(GoodAttempt { at, took: now - sent }),
+            Outcome::Good(answer) => {
+                kept.good.push(GoodAttempt { at, took: now - sent, body_bytes: answer.body_bytes });
+            }
             Outcome::Refused(_, told) => {
                 kept.refusals.push(Refusal { at, told: *told });
                 *last = told.map(|told| (now, told));
             }
-            Outcome::Useless(answer) => {
-                kept.add_other(format!("status {}", answer.status.as_u16()))
-            }
+            Outcome::Useless(answer) => kept.add_other(answer.describe()),
             Outcome::Failed(Failure::Local(_)) => kept.not_sent += 1,
             Outcome::Failed(failure) => kept.add_other(failure.to_string()),
             Outcome::Late => {}

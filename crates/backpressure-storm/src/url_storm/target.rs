@@ -10,10 +10,13 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::Full;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 /// Longest body that is sent: what a storm of thousands of requests can hold in sockets.
 const MAX_BODY_BYTES: u64 = 1 << 20;
+/// A resolver asks each of its servers for five seconds, and twice.
+const LONGEST_LOOK_UP: Duration = Duration::from_secs(15);
 /// In a URL: becomes another number in each request.
 const NUMBER: &str = "{n}";
 
@@ -103,12 +106,18 @@ impl Target {
 
     /// The address to storm: resolved once, so that no later answer of a resolver can move the storm elsewhere.
     pub(crate) async fn resolve(&self, owned: bool) -> Result<Vec<SocketAddr>, String> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let addresses: Vec<SocketAddr> = found
-            .map_err(|error| {
-                format!("the name {} cannot be resolved: {}", self.host, with_sources(&error))
-            })?
-            .collect();
+        let wrong = |why: String| format!("the name {} cannot be resolved: {why}", self.host);
+        let (found, result) = tokio::sync::oneshot::channel();
+        let name = (self.host.clone(), self.port);
+        // A thread of its own: the end of the process does not wait for a resolver that hangs.
+        std::thread::spawn(move || {
+            found.send(name.to_socket_addrs().map(|found| found.collect::<Vec<_>>()))
+        });
+        let addresses = tokio::time::timeout(LONGEST_LOOK_UP, result).await;
+        let addresses = addresses
+            .map_err(|_| wrong(format!("no answer within {LONGEST_LOOK_UP:?}")))?
+            .map_err(|error| wrong(error.to_string()))?
+            .map_err(|error| wrong(with_sources(&error)))?;
         if addresses.is_empty() {
             return Err(format!("the name {} has no address", self.host));
         }

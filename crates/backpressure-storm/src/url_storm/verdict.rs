@@ -120,7 +120,7 @@ fn kind(storm: &Storm, overloads: &[&StepResult]) -> Kind {
     if storm.steps.iter().any(|step| step.rest == Rest::Dead) {
         return Kind::Died;
     }
-    if storm.steps.iter().any(|step| step.rest == Rest::Down) {
+    if storm.steps.iter().any(|step| matches!(step.rest, Rest::Down(_))) {
         return Kind::StaysDown;
     }
     if storm.steps.iter().any(|step| step.shows_recovery() && step.recovered_s.is_none()) {
@@ -330,6 +330,7 @@ mod tests {
             refused_share,
             late_share: 0.0,
             broken_share: 0.0,
+            other_length_share: 0.0,
             recovered_s: Some(0.5),
             retry_after: Truth::default(),
             service_cpu: None,
@@ -360,7 +361,10 @@ mod tests {
         let never = StepResult { recovered_s: None, ..step(TWICE, 0.9, 50.0, 0.5) };
         let brown_out = StepResult { recovered_s: None, ..step(Trigger::BrownOut, 0.1, 50.0, 0.0) };
         let dead = StepResult { rest: Rest::Dead, ..step(TWICE, 0.9, 50.0, 0.5) };
-        let down = StepResult { rest: Rest::Down, ..step(Trigger::Told, 0.1, 50.0, 0.5) };
+        let down = StepResult {
+            rest: Rest::Down("status 503".into()),
+            ..step(Trigger::Told, 0.1, 50.0, 0.5)
+        };
         for (step, expected) in [
             (step(TWICE, 0.95, 50.0, 0.5), Kind::Protected),
             (step(TWICE, 0.95, 0.5, 0.5), Kind::ConstantRate),
@@ -369,6 +373,7 @@ mod tests {
             (step(TWICE, 0.7, 50.0, 0.5), Kind::Bends),
             (step(TWICE, 0.2, 50.0, 0.5), Kind::Collapses),
             (step(Trigger::Load(1.0), 0.9, 50.0, 0.5), Kind::NotOverloaded),
+            (step(TWICE, 2.0, 50.0, 0.0), Kind::NotOverloaded),
             (step(Trigger::Load(1.0), 0.2, 50.0, 0.5), Kind::Collapses),
             (never, Kind::StaysDown),
             (brown_out, Kind::StaysDown),

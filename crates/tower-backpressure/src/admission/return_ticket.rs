@@ -154,7 +154,7 @@ fn share(text: &[u8; LENGTH]) -> Bytes {
         block.extend_from_slice(text);
         block.split().freeze()
     });
-    // A thread that is ending has no block.
+    // A thread that is ending has no thread-local block any more.
     shared.unwrap_or_else(|_| Bytes::copy_from_slice(text))
 }
 

@@ -306,7 +306,7 @@ impl Part for Origins {
     }
 }
 
-/// Of so many origins that were used last, the registry shows those with the most requests.
+/// The number of most recently used origins among which the registry looks for those with the most requests.
 const EXAMINED: usize = 4 * Report::MAX_PARTS;
 
 impl Settings {

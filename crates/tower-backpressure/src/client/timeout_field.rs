@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again_and_never_longer() {
+    fn a_written_time_is_read_as_the_same_or_as_less() {
         for nanos in [0, 1, 99_999_999, 100_000_000, 12_345_678_901, 40_000_000_000_000_000] {
             let left = Duration::from_nanos(nanos);
             let headers = HeaderMap::from_iter([(GRPC_TIMEOUT.clone(), grpc_value(left))]);

@@ -50,7 +50,7 @@ impl LimitChanges {
     }
 
     /// Changes so far, in the order of [`CAUSES`].
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "http")]
     pub(crate) fn counts(&self) -> [u64; CAUSES.len()] {
         std::array::from_fn(|index| self.by_cause[index].load(Ordering::Relaxed))
     }

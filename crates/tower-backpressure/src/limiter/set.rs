@@ -1,6 +1,6 @@
 //! Limiters that share a total: each has units of its own, and borrows what others do not use.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::task::Waker;
 
 use backpressure_core::limit::MAX;
@@ -13,10 +13,11 @@ use super::sync::atomic::{AtomicUsize, Ordering};
 use super::sync::{Mutex, MutexGuard};
 
 mod member;
-mod part;
+mod membership;
 mod total;
 
 use self::member::Member;
+use self::membership::Membership;
 use self::total::{Share, Total};
 
 /// A total of units, and the limiters that share it.
@@ -46,32 +47,6 @@ struct State {
     /// Whether limiters return what is not their own.
     is_recalling: bool,
     members: Vec<Member>,
-}
-
-/// The place of a limiter in a set.
-#[derive(Debug)]
-pub(crate) struct Membership {
-    set: Arc<Set>,
-    index: usize,
-}
-
-/// What a limiter of a set needs done once its lock is released.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Needs {
-    /// Units that it has taken from its allowance, because they were recalled.
-    pub(crate) returned: usize,
-    /// Units that its queue lacks.
-    pub(crate) lacks: usize,
-    /// Whether others have units of its own.
-    pub(crate) is_owed: bool,
-    /// Whether the total has to change.
-    pub(crate) resizes: bool,
-}
-
-impl Needs {
-    pub(crate) const fn any(self) -> bool {
-        self.returned > 0 || self.lacks > 0 || self.is_owed || self.resizes
-    }
 }
 
 /// One limiter of a set, as it is asked for.
@@ -115,19 +90,18 @@ impl Set {
         state.total += lacking;
         state.free += lacking;
         self.published.store(state.total, Ordering::Relaxed);
-        let own: Arc<OnceLock<Weak<Shared>>> = Arc::default();
+        let index = state.members.len();
         let limit: Box<dyn Limit> = match &self.limit {
-            Some(total) => Box::new(Share::new(Arc::clone(total), Arc::clone(&own))),
+            Some(total) => Box::new(Share::new(Arc::clone(total), index)),
             None => Box::new(Fixed::new(MAX)),
         };
         let mut controller = Controller::new(limit, queue);
         controller.allow(guaranteed);
         controller.bound_limit(1, max);
-        let membership = Membership { set: Arc::clone(self), index: state.members.len() };
+        let membership = Box::new(Membership { set: Arc::clone(self), index });
         let shared = Arc::new(Shared::in_set(controller, self.epoch, membership));
         let lent = guaranteed * lends.min(100) / 100;
         let limiter = Arc::downgrade(&shared);
-        own.get_or_init(|| limiter.clone());
         if let Some(total) = &self.limit {
             total.add(limiter.clone(), others + guaranteed);
         }
@@ -179,13 +153,6 @@ impl Set {
     }
 }
 
-impl Membership {
-    /// Whether the set has another total than its limit says.
-    pub(super) fn is_resized(&self) -> bool {
-        self.set.new_total().is_some()
-    }
-}
-
 impl State {
     fn guaranteed(&self) -> usize {
         self.members.iter().map(|member| member.guaranteed).sum()
@@ -196,7 +163,7 @@ impl State {
         let total = total.clamp(1, MAX).max(self.guaranteed());
         let before = std::mem::replace(&mut self.total, total);
         if total >= before {
-            // What a lower total has not taken yet stays.
+            // Permits that an earlier, lower total still waits for are kept in place.
             let kept = self.excess.min(total - before);
             self.excess -= kept;
             self.free += total - before - kept;
@@ -209,7 +176,7 @@ impl State {
     /// Gives a limiter units that it lacks, as far as there are any; has what is its own recalled otherwise.
     fn lend(&mut self, index: usize, mut lacks: usize, now: Timestamp, wakers: &mut Vec<Waker>) {
         self.members[index].wants = 0;
-        // A limiter that is recalled would return at once what it is given beyond its own.
+        // First, as a limiter that is being recalled would return at once what it is given beyond its own.
         self.update_recall(now, wakers);
         // Each round admits a request from its queue, or ends.
         while lacks > 0 {

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::activity::Activity;
 use super::bounds::Bounds;
 use super::counter::{Counter, Entry};
-#[cfg(feature = "metrics")]
+use super::lender::{Lender, Needs};
+#[cfg(feature = "http")]
 use super::limit_changes::CAUSES;
 use super::published::Published;
-use super::set::{Membership, Needs};
 use super::state::{Answer, State};
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard};
@@ -24,6 +24,7 @@ use crate::nanos::nanos;
 use crate::shared_ref::Spare;
 
 mod clock;
+mod lending;
 
 /// The counter serves requests while no decision is needed; everything else goes through [`State`]
 /// behind the lock. Time is an argument wherever the lock is taken, so that loom can check every
@@ -43,7 +44,7 @@ pub(crate) struct Shared {
     /// Tells of a drain or a stop.
     pub(super) stopping: Notify,
     /// The set that it is a part of.
-    pub(super) membership: Option<Membership>,
+    lender: Option<Box<dyn Lender>>,
 }
 
 impl Shared {
@@ -57,15 +58,15 @@ impl Shared {
             epoch: Instant::now(),
             io_polled: AtomicU64::new(0),
             stopping: Notify::new(),
-            membership: None,
+            lender: None,
         }
     }
 
     /// The same as a part of a set.
-    pub(super) fn in_set(controller: Controller, epoch: Instant, membership: Membership) -> Self {
+    pub(super) fn in_set(controller: Controller, epoch: Instant, lender: Box<dyn Lender>) -> Self {
         let shared = Self::new(controller);
-        shared.set_adapts(membership.adapts());
-        Self { epoch, membership: Some(membership), ..shared }
+        shared.set_adapts(lender.adapts());
+        Self { epoch, lender: Some(lender), ..shared }
     }
 
     /// Admits a request, queues it or rejects it.
@@ -169,9 +170,7 @@ impl Shared {
     fn with_state<T>(&self, now: Timestamp, work: impl FnOnce(&mut State, &Counter) -> T) -> T {
         let (answer, wakers, needs) = self.with_lock(now, work);
         wakers.into_iter().for_each(Waker::wake);
-        if needs.any() {
-            self.settle_set(needs, now);
-        }
+        self.settle_needs(needs, now);
         answer
     }
 
@@ -186,14 +185,14 @@ impl Shared {
         state.begin(&self.counter, &self.activity, busy, now);
         let answer = work(&mut state, &self.counter);
         let mut needs = Needs::default();
-        if self.membership.is_some() {
+        if self.lender.is_some() {
             needs.returned = state.take_recalled(&self.counter);
         }
         let wakers = state.settle(&self.counter, now);
-        if let Some(membership) = &self.membership {
+        if let Some(lender) = &self.lender {
             needs.lacks = state.lacks(None, &self.counter, now);
             needs.is_owed = state.controller().owed() > 0;
-            needs.resizes = membership.is_resized();
+            needs.resizes = lender.is_resized();
         }
         self.published.silent.store(state.silent(), Ordering::Relaxed);
         let controller = state.controller();
@@ -230,7 +229,7 @@ impl Shared {
         (min.load(Ordering::Relaxed), max.load(Ordering::Relaxed))
     }
 
-    #[cfg(feature = "metrics")]
+    #[cfg(feature = "http")]
     pub(crate) fn limit_changes(&self) -> [u64; CAUSES.len()] {
         self.published.changes.counts()
     }

@@ -85,7 +85,7 @@ impl TimedWaker {
         if Arc::get_mut(&mut self).is_none() {
             return;
         }
-        // A thread that is ending keeps none.
+        // A thread that is ending has no list of spare wakers any more.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             if spare.len() < MAX_SPARE {

@@ -60,6 +60,11 @@ impl InFlight {
     /// Marks that say "not begun" were removed from the response.
     pub(crate) fn marks_removed(&self) {
         self.counted.marks_removed();
+        if let Some(End { observer, policy, .. }) =
+            self.followed.as_ref().and_then(|it| it.end.as_ref())
+        {
+            observer.observe(policy, Event::MarkRemoved);
+        }
     }
 
     /// Moves the count into another value.

@@ -26,7 +26,7 @@ pub(super) struct Around {
     seen: Mutex<Vec<u64>>,
 }
 
-/// One layer stands inside of so many others at most; more are not told apart.
+/// The most layers that one layer may stand inside of; more are not told apart.
 const MAX_SEEN: usize = 16;
 
 /// The service inside the layer with this number is polled from now on.
@@ -43,7 +43,7 @@ pub(super) fn around() -> u64 {
 impl Drop for Inside {
     #[cold]
     fn drop(&mut self) {
-        // A thread that ends needs no number.
+        // A thread that is ending has no thread-local number any more.
         let _ = AROUND.try_with(|around| around.set(self.before));
     }
 }

@@ -1,4 +1,4 @@
-//! An observer of one's own, for telemetry that the facades do not reach.
+//! An observer of your own, for telemetry that the facades do not reach.
 
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ pub enum Event {
         /// Its time in the queue.
         waited: Duration,
     },
+    /// It was in flight, and a layer inside or another service has rejected it: the mark that says "not begun" was
+    /// removed from its response. Only for an observer that [observes ends](Observer::observes_ends).
+    MarkRemoved,
     /// It was in flight, and its response has ended, or its caller has left. Only for an observer that
     /// [observes ends](Observer::observes_ends).
     #[non_exhaustive]
@@ -57,6 +60,7 @@ impl Event {
             Self::WouldReject { .. } => "would_reject",
             Self::Exempt => "exempt",
             Self::Cancelled { .. } => "cancelled",
+            Self::MarkRemoved => "mark_removed",
             Self::Ended { .. } => "ended",
         }
     }
@@ -68,7 +72,9 @@ impl Event {
             Self::Admitted { waited }
             | Self::Rejected { waited, .. }
             | Self::Cancelled { waited } => Some(waited),
-            Self::WouldReject { .. } | Self::Exempt | Self::Ended { .. } => None,
+            Self::WouldReject { .. } | Self::Exempt | Self::MarkRemoved | Self::Ended { .. } => {
+                None
+            }
         }
     }
 }
@@ -96,7 +102,7 @@ pub trait Observer: Send + Sync + 'static {
     /// The layer with this policy has decided.
     fn observe(&self, policy: &str, event: Event);
 
-    /// Whether it is also told of the end of each request, by [`Event::Ended`]. That costs an allocation for each;
+    /// Whether it is also told of the end of each request, by [`Event::Ended`], and of [`Event::MarkRemoved`]. That costs an allocation for each;
     /// `false` by default.
     ///
     /// ```

@@ -13,8 +13,9 @@ use opentelemetry::trace::TraceContextExt;
 use opentelemetry::{Context, KeyValue};
 
 use super::observer::{Event, Observer};
-use super::registry::Registry;
-use super::report::{LimiterReport, Report};
+use super::registry::{Registry, Watch};
+
+mod reports;
 
 /// Records what layers do with instruments of OpenTelemetry, and marks the spans of requests.
 ///
@@ -40,10 +41,20 @@ use super::report::{LimiterReport, Report};
 /// |---|---|---|
 /// | `backpressure.requests` | counter | `result`: `admitted`, `shed`, `would_reject` or `exempt`; `reason` |
 /// | `backpressure.cancelled` | counter | `stage`: `queue` or `service` |
+/// | `backpressure.marks_removed` | counter | |
 /// | `backpressure.queue_wait` | histogram, `s` | `result`: `admitted`, `rejected` or `cancelled` |
 /// | `backpressure.permit` | histogram, `s`, of every request | |
 /// | `backpressure.retry_after` | histogram, `s` | |
 /// | `backpressure.limit`, `.limit_min`, `.limit_max`, `.in_flight`, `.queue_depth`, `.streams`, `.pressure` | observable gauges, of all layers with one limiter | |
+/// | `backpressure.limit_changes` | observable counter, of the same layers | `cause` |
+/// | `backpressure.attempts` | observable counter, of all retry layers | `kind`: `first` or `retry` |
+/// | `backpressure.retries` | observable counter, of all retry layers | `outcome`: `retried`, or the reason to give up |
+/// | `backpressure.retry_budget_balance` | observable gauge, of all retry layers | |
+/// | `backpressure.held` | observable gauge, of all cool-down, breaker and throttle layers | |
+/// | `backpressure.transitions` | observable counter, of the same layers | `reason`: `cooldown` or `breaker`; `to` |
+///
+/// Layers of a client need no observer. Attempts and retries count from the making of this value on, which
+/// [watches](Registry::watch) the registry until its last clone is gone.
 ///
 /// A request that is decided while a span is active in the current [`Context`] gets the attributes
 /// `backpressure.decision` and `backpressure.queue_wait_ms`; a rejection also gets the span event
@@ -63,6 +74,9 @@ struct Instruments {
     queue_wait: Histogram<f64>,
     permit: Histogram<f64>,
     retry_after: Histogram<f64>,
+    marks_removed: Counter<u64>,
+    /// Retries are counted in the registry, while it is watched.
+    _watch: Watch,
 }
 
 /// From a millisecond to a minute, in seconds. Those of the SDK are meant for milliseconds, and would have all
@@ -75,7 +89,7 @@ impl OpenTelemetry {
     /// it.
     #[must_use]
     pub fn new(meter: &Meter) -> Self {
-        observe_limiters(meter);
+        reports::observe(meter);
         Self { instruments: Arc::new(Instruments::new(meter)), policy: OnceLock::new() }
     }
 
@@ -115,6 +129,10 @@ impl Observer for OpenTelemetry {
                     on.cancelled(&policy, "service");
                 }
                 on.permit.record(held.as_secs_f64(), &[policy]);
+                return;
+            }
+            Event::MarkRemoved => {
+                on.marks_removed.add(1, &[policy]);
                 return;
             }
         }
@@ -167,6 +185,11 @@ impl Instruments {
                 "backpressure.retry_after",
                 "When rejected requests were told to come back.",
             ),
+            marks_removed: counter(
+                "backpressure.marks_removed",
+                "Admitted requests that a layer inside or another service rejected.",
+            ),
+            _watch: Registry::global().watch(),
         }
     }
 
@@ -182,32 +205,6 @@ impl Instruments {
     fn waited(&self, policy: &KeyValue, result: &'static str, waited: Duration) {
         let attributes = [policy.clone(), KeyValue::new("result", result)];
         self.queue_wait.record(waited.as_secs_f64(), &attributes);
-    }
-}
-
-/// Makes the gauges. A meter keeps what it observes.
-fn observe_limiters(meter: &Meter) {
-    type Read = fn(&LimiterReport) -> f64;
-    let gauges: [(&str, &str, Read); 7] = [
-        ("backpressure.limit", "How many may run at once.", |it| it.limit as f64),
-        ("backpressure.limit_min", "The lowest limit that is allowed.", |it| it.min as f64),
-        ("backpressure.limit_max", "The highest limit that is allowed.", |it| it.max as f64),
-        ("backpressure.in_flight", "Requests in flight.", |it| it.in_flight as f64),
-        ("backpressure.queue_depth", "Requests in the queue.", |it| it.queued as f64),
-        ("backpressure.streams", "Streams that hold no permit.", |it| it.streams as f64),
-        ("backpressure.pressure", "From 0 to 1: how near to rejecting requests.", |it| it.pressure),
-    ];
-    for (name, text, read) in gauges {
-        let gauge = meter.f64_observable_gauge(name).with_description(text);
-        gauge
-            .with_callback(move |gauge| {
-                for Report { name, limiter, .. } in Registry::global().reports() {
-                    if let Some(limiter) = limiter {
-                        gauge.observe(read(&limiter), &[KeyValue::new("policy", name)]);
-                    }
-                }
-            })
-            .build();
     }
 }
 

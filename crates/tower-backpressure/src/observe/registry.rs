@@ -45,7 +45,7 @@ pub(crate) trait Part: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug, Default)]
 struct Entries {
     parts: Vec<(u64, Weak<dyn Part>)>,
-    /// With so many entries, those of layers that have ended are removed.
+    /// Number of entries at which those of layers that have ended are removed.
     cleaned_at: usize,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use backpressure_core::{LimitChange, Mode, Reason};
 
 use super::distribution::Distribution;
-use crate::limiter::Limiter;
+use crate::limiter::{CAUSES, Limiter};
 
 /// What a layer is and does at one moment.
 ///
@@ -59,6 +59,10 @@ pub struct Report {
     pub tenants: Vec<TenantReport>,
     /// How many tenants a quota knows.
     pub tenant_count: usize,
+    /// Requests that a client layer holds back now, of all origins.
+    pub held: usize,
+    /// How often origins have entered a state, by its name, since the layer was made.
+    pub transitions: Vec<(&'static str, u64)>,
 }
 
 /// What kind of layer a report is of.
@@ -129,6 +133,9 @@ pub struct LimiterReport {
     pub adapts: bool,
     /// The last change of the limit with the numbers behind it, and how long ago it was.
     pub last_change: Option<(LimitChange, Duration)>,
+    /// How often the limit has changed, by cause: `experiment`, `operator` and so on. Causes that did not occur are
+    /// left out.
+    pub changes: Vec<(&'static str, u64)>,
 }
 
 /// An origin or a compartment.
@@ -199,6 +206,8 @@ impl Report {
             part_count: 0,
             tenants: Vec::new(),
             tenant_count: 0,
+            held: 0,
+            transitions: Vec::new(),
         }
     }
 
@@ -232,9 +241,10 @@ impl PartReport {
 }
 
 impl LimiterReport {
-    /// Of a limiter beside which so many requests and streams run.
+    /// Of a limiter beside which this number of uncounted requests and of streams run.
     pub(crate) fn of(limiter: &Limiter, uncounted: usize, streams: usize) -> Self {
         let (snapshot, (min, max)) = (limiter.snapshot(), limiter.limit_bounds());
+        let changes = CAUSES.into_iter().zip(limiter.limit_changes());
         Self {
             limit: snapshot.limit,
             in_flight: snapshot.in_flight + uncounted,
@@ -247,6 +257,7 @@ impl LimiterReport {
             max,
             adapts: limiter.adapts(),
             last_change: limiter.last_change_and_age(),
+            changes: changes.filter(|(_, count)| *count > 0).collect(),
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Timing {
     stats: Arc<Stats>,
 }
 
-/// About so many requests of a layer are timed in a second: enough for a p99 each second, and at 100 ns each 0.01 %
+/// Requests of a layer that are timed in a second, about: enough for a p99 each second, and at 100 ns each 0.01 %
 /// of a core.
 const TIMED_PER_SECOND: f64 = 1_000.0;
 /// At a hundred million requests a second that is still a thousand.

@@ -133,7 +133,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // That which was polled.
+        // `poll_ready` has polled this very client, even if a reload has replaced it since.
         self.current.1.call(request)
     }
 }

@@ -43,7 +43,7 @@ pin_project! {
     {
         #[pin]
         inner: <Stack<S> as Service<Request<B>>>::Future,
-        // While a canary runs.
+        // `None` unless a canary runs.
         sample: Option<Sample>,
     }
 }

@@ -135,7 +135,7 @@ impl Task {
         match read {
             Ok(Ok(text)) => Seen::Text(text),
             Ok(Err(error)) => Seen::Error(error.to_string()),
-            // The runtime ends.
+            // The runtime is shutting down.
             Err(_) => self.seen.clone(),
         }
     }
@@ -159,7 +159,7 @@ impl Task {
         let path = set.shared.path.clone();
         let reloaded = spawn_blocking(move || {
             let mut seen = Seen::Nothing;
-            // What is wrong is reported.
+            // The set reports the error itself.
             let _ = set.put_in_force(|| {
                 let text = source::read(path.as_deref());
                 seen = match &text {

@@ -45,7 +45,7 @@ use crate::observe::{Kind, Telemetry};
 /// | [`exempt`](Self::exempt) | no request | health checks, metrics, a preflight `OPTIONS` |
 /// | [`streams`](Self::streams) | [`StreamPolicy::Work`](crate::StreamPolicy::Work) | a stream may compute its events |
 /// | [`expose_permit`](Self::expose_permit) | false | turn it on for handlers that outlive their response, or wait for long |
-/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) | a page of one's own |
+/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) | a page of your own |
 /// | [`expose_pressure`](Self::expose_pressure) | false | turn it on for handlers that can do with less |
 /// | [`classify`](Self::classify) | by status | a failed dependency is no overload of this service |
 /// | [`reveal_reason`](Self::reveal_reason) | true | turn it off where callers should not know |

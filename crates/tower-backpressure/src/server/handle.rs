@@ -76,7 +76,7 @@ impl Handle {
 
     /// Has the registry show these compartments instead of the limiter.
     pub(super) fn show_keyed(&self, keyed: Weak<dyn Keyed>) {
-        // A layer is made into one with compartments once.
+        // A layer gets compartments once, so that the cell is empty.
         let _ = self.state.keyed.set(keyed);
     }
 

@@ -101,7 +101,7 @@ impl AdmissionLayer {
         self
     }
 
-    /// Renders the response to a rejected request: a page of one's own, or one in the form that `Accept` asks
+    /// Renders the response to a rejected request: a page of your own, or one in the form that `Accept` asks
     /// for. `render` gets the head of the request and the response as this layer would send it, with the
     /// [`Shed`](crate::Shed) in its extensions, and may change status, body and headers.
     ///

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use backpressure_core::{Priority, Quota};
-use bytes::Bytes;
 use http::request::Parts;
-use http::{Response, response};
-use http_body::Body;
+use http::response;
 use tower_layer::Layer;
 
 mod books;
@@ -16,6 +14,7 @@ mod handle;
 mod index;
 mod key;
 mod keyed;
+mod operation;
 mod plan;
 #[cfg(feature = "policy")]
 mod rebuild;
@@ -41,9 +40,8 @@ pub use self::store::{Exchange, ExchangeFuture, QuotaStore};
 pub use crate::headers::rate_limit_fields::RateLimitFields;
 
 use self::plan::Plan;
-use crate::observe::Observer;
 
-/// Gives each tenant a [`Quota`]: so many requests or tokens in a time, and so many requests at once. A request beyond
+/// Gives each tenant a [`Quota`]: a number of requests or tokens in a time, and of requests at once. A request beyond
 /// it is rejected with a 429 that says when there is more.
 ///
 /// ```
@@ -83,7 +81,7 @@ use crate::observe::Observer;
 /// | [`shared`](Self::shared) | in this process only | replicas need a store to share a quota |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |
 /// | [`exempt`](Self::exempt) | no request | health checks, a preflight `OPTIONS` |
-/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) of the type `quota-exceeded` | a page of one's own |
+/// | [`on_reject`](Self::on_reject) | problem details (RFC 9457) of the type `quota-exceeded` | a page of your own |
 ///
 /// # What a rejection says
 /// 429, `Retry-After` with the second in which there are tokens for this request, the fields of
@@ -279,57 +277,6 @@ impl QuotaLayer {
         let telemetry = self.rules.quota_telemetry.clone();
         self.rules.books.share(self.handle.name(), shared, telemetry);
         self
-    }
-
-    /// Decides, counts and reports, but runs every request, and says nothing to clients.
-    #[must_use]
-    pub fn dry_run(mut self, dry_run: bool) -> Self {
-        let rules = self.edit();
-        rules.switches.dry_run = dry_run;
-        rules.telemetry.dry_run = dry_run;
-        self
-    }
-
-    /// Requests that are never limited and take no token: see
-    /// [`AdmissionLayer::exempt`](crate::AdmissionLayer::exempt).
-    #[must_use]
-    pub fn exempt(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        let rules = self.edit();
-        rules.switches = std::mem::take(&mut rules.switches).exempting(predicate);
-        self
-    }
-
-    /// Renders the response to a rejected request: see
-    /// [`AdmissionLayer::on_reject`](crate::AdmissionLayer::on_reject). The fields of the quota are added to it.
-    #[must_use]
-    pub fn on_reject(
-        mut self,
-        render: impl Fn(&Parts, Response<Bytes>) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
-        self.edit().with_render(render);
-        self
-    }
-
-    /// Tells an [`Observer`] of each decision.
-    #[must_use]
-    pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.edit().telemetry.observer = Some(Arc::new(observer));
-        self
-    }
-
-    /// Names the type of a request's body: see
-    /// [`AdmissionLayer::request_body`](crate::AdmissionLayer::request_body).
-    #[must_use]
-    pub fn request_body<B: Body + Send + 'static>(mut self) -> Self {
-        let rules = self.edit();
-        rules.drains = rules.drains.with_type::<B>();
-        self
-    }
-
-    /// The handle with which an operator observes and operates this layer.
-    #[must_use]
-    pub const fn handle(&self) -> &QuotaHandle {
-        &self.handle
     }
 
     fn edit(&mut self) -> &mut Rules {

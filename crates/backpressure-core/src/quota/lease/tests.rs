@@ -42,7 +42,7 @@ impl Store {
             }
         } else {
             let rest = claimed - claim.wanted.max(claim.spent);
-            self.quota.settle(&mut self.usage, rest, 0, now);
+            self.quota.settle(&mut self.usage, &mut TakenTokens::of(rest), 0, now);
             self.debited -= i128::from(rest);
             claimed -= rest;
         }
@@ -51,7 +51,7 @@ impl Store {
     }
 
     fn debit(&mut self, tokens: u64, now: Timestamp) {
-        self.quota.settle(&mut self.usage, 0, tokens, now);
+        self.quota.settle(&mut self.usage, &mut TakenTokens::of(0), tokens, now);
         self.debited += i128::from(tokens);
     }
 }

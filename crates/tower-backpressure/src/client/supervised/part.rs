@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::shared::{Origin, Shared, Supervision};
 use crate::observe::{Part, PartReport, Report};
 
-/// Of so many origins that were used last, the registry shows those that matter most.
+/// The number of most recently used origins among which the registry looks for those that matter most.
 const EXAMINED: usize = 4 * Report::MAX_PARTS;
 
 impl<T: Supervision> Part for Shared<T> {
@@ -15,6 +15,8 @@ impl<T: Supervision> Part for Shared<T> {
         let mut report = Report::new(self.id, Arc::clone(telemetry.policy()), T::KIND);
         report.dry_run = self.common.dry_run;
         telemetry.stats().fill(&mut report);
+        report.held = telemetry.count_held();
+        report.transitions = telemetry.transitions();
         let (recent, count) = self.states.recent(EXAMINED);
         let now = self.now();
         let part = |(name, origin): (Arc<str>, Arc<Origin<T>>)| {

@@ -1,7 +1,7 @@
 //! What operators see of decisions in a client: metrics, and an event when an origin's state changes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
@@ -21,6 +21,8 @@ pub(in crate::client) struct Telemetry {
     reason: Reason,
     metrics: metrics::Metrics,
     held: Arc<AtomicUsize>,
+    /// How often origins have entered a state. There are four states at most.
+    transitions: Arc<Mutex<Vec<(&'static str, u64)>>>,
     stats: Arc<Stats>,
 }
 
@@ -36,7 +38,8 @@ impl Telemetry {
     pub(super) fn new(policy: &str, reason: Reason) -> Self {
         let policy: Arc<str> = policy.into();
         let metrics = metrics::Metrics::new(&policy, reason);
-        Self { policy, reason, metrics, held: Arc::default(), stats: Stats::new() }
+        let (held, transitions) = Default::default();
+        Self { policy, reason, metrics, held, transitions, stats: Stats::new() }
     }
 
     pub(super) const fn policy(&self) -> &Arc<str> {
@@ -66,7 +69,18 @@ impl Telemetry {
     /// The state of an origin has changed. Metrics do not name the origin, as origins have no bound.
     pub(super) fn changed(&self, origin: &str, to: &'static str) {
         self.metrics.changed(to);
+        let mut counts = self.transitions.lock().unwrap_or_else(PoisonError::into_inner);
+        match counts.iter_mut().find(|(state, _)| *state == to) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((to, 1)),
+        }
+        drop(counts);
         tracing::changed(&self.policy, origin, self.reason, to);
+    }
+
+    /// How often origins have entered each state.
+    pub(super) fn transitions(&self) -> Vec<(&'static str, u64)> {
+        self.transitions.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Attempts that are held, of all origins.

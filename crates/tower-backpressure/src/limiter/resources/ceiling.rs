@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_or_two_looks_are_no_shortage() {
+    async fn one_or_two_samples_are_no_shortage() {
         let (mut ceiling, mut now) = (Ceiling::default(), Instant::now());
         for _ in 0..100 {
             for is_short in [true, true, false] {

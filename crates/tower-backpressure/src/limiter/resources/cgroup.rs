@@ -211,7 +211,7 @@ mod tests {
 
         #[test]
         fn garbage_in_the_files_is_no_signal(garbage in proptest::collection::vec(any::<u8>(), 0..200)) {
-            // No number begins like this.
+            // The `x` keeps random bytes from being a number by chance.
             let content = [b"x".as_slice(), &garbage].concat();
             let names = ["cpu.max", "cpu.stat", "memory.max", "memory.current", "memory.stat", "memory.pressure"];
             let files: Vec<_> = names.iter().map(|&name| (name, &*content)).collect();

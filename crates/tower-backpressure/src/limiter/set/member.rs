@@ -5,7 +5,6 @@ use std::task::Waker;
 
 use backpressure_core::{Controller, Timestamp};
 
-use super::Membership;
 use crate::limiter::shared::Shared;
 
 /// A limiter, as its set knows it.
@@ -17,13 +16,6 @@ pub(super) struct Member {
     pub(super) kept: usize,
     /// Units of its own that it waits for.
     pub(super) wants: usize,
-}
-
-impl Membership {
-    /// Whether measurements change the total.
-    pub(in crate::limiter) fn adapts(&self) -> bool {
-        self.set.adapts()
-    }
 }
 
 impl Member {

@@ -1,6 +1,6 @@
 //! A total that adapts: one limit that learns from the requests of all limiters of a set.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backpressure_core::limit::MAX;
@@ -58,9 +58,9 @@ impl Total {
         });
     }
 
-    /// In flight in all limiters but this one.
-    pub(super) fn in_flight_beside(&self, one: &Shared) -> usize {
-        self.lock().in_flight_beside(one)
+    /// In flight in all limiters but the one at this position.
+    pub(super) fn in_flight_beside(&self, index: usize) -> usize {
+        self.lock().in_flight_beside(index)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -79,10 +79,15 @@ impl State {
         self.limit.limit().clamp(self.min, MAX)
     }
 
-    /// In flight in all limiters but one.
-    fn in_flight_beside(&self, one: *const Shared) -> usize {
-        let others = self.members.iter().filter(|member| !std::ptr::eq(member.as_ptr(), one));
-        others.filter_map(Weak::upgrade).map(|member| member.counted_in_flight()).sum()
+    /// In flight in all limiters but the one at this position.
+    fn in_flight_beside(&self, index: usize) -> usize {
+        let others = (0..self.members.len()).filter(|&other| other != index);
+        others.map(|other| self.in_flight_in(other)).sum()
+    }
+
+    fn in_flight_in(&self, index: usize) -> usize {
+        let limiter = self.members.get(index).and_then(Weak::upgrade);
+        limiter.map_or(0, |limiter| limiter.counted_in_flight())
     }
 }
 
@@ -90,14 +95,14 @@ impl State {
 #[derive(Debug)]
 pub(super) struct Share {
     total: Arc<Total>,
-    limiter: Arc<OnceLock<Weak<Shared>>>,
+    /// The position of the limiter in the set.
+    index: usize,
     is_overloaded: bool,
 }
 
 impl Share {
-    /// `limiter` is set once it exists.
-    pub(super) const fn new(total: Arc<Total>, limiter: Arc<OnceLock<Weak<Shared>>>) -> Self {
-        Self { total, limiter, is_overloaded: false }
+    pub(super) const fn new(total: Arc<Total>, index: usize) -> Self {
+        Self { total, index, is_overloaded: false }
     }
 }
 
@@ -107,9 +112,8 @@ impl Limit for Share {
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
-        let Some(own) = self.limiter.get() else { return };
         self.total.change(|state| {
-            let at_end = sample.in_flight_at_end + state.in_flight_beside(own.as_ptr());
+            let at_end = sample.in_flight_at_end + state.in_flight_beside(self.index);
             let at_admission = sample.in_flight + sample.in_flight_elsewhere;
             let sample = sample.in_flight(at_admission).in_flight_at_end(at_end);
             state.observed = now;
@@ -138,12 +142,11 @@ impl Limit for Share {
     }
 
     fn stalled(&mut self, now: Timestamp) {
-        let Some(own) = self.limiter.get() else { return };
-        let own_in_flight = own.upgrade().map_or(0, |limiter| limiter.counted_in_flight());
         self.total.change(|state| {
             // A compartment that is full says nothing of a total that is not.
             let is_silent = now.since(state.observed) > SILENCE;
-            if is_silent && own_in_flight + state.in_flight_beside(own.as_ptr()) >= state.target() {
+            let own = state.in_flight_in(self.index);
+            if is_silent && own + state.in_flight_beside(self.index) >= state.target() {
                 state.limit.stalled(now);
             }
         });

@@ -154,9 +154,9 @@ impl Counts {
         }
     }
 
-    /// Whether each part had so many requests.
+    /// Whether each part had at least this number of requests.
     pub(super) fn is_calibrated(&self, requests: u64) -> bool {
-        // What is slow is known last.
+        // The threshold of slow requests is learned last, so that the other counts are complete by then.
         let parts = self.before[Signal::Slow as usize].read();
         parts.iter().all(|(found, _)| *found >= requests)
     }

@@ -68,7 +68,7 @@ impl PathPattern {
         loop {
             match (ours.next().map(Segment::of), theirs.next().map(Segment::of)) {
                 (None, None) => return true,
-                // What is left of the other one is empty only if it ends here, with a slash.
+                // `{*rest}` matches at least one character, so that a path which ends here with a slash is not covered.
                 (Some(Segment::Rest), Some(Segment::Text(""))) => return theirs.peek().is_some(),
                 (Some(Segment::Rest), Some(_)) => return true,
                 (Some(Segment::Any), Some(Segment::Any)) => {}

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_read_again_as_the_same() {
+    fn a_displayed_amount_is_parsed_to_the_same_amount() {
         for nanos in [0, 1, 1_500, 90_000_000_000, 86_400_000_000_000, u64::MAX] {
             let value = Duration::from_nanos(nanos);
             assert_eq!(duration(&Shown(value).to_string()), Some(value));

@@ -30,7 +30,7 @@ struct State {
     name: String,
 }
 
-/// Of so many that were used last, the registry shows those with the most requests.
+/// The number of most recently used compartments among which the registry looks for those with the most requests.
 const EXAMINED: usize = 4 * Report::MAX_PARTS;
 /// Compartments that are kept although no request uses them: they hold nothing that is lost when they are made
 /// anew. Those with a request in flight or in the queue are never forgotten.

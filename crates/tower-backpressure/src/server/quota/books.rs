@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use backpressure_core::Timestamp;
+use backpressure_core::{MAX_TOKENS, TakenTokens, Timestamp};
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
@@ -63,12 +63,13 @@ impl Books {
         self.shared.get().and_then(|leases| leases.wait_for_answer(slot))
     }
 
-    /// A request that had taken some tokens has cost others.
-    pub(super) fn settle(&self, subject: &Subject, before: u64, tokens: u64) {
-        let now = self.now();
+    /// A request that had taken some tokens has cost others. There are no more than
+    /// [`MAX_TOKENS`](backpressure_core::MAX_TOKENS): the sums of a lease would overflow.
+    pub(super) fn settle(&self, subject: &Subject, taken: &mut TakenTokens, tokens: u64) {
+        let (now, tokens) = (self.now(), tokens.min(MAX_TOKENS));
         match self.shared.get() {
-            None => self.table.settle(subject.slot, before, tokens, now),
-            Some(leases) => leases.settle(subject, before, tokens, now),
+            None => self.table.settle(subject.slot, taken, tokens, now),
+            Some(leases) => leases.settle(subject, taken, tokens, now),
         }
     }
 

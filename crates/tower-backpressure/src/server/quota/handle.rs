@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
-use backpressure_core::{Quota, QuotaDecision, Reason, Shed, Standing};
+use backpressure_core::{Quota, QuotaDecision, Reason, Shed, Standing, TakenTokens};
 
 use super::books::Books;
 use super::key::QuotaKey;
@@ -162,7 +162,7 @@ impl QuotaHandle {
         let retry_after = match decided.decision {
             QuotaDecision::Admit => return Ok(()),
             QuotaDecision::Delay(delay) => {
-                books.settle(&subject, tokens, 0);
+                books.settle(&subject, &mut TakenTokens::of(tokens), 0);
                 delay
             }
             QuotaDecision::Reject(rejection) => rejection.retry_after,

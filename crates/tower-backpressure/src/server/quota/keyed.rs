@@ -102,7 +102,7 @@ mod tests {
             .flat_map(|_| keyed.some_mut(10).map(|(hash, _)| hash).collect::<Vec<_>>())
             .collect();
         assert_eq!(seen.len(), 66, "each once in a round");
-        // Odd numbers have no rank, and stay.
+        // Odd numbers have no rank and are not removed.
         while keyed.remove_lowest(|number| (number % 2 == 0).then_some(*number)).is_some() {}
         assert!(keyed.iter_mut().filter(|(_, number)| **number % 2 == 1).count() == 33);
     }

@@ -1,7 +1,8 @@
 //! The tokens of one request, until it is known what it has cost.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use backpressure_core::TakenTokens;
 
 use super::books::Books;
 use super::subject::Subject;
@@ -36,14 +37,21 @@ pub struct Reservation(Arc<Reserved>);
 pub(super) struct Reserved {
     books: Arc<Books>,
     subject: Subject,
-    tokens: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    /// What the request has cost, as far as is known.
+    tokens: u64,
+    taken: TakenTokens,
 }
 
 impl Reservation {
-    /// The tokens that are taken now.
+    /// What the request has cost by now, as it was last told: at first what was reserved.
     #[must_use]
     pub fn tokens(&self) -> u64 {
-        self.0.tokens.load(Ordering::Relaxed)
+        self.0.lock().tokens
     }
 
     /// The request has cost this many tokens by now: what was reserved beyond is given back, what is missing is
@@ -60,13 +68,20 @@ impl Reservation {
 
 impl Reserved {
     pub(super) fn new(books: Arc<Books>, subject: Subject) -> Self {
-        Self { books, subject, tokens: AtomicU64::new(subject.cost) }
+        let (tokens, taken) = (subject.cost, TakenTokens::of(subject.cost));
+        Self { books, subject, state: Mutex::new(State { tokens, taken }) }
     }
 
     pub(super) fn settle(&self, tokens: u64) {
-        let before = self.tokens.swap(tokens, Ordering::AcqRel);
-        if before != tokens {
-            self.books.settle(&self.subject, before, tokens);
+        // The lock is held until the books know, or two tasks that settle at once could be told in another order.
+        let mut state = self.lock();
+        if state.tokens != tokens {
+            state.tokens = tokens;
+            self.books.settle(&self.subject, &mut state.taken, tokens);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

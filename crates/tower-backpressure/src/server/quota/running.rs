@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{QuotaDecision, QuotaRejection, Reason, Shed};
+use backpressure_core::{QuotaDecision, QuotaRejection, Reason, Shed, TakenTokens};
 use http::{Request, Response};
 use http_body::Body;
 use tokio::sync::futures::OwnedNotified;
@@ -262,7 +262,10 @@ impl Taken {
     fn cost(&self, books: &Books, tokens: u64) {
         match &self.reserved {
             Some(reserved) => reserved.settle(tokens),
-            None => books.settle(&self.subject, self.subject.cost, tokens),
+            None => {
+                let mut taken = TakenTokens::of(self.subject.cost);
+                books.settle(&self.subject, &mut taken, tokens);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use backpressure_core::{Claim, Timestamp};
+use backpressure_core::{Claim, TakenTokens, Timestamp};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -120,8 +120,14 @@ impl Leases {
         (!max_wait.is_zero()).then(|| (max_wait, answer()))
     }
 
-    pub(super) fn settle(&self, subject: &Subject, before: u64, tokens: u64, now: Timestamp) {
-        self.shard(subject.slot).settle(subject, before, tokens, now);
+    pub(super) fn settle(
+        &self,
+        subject: &Subject,
+        taken: &mut TakenTokens,
+        tokens: u64,
+        now: Timestamp,
+    ) {
+        self.shard(subject.slot).settle(subject, taken, tokens, now);
     }
 
     pub(super) fn leave(&self, slot: Slot) {

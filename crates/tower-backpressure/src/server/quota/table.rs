@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Standing, Timestamp};
+use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Standing, TakenTokens, Timestamp};
 
 use super::key::QuotaKey;
 use super::plan::Plan;
@@ -129,7 +129,7 @@ impl Table {
     pub(super) fn slot(&self, key: &QuotaKey) -> Slot {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key.as_bytes());
-        // Bytes that stand for others are no key that has these bytes.
+        // A digest of a long key differs from a short key that has the same bytes.
         Slot(hasher.finish() ^ u64::from(key.stands_for_others()).wrapping_mul(STANDS_FOR_OTHERS))
     }
 
@@ -151,10 +151,10 @@ impl Table {
     }
 
     /// A request that reserved some tokens has cost others. A key that is forgotten owes nothing.
-    pub(super) fn settle(&self, slot: Slot, reserved: u64, actual: u64, now: Timestamp) {
+    pub(super) fn settle(&self, slot: Slot, taken: &mut TakenTokens, actual: u64, now: Timestamp) {
         let mut shard = self.shard(slot);
         if let Some(position) = shard.find(slot.0) {
-            shard.settle(position, reserved, actual, now);
+            shard.settle(position, taken, actual, now);
         }
     }
 

@@ -42,7 +42,7 @@ impl ClientSection {
         };
         let budget = keep(|one, other| is_same(&one.budget, &other.budget));
         let cooldown = keep(|one, other| is_same(&one.cooldown, &other.cooldown));
-        // It has the cool-downs of its layer.
+        // An origin limit refers to the cool-down layer, so that a new cool-down needs a new origin limit.
         let origin_limit = keep(|one, other| {
             is_same(&one.origin_limit, &other.origin_limit)
                 && is_same(&one.cooldown, &other.cooldown)

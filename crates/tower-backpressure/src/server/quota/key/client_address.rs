@@ -11,7 +11,7 @@ use super::{ExtractKey, QuotaKey};
 
 /// The address of the client of a request: that of the peer, or the one that a known number of proxies tells.
 ///
-/// Each proxy appends the address that it was called from to a header. So the last entries are those of one's own
+/// Each proxy appends the address that it was called from to a header. So the last entries are those of your own
 /// proxies, and everything before them may be invented. With two proxies in a row the client is the second entry
 /// from the end:
 ///

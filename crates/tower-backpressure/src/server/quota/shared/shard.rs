@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backpressure_core::{
     Claim, Grant, Lease, LeaseDecision, LeaseSettings, MAX_WINDOWS, Quota, QuotaDecision,
-    QuotaRejection, QuotaUsage, Timestamp,
+    QuotaRejection, QuotaUsage, TakenTokens, Timestamp,
 };
 
 use super::options::OnStoreFailure;
@@ -161,13 +161,19 @@ impl LeaseShard {
         }
     }
 
-    pub(super) fn settle(&mut self, subject: &Subject, before: u64, tokens: u64, now: Timestamp) {
+    pub(super) fn settle(
+        &mut self,
+        subject: &Subject,
+        taken: &mut TakenTokens,
+        tokens: u64,
+        now: Timestamp,
+    ) {
         let Some(book) = self.books.get_mut(subject.slot.0) else { return };
         match subject.taken_from {
-            TakenFrom::Quota => book.lease.settle(before, tokens),
+            TakenFrom::Quota => book.lease.settle(taken, tokens),
             TakenFrom::Share => {
                 let share = &self.plans[book.plan as usize].share;
-                share.settle(&mut book.share, before, tokens, now);
+                share.settle(&mut book.share, taken, tokens, now);
             }
             TakenFrom::Nothing => {}
         }
@@ -271,7 +277,7 @@ impl Book {
         };
         match decision {
             LeaseDecision::Admit => {
-                shared.share.settle(&mut self.share, 0, cost, now);
+                shared.share.settle(&mut self.share, &mut TakenTokens::of(0), cost, now);
                 (QuotaDecision::Admit, TakenFrom::Quota, false)
             }
             LeaseDecision::Exhausted(wait) => (reject(quota, wait), TakenFrom::Quota, false),

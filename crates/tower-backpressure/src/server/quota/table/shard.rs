@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, Timestamp};
+use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, TakenTokens, Timestamp};
 
 use super::slots::Slots;
 use super::{Decided, Eviction};
@@ -153,11 +153,17 @@ impl Shard {
         Decided::new(QuotaDecision::Admit, usage, entry.in_flight, plan)
     }
 
-    pub(super) fn settle(&mut self, position: u32, reserved: u64, actual: u64, now: Timestamp) {
+    pub(super) fn settle(
+        &mut self,
+        position: u32,
+        taken: &mut TakenTokens,
+        actual: u64,
+        now: Timestamp,
+    ) {
         let at = position as usize;
         let mut usage = self.usage(at);
         let plan = &self.plans[self.entry(at).plan as usize];
-        plan.quota.settle(&mut usage, reserved, actual, now);
+        plan.quota.settle(&mut usage, taken, actual, now);
         self.set_usage(at, &usage);
     }
 
