@@ -231,10 +231,12 @@ impl RetryAfterSchedule {
         kept + (1.0 - kept) / (2.0 * f64::from(UNPROMPTED_SECS))
     }
 
-    /// A burst is no change of the rate: twice the mean and eight more count at most.
+    /// A burst is no change of the rate: twice the mean and eight more count at most. In the first second
+    /// of all a burst cannot be told from a rate, so it is left out.
     fn learn_unprompted(&mut self, arrived: f64) {
-        let max = match self.unprompted.samples() {
-            0 => f64::MAX,
+        let max = match (self.unprompted.samples(), self.second) {
+            (0, 0) => return,
+            (0, _) => f64::MAX,
             _ => 2.0 * self.unprompted.mean() + 8.0,
         };
         self.unprompted.add(arrived.clamp(0.0, max));
@@ -438,5 +440,14 @@ mod tests {
         let mut schedule = after_five_minutes_of(50);
         let wait = schedule.reserve(Some(100.0), 100, at(300.0)).as_secs_f64();
         assert!((2.0..2.3).contains(&wait), "100 queued, 50 a second to spare: {wait} s");
+    }
+
+    #[test]
+    fn a_burst_in_the_first_second_of_all_is_not_taken_for_the_rate_of_new_requests() {
+        let mut schedule = RetryAfterSchedule::new();
+        schedule.arrived(300, at(0.0));
+        let waits = (0..200).map(|_| schedule.reserve(Some(80.0), 0, at(1.0)));
+        let last = waits.max().expect("200 reserved").as_secs_f64();
+        assert!((2.5..2.8).contains(&last), "200 at some 80 a second: {last} s");
     }
 }

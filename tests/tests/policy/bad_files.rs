@@ -49,6 +49,21 @@ fn a_file_of_any_size_is_refused_without_being_read_whole() {
 }
 
 #[test]
+fn a_file_full_of_policies_is_refused_without_comparing_them_all() {
+    let policy = |n| {
+        format!("[[policy]]\nname = \"p{n}\"\nadmission = \"a\"\nmatch = {{ path = \"/p{n}\" }}\n")
+    };
+    let text = format!("[admission.a]\n{}", (0..14_000).map(policy).collect::<String>());
+    let error = PolicySet::parse(&text).expect_err("too many");
+    assert!(error.to_string().contains("there are more than"), "{error}");
+    assert_eq!(error.problems().len(), 1);
+    let layers: String = (0..9_000).map(|n| format!("[admission.a{n}]\n")).collect();
+    let error = PolicySet::parse(&format!("{layers}[default]\nadmission = \"b\"\n"));
+    let error = error.expect_err("no such admission").to_string();
+    assert!(error.contains("unknown admission") && error.len() < 1_000, "{error}");
+}
+
+#[test]
 fn deep_nesting_is_refused_and_overflows_no_stack() {
     for (open, close) in [("[", "]"), ("{ a = ", " }")] {
         let deep = 100_000;

@@ -230,6 +230,23 @@ async fn estimates_are_settled_in_shared_quotas_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cost_without_bounds_is_claimed_up_to_a_full_bucket_and_the_debt() {
+    let store = MemoryStore::default();
+    let layer = QuotaLayer::per("unbounded-costs", BY_KEY, Quota::per_second(100).max_debt(200))
+        .settle(|_| Some(u64::MAX))
+        .shared(SharedQuota::new(store.clone()));
+    let mut served = 0;
+    for _ in 0..600 {
+        served += u64::from(send(&layer, request("a")).await.status() == 200);
+        sleep(Duration::from_millis(100)).await;
+    }
+    sleep(Duration::from_secs(10)).await;
+    assert!(store.claimed("a") <= 300 * served, "{} of {served}", store.claimed("a"));
+    // The debt is paid back in two seconds, and a request is served then.
+    assert!((15..=40).contains(&served), "{served} in a minute");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plan_is_changed_in_all_replicas_without_a_restart() {
     let replicas = Replicas::new(2, hundred_a_second(), |it| it.lease(LEASE));
     let _ = replicas.admitted(200, Duration::from_secs(5)).await;

@@ -23,7 +23,18 @@ impl Controller {
     /// A rejection with a reserved moment to come back, when this many units are free again.
     pub(super) fn shed(&mut self, reason: Reason, units: u32, now: Timestamp) -> Shed {
         let rate = self.releases_per_second(now).map(|rate| rate / f64::from(units));
-        Shed { reason, retry_after: self.schedule.reserve(rate, self.queue.len(), now) }
+        let queued = self.still_queued(now);
+        Shed { reason, retry_after: self.schedule.reserve(rate, queued, now) }
+    }
+
+    /// Queued requests that will run before one that comes back. Where the oldest has been queued for too
+    /// long, a whole burst is being rejected: none of it delays the return of another.
+    fn still_queued(&self, now: Timestamp) -> usize {
+        let oldest = self.queue.highest().and_then(|rank| {
+            let (_, entry) = self.queue.oldest(rank, self.queue.any_flow(rank)?)?;
+            Some(entry.expires_at)
+        });
+        if oldest.is_some_and(|expires_at| expires_at <= now) { 0 } else { self.queue.len() }
     }
 
     /// Rejects a queued request that may not be queued any longer.

@@ -1,5 +1,6 @@
 //! The file: its sections, and what they have to be together.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use backpressure_core::QueueBounds;
@@ -174,42 +175,51 @@ impl File {
     }
 
     fn check_rules(&mut self, reading: &mut Reading<'_>) {
+        let known = self.known();
         let mut rules = std::mem::take(&mut self.policy);
         if rules.0.len() > MAX_POLICIES {
             let span = &rules.0[MAX_POLICIES].span;
             reading.problem(span, format!("there are more than {MAX_POLICIES} policies"));
         }
-        for index in 0..rules.0.len() {
+        // Each is compared with those before it: more than may be are not looked at.
+        for index in 0..rules.0.len().min(MAX_POLICIES) {
             let (before, rule) = rules.0.split_at_mut(index);
             let rule = &mut rule[0];
             rule.name = rule.value.name.get().unwrap_or_default();
             let path = format!("policy \"{}\"", rule.name);
             rule.value.check(before, reading);
-            self.check_stages(&path, &rule.value.stages, reading);
+            Self::check_stages(&path, &rule.value.stages, &known, reading);
         }
         self.policy = rules;
         if let Some(stages) = &self.default.value {
-            self.check_stages("default", stages, reading);
+            Self::check_stages("default", stages, &known, reading);
         }
     }
 
     /// Whether all that a policy names exists.
-    fn check_stages(&self, path: &str, stages: &Stages, reading: &mut Reading<'_>) {
-        let mut check =
-            |setting: &Setting<String>, kind: &str, known: &mut dyn Iterator<Item = String>| {
-                if let Some(name) = &setting.value {
-                    let known: Vec<_> = known.collect();
-                    check_reference(path, kind, name, &known, setting, reading);
-                }
-            };
-        check(&stages.admission, "admission", &mut self.admission.names().map(str::to_owned));
-        check(&stages.bulkhead, "bulkhead", &mut self.bulkhead.names().map(str::to_owned));
-        check(&stages.compartment, "compartment", &mut self.compartments());
-        let known: Vec<_> = self.quota.names().map(str::to_owned).collect();
+    fn check_stages(path: &str, stages: &Stages, known: &Known, reading: &mut Reading<'_>) {
+        for (setting, kind, known) in [
+            (&stages.admission, "admission", &known.admissions),
+            (&stages.bulkhead, "bulkhead", &known.bulkheads),
+            (&stages.compartment, "compartment", &known.compartments),
+        ] {
+            if let Some(name) = &setting.value {
+                check_reference(path, kind, name, known, setting, reading);
+            }
+        }
         for name in stages.quota_names() {
-            check_reference(path, "quota", &name, &known, &stages.quota, reading);
+            check_reference(path, "quota", &name, &known.quotas, &stages.quota, reading);
         }
         stages.check(path, reading);
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            admissions: self.admission.names().map(str::to_owned).collect(),
+            bulkheads: self.bulkhead.names().map(str::to_owned).collect(),
+            compartments: self.compartments().collect(),
+            quotas: self.quota.names().map(str::to_owned).collect(),
+        }
     }
 
     /// `set/compartment` of all sets.
@@ -220,21 +230,34 @@ impl File {
     }
 }
 
+/// The names that a policy may refer to.
+struct Known {
+    admissions: BTreeSet<String>,
+    bulkheads: BTreeSet<String>,
+    compartments: BTreeSet<String>,
+    quotas: BTreeSet<String>,
+}
+
+/// Names in a message; a reader looks through no more.
+const MAX_NAMES_TOLD: usize = 32;
+
 fn check_reference<T: Scalar>(
     path: &str,
     kind: &str,
     name: &str,
-    known: &[String],
+    known: &BTreeSet<String>,
     setting: &Setting<T>,
     reading: &mut Reading<'_>,
 ) {
-    if known.iter().any(|known| known == name) {
+    if known.contains(name) {
         return;
     }
     let meant = suggestion(name, known.iter().map(String::as_str));
-    let allowed = match known {
+    let told: Vec<_> = known.iter().take(MAX_NAMES_TOLD).map(String::as_str).collect();
+    let more = if known.len() > MAX_NAMES_TOLD { ", …" } else { "" };
+    let allowed = match &told[..] {
         [] => format!("the file has no {kind}"),
-        known => format!("allowed: {}", known.join(", ")),
+        told => format!("allowed: {}{more}", told.join(", ")),
     };
     let name = name.to_owned().show();
     reading.problem(&setting.span, format!("{path}: unknown {kind} {name}{meant} {allowed}"));

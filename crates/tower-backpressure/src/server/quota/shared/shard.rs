@@ -169,10 +169,14 @@ impl LeaseShard {
         now: Timestamp,
     ) {
         let Some(book) = self.books.get_mut(subject.slot.0) else { return };
+        let SharedPlan { plan, share, .. } = &self.plans[book.plan as usize];
         match subject.taken_from {
-            TakenFrom::Quota => book.lease.settle(taken, tokens),
+            TakenFrom::Quota => {
+                // The store forgives more than a full bucket and the debt, and its sums have to stay exact.
+                let most = plan.quota.windows().map(|it| it.burst() + it.max_debt()).max();
+                book.lease.settle(taken, tokens.min(most.unwrap_or(tokens)));
+            }
             TakenFrom::Share => {
-                let share = &self.plans[book.plan as usize].share;
                 share.settle(&mut book.share, taken, tokens, now);
             }
             TakenFrom::Nothing => {}
