@@ -64,7 +64,7 @@ async fn all_callers_wait_for_what_one_was_told_and_are_served_over_reqwest() {
     let first = tokio::spawn(client.clone().oneshot(get_request(&url)));
     while cooldown
         .snapshot(&url.as_str().parse::<Uri>().expect("a URI"))
-        .is_none_or(|state| state.phase == CooldownPhase::Open)
+        .is_none_or(|state| state.phase == CooldownPhase::Inactive)
     {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

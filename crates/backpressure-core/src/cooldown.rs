@@ -12,11 +12,11 @@ pub use self::ending::{Ending, Told};
 /// What one caller was told, applied to all callers of an origin.
 ///
 /// ```text
-/// Open     → Quiet      a response says when to come back, and is believed
-/// Quiet    → Open       an early attempt was answered: the time does not hold for all of them
+/// Inactive → Quiet      a response says when to come back, and is believed
+/// Quiet    → Inactive   an early attempt was answered: the time does not hold for all of them
 /// Quiet    → Probing    the time has passed: one attempt is sent
 /// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response
-/// Resuming → Open       no attempt is held any more
+/// Resuming → Inactive   no attempt is held any more
 /// Probing  → Quiet      the response says again when to come back
 /// Resuming → Quiet      several responses in a row do
 /// ```
@@ -58,7 +58,7 @@ pub struct Cooldown {
 
 #[derive(Debug)]
 enum Phase {
-    Open,
+    Inactive,
     Quiet { until: Timestamp, early: Early },
     Probing { since: Timestamp },
     Resuming { ramp: Ramp },
@@ -93,8 +93,8 @@ pub enum CooldownDecision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CooldownState {
-    /// Attempts are sent.
-    Open,
+    /// There is no cool-down: attempts are sent.
+    Inactive,
     /// No attempt is sent before this moment.
     Quiet(Timestamp),
     /// One attempt is in flight, and the others wait for its response.
@@ -144,7 +144,7 @@ impl Cooldown {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            phase: Phase::Open,
+            phase: Phase::Inactive,
             number: 0,
             rejections: 0,
             rejected_since: Timestamp::ZERO,
@@ -158,7 +158,7 @@ impl Cooldown {
     /// Decides on an attempt.
     pub fn decide(&mut self, now: Timestamp) -> CooldownDecision {
         match &mut self.phase {
-            Phase::Open => CooldownDecision::Send(Pass(self.number)),
+            Phase::Inactive => CooldownDecision::Send(Pass(self.number)),
             Phase::Quiet { until, early } if now < *until => match *early {
                 Early::At(at, before) if now >= at => {
                     *early = Early::InFlight(before);
@@ -238,7 +238,7 @@ impl Cooldown {
     #[must_use]
     pub const fn state(&self) -> CooldownState {
         match self.phase {
-            Phase::Open => CooldownState::Open,
+            Phase::Inactive => CooldownState::Inactive,
             Phase::Quiet { until, .. } => CooldownState::Quiet(until),
             Phase::Probing { .. } => CooldownState::Probing,
             Phase::Resuming { .. } => CooldownState::Resuming,
@@ -257,7 +257,7 @@ impl Cooldown {
         };
         let lasts = !self.has_answered || now.since(self.rejected_since) >= MIN_REJECTED;
         match self.phase {
-            Phase::Open => lasts && self.rejections >= needed,
+            Phase::Inactive => lasts && self.rejections >= needed,
             Phase::Resuming { .. } => self.rejections >= BELIEVED_WHILE_RESUMING,
             Phase::Quiet { .. } | Phase::Probing { .. } => true,
         }
@@ -282,7 +282,7 @@ impl Cooldown {
                 }
             }
             phase => {
-                let is_new = matches!(phase, Phase::Open) || self.is_selective;
+                let is_new = matches!(phase, Phase::Inactive) || self.is_selective;
                 let is_worth_it = self.has_answered || wait >= LONG_PAUSE;
                 let is_due = is_new && is_worth_it && self.skipped.0 == 0;
                 self.skipped.0 = self.skipped.0.saturating_sub(1);
@@ -295,7 +295,7 @@ impl Cooldown {
 
     fn resume(&mut self, held: usize, now: Timestamp) {
         match held {
-            0 => self.enter(Phase::Open),
+            0 => self.enter(Phase::Inactive),
             _ => self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED, now) }),
         }
     }
@@ -303,7 +303,7 @@ impl Cooldown {
     /// An attempt of this phase has ended without a word on when to come back.
     fn end_in_phase(&mut self, ending: Ending, held: usize, now: Timestamp) {
         match (&mut self.phase, ending) {
-            (Phase::Open, _) => {}
+            (Phase::Inactive, _) => {}
             (Phase::Quiet { early, .. }, Ending::Cancelled) => {
                 if let Early::InFlight(before) = *early {
                     *early = Early::At(now, before);
@@ -311,7 +311,7 @@ impl Cooldown {
             }
             (Phase::Quiet { .. }, Ending::Answered) => {
                 (self.is_selective, self.released, self.skipped) = (true, held, (0, 1));
-                self.enter(Phase::Open);
+                self.enter(Phase::Inactive);
             }
             (Phase::Quiet { early, .. }, _) => *early = Early::None,
             // The next attempt is the probe.
@@ -321,7 +321,7 @@ impl Cooldown {
             (Phase::Probing { .. }, _) => self.resume(held, now),
             (Phase::Resuming { ramp }, Ending::Cancelled) => ramp.ended(now),
             (Phase::Resuming { ramp }, Ending::Told(_)) => ramp.ended(now),
-            (Phase::Resuming { .. }, _) if held == 0 => self.enter(Phase::Open),
+            (Phase::Resuming { .. }, _) if held == 0 => self.enter(Phase::Inactive),
             (Phase::Resuming { ramp }, _) => {
                 ramp.ended(now);
                 ramp.grow();
@@ -371,7 +371,7 @@ mod tests {
     fn reject(cooldown: &mut Cooldown, told: Told, mut now: Timestamp) -> (u32, Timestamp) {
         for count in 1.. {
             end(cooldown, Ending::Told(told), 0, now);
-            if cooldown.state() != CooldownState::Open {
+            if cooldown.state() != CooldownState::Inactive {
                 return (count, now);
             }
             now = now + MIN_REJECTED;
@@ -400,7 +400,7 @@ mod tests {
         }
         assert_eq!(rounds, [1, 2, 4, 8]);
         end(&mut cooldown, Ending::Answered, 0, now);
-        assert_eq!(cooldown.state(), CooldownState::Open);
+        assert_eq!(cooldown.state(), CooldownState::Inactive);
     }
 
     #[test]
@@ -439,10 +439,10 @@ mod tests {
             let told = Ending::Told(Told::Quota(30 * SECOND));
             end(&mut cooldown, if n % 3 != 0 { told } else { Ending::Answered }, 0, START);
         }
-        assert_eq!(cooldown.state(), CooldownState::Open);
+        assert_eq!(cooldown.state(), CooldownState::Inactive);
         end(&mut cooldown, Ending::Answered, 0, START);
         (0..100).for_each(|_| end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START));
-        assert_eq!(cooldown.state(), CooldownState::Open, "those in flight together");
+        assert_eq!(cooldown.state(), CooldownState::Inactive, "those in flight together");
         end(&mut cooldown, Ending::Answered, 0, START);
         let (count, now) = reject(&mut cooldown, Told::Quota(SECOND), START);
         assert_eq!((count, cooldown.state()), (3, CooldownState::Quiet(now + SECOND)));
@@ -464,7 +464,7 @@ mod tests {
         let (_, now) = reject(&mut cooldown, Told::Quota(8 * SECOND), START);
         assert_eq!(send(&mut cooldown, now + MAX_EARLY_WAIT - SECOND / 100), None);
         end(&mut cooldown, Ending::Answered, 0, now + MAX_EARLY_WAIT);
-        assert_eq!(cooldown.state(), CooldownState::Open);
+        assert_eq!(cooldown.state(), CooldownState::Inactive);
         let (count, _) = reject(&mut cooldown, Told::Quota(SECOND), now + SECOND);
         assert_eq!(count, BELIEVED_LOAD);
     }
@@ -517,6 +517,6 @@ mod tests {
     fn a_failure_without_a_word_on_when_to_come_back_ends_the_pause() {
         let mut cooldown = quiet(SECOND);
         end(&mut cooldown, Ending::Failed, 0, START + SECOND);
-        assert_eq!(cooldown.state(), CooldownState::Open);
+        assert_eq!(cooldown.state(), CooldownState::Inactive);
     }
 }

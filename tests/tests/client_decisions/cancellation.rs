@@ -75,7 +75,7 @@ async fn ten_thousand_cancelled_requests_leave_no_permit_no_place_and_no_state()
         let state = limits.limiter(&origin).expect("known").snapshot();
         assert_eq!((state.in_flight, state.queued), (0, 0), "seed {seed}");
         let state = cooldown.snapshot(&origin).expect("known");
-        assert_eq!((state.phase, state.held), (CooldownPhase::Open, 0), "seed {seed}");
+        assert_eq!((state.phase, state.held), (CooldownPhase::Inactive, 0), "seed {seed}");
         let state = breaker.snapshot(&origin).expect("known");
         assert_eq!(state.phase, BreakerPhase::Closed, "seed {seed}");
     }

@@ -41,7 +41,7 @@ async fn held_requests_follow_the_probe_twice_as_many_with_each_round_of_respons
     assert_eq!(rounds[..7], [1, 2, 4, 8, 16, 32, 64], "{rounds:?}");
     assert_eq!(rounds.iter().sum::<usize>(), 200);
     let state = layer.snapshot(&Uri::from_static(ORIGIN)).expect("known");
-    assert_eq!((state.phase, state.held), (CooldownPhase::Open, 0));
+    assert_eq!((state.phase, state.held), (CooldownPhase::Inactive, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@
   // The same word means opposite things for a breaker and for a cool-down.
   const STATES = {
     breaker: { closed: "sends all", open: "sends none", "half-open": "tries a few", ramping: "sends more and more" },
-    cooldown: { open: "sends all", quiet: "waits", probing: "tries one", resuming: "sends more and more" },
+    cooldown: { inactive: "sends all", quiet: "waits", probing: "tries one", resuming: "sends more and more" },
   };
 
   // Text only ever enters the page through textContent, so that no name can be markup.

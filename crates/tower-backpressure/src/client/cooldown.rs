@@ -100,7 +100,7 @@ use self::state::{Options, OriginCooldown, ToldRule};
 /// # Metrics and events
 ///
 /// `backpressure_requests_total` with `result` = `admitted`, `shed` or `would_reject` and `reason` = `cooldown`;
-/// `backpressure_held`, a gauge; `backpressure_transitions_total` with `to` = `open`, `quiet`, `probing` or
+/// `backpressure_held`, a gauge; `backpressure_transitions_total` with `to` = `inactive`, `quiet`, `probing` or
 /// `resuming`. An event names the origin whose state changes.
 ///
 /// # Errors
@@ -134,8 +134,8 @@ pub struct CooldownSnapshot {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CooldownPhase {
-    /// All are sent.
-    Open,
+    /// There is no cool-down: all are sent.
+    Inactive,
     /// None is sent.
     Quiet,
     /// One was sent, and the others wait for its response.
@@ -148,7 +148,7 @@ impl CooldownPhase {
     /// A stable short name, as in events.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::Open => "open",
+            Self::Inactive => "inactive",
             Self::Quiet => "quiet",
             Self::Probing => "probing",
             Self::Resuming => "resuming",

@@ -1,6 +1,7 @@
 //! reqwest's requests and responses as those of `http`, which the layers read.
 
 use std::future::Future;
+use std::mem::take;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -57,6 +58,63 @@ where
             with_url(response.into(), url)
         }))
     }
+}
+
+/// The same, but that the body of a response is reqwest's own response, for layers that change none: its head is lent
+/// to them, and nothing is converted.
+#[derive(Clone, Debug)]
+pub(crate) struct WholeResponses<S>(pub(crate) S);
+
+pin_project! {
+    /// The future of [`WholeResponses`].
+    pub(crate) struct WholeResponsesFuture<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<S> Service<Request<reqwest::Request>> for WholeResponses<S>
+where
+    S: Service<reqwest::Request, Response = reqwest::Response>,
+{
+    type Response = Response<reqwest::Response>;
+    type Error = S::Error;
+    type Future = WholeResponsesFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<reqwest::Request>) -> Self::Future {
+        WholeResponsesFuture { future: self.0.call(request.into_body()) }
+    }
+}
+
+impl<F, E> Future for WholeResponsesFuture<F>
+where
+    F: Future<Output = Result<reqwest::Response, E>>,
+{
+    type Output = Result<Response<reqwest::Response>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.project().future.poll(cx));
+        Poll::Ready(result.map(|mut whole| {
+            let headers = take(whole.headers_mut());
+            let extensions = take(whole.extensions_mut());
+            let mut response = Response::new(whole);
+            *response.status_mut() = response.body().status();
+            *response.version_mut() = response.body().version();
+            (*response.headers_mut(), *response.extensions_mut()) = (headers, extensions);
+            response
+        }))
+    }
+}
+
+/// reqwest's response with its head, which was lent.
+pub(crate) fn restored(response: Response<reqwest::Response>) -> reqwest::Response {
+    let (head, mut whole) = response.into_parts();
+    (*whole.headers_mut(), *whole.extensions_mut()) = (head.headers, head.extensions);
+    whole
 }
 
 /// The response of a layer around [`HttpTypes`] as reqwest's; `url` is that of the request, for a response

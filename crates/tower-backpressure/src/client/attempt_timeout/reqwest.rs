@@ -7,20 +7,23 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use reqwest::Url;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 use tower_service::Service;
 
-use super::{AttemptTimeout, AttemptTimeoutFuture};
+use super::{AttemptTimeout, timed_out};
 use crate::client::classify::is_grpc_call;
-use crate::client::http_types::{HttpTypes, HttpTypesFuture, envelope, into_reqwest};
-use crate::inner::take_polled;
+use crate::client::http_types::into_reqwest;
 
 pin_project! {
     /// The future of [`AttemptTimeout`] over `reqwest::Client`.
     #[must_use = "futures do nothing unless polled"]
     pub struct AttemptTimeoutReqwestFuture<F> {
         #[pin]
-        future: AttemptTimeoutFuture<HttpTypesFuture<F>>,
+        future: F,
+        #[pin]
+        sleep: Sleep,
+        started: Instant,
+        speaks_grpc: bool,
         // The URL of a response made here, which has no response of reqwest's to take it from.
         url: Url,
     }
@@ -44,11 +47,10 @@ where
         self.options.announce(request.headers_mut(), left);
         let speaks_grpc = is_grpc_call(request.headers());
         let url = request.url().clone();
-        let future = HttpTypes(take_polled(&mut self.inner)).call(envelope(request));
         // At a timeout of its own reqwest ends the attempt, with its own error.
         let (started, sleep) = (Instant::now(), sleep(timeout));
-        let future = AttemptTimeoutFuture { future, sleep, started, speaks_grpc };
-        AttemptTimeoutReqwestFuture { future, url }
+        let future = self.inner.call(request);
+        AttemptTimeoutReqwestFuture { future, sleep, started, speaks_grpc, url }
     }
 }
 
@@ -60,8 +62,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.future.poll(cx));
-        Poll::Ready(result.map(|response| into_reqwest(response, this.url)))
+        if let Poll::Ready(result) = this.future.poll(cx) {
+            return Poll::Ready(result);
+        }
+        ready!(this.sleep.poll(cx));
+        let response = timed_out::<reqwest::Body>(this.started.elapsed(), *this.speaks_grpc);
+        Poll::Ready(Ok(into_reqwest(response, this.url)))
     }
 }
 

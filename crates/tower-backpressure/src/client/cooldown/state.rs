@@ -101,7 +101,7 @@ impl Supervision for OriginCooldown {
         cooldown.ended(ended.pass, ending, self.held.count(), now);
         let transition = self.settle(&cooldown, before);
         match cooldown.state() {
-            CooldownState::Open => self.held.wake_all(),
+            CooldownState::Inactive => self.held.wake_all(),
             CooldownState::Resuming => self.held.wake(WOKEN_WHILE_RESUMING),
             _ if ending == Ending::Cancelled => self.held.wake(1),
             _ => {}
@@ -134,7 +134,7 @@ impl OriginCooldown {
                 (CooldownPhase::Probing, Duration::ZERO)
             }
             CooldownState::Resuming => (CooldownPhase::Resuming, Duration::ZERO),
-            _ => (CooldownPhase::Open, Duration::ZERO),
+            _ => (CooldownPhase::Inactive, Duration::ZERO),
         };
         CooldownSnapshot { phase, left, held: self.held.count() }
     }
@@ -142,12 +142,12 @@ impl OriginCooldown {
     /// Publishes what is read without the lock, and names a state that is not the one before.
     fn settle(&self, cooldown: &backpressure_core::Cooldown, before: CooldownState) -> Transition {
         let state = cooldown.state();
-        self.is_open.store(state == CooldownState::Open, Ordering::Release);
+        self.is_open.store(state == CooldownState::Inactive, Ordering::Release);
         let name = match state {
             CooldownState::Quiet(_) => "quiet",
             CooldownState::Probing => "probing",
             CooldownState::Resuming => "resuming",
-            _ => "open",
+            _ => "inactive",
         };
         transition(&before, &state, name)
     }

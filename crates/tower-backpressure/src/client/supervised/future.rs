@@ -85,6 +85,13 @@ where
     }
 }
 
+/// How an attempt came to its response.
+pub(super) enum Answer<B> {
+    Sent(Response<B>),
+    /// This layer made it.
+    Rejected(Response<Bytes>),
+}
+
 impl<S, T, ReqBody, ResBody> Future for SupervisedFuture<S, T, ReqBody>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
@@ -94,6 +101,24 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(self.poll_answer(cx));
+        Poll::Ready(answer.map(|answer| match answer {
+            Answer::Sent(response) => ResponseBody::admitted(response, None, Side::Client),
+            Answer::Rejected(response) => response.map(ResponseBody::rejected),
+        }))
+    }
+}
+
+impl<S, T, ReqBody, ResBody> SupervisedFuture<S, T, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    T: Supervision,
+{
+    /// Polls the attempt, whatever the body of its response is.
+    pub(super) fn poll_answer(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Answer<ResBody>, S::Error>> {
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
@@ -118,9 +143,7 @@ where
                 StateProj::Running { attempt, future } => {
                     let mut result = ready!(future.poll(cx));
                     attempt.ended(&mut result);
-                    return Poll::Ready(
-                        result.map(|response| ResponseBody::admitted(response, None, Side::Client)),
-                    );
+                    return Poll::Ready(result.map(Answer::Sent));
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("not polled after completion")));
@@ -129,7 +152,7 @@ where
                     // Nothing else here waits: a caller that retries in a loop must not starve others.
                     ready!(poll_proceed(cx)).made_progress();
                     let response = response.take().expect("not polled after completion");
-                    return Poll::Ready(Ok(response.map(ResponseBody::rejected)));
+                    return Poll::Ready(Ok(Answer::Rejected(response)));
                 }
             }
         }

@@ -9,9 +9,13 @@ use pin_project_lite::pin_project;
 use reqwest::Url;
 use tower_service::Service;
 
+use super::future::Answer;
 use super::shared::{Key, Supervision};
 use super::{Supervised, SupervisedFuture};
-use crate::client::http_types::{HttpTypes, envelope_with_info, fill_head, into_reqwest};
+use crate::admission::body::ResponseBody;
+use crate::client::http_types::{
+    WholeResponses, envelope_with_info, fill_head, into_reqwest, restored,
+};
 use crate::client::origin_key::OriginKey;
 
 pin_project! {
@@ -23,7 +27,7 @@ pin_project! {
         T: Supervision,
     {
         #[pin]
-        future: SupervisedFuture<HttpTypes<S>, T, reqwest::Request>,
+        future: SupervisedFuture<WholeResponses<S>, T, reqwest::Request>,
         // The URL of a rejection made here, which has no response of reqwest's to take it from.
         url: Url,
     }
@@ -45,7 +49,7 @@ where
 
     fn call(&mut self, request: reqwest::Request) -> Self::Future {
         let url = request.url().clone();
-        let mut client = HttpTypes(self.inner.clone());
+        let mut client = WholeResponses(self.inner.clone());
         let mut request = envelope_with_info(request);
         let (request, state) = match self.shared.common.key {
             Key::Origin => {
@@ -71,8 +75,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.future.poll(cx));
-        Poll::Ready(result.map(|response| into_reqwest(response, this.url)))
+        let answer = ready!(this.future.poll_answer(cx));
+        Poll::Ready(answer.map(|answer| match answer {
+            Answer::Sent(response) => restored(response),
+            Answer::Rejected(response) => {
+                into_reqwest(response.map(ResponseBody::<reqwest::Body>::rejected), this.url)
+            }
+        }))
     }
 }
 
