@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::any;
+use backpressure_tests::client::{Connection, request, text};
 use backpressure_tests::raw_http1::{header, read_head, read_response};
 use backpressure_tests::server::serve;
+use http::{Method, StatusCode, Version};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tower_backpressure::{AdmissionLayer, Permit, QueueBounds};
@@ -82,4 +84,24 @@ async fn requests_that_are_pipelined_behind_a_rejected_one_are_answered_in_order
         assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     }
     assert_next_is_served(&mut socket, permit).await;
+}
+
+#[tokio::test]
+async fn rejections_of_any_method_over_http_2_leave_the_connection_to_others() {
+    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
+    let app = Router::new().route("/", any(async || "served")).layer(layer.clone());
+    let mut connection = Connection::open(serve(app).await, Version::HTTP_2).await;
+    let permit = layer.limiter().try_acquire().expect("a free permit");
+    for method in [Method::HEAD, Method::OPTIONS, Method::GET, Method::DELETE, Method::POST] {
+        for _ in 0..40 {
+            let rejected = connection.send(request(method.clone(), "/")).await;
+            let rejected = rejected.expect("a response");
+            assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(rejected.headers().contains_key("retry-after"));
+            assert_eq!(text(rejected).await.is_empty(), method == Method::HEAD, "{method}");
+        }
+    }
+    drop(permit);
+    let served = connection.get("/").await.expect("a response on the same connection");
+    assert_eq!(text(served).await, "served");
 }
