@@ -99,6 +99,12 @@ pub trait Limit: fmt::Debug + Send {
     /// The limit was reached for some time in which hardly any attempt ended and the workers were idle.
     fn stalled(&mut self, _now: Timestamp) {}
 
+    /// Whether most callers leave before their response at the limit in force. What waits in the queue has least time
+    /// left then, so that the newest request runs first.
+    fn is_in_vain(&self) -> bool {
+        false
+    }
+
     /// Whether an attempt that only waits counts towards the limit however long it waits. If not, it counts
     /// apart after a while; see [`Controller::silence`](crate::Controller::silence). A body whose reader
     /// has not asked for more does so in any case.

@@ -70,6 +70,11 @@ pub enum Cause {
     Idle,
     /// The limit was reached while hardly any attempt ended and the workers were idle.
     Stalled,
+    /// Most callers left before their response.
+    Abandoned {
+        /// The share of attempts without a response.
+        share: f64,
+    },
 }
 
 impl fmt::Display for LimitChange {
@@ -103,6 +108,9 @@ impl fmt::Display for Cause {
             }
             Self::Idle => write!(f, "demand is far below the limit"),
             Self::Stalled => write!(f, "hardly any attempt ended, and the workers were idle"),
+            Self::Abandoned { share } => {
+                write!(f, "{:.0} % of the callers left before their response", 100.0 * share)
+            }
         }
     }
 }

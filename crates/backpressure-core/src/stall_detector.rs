@@ -10,11 +10,22 @@ use crate::time::Timestamp;
 /// measured, and one more request does no harm.
 #[derive(Debug, Default)]
 pub(crate) struct StallDetector {
+    /// When the limit was last seen not to be reached, or when it was last raised.
     since: Timestamp,
     /// Time that workers had spent on requests until then.
     worked: Duration,
     /// Attempts that have ended since then.
     ended: f64,
+    /// When the limit was last found to have stalled.
+    last: Option<Stall>,
+}
+
+/// A stall: when it was, how many attempts ended in a second, and the longest latency of all but a few.
+#[derive(Clone, Copy, Debug)]
+struct Stall {
+    at: Timestamp,
+    rate: f64,
+    long: Duration,
 }
 
 /// The state in which the limit is reached.
@@ -39,12 +50,19 @@ const STALLED_AFTER: Duration = Duration::from_millis(100);
 const KNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (80.0, 1.0 / 16.0);
 const UNKNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (8.0, 1.0 / 8.0);
 /// Workers that were busy for a smaller share of that time are idle.
+/// What is held for longer soon counts apart.
+const MAX_UNKNOWN_TURNOVER: Duration = Duration::from_millis(300);
 const BUSY_WORKERS_SHARE: f64 = 0.5;
+/// A limit that was doubled in vain is not doubled again: if attempts go on to end at nearly the same rate and take
+/// longer, all of them wait for something that is scarce. So long is that remembered.
+const DOUBLING_MEMORY: Duration = Duration::from_secs(5);
+const MIN_RATE_FACTOR: f64 = 1.5;
+const MIN_LATENCY_FACTOR: f64 = 1.25;
 
 impl StallDetector {
     /// The limit is not reached: watching starts anew.
     pub(crate) fn clear(&mut self, worked: Duration, now: Timestamp) {
-        *self = Self { since: now, worked, ended: 0.0 };
+        *self = Self { since: now, worked, ended: 0.0, last: self.last };
     }
 
     /// `count` attempts have ended, of those that count towards the limit.
@@ -65,14 +83,63 @@ impl StallDetector {
             false => lasted.div_duration_f64(reached.long),
         };
         let expected = reached.limit as f64 * turnovers;
-        let turnover = if reached.known { 2 * reached.long } else { Duration::ZERO };
+        let turnover = match reached.known {
+            true => 2 * reached.long,
+            false => reached.long.min(MAX_UNKNOWN_TURNOVER),
+        };
         if lasted < STALLED_AFTER.max(turnover) || expected < enough {
             return false;
         }
         let busy = worked.saturating_sub(self.worked).as_secs_f64();
         let idle = busy < BUSY_WORKERS_SHARE * reached.workers as f64 * lasted.as_secs_f64();
-        let stalled = idle && self.ended < share * expected;
+        let seen = Stall { at: now, rate: self.ended / lasted.as_secs_f64(), long: reached.long };
+        let stalled = idle && self.ended < share * expected && !self.was_doubled_in_vain(seen);
+        if stalled {
+            self.last = Some(seen);
+        }
         self.clear(worked, now);
         stalled
+    }
+
+    fn was_doubled_in_vain(&self, seen: Stall) -> bool {
+        self.last.is_some_and(|before| {
+            seen.at.since(before.at) < DOUBLING_MEMORY
+                && before.rate > 0.0
+                && seen.rate > 0.0
+                && seen.rate < MIN_RATE_FACTOR * before.rate
+                && seen.long > before.long.mul_f64(MIN_LATENCY_FACTOR)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reached(limit: usize, long: u64) -> Reached {
+        Reached { limit, known: false, long: Duration::from_millis(long), workers: 1 }
+    }
+
+    /// Whether a limit that is reached stalls, of which so many attempts end in the next 300 ms.
+    fn stalls(detector: &mut StallDetector, ended: u32, reached: Reached, at: &mut u64) -> bool {
+        *at += 300;
+        detector.ended(ended);
+        detector.is_over(reached, Duration::ZERO, Timestamp::from_nanos(*at * 1_000_000))
+    }
+
+    #[test]
+    fn a_limit_is_not_doubled_again_if_that_only_made_attempts_slower() {
+        let (mut detector, mut at) = (StallDetector::default(), 0);
+        assert!(stalls(&mut detector, 2, reached(100, 300), &mut at));
+        assert!(!stalls(&mut detector, 2, reached(200, 600), &mut at));
+    }
+
+    #[test]
+    fn a_limit_whose_attempts_take_as_long_as_before_is_doubled_until_they_end() {
+        let (mut detector, mut at) = (StallDetector::default(), 0);
+        for limit in [100, 200, 400, 800] {
+            assert!(stalls(&mut detector, 2, reached(limit, 300), &mut at));
+        }
+        assert!(!stalls(&mut detector, 400, reached(1_600, 300), &mut at));
     }
 }

@@ -89,6 +89,9 @@ fn cause(cause: &Cause) -> String {
         Cause::Stalled => {
             "The limit was reached while workers were idle and hardly any request ended.".to_owned()
         }
+        Cause::Abandoned { share } => {
+            format!("{} of the callers left before their response.", percent(share))
+        }
         _ => "A measurement asked for it.".to_owned(),
     }
 }

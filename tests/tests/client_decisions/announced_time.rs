@@ -202,7 +202,7 @@ async fn attempts_that_callers_give_up_do_not_raise_an_adaptive_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "known failure of the adaptive limit: 1 of 2 000 requests is served"]
+#[ignore = "known miss: .35 of the possible with one slot, .78 with four, .97 and .74 with more"]
 async fn an_adaptive_limit_finds_the_slots_of_a_service_whose_callers_leave_early() {
     for (slots, time, timeout) in [(1, 100, 120), (4, 200, 300), (8, 40, 60), (16, 100, 120)] {
         let client = AttemptTimeoutLayer::new(timeout * MS);

@@ -281,7 +281,8 @@ impl Controller {
 
     /// Whether the newest request of this rank runs first, as most are queued in vain.
     fn serves_newest_first(&self, rank: usize) -> bool {
-        self.bounds.adapts && self.overload.serves_newest_first(self.demand_mix.share_from(rank))
+        let share = self.demand_mix.share_from(rank);
+        self.bounds.adapts && (self.limit.is_in_vain() || self.overload.serves_newest_first(share))
     }
 
     /// How many of this rank and of those above it may be queued. Never less for a higher rank.

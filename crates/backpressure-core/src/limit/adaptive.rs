@@ -1,5 +1,7 @@
 //! The limit that measures itself.
 
+use std::time::Duration;
+
 use crate::limit::{Limit, MAX, Metering, ran_at};
 use crate::limit_change::{Cause, LimitChange};
 use crate::outcome::Outcome;
@@ -80,6 +82,10 @@ pub struct Adaptive {
     seen: bool,
     /// Whether the workers were the bottleneck of late.
     busy: bool,
+    /// Seconds that an answer took of late.
+    answer: f64,
+    /// When a lower limit may be tried because callers leave, and the pause until the next time.
+    lowering: (Timestamp, Duration),
     yields: bool,
     decision: Option<LimitChange>,
 }
@@ -95,6 +101,10 @@ const BUSY_WORKERS_SHARE: f64 = 0.9;
 /// Target over limit below which the workers are the bottleneck although requests do not keep them busy: other tasks
 /// of the process do.
 const FAR_TOO_HIGH_TARGET_SHARE: f64 = 0.7;
+/// Bounds of the time between two attempts to find a limit below the number in flight at which callers are served. It
+/// doubles each time: where callers leave whatever the limit, a try rejects some of those that would have been served.
+const MIN_TIME_BETWEEN_LOWERINGS: Duration = Duration::from_secs(2);
+const MAX_TIME_BETWEEN_LOWERINGS: Duration = Duration::from_secs(120);
 
 impl Adaptive {
     /// A limit for a process with so many worker threads.
@@ -121,6 +131,8 @@ impl Adaptive {
             demand_changed: Timestamp::ZERO,
             seen: false,
             busy: false,
+            answer: 0.0,
+            lowering: (Timestamp::ZERO, MIN_TIME_BETWEEN_LOWERINGS),
             yields: true,
             decision: None,
         }
@@ -179,6 +191,10 @@ impl Adaptive {
         let all = std::mem::take(&mut self.all);
         (self.worked, self.since) = (0.0, now);
         self.yields = all.is_worth_refusing();
+        self.answer = all.answer().unwrap_or(self.answer);
+        if all.is_abandoned(self.answer) {
+            return self.look_for_less(&all, now);
+        }
         // A queue behind an await looks like work away from the worker: that raises no limit by itself.
         let sight = (2.0 * all.workers_knee(self.workers) + 2.0).min(self.limit.max(self.initial));
         // What ended says nothing of attempts that take longer than a window: those are in flight.
@@ -277,6 +293,10 @@ impl Limit for Adaptive {
     }
 
     fn stalled(&mut self, now: Timestamp) {
+        if self.is_in_vain() {
+            // Callers that leave all at once are no stall.
+            return;
+        }
         let higher = (2.0 * self.limit).min(self.bounds.1);
         match &mut self.bottleneck {
             Bottleneck::Here(step) => (*step, self.seen) = (None, false),
@@ -285,6 +305,10 @@ impl Limit for Adaptive {
         (self.all, self.full) = (Window::default(), Window::default());
         (self.worked, self.since) = (0.0, now);
         self.set(higher, Cause::Stalled, now);
+    }
+
+    fn is_in_vain(&self) -> bool {
+        matches!(&self.bottleneck, Bottleneck::Elsewhere(experiment) if experiment.is_in_vain())
     }
 
     fn counts_waiting(&self) -> bool {

@@ -75,6 +75,10 @@ impl Limit for Clamped {
         self.limit.stalled(now);
     }
 
+    fn is_in_vain(&self) -> bool {
+        self.limit.is_in_vain()
+    }
+
     fn counts_waiting(&self) -> bool {
         self.limit.counts_waiting()
     }

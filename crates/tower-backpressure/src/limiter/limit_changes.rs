@@ -6,7 +6,7 @@ use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The causes of changes, as labels of a metric. The last one is that of an operator: another algorithm, or
 /// other bounds.
-pub(crate) const CAUSES: [&str; 9] = [
+pub(crate) const CAUSES: [&str; 10] = [
     "run-queue",
     "experiment",
     "change",
@@ -14,11 +14,12 @@ pub(crate) const CAUSES: [&str; 9] = [
     "demand",
     "idle",
     "stalled",
+    "abandoned",
     "other",
     "operator",
 ];
-const OTHER: usize = 7;
-const OPERATOR: usize = 8;
+const OTHER: usize = 8;
+const OPERATOR: usize = 9;
 
 /// The limit as last published, and the number of its changes. Written with the limiter's lock held.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ const fn index(cause: Option<Cause>) -> usize {
         Some(Cause::Demand { .. }) => 4,
         Some(Cause::Idle) => 5,
         Some(Cause::Stalled) => 6,
+        Some(Cause::Abandoned { .. }) => 7,
         Some(_) => OTHER,
         None => OPERATOR,
     }

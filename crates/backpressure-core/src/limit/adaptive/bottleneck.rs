@@ -4,8 +4,9 @@ use super::experiment::Experiment;
 use super::last_increase::LastIncrease;
 use super::profile::{HiddenQueue, LatencyProfile, MAX_BURST};
 use super::window::Window;
-use super::{Adaptive, MAX_FACTOR_PER_DECISION};
+use super::{Adaptive, MAX_FACTOR_PER_DECISION, MAX_TIME_BETWEEN_LOWERINGS};
 use crate::limit::Limit;
+use crate::limit_change::Cause;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
@@ -17,6 +18,9 @@ pub(super) enum Bottleneck {
     /// Behind an await, if anywhere.
     Elsewhere(Box<Experiment>),
 }
+
+/// Share of the number in flight at which a limit is nearly always reached.
+const BINDING_SHARE: f64 = 0.8;
 
 impl Adaptive {
     /// No request waits too long for a worker.
@@ -33,6 +37,22 @@ impl Adaptive {
             Bottleneck::Here(_) => self.suspect_elsewhere(self.limit, full, now),
             Bottleneck::Elsewhere(_) => {}
         }
+    }
+
+    /// Most callers leave, and the limit is not reached: what they wait for may be scarce, and is shared by so many that
+    /// hardly any is served in time. No rejection can tell, so that fewer have to be tried.
+    pub(super) fn look_for_less(&mut self, all: &Window, now: Timestamp) {
+        let (next, pause) = self.lowering;
+        if now < next || 2.0 * self.full.count() > all.count() {
+            return;
+        }
+        self.lowering = (now + pause, (2 * pause).min(MAX_TIME_BETWEEN_LOWERINGS));
+        let lower = BINDING_SHARE * all.mean_in_flight();
+        let limit = lower.min(self.limit).clamp(self.bounds.0, self.bounds.1);
+        let experiment = Experiment::new(limit, self.overloaded);
+        self.bottleneck = Bottleneck::Elsewhere(Box::new(experiment));
+        (self.all, self.full) = (Window::default(), Window::default());
+        self.set(limit, Cause::Abandoned { share: all.abandoned_share() }, now);
     }
 
     fn is_below_knee(&self, full: &Window) -> bool {

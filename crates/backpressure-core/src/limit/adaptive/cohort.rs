@@ -96,6 +96,15 @@ impl Cohort {
         2.0 * self.answered < self.count
     }
 
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.answered == 0.0
+    }
+
+    /// Share of the attempts that were cancelled before their response.
+    pub(super) fn abandoned_share(&self) -> f64 {
+        1.0 - self.answered / self.count
+    }
+
     pub(super) fn in_flight(&self) -> f64 {
         (self.in_flight / self.count.max(1.0)).max(1.0)
     }

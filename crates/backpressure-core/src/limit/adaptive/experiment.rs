@@ -9,8 +9,10 @@ use crate::limit_change::Cause;
 use crate::sample::Sample;
 use crate::time::Timestamp;
 
+mod bottom;
 mod promise;
 
+use bottom::Bottom;
 use promise::Promise;
 
 /// Latency alone cannot tell slower from fuller. An experiment can: run at two limits and compare.
@@ -49,6 +51,8 @@ pub(super) struct Experiment {
     is_near_knee: bool,
     /// What that knee is expected to do.
     promise: Option<Promise>,
+    /// The limit at which it first saw most attempts given up.
+    given_up: f64,
 }
 
 #[derive(Debug)]
@@ -57,6 +61,8 @@ enum Mode {
     Base(Option<Tracker>),
     Search(Search),
     Tracker(Tracker),
+    /// At the lowest limit, where not even single attempts are answered.
+    Bottom(Bottom),
 }
 
 /// Factor on the knee that was found, while no request would be refused for a limit that is too high.
@@ -102,6 +108,7 @@ impl Experiment {
             guarding: false,
             is_near_knee: false,
             promise: None,
+            given_up: limit,
         }
     }
 
@@ -143,7 +150,7 @@ impl Experiment {
     pub(super) fn start_at(&mut self, limit: f64) {
         self.mode = match self.mode {
             Mode::Tracker(tracker) | Mode::Base(Some(tracker)) => Mode::Base(Some(tracker)),
-            Mode::Base(None) | Mode::Search(_) => Mode::Base(None),
+            Mode::Base(None) | Mode::Search(_) | Mode::Bottom(_) => Mode::Base(None),
         };
         self.go(limit);
     }
@@ -169,6 +176,7 @@ impl Experiment {
         match &mut self.mode {
             Mode::Base(_) => self.begin(),
             Mode::Search(_) => self.search(),
+            Mode::Bottom(_) => self.look_up(),
             Mode::Tracker(tracker) if self.overloaded => {
                 tracker.add(sample, now - sample.latency, usual);
                 self.tracker(now);
@@ -210,11 +218,16 @@ impl Experiment {
             return self.stay(before.hearing(&self.cell));
         }
         self.usual = self.cell;
+        self.given_up = self.limit;
+        if self.cell.is_in_vain() {
+            self.cause = Cause::Abandoned { share: self.cell.abandoned_share() };
+        }
         self.step(match before {
             Some(before) if self.overloaded => {
                 let grown = self.cell.cost() / before.usual().cost();
                 Search::down(self.limit, self.cell, grown)
             }
+            _ if self.cell.is_in_vain() => Search::down(self.limit, self.cell, 2.0),
             _ if (self.guarding || !self.is_near_knee) && (self.overloaded || !self.known) => {
                 Search::start(self.limit, self.cell)
             }
@@ -256,6 +269,9 @@ impl Experiment {
 
     fn step(&mut self, search: Search) {
         let next = search.candidate();
+        if next == search.from() && search.is_in_vain() {
+            return self.wait_at_bottom(next);
+        }
         if next == search.from() {
             return self.stay(Tracker::at(next));
         }

@@ -38,6 +38,9 @@ pub(super) enum Step {
 
 /// Most attempts a step waits for, so that rare long requests do not hold a search up.
 const MAX_SAMPLES_PER_STEP: f64 = 1_500.0;
+/// Attempts of which none is answered that show a limit to be too high, where hardly any was answered before: there is
+/// nothing to lose.
+const MIN_UNANSWERED: f64 = 4.0;
 /// Standard error of an elasticity at which a step is decided.
 const MAX_ELASTICITY_ERROR: f64 = 0.25;
 /// Factor on the attempts of a step whose elasticity lies between [`USED_ELASTICITY`] and [`WAITED_ELASTICITY`].
@@ -47,7 +50,8 @@ const WAITED_ELASTICITY: f64 = 0.8;
 /// Elasticity of a doubling below which nearly all of it was used.
 const USED_ELASTICITY: f64 = 0.3;
 /// Elasticity above which a difference is no queue, by a standard error, and not even a service that slows down by the
-/// square of what it has in flight: meanwhile it has become faster, and what was measured before says nothing.
+/// square of what it has in flight: meanwhile it has become faster, and what was measured before says nothing. Nor
+/// where hardly any attempt was answered before: what hung may answer again.
 const MAX_QUEUE_ELASTICITY: f64 = 2.0;
 /// Largest factor of a first step up, however much latency has grown.
 const MAX_FIRST_STEP_FACTOR: f64 = 16.0;
@@ -100,6 +104,11 @@ impl Search {
         self.from
     }
 
+    /// Whether hardly any attempt was answered at the limit to beat.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.base.is_in_vain()
+    }
+
     /// The limit to try.
     pub(super) fn candidate(&self) -> f64 {
         let next = if self.down { self.from / self.factor() } else { self.from * self.reach };
@@ -139,13 +148,17 @@ impl Search {
         let width = (limit / self.from).ln().abs();
         let enough = (2.0 * spread / (MAX_ELASTICITY_ERROR * width).powi(2))
             .clamp(MIN_SAMPLES, MAX_SAMPLES_PER_STEP);
-        if cell.count() < enough {
+        let is_hopeless = self.down && self.base.is_in_vain() && cell.is_unanswered();
+        if cell.count() < if is_hopeless { MIN_UNANSWERED } else { enough } {
             return None;
         }
         let (low, high) = if self.down { (cell, &self.base) } else { (&self.base, cell) };
         let seen = low.compare(high);
         if !seen.is_between(width) && cell.count() < MAX_SAMPLES_PER_STEP {
             return None;
+        }
+        if is_hopeless {
+            return Some((self.judge(limit, cell, &seen, width), seen));
         }
         let open = (USED_ELASTICITY..WAITED_ELASTICITY).contains(&seen.elasticity);
         if open
@@ -161,11 +174,12 @@ impl Search {
     fn judge(&self, limit: f64, cell: &Cohort, seen: &Comparison, width: f64) -> Step {
         let doubt = if self.down || cell.is_in_vain() { 0.0 } else { self.doubt };
         let used = seen.is_used(doubt);
-        if self.down && seen.elasticity - seen.error > MAX_QUEUE_ELASTICITY {
+        let is_served_again = self.is_in_vain() && !cell.is_in_vain();
+        if self.down && (is_served_again || seen.elasticity - seen.error > MAX_QUEUE_ELASTICITY) {
             return Step::On(Self::start(limit, *cell));
         }
         let pays = if self.down { seen.elasticity > self.waited } else { used };
-        if self.down && pays && seen.elasticity - seen.error < MOSTLY_WAITED {
+        if self.down && pays && !self.is_in_vain() && seen.elasticity - seen.error < MOSTLY_WAITED {
             // The higher limit was looked at too briefly to leave it for good.
             return Step::On(Self {
                 from: limit,
@@ -181,7 +195,9 @@ impl Search {
             return Step::On(Self { reach: next.factor(), ..next });
         }
         if !self.down && (self.base.is_in_vain() || cell.is_in_vain()) {
-            return Step::On(Self { down: true, above: Some(*cell), ..*self });
+            let (from, base) =
+                self.leapt.map_or((self.from, self.base), |leapt| (leapt.in_flight(), leapt));
+            return Step::On(Self { from, base, down: true, above: Some(*cell), ..*self });
         }
         if self.steps == 0 && self.above.is_none() {
             if self.down && used {
@@ -200,7 +216,7 @@ impl Search {
     fn knee(&self, limit: f64, cell: &Cohort, used: bool) -> f64 {
         let (above, below) = match self.above {
             _ if !self.down => (*cell, self.base),
-            Some(above) if used => (above, self.base.and(cell)),
+            Some(above) if used && !above.is_in_vain() => (above, self.base.and(cell)),
             _ => (self.base, *cell),
         };
         let knee = above.in_flight() * below.cost() / above.cost();
@@ -258,6 +274,20 @@ mod tests {
     #[test]
     fn a_limit_that_was_measured_in_a_few_attempts_is_measured_again_before_it_is_left() {
         assert_eq!(down_after(2).candidate(), 44.0);
+    }
+
+    #[test]
+    fn what_hung_and_answers_again_is_searched_upwards() {
+        let mut hung = Cohort::default();
+        for _ in 0..50 {
+            let left = Sample::new(Duration::from_millis(200), Outcome::Cancelled);
+            hung.add(&Sample { in_flight: 12, ..left }, 0.2);
+        }
+        let low = cell(50, 100, 6);
+        let (step, _) =
+            Search::down(12.0, hung, 2.0).next(6.0, &low, &low).expect("enough attempts");
+        let Step::On(next) = step else { panic!("{step:?}") };
+        assert_eq!((next.from(), next.candidate()), (6.0, 12.0));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(super) struct Window {
     answered: f64,
     /// Seconds, each.
     latency: f64,
+    answered_latency: f64,
     run_queue: f64,
     marked: f64,
     busy: f64,
@@ -28,11 +29,17 @@ const RUN_QUEUE_SHARE_NOISE_FLOOR: f64 = 0.02;
 /// Worker time per answer below which a request is not worth refusing. Reading it and answering 503 takes about
 /// 10 µs, and the yield that makes its queue visible about 1 µs.
 const MIN_WORKER_TIME_WORTH_REFUSING: Duration = Duration::from_micros(25);
+/// Share of the attempts and of the permit time that answered attempts stay below where the others were given up. A
+/// caller that asks two or three replicas at once and takes the first answer leaves more.
+const MAX_ANSWERED_SHARE_ABANDONED: f64 = 0.25;
 
 impl Window {
     pub(super) fn add(&mut self, sample: &Sample) {
         self.count += 1.0;
-        self.answered += f64::from(u8::from(sample.outcome == Outcome::Success));
+        if sample.outcome == Outcome::Success {
+            self.answered += 1.0;
+            self.answered_latency += sample.latency.as_secs_f64();
+        }
         self.latency += sample.latency.as_secs_f64();
         self.run_queue += sample.run_queue.as_secs_f64();
         self.marked += sample.marked.as_secs_f64();
@@ -52,6 +59,25 @@ impl Window {
     /// Whether most attempts were cancelled before their response.
     pub(super) fn is_in_vain(&self) -> bool {
         2.0 * self.answered < self.count
+    }
+
+    /// Whether so few attempts were answered that fewer in flight can hardly lead to less, where an answer took so many
+    /// seconds. Callers that leave sooner would not be served at any limit.
+    pub(super) fn is_abandoned(&self, answer: f64) -> bool {
+        let left = (self.latency - self.answered_latency) / (self.count - self.answered);
+        self.answered < MAX_ANSWERED_SHARE_ABANDONED * self.count
+            && self.answered_latency < MAX_ANSWERED_SHARE_ABANDONED * self.latency
+            && left >= answer
+    }
+
+    /// Mean latency of the answers in seconds; `None`: there was none.
+    pub(super) fn answer(&self) -> Option<f64> {
+        (self.answered > 0.0).then(|| self.answered_latency / self.answered)
+    }
+
+    /// Share of attempts that were cancelled before their response.
+    pub(super) fn abandoned_share(&self) -> f64 {
+        1.0 - share(self.answered, self.count)
     }
 
     /// Share of latency spent waiting for a worker.

@@ -168,6 +168,10 @@ impl Limit for Share {
         self.total.lock().limit.is_known()
     }
 
+    fn is_in_vain(&self) -> bool {
+        self.total.lock().limit.is_in_vain()
+    }
+
     fn counts_waiting(&self) -> bool {
         self.total.lock().limit.counts_waiting()
     }
