@@ -216,7 +216,7 @@ fn a_cold_cache_for_20_s_costs_nothing_afterwards() {
 }
 
 #[test]
-#[ignore = "known miss: 3.5 to 15 % rejected"]
+#[ignore = "known miss: 1 % rejected"]
 fn a_dependency_that_is_ten_times_slower_for_half_a_minute_and_not_scarce_costs_nothing() {
     verify(SEEDS.map(|seed| {
         Load::new("nothing scarce, 20 ms, ten times slower from 20 s to 50 s", seed)

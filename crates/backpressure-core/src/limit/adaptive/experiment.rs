@@ -10,6 +10,7 @@ use crate::sample::Sample;
 use crate::time::Timestamp;
 
 mod bottom;
+mod demand;
 mod promise;
 
 use bottom::Bottom;
@@ -155,15 +156,6 @@ impl Experiment {
         self.go(limit);
     }
 
-    /// Demand has risen above capacity, or has fallen below it.
-    pub(super) fn demand(&mut self, overloaded: bool) {
-        self.cause = Cause::Demand { overloaded };
-        self.overloaded = overloaded;
-        if matches!(self.mode, Mode::Tracker(_)) {
-            self.go(self.limit);
-        }
-    }
-
     /// Learns from an attempt that ended; what the limit rests on when it has moved.
     pub(super) fn observe(&mut self, sample: &Sample, now: Timestamp) -> Option<Cause> {
         let before = self.limit();
@@ -237,7 +229,7 @@ impl Experiment {
 
     fn search(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
-        if self.overloaded && self.short.count() > UNREACHED_TURNOVERS * self.limit {
+        if self.overloaded && self.is_unreached() {
             return self.stay(Tracker::at(self.limit));
         }
         let Some((next, seen)) = search.next(self.limit, &self.cell, &self.usual) else {
