@@ -96,7 +96,7 @@ impl StreamCheck {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests {
     use super::*;
     use crate::AdmissionLayer;
