@@ -24,6 +24,8 @@ pub(crate) struct RetryAfterSchedule {
     second: u64,
     /// Arrivals in it.
     arrived: u32,
+    /// The same in the first half of the first second of all.
+    arrived_at_first: u32,
     /// Those that proved to come back when told.
     returned: u32,
     /// Arrivals in each of the two seconds before.
@@ -77,6 +79,8 @@ const MIN_PROVEN_RETURNS: f64 = 0.01;
 const MIN_KEPT_SHARE: f64 = 0.01;
 /// Seconds in the ring: the longest wait and the second that has begun, as a power of two.
 const RING_SECS: usize = 64;
+/// Half of the first second.
+const FIRST_HALF: Duration = Duration::from_millis(500);
 
 impl RetryAfterSchedule {
     pub(crate) const fn new() -> Self {
@@ -85,6 +89,7 @@ impl RetryAfterSchedule {
             due: [0; RING_SECS],
             second: 0,
             arrived: 0,
+            arrived_at_first: 0,
             returned: 0,
             arrived_before: [0; 2],
             recent_arrived: Ewma::settled_at(0.0, RECENT_SECS),
@@ -103,6 +108,9 @@ impl RetryAfterSchedule {
     pub(crate) fn arrived(&mut self, count: u32, now: Timestamp) {
         self.advance(now);
         self.arrived = self.arrived.saturating_add(count);
+        if now.since(Timestamp::ZERO) < FIRST_HALF {
+            self.arrived_at_first = self.arrived;
+        }
     }
 
     /// A request arrived that proves that it comes when it was told to.
@@ -231,15 +239,20 @@ impl RetryAfterSchedule {
         kept + (1.0 - kept) / (2.0 * f64::from(UNPROMPTED_SECS))
     }
 
-    /// A burst is no change of the rate: twice the mean and eight more count at most. In the first second
-    /// of all a burst cannot be told from a rate, so it is left out.
+    /// A burst is no change of the rate: twice the mean and eight more count at most. In the first second of all
+    /// twice the half with fewer arrivals counts, and a burst in one half of it not at all.
     fn learn_unprompted(&mut self, arrived: f64) {
         let max = match (self.unprompted.samples(), self.second) {
-            (0, 0) => return,
+            (0, 0) => {
+                let at_first = f64::from(self.arrived_at_first);
+                2.0 * at_first.min(arrived - at_first)
+            }
             (0, _) => f64::MAX,
             _ => 2.0 * self.unprompted.mean() + 8.0,
         };
-        self.unprompted.add(arrived.clamp(0.0, max));
+        if max > 0.0 {
+            self.unprompted.add(arrived.clamp(0.0, max));
+        }
     }
 
     /// Fractions in 0..1 that fill the interval evenly: the multiples of the golden ratio, modulo one.
