@@ -10,6 +10,7 @@ mod comparison;
 mod distribution;
 mod handler;
 mod limiter;
+mod pool;
 mod report;
 mod speed;
 
@@ -33,6 +34,7 @@ use speed::{Slowdown, Speed};
 pub use class::{Class, Content, Failure, Reader};
 pub use distribution::Distribution;
 pub use limiter::{adaptive, bare, client, fixed, tower_limit};
+pub use pool::Pool;
 pub use report::{Counts, Report, verify};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -49,9 +49,9 @@ const STALLED_AFTER: Duration = Duration::from_millis(100);
 /// that arrived together also end together.
 const KNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (80.0, 1.0 / 16.0);
 const UNKNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (8.0, 1.0 / 8.0);
-/// Workers that were busy for a smaller share of that time are idle.
-/// What is held for longer soon counts apart.
+/// A turnover of an unknown limit counts for no more: what is held for longer soon counts apart.
 const MAX_UNKNOWN_TURNOVER: Duration = Duration::from_millis(300);
+/// Workers that were busy for a smaller share of that time are idle.
 const BUSY_WORKERS_SHARE: f64 = 0.5;
 /// A limit that was doubled in vain is not doubled again: if attempts go on to end at nearly the same rate and take
 /// longer, all of them wait for something that is scarce. So long is that remembered.

@@ -9,11 +9,11 @@ use tower_backpressure::Priority;
 use super::{MILLI, Pool, SECOND, SEED, SEEDS, WARM_UP};
 
 const LENGTH: Duration = Duration::from_secs(30);
-const POOL: Pool = Pool::of(20, 30);
+const POOL: Pool = Pool::varied(20, 30);
 
 #[test]
 fn a_burst_of_jobs_each_minute_costs_normal_traffic_nothing() {
-    let pool = Pool::of(40, 20);
+    let pool = Pool::varied(40, 20);
     for burst in [100, 500, 1_000] {
         verify(SEED.map(|seed| {
             let cron = Class::bursts("cron", burst, 20 * SECOND).work().late_after(10 * SECOND);
@@ -41,7 +41,7 @@ fn a_burst_that_the_service_can_finish_within_a_service_time_or_two_is_served() 
 #[test]
 fn requests_that_come_exactly_every_ten_milliseconds_are_served() {
     for (slots, millis) in [(1, 5), (2, 15), (4, 30), (10, 80)] {
-        let pool = Pool::of(slots, millis);
+        let pool = Pool::varied(slots, millis);
         verify(SEED.map(|seed| {
             pool.load(&format!("every 10 ms, {slots} slots of {millis} ms"), seed)
                 .class(Class::every("clock", 10 * MILLI).work())
@@ -53,7 +53,7 @@ fn requests_that_come_exactly_every_ten_milliseconds_are_served() {
 #[test]
 fn one_client_in_a_closed_loop_is_never_rejected() {
     for (slots, millis) in [(1, 5), (1, 200), (20, 30), (2, 2_000)] {
-        let pool = Pool::of(slots, millis);
+        let pool = Pool::varied(slots, millis);
         verify(SEED.map(|seed| {
             pool.load(&format!("one client, {slots} slots of {millis} ms"), seed)
                 .class(Class::closed("client", 1).work().late_after(20 * SECOND))
@@ -65,7 +65,7 @@ fn one_client_in_a_closed_loop_is_never_rejected() {
 
 fn check_closed_loop(values: &[(usize, usize, u64)], seeds: &RangeInclusive<u64>) {
     for (clients, slots, millis) in values.iter().copied() {
-        let pool = Pool::of(slots, millis);
+        let pool = Pool::varied(slots, millis);
         verify(seeds.clone().map(|seed| {
             let late = 2 * SECOND;
             pool.load(

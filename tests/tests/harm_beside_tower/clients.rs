@@ -9,7 +9,7 @@ use http::StatusCode;
 use super::{MILLI, Pool, SEED, SEEDS, WARM_UP};
 
 const LENGTH: Duration = Duration::from_secs(30);
-const POOL: Pool = Pool::of(20, 30);
+const POOL: Pool = Pool::varied(20, 30);
 
 #[test]
 fn clients_with_time_outs_below_the_service_time_cost_the_others_nothing() {

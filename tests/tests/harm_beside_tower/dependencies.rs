@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use super::{MILLI, Pool, SECOND, SEED, SEEDS, WARM_UP};
 
-const POOL: Pool = Pool::of(20, 30);
+const POOL: Pool = Pool::varied(20, 30);
 const LENGTH: Duration = Duration::from_secs(30);
 
 fn good(share_of_capacity: f64) -> Class {
@@ -220,7 +220,7 @@ fn a_cold_cache_for_20_s_costs_nothing_afterwards() {
 fn a_dependency_that_is_ten_times_slower_for_half_a_minute_and_not_scarce_costs_nothing() {
     verify(SEEDS.map(|seed| {
         Load::new("nothing scarce, 20 ms, ten times slower from 20 s to 50 s", seed)
-            .bottleneck(1_000_000, super::Pool::of(1, 20).service)
+            .bottleneck(1_000_000, super::Pool::varied(1, 20).service)
             .class(Class::poisson("good", 400.0).work())
             .slower(10.0, 20 * SECOND, 50 * SECOND)
             .run(2 * LENGTH, adaptive)

@@ -8,7 +8,7 @@ use backpressure_tests::load::{Class, Content, Load, Reader, adaptive, verify};
 use super::{MILLI, Pool, SECOND, SEED, SEEDS, WARM_UP};
 
 const LENGTH: Duration = Duration::from_secs(30);
-const POOL: Pool = Pool::of(12, 25);
+const POOL: Pool = Pool::varied(12, 25);
 const MEGABYTE: Content = Content::Frames(64);
 
 /// Everything that holds a permit without work, beside other traffic.
@@ -145,7 +145,7 @@ fn short_and_long_computations_below_the_capacity_are_served() {
 
 fn check_mutex(values: &[(u64, f64)], seeds: &RangeInclusive<u64>) {
     for (millis, load) in values.iter().copied() {
-        let mutex = Pool::of(1, millis);
+        let mutex = Pool::varied(1, millis);
         verify(seeds.clone().map(|seed| {
             let all = Class::poisson("all", load * mutex.capacity()).delay(20 * MILLI).work();
             mutex
@@ -174,7 +174,7 @@ fn a_mutex_in_the_handler_is_used_fully_at_double_load() {
 
 fn check_small_pool(values: &[(usize, u64, u32, f64)], seeds: &RangeInclusive<u64>) {
     for (slots, millis, delay, load) in values.iter().copied() {
-        let pool = Pool::of(slots, millis);
+        let pool = Pool::varied(slots, millis);
         verify(seeds.clone().map(|seed| {
             let all = Class::poisson("all", load * pool.capacity()).delay(delay * MILLI).work();
             pool.load(

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::{MIN_GOODPUT_SHARE, Pool, SECOND, WARM_UP, runs};
 
-const POOL: Pool = Pool::of(40, 40);
+const POOL: Pool = Pool::fixed(40, 40);
 const LENGTH: Duration = Duration::from_secs(30);
 const TOO_MANY_REQUESTS: Failure = Failure::Status(StatusCode::TOO_MANY_REQUESTS);
 const UNAVAILABLE: Failure = Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
@@ -74,7 +74,7 @@ fn slow_failures_do_not_occupy_a_clients_limit() {
 
 #[test]
 fn a_client_finds_the_queue_of_a_small_and_slow_server() {
-    let pool = Pool::of(4, 200);
+    let pool = Pool::fixed(4, 200);
     verify(runs([2.0, 4.0]).map(|(demand, seed)| {
         Load::new(format!("4 slots of 200 ms at a client, {demand}x"), seed)
             .bottleneck(pool.slots, pool.service)
@@ -96,7 +96,7 @@ fn a_client_rejects_nothing_for_long_where_nothing_is_scarce() {
 
 #[test]
 fn refusals_that_load_does_not_cause_cost_a_wide_pool_at_half_load_nothing() {
-    let pool = Pool::of(100, 200);
+    let pool = Pool::fixed(100, 200);
     verify(runs([0.1, 0.3]).map(|(share, seed)| {
         let rate = 0.5 * pool.capacity() / (1.0 - share);
         Load::new(format!("429 {:.0} % of 100 x 200 ms at a client", share * 100.0), seed)

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::{MIN_GOODPUT_SHARE, Pool, SECOND, WARM_UP, runs};
 
-const POOL: Pool = Pool::of(40, 40);
+const POOL: Pool = Pool::fixed(40, 40);
 /// Shares of requests that fail: one of sixteen replicas, one request in five, and one in two.
 const SHARES: [f64; 3] = [1.0 / 16.0, 0.2, 0.5];
 const LENGTH: Duration = Duration::from_secs(30);
@@ -114,5 +114,5 @@ fn rare_failures_cost_no_goodput_in_a_minute_of_overload() {
 
 #[test]
 fn rare_failures_cost_no_goodput_in_twenty_minutes_of_overload() {
-    rare_failures_cost_no_goodput(Pool::of(10, 200), 1_200 * SECOND, 2);
+    rare_failures_cost_no_goodput(Pool::fixed(10, 200), 1_200 * SECOND, 2);
 }

@@ -12,7 +12,7 @@ mod slow_pools;
 
 use std::time::Duration;
 
-use backpressure_tests::load::Distribution;
+use backpressure_tests::load::Pool;
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -28,22 +28,4 @@ fn runs<T: Copy, const N: usize>(values: [T; N]) -> impl Iterator<Item = (T, u64
     all.flat_map(|(n, value)| {
         SEEDS.filter(move |seed| n == 0 || *seed == 1).map(move |s| (value, s))
     })
-}
-
-/// A bottleneck: requests occupy one of its slots.
-#[derive(Clone, Copy)]
-struct Pool {
-    slots: usize,
-    service: Distribution,
-}
-
-impl Pool {
-    const fn of(slots: usize, millis: u64) -> Self {
-        Self { slots, service: Distribution::Fixed(Duration::from_millis(millis)) }
-    }
-
-    /// Requests a second that the bottleneck can serve.
-    fn capacity(self) -> f64 {
-        self.slots as f64 / self.service.mean().as_secs_f64()
-    }
 }

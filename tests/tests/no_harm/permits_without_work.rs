@@ -10,7 +10,7 @@ use backpressure_tests::load::{
 use super::{MILLI, MIN_GOODPUT_SHARE, Pool, SECOND, SEEDS, WARM_UP};
 
 /// A pool of database connections.
-const POOL: Pool = Pool::of(12, 25);
+const POOL: Pool = Pool::fixed(12, 25);
 const LENGTH: Duration = Duration::from_secs(40);
 /// Frames of 16 kB: a megabyte.
 const MEGABYTE: Content = Content::Frames(64);

@@ -25,7 +25,7 @@ fn overload(pool: Pool, load: f64, warm_up: Duration) {
 #[test]
 fn four_slots_of_200_ms_keep_their_goodput_in_overload() {
     for load in [1.2, 2.0, 4.0] {
-        overload(Pool::of(4, 200), load, 15 * SECOND);
+        overload(Pool::fixed(4, 200), load, 15 * SECOND);
     }
 }
 

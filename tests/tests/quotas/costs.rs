@@ -107,9 +107,8 @@ async fn a_request_that_a_layer_inside_rejects_costs_nothing() {
     assert_eq!(served(&quota, "a", 20).await, 10);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_reservation_may_be_settled_again_and_after_the_response() {
-    let layer = QuotaLayer::per("stream", BY_KEY, Quota::per_hour(100)).expose_reservation(true);
+/// The reservation of a request of the key `a` that was served.
+async fn reservation_of_a(layer: &QuotaLayer) -> Reservation {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let service = layer.layer(service_fn(move |request: Request<String>| {
         let reservation = request.extensions().get::<Reservation>().expect("exposed").clone();
@@ -117,7 +116,13 @@ async fn a_reservation_may_be_settled_again_and_after_the_response() {
         async { Ok::<_, Infallible>(Response::new(String::new())) }
     }));
     drop(service.oneshot(request("a")).await);
-    let reservation = receiver.recv().await.expect("one");
+    receiver.recv().await.expect("one")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_may_be_settled_again_and_after_the_response() {
+    let layer = QuotaLayer::per("stream", BY_KEY, Quota::per_hour(100)).expose_reservation(true);
+    let reservation = reservation_of_a(&layer).await;
     for tokens in [10, 30, 30, 5, 60] {
         reservation.settle(tokens);
         assert_eq!((reservation.tokens(), remaining(&layer)), (tokens, 100 - tokens));
@@ -129,14 +134,7 @@ async fn a_wrong_report_that_is_corrected_forgives_nothing_of_other_requests() {
     let quota = Quota::per_hour(1_000).max_debt(50).and(Quota::per_day(1_000_000));
     let layer = QuotaLayer::per("corrected", BY_KEY, quota).expose_reservation(true);
     assert_eq!(served(&layer, "a", 800).await, 800);
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let service = layer.layer(service_fn(move |request: Request<String>| {
-        let reservation = request.extensions().get::<Reservation>().expect("exposed").clone();
-        sender.send(reservation).expect("the test listens");
-        async { Ok::<_, Infallible>(Response::new(String::new())) }
-    }));
-    drop(service.oneshot(request("a")).await);
-    let reservation = receiver.recv().await.expect("one");
+    let reservation = reservation_of_a(&layer).await;
     for tokens in [u64::MAX, 0, 1_000_000, 7, u64::MAX, u64::MAX, 100] {
         reservation.settle(tokens);
         assert_eq!(reservation.tokens(), tokens);

@@ -33,6 +33,11 @@ impl Run {
         Ok(Self { plan, journal })
     }
 
+    /// What the scenarios of this page change, at 25 s and to the end.
+    fn changed(&self, name: &'static str) -> Band {
+        Band { from: 25.0, to: self.plan.seconds, name }
+    }
+
     fn limit(&self, name: &'static str, class: Class) -> Line {
         let points = self.journal.levels.iter().map(|level| (level.at, level.limit)).collect();
         Line { name, class, points }
@@ -81,7 +86,7 @@ pub(super) fn visible_queue() -> Result<Figure, String> {
         y_name: "requests at once",
         seconds: run.plan.seconds,
         y: Scale::Linear(0.0, 50.0),
-        bands: vec![Band { from: 25.0, to: run.plan.seconds, name: "10 × the computing" }],
+        bands: vec![run.changed("10 × the computing")],
         lines: vec![run.limit("limit", Class::First), run.knee()],
     })
 }
@@ -93,7 +98,7 @@ pub(super) fn hidden_queue() -> Result<Figure, String> {
         y_name: "requests at once (logarithmic)",
         seconds: run.plan.seconds,
         y: Scale::Log(1.0, 500.0),
-        bands: vec![Band { from: 25.0, to: run.plan.seconds, name: "a tenth of the slots" }],
+        bands: vec![run.changed("a tenth of the slots")],
         lines: vec![run.limit("limit", Class::First), run.knee()],
     })
 }
@@ -106,7 +111,7 @@ pub(super) fn slower_elsewhere() -> Result<Figure, String> {
         y_name: "requests at once (logarithmic)",
         seconds: run.plan.seconds,
         y: Scale::Log(10.0, 1_000.0),
-        bands: vec![Band { from: 25.0, to: run.plan.seconds, name: "10 × slower, no queue" }],
+        bands: vec![run.changed("10 × slower, no queue")],
         lines: vec![
             run.limit("limit", Class::First),
             Run::of(scenario, "gradient2")?.limit("Gradient2", Class::Second),
@@ -122,7 +127,7 @@ pub(super) fn aimd() -> Result<Figure, String> {
         y_name: "requests at once (logarithmic)",
         seconds: run.plan.seconds,
         y: Scale::Log(1.0, 500.0),
-        bands: vec![Band { from: 25.0, to: run.plan.seconds, name: "a tenth of the slots" }],
+        bands: vec![run.changed("a tenth of the slots")],
         lines: vec![run.limit("AIMD", Class::Second), run.knee()],
     })
 }

@@ -3,6 +3,7 @@
 
 mod millis;
 
+use std::io::Write;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
@@ -54,19 +55,13 @@ fn grpc_value(left: Duration) -> HeaderValue {
 const MAX_DIGITS: u32 = 8;
 
 /// Digits and a unit, in one allocation.
-fn format(mut amount: u128, unit: &str) -> HeaderValue {
+fn format(amount: u128, unit: &str) -> HeaderValue {
     let mut text = [0; MAX_LEN];
-    let mut start = MAX_LEN - unit.len();
-    text[start..].copy_from_slice(unit.as_bytes());
-    loop {
-        start -= 1;
-        text[start] = b'0' + (amount % 10) as u8;
-        amount /= 10;
-        if amount == 0 || start == 0 {
-            break;
-        }
-    }
-    HeaderValue::from_bytes(&text[start..]).expect("digits and letters are a valid value")
+    let mut rest = &mut text[..];
+    write!(rest, "{amount}{unit}").expect("it is no longer than that");
+    let unused = rest.len();
+    let written = &text[..MAX_LEN - unused];
+    HeaderValue::from_bytes(written).expect("digits and letters are a valid value")
 }
 
 /// The digits of the longest `Duration` in milliseconds, which are 23, and a unit.

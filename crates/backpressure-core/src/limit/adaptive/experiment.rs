@@ -52,8 +52,8 @@ pub(super) struct Experiment {
     is_near_knee: bool,
     /// What that knee is expected to do.
     promise: Option<Promise>,
-    /// The limit at which it first saw most attempts given up.
-    given_up: f64,
+    /// Where the last search began.
+    search_began_at: f64,
 }
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Experiment {
             guarding: false,
             is_near_knee: false,
             promise: None,
-            given_up: limit,
+            search_began_at: limit,
         }
     }
 
@@ -210,7 +210,7 @@ impl Experiment {
             return self.stay(before.hearing(&self.cell));
         }
         self.usual = self.cell;
-        self.given_up = self.limit;
+        self.search_began_at = self.limit;
         if self.cell.is_in_vain() {
             self.cause = Cause::Abandoned { share: self.cell.abandoned_share() };
         }
@@ -261,11 +261,11 @@ impl Experiment {
 
     fn step(&mut self, search: Search) {
         let next = search.candidate();
-        if next == search.from() && search.is_in_vain() {
-            return self.wait_at_bottom(next);
-        }
         if next == search.from() {
-            return self.stay(Tracker::at(next));
+            return match search.is_in_vain() {
+                true => self.wait_at_bottom(next),
+                false => self.stay(Tracker::at(next)),
+            };
         }
         let search = if self.guarding { search.guarding() } else { search };
         self.mode = Mode::Search(if self.guarding && self.is_near_knee {

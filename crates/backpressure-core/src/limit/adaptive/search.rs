@@ -146,10 +146,13 @@ impl Search {
     ) -> Option<(Step, Comparison)> {
         let spread = usual.spread().max(self.base.spread()).max(cell.spread());
         let width = (limit / self.from).ln().abs();
-        let enough = (2.0 * spread / (MAX_ELASTICITY_ERROR * width).powi(2))
-            .clamp(MIN_SAMPLES, MAX_SAMPLES_PER_STEP);
-        let is_hopeless = self.down && self.base.is_in_vain() && cell.is_unanswered();
-        if cell.count() < if is_hopeless { MIN_UNANSWERED } else { enough } {
+        let is_hopeless = self.down && self.is_in_vain() && cell.is_unanswered();
+        let enough = match is_hopeless {
+            true => MIN_UNANSWERED,
+            false => (2.0 * spread / (MAX_ELASTICITY_ERROR * width).powi(2))
+                .clamp(MIN_SAMPLES, MAX_SAMPLES_PER_STEP),
+        };
+        if cell.count() < enough {
             return None;
         }
         let (low, high) = if self.down { (cell, &self.base) } else { (&self.base, cell) };
@@ -157,10 +160,7 @@ impl Search {
         if !seen.is_between(width) && cell.count() < MAX_SAMPLES_PER_STEP {
             return None;
         }
-        if is_hopeless {
-            return Some((self.judge(limit, cell, &seen, width), seen));
-        }
-        let open = (USED_ELASTICITY..WAITED_ELASTICITY).contains(&seen.elasticity);
+        let open = !is_hopeless && (USED_ELASTICITY..WAITED_ELASTICITY).contains(&seen.elasticity);
         if open
             && cell.count()
                 < OPEN_RESULT_SAMPLES_FACTOR

@@ -1,14 +1,13 @@
 //! What happens while callers leave whatever the limit.
 
 use super::{Experiment, Mode, Search};
-use crate::limit::adaptive::cohort::Cohort;
 
 /// A dependency that hangs is one reason, work that goes on for callers that have left long ago is another: both end
 /// some time, and single attempts show it.
 #[derive(Debug, Default)]
 pub(super) struct Bottom {
-    /// Attempts that were given up there.
-    given_up: f64,
+    /// Attempts there without an answer.
+    unanswered: f64,
 }
 
 /// Attempts that show whether others are answered again.
@@ -43,11 +42,9 @@ impl Experiment {
             self.usual = seen;
             return self.step(Search::start(self.limit, seen));
         }
-        bottom.given_up += seen.count();
-        if bottom.given_up >= MAX_SAMPLES_AT_BOTTOM {
-            self.mode = Mode::Base(None);
-            self.cell = Cohort::default();
-            self.go(self.given_up);
+        bottom.unanswered += seen.count();
+        if bottom.unanswered >= MAX_SAMPLES_AT_BOTTOM {
+            self.start_at(self.search_began_at);
         }
     }
 }
