@@ -29,13 +29,13 @@ use tower_backpressure::Snapshot;
 use caller::Caller;
 use handler::{Failed, Handler, Job};
 use report::Recorder;
-use speed::{Slowdown, Speed};
 
 pub use class::{Class, Content, Failure, Reader};
 pub use distribution::Distribution;
 pub use limiter::{adaptive, bare, client, fixed, tower_limit};
 pub use pool::Pool;
 pub use report::{Counts, Report, verify};
+pub use speed::{Slowdown, Speed};
 
 const SECOND: Duration = Duration::from_secs(1);
 

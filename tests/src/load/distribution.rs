@@ -16,15 +16,25 @@ pub enum Distribution {
     Exponential(Duration),
     /// Lognormal with this mean, and this standard deviation as a share of the mean.
     Lognormal(Duration, f64),
+    /// With this mean. A share of the draws is a hundred times as long as the others.
+    Bimodal(Duration, f64),
 }
+
+/// How many times as long as the others the rare draws of [`Distribution::Bimodal`] are.
+const RARE_TIMES: f64 = 100.0;
 
 impl Distribution {
     /// One draw in whole milliseconds, the unit of tokio's timers. The rounding is random, so that it
     /// does not change the mean.
-    pub(crate) fn draw(self, rng: &mut Rng) -> Duration {
+    #[must_use]
+    pub fn draw(self, rng: &mut Rng) -> Duration {
         let nanos = match self {
             Self::Fixed(mean) => mean.as_nanos() as f64,
             Self::Exponential(mean) => mean.as_nanos() as f64 * exponential(rng),
+            Self::Bimodal(mean, share) => {
+                let usual = mean.as_nanos() as f64 / share.mul_add(RARE_TIMES - 1.0, 1.0);
+                if rng.f64() < share { RARE_TIMES * usual } else { usual }
+            }
             Self::Lognormal(mean, deviation) => {
                 let variance = deviation.mul_add(deviation, 1.0).ln();
                 let shifted = variance.sqrt().mul_add(normal(rng), -variance / 2.0);
@@ -38,7 +48,10 @@ impl Distribution {
     #[must_use]
     pub const fn mean(self) -> Duration {
         match self {
-            Self::Fixed(mean) | Self::Exponential(mean) | Self::Lognormal(mean, _) => mean,
+            Self::Fixed(mean)
+            | Self::Exponential(mean)
+            | Self::Lognormal(mean, _)
+            | Self::Bimodal(mean, _) => mean,
         }
     }
 }
@@ -64,6 +77,7 @@ mod tests {
             Distribution::Fixed(mean),
             Distribution::Exponential(mean),
             Distribution::Lognormal(mean, 1.0),
+            Distribution::Bimodal(mean, 0.01),
         ] {
             let (mut rng, draws) = (Rng::with_seed(1), 100_000);
             let sum: Duration = (0..draws).map(|_| distribution.draw(&mut rng)).sum();

@@ -6,19 +6,21 @@ use std::time::Duration;
 /// Least time for which a stop is assumed to last when it has no end.
 const FOREVER: Duration = Duration::from_secs(1 << 30);
 
-/// When the bottleneck works slower than usual.
+/// When a bottleneck works slower than usual.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Speed(Arc<[Slowdown]>);
+pub struct Speed(Arc<[Slowdown]>);
 
 /// A time, or a periodic time, during which work takes `factor` times as long.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Slowdown {
-    pub(crate) from: Duration,
-    pub(crate) until: Duration,
+pub struct Slowdown {
+    /// When it begins.
+    pub from: Duration,
+    /// When it ends.
+    pub until: Duration,
     /// Repeats `length` every `period` between `from` and `until`; `None`: lasts all the time.
-    pub(crate) repeats: Option<(Duration, Duration)>,
+    pub repeats: Option<(Duration, Duration)>,
     /// Infinite: nothing is done.
-    pub(crate) factor: f64,
+    pub factor: f64,
 }
 
 impl Slowdown {
@@ -40,12 +42,15 @@ impl Slowdown {
 }
 
 impl Speed {
-    pub(crate) fn new(slowdowns: &[Slowdown]) -> Self {
+    /// All slowdowns together: their factors are multiplied.
+    #[must_use]
+    pub fn new(slowdowns: &[Slowdown]) -> Self {
         Self(slowdowns.into())
     }
 
     /// The time until work that begins or goes on now is done or the speed changes, and the work left then.
-    pub(crate) fn elapsed_and_left(&self, now: Duration, work: Duration) -> (Duration, Duration) {
+    #[must_use]
+    pub fn elapsed_and_left(&self, now: Duration, work: Duration) -> (Duration, Duration) {
         let (mut factor, mut until) = (1.0, FOREVER);
         for slowdown in &*self.0 {
             let (is_slow, change) = slowdown.at(now);
