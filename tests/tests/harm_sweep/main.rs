@@ -1,7 +1,7 @@
-//! Worlds put together at random: services, clients and troubles that nobody has thought of together. In each of them
+//! Worlds put together at random: services, clients and troubles that were not chosen by hand. In each of them
 //! the adaptive limit with its defaults is to serve as much in time as no limit and as tower's limit, tuned by hand.
 //!
-//! `WORLDS=300 cargo test -p backpressure-tests --release --test harm_sweep -- --include-ignored --nocapture` prints the
+//! `WORLDS=300 cargo test -p backpressure-tests --release --test harm_sweep no_world -- --ignored --nocapture` prints the
 //! worst ones and a table of their parts. `WORLD=17` prints what happened in that world, second by second.
 
 mod service;
@@ -18,6 +18,9 @@ use world::World;
 
 /// Threads that run worlds: each world has its own runtime and clock.
 const THREADS: usize = 2;
+
+/// Least useful work, as a share of that of the better of the others.
+const MIN_SHARE: f64 = 0.99;
 
 /// What was served in time, after the time that a limiter may need to find its limit.
 struct Outcome {
@@ -78,13 +81,59 @@ fn outcomes(count: u64) -> Vec<Outcome> {
     outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Sorts the outcomes, the worst first, and prints them.
+fn print_sorted(outcomes: &mut [Outcome]) {
+    outcomes.sort_by(|a, b| a.share().total_cmp(&b.share()));
+    table::print(outcomes);
+}
+
+/// Checks that each of these worlds is served as well as by others.
+fn check(seeds: &[u64]) {
+    let mut outcomes: Vec<_> = seeds.iter().copied().map(Outcome::of).collect();
+    print_sorted(&mut outcomes);
+    let worse = outcomes.iter().find(|outcome| outcome.share() < MIN_SHARE);
+    let figures = worse.map(|it| (it.world.seed, it.ours, it.bare, it.tower));
+    assert!(worse.is_none(), "world, ours, bare, tower: {figures:?}");
+}
+
 #[test]
-#[ignore = "takes minutes"]
+fn services_with_and_without_a_bottleneck_are_served_as_by_a_limit_tuned_by_hand() {
+    check(&[1, 2, 6, 7, 10, 13]);
+}
+
+#[test]
+#[ignore = "known miss: 0 served in time. A stalled limit rises from 12 to 192 and more in a small or slow pool whose \
+            callers wait, and stays there"]
+fn small_and_slow_pools_whose_callers_wait_are_served_as_by_a_limit_tuned_by_hand() {
+    check(&[28, 40, 362, 459, 572, 868]);
+}
+
+#[test]
+#[ignore = "known miss: 6 % served. The limit doubles once in each burst"]
+fn bursts_of_fifteen_seconds_of_traffic_are_served_where_nothing_is_scarce() {
+    check(&[275, 396]);
+}
+
+#[test]
+#[ignore = "known miss: 28 to 90 % served"]
+fn rising_and_swinging_traffic_is_served_where_nothing_is_scarce() {
+    check(&[281, 347, 592, 769]);
+}
+
+#[test]
+#[ignore = "known miss: 89 % served, 200 of 2 273 rejected"]
+fn a_wide_pool_of_slow_work_at_half_load_has_no_rejection() {
+    check(&[504]);
+}
+
+#[test]
+#[ignore = "known miss: 301 of 1 000 worlds serve less than 0.99 of the others, 150 less than 0.8; takes minutes"]
 fn no_world_is_worse_off_than_with_a_limit_tuned_by_hand() {
     if let Some(seed) = number("WORLD") {
         return table::print_timeline(World::random(seed));
     }
     let mut outcomes = outcomes(number("WORLDS").unwrap_or(300));
-    outcomes.sort_by(|a, b| a.share().total_cmp(&b.share()));
-    table::print(&outcomes);
+    print_sorted(&mut outcomes);
+    let worse = outcomes.iter().filter(|outcome| outcome.share() < MIN_SHARE).count();
+    assert_eq!(worse, 0, "worlds worse off");
 }

@@ -47,7 +47,7 @@ pub(crate) enum Arrivals {
     Ramp,
     /// A twentieth of the rate, then all of it from the middle on.
     Step,
-    /// Users who think for so many latencies after each response.
+    /// Users that think for so many latencies after each response.
     Users(f64),
 }
 
@@ -279,7 +279,7 @@ impl World {
         Duration::from_secs(1) + 10 * self.latency()
     }
 
-    /// Users of a closed loop who offer the load: as many as keep the slots busy, times the load.
+    /// Users of a closed loop that offer the load: as many as keep the slots busy, times the load.
     pub(crate) fn users(&self, thinks: f64) -> usize {
         (self.rate() * self.latency().as_secs_f64() * (1.0 + thinks)).ceil() as usize
     }
