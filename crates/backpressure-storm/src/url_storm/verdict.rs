@@ -291,11 +291,12 @@ fn back(steps: &[StepResult]) -> String {
 
 fn told(truth: &Truth, telling: Telling) -> String {
     let share = |part: u32, whole: u32| percent(f64::from(part) / f64::from(whole.max(1)));
-    let times = format!(
-        "told {} in the median and {} at most",
-        told_time(truth.told_p50_s),
-        told_time(truth.told_max_s)
-    );
+    let times = if truth.told_p50_s == truth.told_max_s {
+        format!("told {}", told_time(truth.told_max_s))
+    } else {
+        let (median, longest) = (told_time(truth.told_p50_s), told_time(truth.told_max_s));
+        format!("told {median} in the median, and the longest {longest}")
+    };
     let let_in = if truth.came_back == 0 {
         "no client came back in the time watched".into()
     } else {
