@@ -42,9 +42,15 @@ async fn watch(admission: AdmissionLayer) {
 
 // cargo run --release -p backpressure-examples --example adaptive
 //
-// The first command sends 6400 requests, 64 at a time, and counts the responses: 200 is served, 503 is
-// rejected. The second one prints a rejection from such a storm.
+// 640 requests, 64 at a time; 200 is served, 503 is rejected. A release build rejects more of 6400.
 //
-// storm() { seq 6400 | xargs -P 64 -n 100 sh -c 'for n; do curl -s -o /dev/null -w "%{http_code}\n" localhost:3000; done' sh; }
-// storm | sort | uniq -c
-// storm >/dev/null & sleep 2; for n in $(seq 100); do curl -si localhost:3000 | grep -A 9 "^HTTP/1.1 503" && break; done; wait
+// $ storm() { seq ${1:-640} | xargs -P 64 -n 10 sh -c 'for n; do curl -s -o /dev/null -w "%{http_code}\n" localhost:3000; done' sh; }
+// $ storm | sort | uniq -c
+//
+// prints: 200
+// prints: limit
+// prints: in flight
+//
+// A rejection from such a storm:
+//
+// storm 6400 >/dev/null & sleep 2; for n in $(seq 100); do curl -si localhost:3000 | grep -A 9 "^HTTP/1.1 503" && break; done; wait

@@ -44,8 +44,18 @@ struct State {
     usage: [QuotaUsage; 4],
     /// What the usage is counted by.
     quota: Option<Quota>,
-    /// Book, sequence and claimed of each replica.
-    replicas: HashMap<u64, (u64, u64, u64)>,
+    replicas: HashMap<u64, Record>,
+}
+
+/// What is known of one replica.
+#[derive(Clone, Copy, Debug, Default)]
+struct Record {
+    book: u64,
+    sequence: u64,
+    claimed: u64,
+    excess: i64,
+    /// What each window has forgiven.
+    forgiven: [u64; 4],
 }
 
 impl Default for MemoryStore {
@@ -82,7 +92,7 @@ impl MemoryStore {
     pub fn claimed(&self, key: &str) -> u64 {
         let keys = lock(&self.shared.keys);
         let state = keys.get(key.as_bytes());
-        state.map_or(0, |state| state.replicas.values().map(|(_, _, claimed)| claimed).sum())
+        state.map_or(0, |state| state.replicas.values().map(|record| record.claimed).sum())
     }
 
     fn apply(&self, exchange: &Exchange) -> Grant {
@@ -93,24 +103,32 @@ impl MemoryStore {
 }
 
 impl State {
-    /// The four steps of `QuotaStore`.
+    /// The steps of `QuotaStore`.
     fn exchange(&mut self, exchange: &Exchange, now: Timestamp) -> Grant {
         let Exchange { quota, replica, book, sequence, claim, .. } = exchange;
         if let Some(old) = self.quota.replace(*quota).filter(|old| old != quota) {
             self.usage = quota.usage_after(&old, &self.usage, now);
         }
         let known = self.replicas.get(replica).copied();
-        let last = match known {
-            Some((known_book, known_sequence, claimed))
-                if (known_book, known_sequence) >= (*book, *sequence) =>
-            {
-                return self.answer(quota, claimed, Duration::ZERO, now);
-            }
-            Some((known_book, _, claimed)) if known_book == *book => claimed,
-            _ => claim.base,
-        };
-        let mut claimed = last.max(claim.spent);
-        quota.settle(&mut self.usage, &mut TakenTokens::of(0), claimed - last, now);
+        if let Some(known) = known
+            && (known.book, known.sequence) >= (*book, *sequence)
+        {
+            return self.answer(quota, known.claimed, Duration::ZERO, now);
+        }
+        let in_book = known.filter(|known| known.book == *book);
+        let last = in_book.map_or(claim.base, |known| known.claimed);
+        let withdrawn = in_book.map_or(0, |known| known.excess).saturating_sub(claim.excess).max(0);
+        let mut forgiven = known.unwrap_or_default().forgiven;
+        let mut claimed = last.max(claim.spent).min(claim.wanted.max(claim.spent));
+        for (index, window) in quota.windows().enumerate() {
+            let window = Quota::unlimited().try_with(*window).expect("a quota of one window");
+            let corrected = forgiven[index].min(withdrawn.unsigned_abs());
+            forgiven[index] -= corrected;
+            let mut taken = TakenTokens::of(last);
+            let usage = &mut self.usage[index..=index];
+            forgiven[index] += window.settle(usage, &mut taken, claimed + corrected, now);
+            forgiven[index] = forgiven[index].min(claim.excess.max(0).unsigned_abs());
+        }
         let mut retry_after = Duration::ZERO;
         if claim.wanted > claimed {
             let left = quota.standing(&self.usage, now).map(|it| it.remaining).min().unwrap_or(0);
@@ -120,12 +138,9 @@ impl State {
             if claimed < claim.wanted {
                 retry_after = self.wait(quota, claim, granted, now);
             }
-        } else {
-            let rest = claimed - claim.wanted.max(claim.spent);
-            quota.settle(&mut self.usage, &mut TakenTokens::of(rest), 0, now);
-            claimed -= rest;
         }
-        self.replicas.insert(*replica, (*book, *sequence, claimed));
+        let (book, sequence, excess) = (*book, *sequence, claim.excess);
+        self.replicas.insert(*replica, Record { book, sequence, claimed, excess, forgiven });
         self.answer(quota, claimed, retry_after, now)
     }
 

@@ -8,6 +8,7 @@ use axum::body::Body;
 use backpressure_tests::seed::seeded_rng;
 use bytes::Bytes;
 use fastrand::Rng;
+use http::header::CONTENT_TYPE;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use tower::util::BoxCloneSyncService;
@@ -131,12 +132,17 @@ async fn handle(
         }
         Handler::ForwardsAndPays => {
             let response = upstream.oneshot(request).await?;
-            if response.status().is_success() {
+            if is_success(&response) {
                 pay();
             }
             Ok(response)
         }
     }
+}
+
+/// A gRPC call that is rejected has status 200, and another of its own.
+fn is_success<B>(response: &Response<B>) -> bool {
+    response.status().is_success() && !response.headers().contains_key("grpc-status")
 }
 
 /// Every sequence of at most two layers, outermost first.
@@ -187,7 +193,9 @@ async fn post(
     let mut counts = Counts::default();
     for _ in 0..count {
         let before = paid.load(Ordering::Relaxed);
-        let request = Request::post(ORIGIN).body(Full::default()).expect("a request");
+        let kind = if rng.bool() { "application/grpc" } else { "application/json" };
+        let request = Request::post(ORIGIN).header(CONTENT_TYPE, kind);
+        let request = request.body(Full::default()).expect("a request");
         let response = client.clone().oneshot(request).await.expect("infallible");
         let payments = paid.load(Ordering::Relaxed) - before;
         let context = format!("{handler:?} in {outer:?} before {inner:?}: {payments} payments");
@@ -197,7 +205,7 @@ async fn post(
             assert_eq!(payments, 0, "{context}, but marked as not begun");
             counts.marked += 1;
         }
-        counts.succeeded += u64::from(response.status().is_success());
+        counts.succeeded += u64::from(is_success(&response));
     }
     counts.paid = paid.load(Ordering::Relaxed);
     counts.attempts = attempts.load(Ordering::Relaxed);

@@ -45,6 +45,15 @@ impl Connect for Server {
     }
 }
 
+/// Without a provider, rustls would panic at each connection where another crate has turned on a second one.
+#[cfg(feature = "rustls")]
+pub(crate) fn ensure_crypto_provider() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error says that another thread was faster.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+}
+
 /// The nodes of a cluster.
 #[cfg(feature = "cluster")]
 pub(crate) struct Cluster(pub(crate) redis::cluster::ClusterClient);

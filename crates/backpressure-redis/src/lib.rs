@@ -22,6 +22,15 @@
 //! choice of [`SharedQuota::on_failure`](tower_backpressure::server::SharedQuota::on_failure). If Redis loses its
 //! data, all buckets are full again.
 //!
+//! A user of Redis needs these rights and no others (`ACL SETUSER`, Redis 6 and later):
+//!
+//! ```text
+//! user quotas on >secret ~backpressure:quota:* resetchannels -@all +evalsha +eval +time +hmget +hset +hgetall +hdel +pexpire
+//! ```
+//!
+//! After a failover that sentinels have made, the master that they name is asked, which knows what its predecessor had
+//! replicated to it. In a cluster, a node that is gone takes its tenants with it until a replica of it is promoted; the others go on.
+//!
 //! This crate does not retry, has no pool, and keeps no quota by itself: the leases are in `tower_backpressure`.
 //!
 //! # Features
@@ -29,7 +38,10 @@
 //! |---|---|
 //! | `cluster` | `RedisStore::cluster` |
 //! | `sentinel` | `RedisStore::sentinel` |
-//! | `rustls` | TLS, for URLs that begin with `rediss` |
+//! | `rustls` | TLS, for URLs that begin with `rediss`; roots of the system, or those of a `Client` built with certificates |
+//!
+//! rustls needs a provider of cryptography. The one that the process has installed is used; where there is none at the first
+//! connection, `ring` is installed.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

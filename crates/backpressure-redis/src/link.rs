@@ -99,6 +99,8 @@ impl Link {
         }
         let status = Status::Failed("the runtime of the connection has ended".into());
         let connecting = Connecting { shared: Arc::clone(&self.shared), status };
+        #[cfg(feature = "rustls")]
+        crate::connect::ensure_crypto_provider();
         tokio::spawn(async move {
             let connect = connecting.shared.connect.connect();
             let status = match timeout(CONNECT_TIMEOUT, connect).await {

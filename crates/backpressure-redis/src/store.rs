@@ -95,7 +95,8 @@ impl RedisStore {
         command.arg(script).arg(1).arg(self.key(exchange));
         let Exchange { replica, book, sequence, claim, .. } = exchange;
         command.arg(*replica).arg(*book).arg(*sequence);
-        command.arg(claim.base).arg(claim.spent).arg(claim.wanted).arg(claim.least);
+        command.arg(claim.base).arg(claim.spent).arg(claim.excess);
+        command.arg(claim.wanted).arg(claim.least);
         for window in exchange.quota.windows() {
             let micros = u64::try_from(window.period().as_micros()).unwrap_or(u64::MAX);
             command.arg(window.tokens()).arg(micros).arg(window.burst()).arg(window.max_debt());

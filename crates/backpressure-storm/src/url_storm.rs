@@ -39,7 +39,8 @@ pub(crate) fn run(options: &UrlOptions) -> Outcome<ExitCode> {
     let finished = crate::runtime()?.block_on(until_interrupted(options, target, &mut storm));
     if storm.search.is_empty() && storm.steps.is_empty() {
         finished?;
-        return Err("interrupted before anything was measured".into());
+        let why = if storm.out_of_time { "--time-limit was reached" } else { "interrupted" };
+        return Err(format!("{why} before anything was measured").into());
     }
     let verdict = Verdict::of(&storm);
     let json = report::json(&storm, &verdict)?;
@@ -57,9 +58,10 @@ pub(crate) fn run(options: &UrlOptions) -> Outcome<ExitCode> {
 
 async fn until_interrupted(options: &UrlOptions, target: Target, storm: &mut Storm) -> Outcome<()> {
     let finished = tokio::select! {
-        finished = timeout(options.time_limit, storm.run(options, target)) => finished.ok(),
+        finished = timeout(options.time_limit, storm.run(options, target)) => Some(finished),
         () = crate::interrupt::interrupted() => None,
     };
     storm.interrupted = finished.is_none();
-    finished.unwrap_or(Ok(()))
+    storm.out_of_time = matches!(finished, Some(Err(_)));
+    finished.and_then(Result::ok).unwrap_or(Ok(()))
 }

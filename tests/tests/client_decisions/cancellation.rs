@@ -4,6 +4,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use backpressure_tests::seed::seeded_rng;
 use http::{Request, Uri};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
@@ -33,9 +34,7 @@ async fn respond(dice: u32, is_well: bool) -> Result<Reply, &'static str> {
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_cancelled_requests_leave_no_permit_no_place_and_no_state() {
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let mut rng = fastrand::Rng::with_seed(seed);
+    let (seed, mut rng) = seeded_rng();
     let is_well = Arc::new(AtomicBool::new(false));
     let (well, dice) = (Arc::clone(&is_well), Arc::new(std::sync::Mutex::new(rng.fork())));
     let server = service_fn(move |_: Request<()>| {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::pending;
 
+use backpressure_tests::seed::seeded_rng;
 use http::{Request, Uri};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -81,8 +82,7 @@ async fn a_probe_that_is_dropped_or_hangs_holds_the_others_for_a_second_at_most(
 
 #[tokio::test(start_paused = true)]
 async fn cancelled_requests_leave_nothing_behind() {
-    let seed = fastrand::u64(..);
-    let mut rng = fastrand::Rng::with_seed(seed);
+    let (seed, mut rng) = seeded_rng();
     let arrivals = Arrivals::new();
     let layer = CooldownLayer::new("search").hold(1_000, 3 * SECOND);
     let seen = arrivals.clone();

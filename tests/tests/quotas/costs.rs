@@ -9,7 +9,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::server::{QuotaLayer, Reservation};
 use tower_backpressure::{AdmissionLayer, QueueBounds, Quota};
 
-use crate::support::{BY_KEY, Done, field, request, send, served};
+use crate::support::{BY_KEY, Done, field, request, reservation_of_a, send, served};
 
 fn remaining(layer: &QuotaLayer) -> u64 {
     layer.handle().standing("a").map_or(u64::MAX, |it| it.windows[0].remaining)
@@ -105,18 +105,6 @@ async fn a_request_that_a_layer_inside_rejects_costs_nothing() {
     drop(permit);
     assert_eq!(remaining(&quota), 10);
     assert_eq!(served(&quota, "a", 20).await, 10);
-}
-
-/// The reservation of a request of the key `a` that was served.
-async fn reservation_of_a(layer: &QuotaLayer) -> Reservation {
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let service = layer.layer(service_fn(move |request: Request<String>| {
-        let reservation = request.extensions().get::<Reservation>().expect("exposed").clone();
-        sender.send(reservation).expect("the test listens");
-        async { Ok::<_, Infallible>(Response::new(String::new())) }
-    }));
-    drop(service.oneshot(request("a")).await);
-    receiver.recv().await.expect("one")
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use tower::{Layer, ServiceExt};
 use tower_backpressure::Quota;
 use tower_backpressure::server::{OnStoreFailure, QuotaLayer, SharedQuota};
 
-use crate::support::{BY_KEY, Done, field, request, send};
+use crate::support::{BY_KEY, Done, field, request, reservation_of_a, send};
 
 /// Replicas of one service, whose layers share a quota.
 struct Replicas {
@@ -227,6 +227,54 @@ async fn estimates_are_settled_in_shared_quotas_too() {
     }
     sleep(Duration::from_secs(10)).await;
     assert_eq!(store.claimed("a"), 5_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_report_that_is_corrected_forgives_nothing_of_other_requests_of_any_replica() {
+    let quota = Quota::per_hour(1_000).max_debt(50).and(Quota::per_day(1_000_000));
+    // Between report and correction there is an exchange, several, or none.
+    for pause in [Duration::ZERO, Duration::from_millis(300), Duration::from_secs(5)] {
+        let replicas = Replicas::new(2, quota, |it| it.lease(20));
+        let layers: Vec<_> =
+            replicas.layers.iter().map(|it| it.clone().expose_reservation(true)).collect();
+        for layer in &layers {
+            for _ in 0..400 {
+                assert_eq!(send(layer, request("a")).await.status(), 200);
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+        let reservation = reservation_of_a(&layers[0]).await;
+        for tokens in [1_000_000, 0, u64::MAX, 7, u64::MAX, u64::MAX, 100] {
+            reservation.settle(tokens);
+            sleep(pause).await;
+        }
+        sleep(Duration::from_secs(5)).await;
+        let mut served = 0;
+        for _ in 0..400 {
+            served += u32::from(send(&layers[1], request("a")).await.status() == 200);
+            sleep(Duration::from_millis(5)).await;
+        }
+        // A hundred are left, and what comes back in half a minute.
+        assert!((95..=112).contains(&served), "{pause:?}: {served}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_window_forgave_is_not_owed_by_requests_that_cost_less_than_they_reserved() {
+    let replicas = Replicas::new(1, Quota::per_hour(1_000).max_debt(0), |it| it.lease(100));
+    let layer = replicas.layers[0].clone().cost(|_| 50).expose_reservation(true);
+    let dear = reservation_of_a(&layer).await;
+    dear.settle(5_000);
+    // Its bucket is empty, and nine tenths of its cost are forgiven.
+    sleep(Duration::from_secs(3_700)).await;
+    for _ in 0..10 {
+        let cheap = reservation_of_a(&layer).await;
+        sleep(Duration::from_secs(3)).await;
+        cheap.settle(10);
+        sleep(Duration::from_secs(3)).await;
+    }
+    let remaining = layer.handle().standing("a").map(|it| it.windows[0].remaining);
+    assert!(remaining.is_some_and(|it| (900..=1_000).contains(&it)), "{remaining:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_backpressure::server::ByHeader;
+use tower_backpressure::server::{ByHeader, QuotaLayer, Reservation};
 
 pub(crate) const BY_KEY: ByHeader = ByHeader::new(HeaderName::from_static("x-api-key"));
 
@@ -79,4 +79,16 @@ where
 
 pub(crate) fn field<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().expect("text"))
+}
+
+/// The reservation of a request of the key `a` that was served.
+pub(crate) async fn reservation_of_a(layer: &QuotaLayer) -> Reservation {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let service = layer.layer(service_fn(move |request: Request<String>| {
+        let reservation = request.extensions().get::<Reservation>().expect("exposed").clone();
+        sender.send(reservation).expect("the test listens");
+        async { Ok::<_, Infallible>(Response::new(String::new())) }
+    }));
+    drop(service.oneshot(request("a")).await);
+    receiver.recv().await.expect("one")
 }

@@ -71,6 +71,53 @@ async fn claims_are_counted_once_in_whatever_number_and_order_they_arrive() {
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
+async fn a_settlement_that_is_corrected_gives_back_only_what_each_window_has_debited_of_it() {
+    let server = Server::start(&[]).await;
+    let store = store(&server);
+    // A token comes back in a minute or more: none does while the test runs.
+    let year = Quota::per(200_000, Duration::from_secs(365 * 24 * 3_600));
+    let quota = Quota::per_day(1_000).max_debt(50).and(year);
+    // The other replica has used 800.
+    let _ = ask(&store, &exchange(quota, 2, 1, Claim::new(0, 800, 800))).await;
+    let report = Claim::new(0, 100_010, 100_010).excess(100_000);
+    let _ = ask(&store, &exchange(quota, 1, 1, report)).await;
+    let correction = Claim::new(100_010, 110, 110).excess(100);
+    for _ in 0..2 {
+        let grant = ask(&store, &exchange(quota, 1, 2, correction)).await;
+        assert_eq!((grant.claimed, grant.remaining), (110, [90, 199_090, 0, 0]));
+    }
+    // Corrected again, up and down, and in a book that has begun meanwhile.
+    let report = Claim::new(110, 500, 500).excess(490);
+    let _ = ask(&store, &exchange(quota, 1, 3, report)).await;
+    let mut later = exchange(quota, 1, 4, Claim::new(0, 0, 0).excess(-390));
+    later.book = 2;
+    let grant = ask(&store, &later).await;
+    assert_eq!((grant.claimed, grant.remaining[0]), (0, 0));
+    // What requests give back that cost less than they reserved is theirs, whatever was forgiven others.
+    let _ = ask(&store, &exchange(quota, 3, 1, Claim::new(0, 5_000, 5_000).excess(4_900))).await;
+    let back = Claim::new(5_000, 4_950, 4_950).excess(4_900);
+    assert_eq!(ask(&store, &exchange(quota, 3, 2, back)).await.remaining[0], 0);
+    let back = Claim::new(4_950, 4_850, 4_850).excess(4_900);
+    assert_eq!(ask(&store, &exchange(quota, 3, 3, back)).await.remaining[0], 100);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn records_of_the_version_before_are_read() {
+    let server = Server::start(&[]).await;
+    let (store, quota) = (store(&server), Quota::per_day(100));
+    let _ = ask(&store, &exchange(quota, 1, 1, Claim::new(0, 20, 30))).await;
+    let mut connection = server.connection().await;
+    let key = "backpressure:quota:policy:tenant";
+    let _: () = connection.hset(key, "r:1", "1:1:30:7").await.expect("set");
+    assert_eq!(ask(&store, &exchange(quota, 1, 1, Claim::new(0, 20, 30))).await.claimed, 30);
+    let claim = Claim::new(30, 25, 25).excess(5);
+    let grant = ask(&store, &exchange(quota, 1, 2, claim)).await;
+    assert_eq!((grant.claimed, grant.remaining[0]), (25, 75));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
 async fn buckets_fill_at_their_rate_by_the_clock_of_the_server_and_keys_expire_when_full() {
     let server = Server::start(&[]).await;
     let store = store(&server);

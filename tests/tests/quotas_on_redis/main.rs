@@ -3,6 +3,7 @@
 //!
 //! They need `redis-server`, and run with `--ignored`. `QUOTA_SECONDS=60` makes the long run of them.
 
+mod deployments;
 mod exchanges;
 mod failures;
 mod proxy;

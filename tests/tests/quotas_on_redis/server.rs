@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// A server on a free port, killed when it is dropped.
@@ -16,24 +17,38 @@ const PROBE: Duration = Duration::from_millis(20);
 
 impl Server {
     pub(crate) async fn start(options: &[&str]) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
+        Self::start_on(free_port(), options).await
+    }
+
+    /// A server on this port, which was free.
+    pub(crate) async fn start_on(port: u16, options: &[&str]) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let mut server = Self { port, options, child: None };
         server.restart().await;
         server
     }
 
+    /// A sentinel with this file of settings, which it rewrites.
+    pub(crate) async fn start_sentinel(file: &str) -> Self {
+        let options = [file, "--sentinel"].map(str::to_owned).to_vec();
+        let mut server = Self { port: free_port(), options, child: None };
+        server.restart().await;
+        server
+    }
+
     pub(crate) async fn restart(&mut self) {
         let program = std::env::var("QUOTA_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
-        let child = Command::new(program)
-            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no"])
-            .args(&self.options)
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed");
+        let port = self.port.to_string();
+        let mut command = Command::new(program);
+        // A file of settings is named before them.
+        let is_sentinel = self.options.iter().any(|option| option == "--sentinel");
+        if is_sentinel {
+            command.args(&self.options).args(["--port", &port, "--bind", "127.0.0.1"]);
+        } else {
+            command.args(["--port", &port, "--bind", "127.0.0.1"]);
+            command.args(["--save", "", "--appendonly", "no"]).args(&self.options);
+        }
+        let child = command.stdout(Stdio::null()).spawn().expect("redis-server is installed");
         self.child = Some(child);
         for _ in 0..500 {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
@@ -75,6 +90,20 @@ impl Server {
             .filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok())
             .sum()
     }
+}
+
+/// A port that is free now, below those that the system gives to clients: none is given away before a server listens.
+/// The bus of a cluster is 10 000 above.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let offset = (std::process::id() % 997) as u16 * 16;
+    let ports = (0..).map(|_| 12_000 + (offset + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000);
+    let is_free = |port: &u16| {
+        [*port, *port + 10_000]
+            .iter()
+            .all(|&it| TcpListener::bind((Ipv4Addr::LOCALHOST, it)).is_ok())
+    };
+    ports.take(10_000).find(is_free).expect("a free port")
 }
 
 impl Drop for Server {

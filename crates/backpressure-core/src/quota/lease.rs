@@ -37,6 +37,8 @@ mod tests;
 pub struct Lease {
     claimed: u64,
     spent: u64,
+    /// What requests were settled for beyond their reservations, in all.
+    excess: i64,
     /// The most that was ever asked for: a store that says more is wrong.
     asked: u64,
     /// Since when a claim is on its way.
@@ -75,6 +77,10 @@ pub struct Claim {
     pub base: u64,
     /// What was spent. It is debited in any case, in debt if need be.
     pub spent: u64,
+    /// The part of `spent` by which requests were settled for more than they had reserved. Where it falls, such a
+    /// settlement was corrected: what a window had forgiven of it, up to the fall, is not given back. It is below 0
+    /// where a request is corrected that was settled in an earlier book.
+    pub excess: i64,
     /// What the replica wants to have claimed in all. Below `base`, it gives the rest back.
     pub wanted: u64,
     /// How many more are of use: the cost of a request that waits for them, or one.
@@ -130,7 +136,14 @@ impl Claim {
     /// A claim of a replica that has spent this much and wants this much, in all; for the tests of a store.
     #[must_use]
     pub const fn new(base: u64, spent: u64, wanted: u64) -> Self {
-        Self { base, spent, wanted, least: 1 }
+        Self { base, spent, excess: 0, wanted, least: 1 }
+    }
+
+    /// The same claim, in which this much of what was spent is beyond what requests had reserved.
+    #[must_use]
+    pub const fn excess(mut self, excess: i64) -> Self {
+        self.excess = excess;
+        self
     }
 }
 
@@ -193,7 +206,10 @@ impl Lease {
 
     /// A request that had taken some tokens has cost others.
     pub fn settle(&mut self, taken: &mut TakenTokens, tokens: u64) {
-        self.spent = self.spent.saturating_sub(taken.settle(tokens)).saturating_add(tokens);
+        let before = taken.settle(tokens);
+        self.spent = self.spent.saturating_sub(before).saturating_add(tokens);
+        let excess = |tokens| i64::try_from(taken.beyond_reserved(tokens)).unwrap_or(i64::MAX);
+        self.excess = self.excess.saturating_add(excess(tokens)).saturating_sub(excess(before));
     }
 
     /// The claim to send now, if one is due. Until it is answered or has failed, there is no other.
@@ -281,7 +297,7 @@ impl Lease {
     fn send(&mut self, wanted: u64, least: u64, now: Timestamp) -> Claim {
         self.asked = self.asked.max(wanted).max(1);
         (self.pending, self.is_uncertain) = (Some(now), true);
-        Claim { base: self.claimed, spent: self.spent, wanted, least }
+        Claim { base: self.claimed, spent: self.spent, excess: self.excess, wanted, least }
     }
 
     /// What the requests of [`HORIZON`] need, at the rate since the last answer. It falls by half in that time.

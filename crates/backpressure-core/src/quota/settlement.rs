@@ -6,7 +6,10 @@ use crate::time::Timestamp;
 /// The tokens that one request has taken of each window: as many as it has reserved, until it is
 /// [settled](Quota::settle).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TakenTokens([u64; MAX_WINDOWS]);
+pub struct TakenTokens {
+    of_windows: [u64; MAX_WINDOWS],
+    reserved: u64,
+}
 
 impl TakenTokens {
     /// Those of a request that was admitted for this many tokens.
@@ -24,13 +27,18 @@ impl TakenTokens {
     /// ```
     #[must_use]
     pub const fn of(tokens: u64) -> Self {
-        Self([tokens; MAX_WINDOWS])
+        Self { of_windows: [tokens; MAX_WINDOWS], reserved: tokens }
     }
 
     /// Replaces what was taken where nothing is forgiven; what it was before.
     pub(super) const fn settle(&mut self, tokens: u64) -> u64 {
-        let [before, ..] = std::mem::replace(&mut self.0, [tokens; MAX_WINDOWS]);
+        let [before, ..] = std::mem::replace(&mut self.of_windows, [tokens; MAX_WINDOWS]);
         before
+    }
+
+    /// How many of this many tokens are beyond those that were reserved.
+    pub(super) const fn beyond_reserved(&self, tokens: u64) -> u64 {
+        tokens.saturating_sub(self.reserved)
     }
 }
 
@@ -58,7 +66,7 @@ impl Quota {
         now: Timestamp,
     ) -> u64 {
         let mut forgiven = 0;
-        let windows = self.windows().zip(usage.iter_mut()).zip(&mut taken.0);
+        let windows = self.windows().zip(usage.iter_mut()).zip(&mut taken.of_windows);
         for ((window, usage), taken) in windows {
             let missing = actual.saturating_sub(*taken);
             if missing == 0 {

@@ -28,7 +28,9 @@ const QUERIES_AT_ONCE: usize = 4;
 const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bound of the service's own limit: four times what the database runs at once. Clients hang up after a second, and
-/// queries go on: what the service has in flight is then no measure of what the database has.
+/// queries go on: what the service has in flight is then no measure of what the database has. Without a bound, naive
+/// clients at 160/s and queries of 200 ms get 0 answers a second (with it 20), and 95 of 160 in the twelve seconds
+/// after 300 ms at 1000/s (with it all).
 const MAX_AT_ONCE: usize = 16;
 
 /// A database: a few queries at once, each runs to its end, whether or not its client is still there. One that has

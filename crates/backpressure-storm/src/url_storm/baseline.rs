@@ -2,6 +2,7 @@
 
 use crate::event_log::{Log, percentile};
 use crate::url_storm::attempts::{Attempts, Outcome};
+use crate::url_storm::failure::Failure;
 use crate::url_storm::measure::Lab;
 use crate::url_storm::tally::{Call, Tally};
 use http::HeaderMap;
@@ -99,7 +100,7 @@ async fn first_answers(attempts: &Attempts) -> Result<(), String> {
                     attempts.deadline
                 ),
             },
-            Outcome::Failed(failure) => failure.to_string(),
+            Outcome::Failed(failure) => failure.to_string() + version_hint(&failure, attempts),
         };
         *instead.entry(text).or_default() += 1;
         // The same again, five times over, would only take time.
@@ -116,13 +117,23 @@ async fn first_answers(attempts: &Attempts) -> Result<(), String> {
     ))
 }
 
+/// What to try where the answer is another version of HTTP.
+fn version_hint(failure: &Failure, attempts: &Attempts) -> &'static str {
+    match failure {
+        Failure::NotHttp(_) if attempts.target.http2 => ": without --http2, HTTP/1.1 is spoken",
+        Failure::NotHttp(_) => ": --http2 is for a service that speaks HTTP/2 only",
+        _ => "",
+    }
+}
+
 const fn hint(status: http::StatusCode) -> &'static str {
     match status.as_u16() {
         300..=399 => ": redirects are not followed, give the URL where they lead",
         401 | 403 | 407 => ": credentials go into --header 'authorization: …'",
         404 | 410 => ": is the path right?",
         405 => ": is the method right?",
-        415 | 422 | 400 => ": is the body right?",
+        400 => ": is the body right, or does the port speak https:// only?",
+        415 | 422 => ": is the body right?",
         _ => "",
     }
 }

@@ -78,6 +78,9 @@ impl fmt::Display for Failure {
                 formatter.write_str("the connection was refused: nothing listens there")
             }
             Self::Unreachable(why) => write!(formatter, "no connection: {why}"),
+            Self::Tls(why) if why.contains("InvalidContentType") => {
+                write!(formatter, "the TLS handshake failed: {why}: does the port speak http://?")
+            }
             Self::Tls(why) => write!(formatter, "the TLS handshake failed: {why}"),
             Self::Closed(why) => {
                 write!(formatter, "the connection ended before the response did: {why}")

@@ -81,8 +81,9 @@ const QUICK_LOADS: [f64; 3] = [0.5, 2.0, 10.0];
 impl UrlOptions {
     /// Checks what clap cannot.
     pub(crate) fn validate(&self) -> Result<(), String> {
-        let bounds: [(&str, Duration, u64, u64); 3] = [
+        let bounds: [(&str, Duration, u64, u64); 4] = [
             ("--deadline", self.deadline, 10, 60_000),
+            ("--time-limit", self.time_limit, 1_000, 86_400_000),
             ("--duration", self.window(), 100, 60_000),
             ("--brown-out-lasts", self.brown_out_lasts(), 100, 300_000),
         ];

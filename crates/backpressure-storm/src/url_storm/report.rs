@@ -80,6 +80,7 @@ pub(crate) fn recovered(step: &StepResult) -> String {
     match (step.triggered, step.recovered_s) {
         (None, _) => String::new(),
         (Some(_), Some(seconds)) => format!("{seconds:.2} s"),
+        (Some(_), None) if step.kept_away => "kept away".into(),
         (Some(_), None) => "never".into(),
     }
 }
@@ -150,7 +151,10 @@ pub(crate) fn conditions(storm: &Storm) -> Vec<String> {
         lines.push("A quick storm: fewer steps, shorter measurements.".into());
     }
     if storm.interrupted {
-        lines.push("Interrupted, or out of time: these are the steps that finished.".into());
+        lines.push("Interrupted: these are the steps that finished.".into());
+    }
+    if storm.out_of_time {
+        lines.push("--time-limit was reached: these are the steps that finished.".into());
     }
     lines
 }

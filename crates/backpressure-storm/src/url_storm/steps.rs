@@ -69,6 +69,9 @@ pub(crate) struct StepResult {
     pub(crate) other_length_share: f64,
     /// Seconds from the end of the trigger until goodput was back; null without a trigger or without a recovery.
     pub(crate) recovered_s: Option<f64>,
+    /// Goodput was not back because clients sent fewer attempts than requests were due; the service answered most of
+    /// them.
+    pub(crate) kept_away: bool,
     pub(crate) retry_after: Truth,
     /// In CPUs; null where the service is not on this machine or could not be found.
     pub(crate) service_cpu: Option<f64>,
@@ -104,6 +107,11 @@ impl StepResult {
     /// Whether the step shows how the service comes back.
     pub(crate) fn shows_recovery(&self) -> bool {
         self.triggered.is_some() && self.trigger != Trigger::Told
+    }
+
+    /// Whether the service, and not its clients, kept goodput from coming back.
+    pub(crate) fn stays_down(&self) -> bool {
+        self.shows_recovery() && self.recovered_s.is_none() && !self.kept_away
     }
 
     /// Whether the service was offered more than it can do.
@@ -241,6 +249,7 @@ impl<'a> Stepper<'a> {
             broken_share: rounded(share(counts.broken)),
             other_length_share: rounded(self.other_length_share(&observed.kept.good)),
             recovered_s: if triggers { recovered(&timeline, &phases, &rest) } else { None },
+            kept_away: rest == Rest::Idle && kept_away(&timeline, &phases),
             retry_after: Truth::of(&observed.kept, needed),
             service_cpu: observed.service_cpu.map(rounded),
             generator_cpu: rounded(observed.generator_cpu),
@@ -262,12 +271,27 @@ fn recovered(timeline: &[Counts], phases: &Phases, rest: &Rest) -> Option<f64> {
     if matches!(rest, Rest::Dead | Rest::Down(_)) {
         return None;
     }
-    let bucket = |at: Duration| ((at.as_nanos() / BUCKET.as_nanos()) as usize).min(timeline.len());
+    let bucket = |at| bucket(timeline, at);
     // The first buckets have requests that are not answered yet.
     let before = &timeline[bucket(phases.before / 4)..bucket(phases.before)];
     let sum = |of: fn(&Counts) -> u32| f64::from(before.iter().map(of).sum::<u32>());
     let usual = over(sum(|counts| counts.answered), sum(|counts| counts.offered)).min(1.0);
     recovery(&timeline[bucket(phases.trigger().to)..], BUCKET, usual)
+}
+
+/// Whether clients stayed away from a service that answers: in the second half of the time after the trigger they
+/// sent fewer attempts than requests were due, and most of those were answered. A service that is down has as few
+/// attempts from clients that back off, and answers none.
+fn kept_away(timeline: &[Counts], phases: &Phases) -> bool {
+    let from = bucket(timeline, phases.trigger().to + phases.after / 2);
+    let sum = |of: fn(&Counts) -> u32| timeline[from..].iter().map(of).sum::<u32>();
+    let (offered, sent) = (sum(|counts| counts.offered), sum(|counts| counts.sent));
+    sent < offered && sum(|counts| counts.answered) * 2 > sent
+}
+
+/// The bucket of a timeline in which this time lies.
+fn bucket(timeline: &[Counts], at: Duration) -> usize {
+    ((at.as_nanos() / BUCKET.as_nanos()) as usize).min(timeline.len())
 }
 
 fn over(part: f64, whole: f64) -> f64 {
@@ -277,4 +301,32 @@ fn over(part: f64, whole: f64) -> f64 {
 /// Three decimals: more than the precision of the measurement.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHASES: Phases = Phases {
+        before: Duration::from_secs(1),
+        settle: Duration::ZERO,
+        window: Duration::from_secs(1),
+        after: Duration::from_secs(2),
+    };
+
+    fn after(offered: u32, sent: u32, answered: u32) -> Vec<Counts> {
+        vec![Counts { offered, sent, answered, ..Counts::default() }; 16]
+    }
+
+    #[test]
+    fn clients_that_stay_away_are_told_from_a_service_that_is_down() {
+        assert!(kept_away(&after(100, 40, 36), &PHASES), "few attempts, nearly all answered");
+        assert!(
+            !kept_away(&after(100, 40, 2), &PHASES),
+            "clients that back off from a service that is down"
+        );
+        assert!(!kept_away(&after(100, 380, 20), &PHASES), "a retry storm");
+        assert!(!kept_away(&after(100, 0, 0), &PHASES), "no attempt shows nothing");
+        assert!(!kept_away(&[], &PHASES));
+    }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Storm {
     /// What was left out, and why.
     pub(crate) left_out: Vec<String>,
     pub(crate) interrupted: bool,
+    /// `--time-limit` was reached.
+    pub(crate) out_of_time: bool,
 }
 
 impl Storm {
@@ -59,6 +61,7 @@ impl Storm {
             steps: vec![],
             left_out: vec![],
             interrupted: false,
+            out_of_time: false,
         }
     }
 

@@ -58,6 +58,8 @@ impl Target {
         if host.is_empty() {
             return Err(wrong("there is no host"));
         }
+        let default = if tls { 443 } else { 80 };
+        let port = port(&authority, default).map_err(|why| wrong(&why))?;
         let body = body(options.body.as_deref())?;
         let method = match (&options.method, &options.body) {
             (Some(method), _) => method.clone(),
@@ -73,7 +75,7 @@ impl Target {
         Ok(Self {
             tls,
             http2: options.http2,
-            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            port,
             host,
             method,
             path: uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")),
@@ -140,6 +142,16 @@ pub(crate) fn check_address(address: SocketAddr, owned: bool) -> Result<(), Stri
     ))
 }
 
+/// The port of an authority. One that is no port must not become the default: another service may listen there.
+fn port(authority: &Authority, default: u16) -> Result<u16, String> {
+    match authority.as_str().rsplit_once(':') {
+        Some((_, port)) if !port.is_empty() && !port.ends_with(']') => {
+            port.parse().map_err(|_| format!("{port} is no port, which is from 0 to 65535"))
+        }
+        _ => Ok(default),
+    }
+}
+
 fn body(given: Option<&str>) -> Result<Bytes, String> {
     let Some(given) = given else { return Ok(Bytes::new()) };
     let bytes = match given.strip_prefix('@') {
@@ -204,10 +216,24 @@ mod tests {
     }
 
     #[test]
+    fn a_url_without_a_port_has_that_of_its_scheme() {
+        for (url, port) in [
+            ("http://127.0.0.1/", 80),
+            ("https://127.0.0.1:/", 443),
+            ("http://[::1]/", 80),
+            ("https://[::1]:8443/", 8443),
+        ] {
+            assert_eq!(target(&[url]).expect("a target").port, port, "{url}");
+        }
+    }
+
+    #[test]
     fn a_url_that_cannot_be_stormed_is_refused_with_the_reason() {
         for (arguments, reason) in [
             (&["127.0.0.1:3000/x"][..], "http://"),
             (&["ftp://127.0.0.1/"], "http://"),
+            (&["http://127.0.0.1:99999/"], "99999 is no port"),
+            (&["https://[::1]:70000/"], "70000 is no port"),
             (&["http://me:secret@127.0.0.1/"], "authorization"),
             (&["http://127.0.0.1/", "-H", "nonsense"], "name: value"),
             (&["http://127.0.0.1/", "-H", "content-length: 3"], "belongs to the connection"),

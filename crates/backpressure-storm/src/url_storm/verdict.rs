@@ -7,6 +7,7 @@ use crate::url_storm::steps::{StepResult, Trigger};
 use crate::url_storm::storm::Storm;
 use crate::url_storm::truth::Truth;
 use serde::Serialize;
+use tower_backpressure::RetryAfter;
 
 /// The service in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -123,7 +124,7 @@ fn kind(storm: &Storm, overloads: &[&StepResult]) -> Kind {
     if storm.steps.iter().any(|step| matches!(step.rest, Rest::Down(_))) {
         return Kind::StaysDown;
     }
-    if storm.steps.iter().any(|step| step.shows_recovery() && step.recovered_s.is_none()) {
+    if storm.steps.iter().any(StepResult::stays_down) {
         return Kind::StaysDown;
     }
     let lowest = overloads.iter().map(|step| step.goodput_over_possible).reduce(f64::min);
@@ -192,8 +193,11 @@ fn sentence(storm: &Storm, kind: Kind, in_doubt: bool) -> String {
         }
         Kind::Bends => "loses part of its goodput under overload, and comes back",
         Kind::Collapses => "collapses under load, and comes back when it is gone",
+        Kind::StaysDown if storm.steps.iter().any(|step| matches!(step.rest, Rest::Down(_))) => {
+            "goes down, and gives no good answer 30 s after the load is gone"
+        }
         Kind::StaysDown => {
-            "collapses, and stays down after the load is gone, or while 0.8 of its capacity is offered"
+            "goes down, and does not come back while 0.8 of its capacity is offered: load has to be taken from it"
         }
         Kind::Died => "died: nothing listens any more",
     };
@@ -251,11 +255,25 @@ fn back(steps: &[StepResult]) -> String {
         Trigger::Load(_) | Trigger::Told => format!("{} with {} clients", step.step, step.clients),
     };
     let never: Vec<String> =
-        triggered.iter().filter(|step| step.recovered_s.is_none()).map(|step| name(step)).collect();
+        triggered.iter().filter(|step| step.stays_down()).map(|step| name(step)).collect();
+    if let Some(down) = steps.iter().find(|step| matches!(step.rest, Rest::Down(_))) {
+        return format!("Coming back: not within 30 s without load, after {}.", name(down));
+    }
     if !never.is_empty() {
         return format!(
             "Coming back: not within the time that was watched after {}.",
             never.join(", ")
+        );
+    }
+    let away: Vec<String> = triggered
+        .iter()
+        .filter(|step| step.kept_away && step.recovered_s.is_none())
+        .map(|step| name(step))
+        .collect();
+    if !away.is_empty() {
+        return format!(
+            "Coming back: the service answers, but its clients still sent less than was due at the end of the time watched after {}.",
+            away.join(", ")
         );
     }
     let slowest = triggered
@@ -273,15 +291,20 @@ fn back(steps: &[StepResult]) -> String {
 
 fn told(truth: &Truth, telling: Telling) -> String {
     let share = |part: u32, whole: u32| percent(f64::from(part) / f64::from(whole.max(1)));
-    let times = format!(
-        "told {:.1} s in the median and {:.1} s at most",
-        truth.told_p50_s.unwrap_or(0.0),
-        truth.told_max_s.unwrap_or(0.0)
-    );
-    let let_in = format!(
-        "{} of {} clients that came back when told were let in",
-        truth.let_in, truth.came_back
-    );
+    let times = if truth.told_p50_s == truth.told_max_s {
+        format!("told {}", told_time(truth.told_max_s))
+    } else {
+        let (median, longest) = (told_time(truth.told_p50_s), told_time(truth.told_max_s));
+        format!("told {median} in the median, and the longest {longest}")
+    };
+    let let_in = if truth.came_back == 0 {
+        "no client came back in the time watched".into()
+    } else {
+        format!(
+            "{} of {} clients that came back when told were let in",
+            truth.let_in, truth.came_back
+        )
+    };
     let longer = truth.too_long_p50_s.map_or_else(String::new, |seconds| {
         if seconds >= 0.0 {
             format!("; in the median {seconds:.1} s more than was needed")
@@ -304,6 +327,13 @@ fn told(truth: &Truth, telling: Telling) -> String {
         Telling::TooEarly => format!("Retry-After is too short: {let_in} ({times}{longer})."),
         Telling::TooLong => format!("Retry-After is too long: {let_in} ({times}{longer})."),
     }
+}
+
+/// A time that was told, in words. Clients read no longer one than [`RetryAfter::MAX`].
+fn told_time(seconds: Option<f64>) -> String {
+    let seconds = seconds.unwrap_or(0.0);
+    let or_more = if seconds >= RetryAfter::MAX.as_secs_f64() { " or more" } else { "" };
+    format!("{seconds:.1} s{or_more}")
 }
 
 #[cfg(test)]
@@ -332,6 +362,7 @@ mod tests {
             broken_share: 0.0,
             other_length_share: 0.0,
             recovered_s: Some(0.5),
+            kept_away: false,
             retry_after: Truth::default(),
             service_cpu: None,
             generator_cpu: 0.1,
@@ -375,6 +406,7 @@ mod tests {
             (step(Trigger::Load(1.0), 0.9, 50.0, 0.5), Kind::NotOverloaded),
             (step(TWICE, 2.0, 50.0, 0.0), Kind::NotOverloaded),
             (step(Trigger::Load(1.0), 0.2, 50.0, 0.5), Kind::Collapses),
+            (StepResult { kept_away: true, ..never.clone() }, Kind::Protected),
             (never, Kind::StaysDown),
             (brown_out, Kind::StaysDown),
             (down, Kind::StaysDown),

@@ -165,10 +165,12 @@ impl Rejection {
         response
     }
 
-    /// The response in place of one whose handler has run: it does not say that the request was not begun.
+    /// The response in place of a stream whose handler has run: it does not say that the request was not begun. A
+    /// gRPC call keeps its pushback: a watch can be repeated.
     pub(super) fn respond_begun(&self, shed: Shed, caller: Caller) -> Response<Bytes> {
         let mut response = self.respond(shed, caller.without_connection(), None, None);
-        remove_not_begun_marks(&mut response, Side::Server);
+        remove_own_marks(&mut response, Rejected(shed.reason));
+        response.headers_mut().remove(SHED_REASON);
         response
     }
 
@@ -250,8 +252,9 @@ fn keep_headers(headers: &mut HeaderMap, shed: Shed) {
 ///
 /// A rejection that an inner layer returned cannot be told from one that a handler forwards, since a
 /// handler can forward the very request it was given. So all marks are removed: the header, the
-/// [`Shed`], and the status 429 of our own layers, which says the same without a header. [`Rejected`]
-/// replaces them, so that outer layers still learn that no work was done. Returns whether there were any.
+/// [`Shed`], and what says the same without a header: the status 429 of our own layers, and the pushback of
+/// a gRPC call. [`Rejected`] replaces them, so that outer layers still learn that no work was done. Returns
+/// whether there were any.
 pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) -> bool {
     if !response.headers().contains_key(&SHED_REASON_FIELD) {
         return false;
@@ -264,11 +267,13 @@ pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) 
         None => {}
     }
     response.headers_mut().remove(SHED_REASON);
+    grpc::remove_pushback(response.headers_mut());
     true
 }
 
 /// A layer in this process rejected the request.
 fn remove_own_marks<B>(response: &mut Response<B>, rejected: Rejected) {
+    grpc::say_unavailable(response.headers_mut());
     let extensions = response.extensions_mut();
     extensions.remove::<Shed>();
     extensions.insert(rejected);
@@ -399,6 +404,25 @@ mod tests {
                 let refused = Rejected::of(&ours);
                 assert_eq!(refused, Some(Rejected(Reason::Limit)), "{side:?}");
                 assert!(ours.headers().contains_key("retry-after"), "{side:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_its_mark_a_grpc_rejection_says_when_to_come_back_in_a_header_that_proves_nothing() {
+        for reason in [Reason::Limit, Reason::Quota] {
+            let call = Request::builder().header("content-type", "application/grpc").body(());
+            let shed = Shed::new(reason, Duration::from_millis(2_500));
+            let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
+            let caller = Caller::of(&call.expect("a request"));
+            let mut response = rejection.respond(shed, caller, None, None);
+            remove_not_begun_marks(&mut response, Side::Server);
+            let headers = response.headers();
+            assert_eq!(headers["grpc-status"], "14", "{reason}");
+            assert_eq!(headers["retry-after"], "3", "{reason}");
+            for proof in [SHED_REASON.as_str(), "grpc-retry-pushback-ms", "grpc-status-details-bin"]
+            {
+                assert!(!headers.contains_key(proof), "{reason}: {proof}");
             }
         }
     }

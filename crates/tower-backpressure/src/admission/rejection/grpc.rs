@@ -4,11 +4,18 @@ use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::header::Entry;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
+use super::seconds::whole_seconds;
 use crate::headers::grpc::Dialect;
 
 mod status_details;
+
+static STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+static PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+static DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// UNAVAILABLE: the server is overloaded, and another attempt may succeed.
 const UNAVAILABLE: (u8, &str) = (14, "overloaded");
@@ -34,13 +41,32 @@ pub(super) fn rejection(shed: Shed, dialect: Dialect) -> Response<Bytes> {
     if dialect == Dialect::Grpc {
         let details = HeaderValue::from_str(&details(shed)).expect("base64 is a header value");
         let (status, message) = status(shed.reason);
-        headers.insert("grpc-status", HeaderValue::from(u16::from(status)));
-        headers.insert("grpc-message", HeaderValue::from_static(message));
-        headers.insert("grpc-retry-pushback-ms", HeaderValue::from(millis(shed.retry_after)));
-        headers.insert("grpc-status-details-bin", details);
+        headers.insert(&STATUS, HeaderValue::from(u16::from(status)));
+        headers.insert(&MESSAGE, HeaderValue::from_static(message));
+        headers.insert(&PUSHBACK, HeaderValue::from(millis(shed.retry_after)));
+        headers.insert(&DETAILS, details);
     }
     *response.headers_mut() = headers;
     response
+}
+
+/// The handler of the call may have run. Clients take a named time as permission to repeat the call, so that it
+/// is left in a header that is none: `Retry-After`.
+pub(super) fn remove_pushback(headers: &mut HeaderMap) {
+    headers.remove(&DETAILS);
+    let Some(pushback) = headers.remove(&PUSHBACK) else { return };
+    let millis = pushback.to_str().ok().and_then(|millis| millis.parse().ok());
+    if let (Some(millis), Entry::Vacant(place)) = (millis, headers.entry(header::RETRY_AFTER)) {
+        place.insert(whole_seconds(Duration::from_millis(millis)));
+    }
+}
+
+/// RESOURCE_EXHAUSTED means that the caller may not, which a handler cannot have said of its own calls.
+pub(super) fn say_unavailable(headers: &mut HeaderMap) {
+    if let Some(status) = headers.get_mut(&STATUS) {
+        *status = HeaderValue::from(u16::from(UNAVAILABLE.0));
+        headers.insert(&MESSAGE, HeaderValue::from_static(UNAVAILABLE.1));
+    }
 }
 
 /// The same as the last frame of a body: the flag of trailers, their length, and the trailers.

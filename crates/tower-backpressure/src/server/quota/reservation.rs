@@ -57,7 +57,8 @@ impl Reservation {
     /// The request has cost this many tokens by now: what was reserved beyond is given back, what is missing is
     /// taken, in debt if need be ([`Quota::max_debt`](crate::Quota::max_debt)). It may be called again, as by a
     /// stream that goes on, and to correct what was told before. What was forgiven beyond the debt is then not given
-    /// back; in a shared quota it is, as only the store knows of it.
+    /// back. In a shared quota, what the store has forgiven other requests of the same replica may be counted with it:
+    /// a tenant never pays more than its requests have cost.
     pub fn settle(&self, tokens: u64) {
         self.0.settle(tokens);
     }

@@ -22,7 +22,11 @@ use super::key::QuotaKey;
 /// 2. Debits `spent − last` in any case, if that is above 0.
 /// 3. Debits up to `wanted − max(last, spent)` more, as far as there are tokens in all windows of the quota; or gives back
 ///    `last − max(wanted, spent)`.
-/// 4. Answers with what is now debited for the replica, and with the time until there are
+/// 4. Where a window holds too little for step 2, debits it as far as the burst and its
+///    [`max_debt`](backpressure_core::QuotaWindow::max_debt) go, and keeps in the record of the replica how much the window has forgiven, up to
+///    [`excess`](Claim::excess). If `excess` has fallen since the last exchange, a settlement was corrected: as much of
+///    what the window had forgiven, up to the fall, is debited beside step 2 or taken off what step 3 gives back.
+/// 5. Answers with what is now debited for the replica, and with the time until there are
 ///    [`least`](Claim::least) tokens where it got less than it wanted.
 ///
 /// Every step can be repeated, since claims are sums and not differences: a lost answer costs nothing, and no claim is
