@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use backpressure_core::Shed;
 use http::{Request, Version};
+use http_body::Body;
 use tokio::time::Instant;
 
 use crate::headers::content_length::content_length;
+use crate::headers::grpc::Dialect;
 use crate::keyed_map::Idle;
 use crate::limiter::Limiter;
 use crate::observe::Telemetry;
@@ -75,11 +77,34 @@ impl fmt::Debug for Recheck {
 
 impl Policy {
     /// What the limiter needs to know of a request. Uses up the request's return ticket.
-    fn info<B>(&self, request: &Request<B>, now: Instant) -> RequestInfo {
+    ///
+    /// `R`: the type of the response's body.
+    fn info<B: 'static, R: Body + 'static>(
+        &self,
+        request: &Request<B>,
+        now: Instant,
+    ) -> RequestInfo {
         let tickets = self.tickets.as_ref();
         let is_returning = tickets.is_some_and(|tickets| tickets.take(request.headers(), now));
         let info = RequestInfo::of(request.extensions()).returning(is_returning);
-        if fills_window(request) { info.not_after(Some(now + MAX_WAIT_OF_UPLOAD)) } else { info }
+        if self.fills_window::<B, R>(request) {
+            info.not_after(Some(now + MAX_WAIT_OF_UPLOAD))
+        } else {
+            info
+        }
+    }
+
+    /// Whether the body of a request over HTTP/2 may be a large one. A gRPC call does not say its length, and is
+    /// small as a rule.
+    fn fills_window<B: 'static, R: Body + 'static>(&self, request: &Request<B>) -> bool {
+        if request.version() != Version::HTTP_2 {
+            return false;
+        }
+        match content_length(request.headers()) {
+            Some(length) => length > MAX_SMALL_UPLOAD,
+            None if Dialect::of(request.headers()) != Dialect::Http => false,
+            None => self.drains.as_ref().is_some_and(|it| it.is_unread::<_, R>(request.body())),
+        }
     }
 }
 
@@ -88,11 +113,6 @@ impl Policy {
 const MAX_WAIT_OF_UPLOAD: Duration = Duration::from_secs(1);
 /// Uploads up to this size leave room for others: HTTP/2 starts with a window of this size.
 const MAX_SMALL_UPLOAD: u64 = 64 * 1024;
-
-fn fills_window<B>(request: &Request<B>) -> bool {
-    request.version() == Version::HTTP_2
-        && content_length(request.headers()).is_some_and(|length| length > MAX_SMALL_UPLOAD)
-}
 
 /// A request that is being admitted or in the queue refers to the policy, and makes it not idle.
 impl Idle for Policy {

@@ -36,7 +36,14 @@ const MAX_BYTES_TOGETHER: usize = 1024 * 1024 * 1024;
 #[derive(Clone, Default)]
 pub(crate) struct Drains {
     spent: Arc<Spent>,
-    named: Option<Start>,
+    named: Option<Named>,
+}
+
+/// What can be done with bodies of a type that was named.
+#[derive(Clone, Copy)]
+struct Named {
+    start: Start,
+    is_unread: fn(body: &dyn Any) -> bool,
 }
 
 /// Starts to read a body of one type; false when it cannot, or the body is of another type.
@@ -59,7 +66,7 @@ struct Reading {
 impl Drains {
     /// The same, able to read bodies of this type too.
     pub(crate) fn with_type<B: Body + Send + 'static>(&self) -> Self {
-        Self { spent: Arc::clone(&self.spent), named: Some(start::<B>) }
+        Self { spent: Arc::clone(&self.spent), named: Some(Named::of::<B>()) }
     }
 
     /// Has a task read this body to its end, within the bounds; false when nothing reads it.
@@ -68,9 +75,24 @@ impl Drains {
     /// type of the response's body, as in axum and tonic, it is known to be one.
     pub(crate) fn drain<Req: 'static, Res: Body + Send + 'static>(&self, body: Req) -> bool {
         let mut body = Some(body);
-        let named = self.named.is_some_and(|start| start(&mut body, &self.spent));
+        let named = self.named.is_some_and(|named| (named.start)(&mut body, &self.spent));
         named || start::<Res>(&mut body, &self.spent)
     }
+
+    /// Whether there is a body that has not been read to its end. A body of an unknown type counts as none.
+    pub(crate) fn is_unread<Req: 'static, Res: Body + 'static>(&self, body: &Req) -> bool {
+        is_unread::<Res>(body) || self.named.is_some_and(|named| (named.is_unread)(body))
+    }
+}
+
+impl Named {
+    fn of<B: Body + Send + 'static>() -> Self {
+        Self { start: start::<B>, is_unread: is_unread::<B> }
+    }
+}
+
+fn is_unread<B: Body + 'static>(body: &dyn Any) -> bool {
+    body.downcast_ref::<B>().is_some_and(|body| !body.is_end_stream())
 }
 
 fn start<B: Body + Send + 'static>(body: &mut dyn Any, spent: &Arc<Spent>) -> bool {

@@ -83,23 +83,28 @@ struct Call<S, ReqBody> {
 impl<S, ReqBody> ResponseFuture<S, ReqBody>
 where
     S: Service<Request<ReqBody>> + Clone,
+    ReqBody: 'static,
 {
     /// Calls the service inside at once if it can: keeping it, the request and the policy for later
-    /// would cost as much as all the rest.
+    /// would cost as much as all the rest. `R`: the type of the response's body.
     #[inline(always)]
-    pub(crate) fn new(inner: &mut S, request: Request<ReqBody>, policy: &Arc<Policy>) -> Self {
+    pub(crate) fn new<R: Body + 'static>(
+        inner: &mut S,
+        request: Request<ReqBody>,
+        policy: &Arc<Policy>,
+    ) -> Self {
         match policy.start(inner, &request) {
             Start::Now(guard, response) => {
                 let future = inner.call(request);
                 Self { state: State::Running { future, guard: Some(guard), response } }
             }
-            start => Self::start_later(start, inner, request, policy),
+            start => Self::start_later::<R>(start, inner, request, policy),
         }
     }
 
     /// The service inside cannot be called yet.
     #[cold]
-    fn start_later(
+    fn start_later<R: Body + 'static>(
         start: Start<S::Error>,
         inner: &mut S,
         request: Request<ReqBody>,
@@ -116,7 +121,7 @@ where
                 let (request, is_exempt) = policy.switches.check_exempt(request);
                 match is_exempt {
                     true => policy.run_exempt(inner, request),
-                    false => policy.decide(inner, request),
+                    false => policy.decide::<R, _, _, _, _>(inner, request),
                 }
             }
         };

@@ -80,6 +80,6 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let policy = self.policies.select(&request);
-        ResponseFuture::new(&mut self.inner, request, policy.borrow())
+        ResponseFuture::new::<ResBody>(&mut self.inner, request, policy.borrow())
     }
 }

@@ -152,7 +152,7 @@ where
     type Future = ResponseFuture<S, B>;
 
     fn begin(self: &Arc<Self>, inner: &mut S, request: Request<B>) -> Self::Future {
-        ResponseFuture::new(inner, request, self)
+        ResponseFuture::new::<R>(inner, request, self)
     }
 }
 

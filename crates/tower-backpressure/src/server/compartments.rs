@@ -99,7 +99,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, body) = request.into_parts();
         let policy = (self.select)(&head);
-        ResponseFuture::new(&mut self.inner, Request::from_parts(head, body), &policy)
+        ResponseFuture::new::<ResBody>(&mut self.inner, Request::from_parts(head, body), &policy)
     }
 }
 

@@ -61,18 +61,21 @@ impl Policy {
         self.starting(guard, Call { inner: inner.clone(), request })
     }
 
-    /// Lets the limiter decide on a request.
+    /// Lets the limiter decide on a request. `R`: the type of the response's body.
     #[cold]
-    pub(super) fn decide<S, B, F, E>(
+    pub(super) fn decide<R, S, B, F, E>(
         self: &Arc<Self>,
         inner: &S,
         mut request: Request<B>,
     ) -> State<Call<S, B>, B, F, E>
     where
+        R: Body + 'static,
         S: Clone,
+        B: 'static,
     {
         let now = Instant::now();
-        let guard = match self.limiter.start_acquire(self.info(&request, now), now) {
+        let info = self.info::<_, R>(&request, now);
+        let guard = match self.limiter.start_acquire(info, now) {
             Acquired::Permit(permit) => self.admit(permit, Duration::ZERO),
             Acquired::Queued(acquire) if self.is_dry_run_of_queue() => {
                 self.run_while_queued(acquire)

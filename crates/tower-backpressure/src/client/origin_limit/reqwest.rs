@@ -49,7 +49,10 @@ where
         if policy.switches.exempts_some() {
             fill_head(&mut request, &url);
         }
-        ReqwestFuture { future: ResponseFuture::new(&mut client, request, &policy), url }
+        ReqwestFuture {
+            future: ResponseFuture::new::<reqwest::Body>(&mut client, request, &policy),
+            url,
+        }
     }
 }
 
