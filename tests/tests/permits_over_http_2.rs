@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What a pipe holds.
 const PIPE_BYTES: usize = 64 * 1024;
 
-type AnyBody = UnsyncBoxBody<Bytes, Infallible>;
+type BoxedBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// A body that panics after its first frame.
 struct Panics(Option<Bytes>);
@@ -45,7 +45,7 @@ impl Body for Panics {
 }
 
 /// `/long`: ten megabytes. `/panics`: a body that panics. Others take 5 ms.
-async fn handle(request: Request<Incoming>) -> Result<Response<AnyBody>, Infallible> {
+async fn handle(request: Request<Incoming>) -> Result<Response<BoxedBody>, Infallible> {
     let path = request.uri().path().to_owned();
     Ok(Response::new(match path.as_str() {
         "/long" => ScriptedBody::pieces(160, 64 * 1024).map_err(|_| unreachable!()).boxed_unsync(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::flow::{Flow, Share};
 use crate::hold::Hold;
 use crate::priority::Priority;
 use crate::request_info::RequestInfo;
@@ -19,24 +20,6 @@ mod tests;
 
 use self::class::Class;
 use self::known::Known;
-
-/// Requests that share one fair share. The order is that of the queue's map and decides nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Flow {
-    /// Of no known tenant.
-    Anonymous,
-    /// Of tenants that are new; see [`Known`].
-    Newcomers(u8),
-    /// Of one tenant.
-    Tenant(u64),
-}
-
-/// The flow of a request, and the priority within which it competes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Share {
-    pub(crate) priority: Priority,
-    pub(crate) flow: Flow,
-}
 
 /// Shares the permits between the tenants within each priority, by the time for which they hold them.
 ///
@@ -88,7 +71,6 @@ impl FairShares {
     }
 
     /// The share that a request uses; `None`: no shares are kept.
-    ///
     pub(crate) fn share_of(&mut self, info: &RequestInfo, now: Timestamp) -> Option<Share> {
         let flow = match (info.tenant, &mut self.known) {
             (None, None) => return None,

@@ -1,6 +1,6 @@
 //! What a request in flight holds.
 
-use crate::fair_shares::Share;
+use crate::flow::Share;
 use crate::time::Timestamp;
 
 /// What a request in flight holds: units of the limit, and the share of its tenant.

@@ -27,6 +27,7 @@ mod decision;
 mod ewma;
 mod fair_shares;
 mod flood_detector;
+mod flow;
 mod hold;
 mod idle_window;
 mod latency_estimate;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::fair_shares::{Flow, Share};
+use crate::flow::{Flow, Share};
 use crate::hold::Hold;
 use crate::priority::Priority;
 use crate::rank::{Level, RANKS, Rank};

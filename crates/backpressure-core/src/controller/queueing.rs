@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Controller;
 use crate::decision::Decision;
-use crate::fair_shares::{Flow, Standing};
+use crate::fair_shares::Standing;
+use crate::flow::Flow;
 use crate::hold::Hold;
 use crate::limit::{Limit, MAX};
 use crate::priority::Priority;

@@ -2,7 +2,8 @@
 
 use super::Controller;
 use crate::decision::Decision;
-use crate::fair_shares::{Flow, Room, Standing};
+use crate::fair_shares::{Room, Standing};
+use crate::flow::Flow;
 use crate::hold::Hold;
 use crate::limit::MAX;
 use crate::queue::{Position, QueueEntry, Ticket};

@@ -7,7 +7,8 @@ use super::account::{Account, VirtualTime, per_weight};
 use super::newcomers::{self, Newcomers};
 use super::orders::Orders;
 use super::seeded::Seeded;
-use super::{Flow, NEWCOMER_FLOWS, Room, Standing};
+use super::{NEWCOMER_FLOWS, Room, Standing};
+use crate::flow::Flow;
 use crate::hold::Hold;
 use crate::time::Timestamp;
 

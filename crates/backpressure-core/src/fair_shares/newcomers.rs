@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::NEWCOMER_FLOWS;
 use super::seeded::Seeded;
-use super::{Flow, NEWCOMER_FLOWS};
+use crate::flow::Flow;
 use crate::hold::Hold;
 use crate::time::Timestamp;
 

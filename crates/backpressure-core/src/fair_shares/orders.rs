@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Flow;
 use super::account::{Account, Demand, VirtualTime};
+use crate::flow::Flow;
 use crate::time::Timestamp;
 
 /// What depends on all accounts together.

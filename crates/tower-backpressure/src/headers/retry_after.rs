@@ -11,7 +11,7 @@ mod rate_limit;
 mod retry_info;
 mod value;
 
-use self::value::Value;
+use self::value::{Unit, Value};
 
 /// When a server asks for a retry, as a bounded delay, for a client with a retry loop of its own.
 ///
@@ -84,13 +84,13 @@ impl RetryAfter {
     /// the response's `Date` and `Age`, so that a difference between the two clocks does not matter.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
-        if says(headers, "false") {
+        if says(headers, false) {
             return Some(Self::no_retry());
         }
-        let sent = sent_at(headers, now, date::parse_tolerantly);
-        match told(headers, sent) {
+        let clock = Clock::of(headers, now, date::parse_tolerantly);
+        match told(headers, clock) {
             Told::Value(value) => Some(Self::of(value)),
-            told => match rate_limit::reset(headers, sent) {
+            told => match rate_limit::reset(headers, clock) {
                 Some(value) => Some(Self::of(value)),
                 None => matches!(told, Told::Unreadable).then(|| Self::new(Self::UNREADABLE)),
             },
@@ -101,9 +101,9 @@ impl RetryAfter {
     /// the three formats of section 5.6.7. A value in neither form is ignored.
     #[must_use]
     pub fn strict(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
-        let sent = sent_at(headers, now, date::parse);
+        let clock = Clock::of(headers, now, date::parse);
         let values = headers.get_all(RETRY_AFTER).iter();
-        values.filter_map(|value| parse_strictly(text(value)?, sent)).max()
+        values.filter_map(|value| parse_strictly(text(value)?, clock)).max()
     }
 
     /// The time to wait from the arrival of the response: zero for a time in the past, at most
@@ -149,28 +149,33 @@ enum Told {
     Value(Value),
 }
 
-/// What a plain number counts in a field that names a delay.
-enum Unit {
-    Seconds,
-    Milliseconds,
-}
+/// Of Django REST framework.
+const THROTTLE_WAIT: &str = "x-throttle-wait-seconds";
 
-impl Unit {
-    /// `Retry-After` under all names that servers give it: `x-retry-after`, `beta-retry-after`,
-    /// `x-rate-limit-retry-after-seconds`, `retry-after-ms`, `x-ms-retry-after-ms`. `None` for another field.
-    fn of(name: &str) -> Option<Self> {
-        let (_, suffix) = name.rsplit_once("retry-after")?;
-        match suffix {
-            // AWS counts in milliseconds and does not say so.
-            "" if name == "x-amz-retry-after" => Some(Self::Milliseconds),
-            "" | "-s" | "-sec" | "-seconds" => Some(Self::Seconds),
-            "-ms" | "-millis" | "-milliseconds" => Some(Self::Milliseconds),
-            _ => None,
-        }
+/// What a field counts that is `Retry-After` under any of the names that servers give it: `x-retry-after`,
+/// `beta-retry-after`, `retry_after`, `x-rate-limit-retry-after-seconds`, `retry-after-ms`, `x-ms-retry-after-ms`. `None` for
+/// another field.
+fn unit_of(name: &str) -> Option<Unit> {
+    if !name.contains("retry") {
+        return (name == THROTTLE_WAIT).then_some(Unit::Seconds);
+    }
+    let name = name.replace('_', "-").replace("retryafter", "retry-after");
+    let (_, suffix) = name.rsplit_once("retry-after")?;
+    match suffix {
+        // AWS counts in milliseconds and does not say so.
+        "" if name == "x-amz-retry-after" => Some(Unit::Milliseconds),
+        "" | "-s" | "-sec" | "-seconds" | "-at" | "-date" | "-timestamp" => Some(Unit::Seconds),
+        _ if is_in_millis(suffix) => Some(Unit::Milliseconds),
+        _ => None,
     }
 }
 
-fn told(headers: &HeaderMap, sent: SystemTime) -> Told {
+/// Whether a name says that its field counts milliseconds.
+fn is_in_millis(name: &str) -> bool {
+    ["-ms", "-millis", "-milliseconds"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+fn told(headers: &HeaderMap, clock: Clock) -> Told {
     let mut told = Told::Nothing;
     let mut add = |value: Option<Value>| {
         told = match (value, &told) {
@@ -181,10 +186,8 @@ fn told(headers: &HeaderMap, sent: SystemTime) -> Told {
         };
     };
     for (name, field) in headers {
-        match Unit::of(name.as_str()) {
-            Some(Unit::Seconds) => add(text(field).and_then(|text| value::parse_list(text, sent))),
-            Some(Unit::Milliseconds) => add(text(field).and_then(value::parse_millis)),
-            None => {}
+        if let Some(unit) = unit_of(name.as_str()) {
+            add(text(field).and_then(|text| value::parse_list(text, unit, clock)));
         }
     }
     let mut pushbacks = headers.get_all(GRPC_PUSHBACK).iter();
@@ -201,7 +204,7 @@ fn told(headers: &HeaderMap, sent: SystemTime) -> Told {
 
 /// Whether a server says that the request should be sent again.
 pub(crate) fn says_should_retry(headers: &HeaderMap) -> bool {
-    says(headers, "true") && !says(headers, "false")
+    says(headers, true) && !says(headers, false)
 }
 
 /// Whether a gRPC server says when a call may be sent again.
@@ -209,9 +212,18 @@ pub(crate) fn says_when_to_retry_grpc(headers: &HeaderMap) -> bool {
     headers.contains_key(GRPC_PUSHBACK) || retry_info(headers).is_some()
 }
 
-fn says(headers: &HeaderMap, should_retry: &str) -> bool {
+fn says(headers: &HeaderMap, should_retry: bool) -> bool {
     let mut lines = SHOULD_RETRY_FIELDS.into_iter().flat_map(|name| headers.get_all(name));
-    lines.any(|value| text(value).is_some_and(|value| value.eq_ignore_ascii_case(should_retry)))
+    lines.any(|value| text(value).and_then(boolean) == Some(should_retry))
+}
+
+/// A boolean as languages and RFC 9651 write it.
+fn boolean(text: &str) -> Option<bool> {
+    match text.trim_matches('"').to_ascii_lowercase().as_str() {
+        "false" | "?0" | "0" | "no" => Some(false),
+        "true" | "?1" | "1" | "yes" => Some(true),
+        _ => None,
+    }
 }
 
 fn retry_info(headers: &HeaderMap) -> Option<Value> {
@@ -220,21 +232,44 @@ fn retry_info(headers: &HeaderMap) -> Option<Value> {
 
 type ParseDate = fn(&str, SystemTime) -> Option<SystemTime>;
 
-/// When the origin sent the response, on its own clock: a cache adds the `Age` (RFC 9111, section 5.1).
-fn sent_at(headers: &HeaderMap, now: SystemTime, parse: ParseDate) -> SystemTime {
-    let date = headers.get(DATE).and_then(text).and_then(|text| parse(text, now));
-    date.and_then(|date| date.checked_add(age(headers))).unwrap_or(now)
+/// By what clock a date in a response is meant.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    /// When the origin sent the response, on its own clock: a cache adds the `Age` (RFC 9111, section 5.1).
+    sent: SystemTime,
+    /// When the response arrived, on the local clock.
+    arrived: SystemTime,
 }
 
+impl Clock {
+    fn of(headers: &HeaderMap, now: SystemTime, parse: ParseDate) -> Self {
+        let date = headers.get(DATE).and_then(text).and_then(|text| parse(text, now));
+        let sent = date.and_then(|date| date.checked_add(age(headers))).unwrap_or(now);
+        Self { sent, arrived: now }
+    }
+
+    /// The delay until a time. One that is years after `Date` was not read off the clock that `Date` was: that clock was
+    /// never set.
+    fn until(self, time: SystemTime) -> Duration {
+        let delay = until(time, self.sent);
+        if delay > LONGEST_QUOTA { until(time, self.arrived) } else { delay }
+    }
+}
+
+/// No quota lasts longer than a leap year.
+const LONGEST_QUOTA: Duration = Duration::from_secs(366 * 86_400);
+
 fn age(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(AGE).and_then(text).and_then(seconds);
+    // RFC 9111, section 5.1: of several values the first counts.
+    let first = headers.get(AGE).and_then(text).and_then(|text| text.split(',').next());
+    let seconds = first.map(str::trim).and_then(seconds);
     Duration::from_secs(seconds.unwrap_or_default())
 }
 
-fn parse_strictly(text: &str, sent: SystemTime) -> Option<RetryAfter> {
+fn parse_strictly(text: &str, clock: Clock) -> Option<RetryAfter> {
     let delay = match seconds(text) {
         Some(seconds) => Duration::from_secs(seconds),
-        None => until(date::parse(text, sent)?, sent),
+        None => clock.until(date::parse(text, clock.sent)?),
     };
     Some(RetryAfter::new(delay))
 }

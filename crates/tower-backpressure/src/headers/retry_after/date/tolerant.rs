@@ -1,5 +1,6 @@
 //! Dates that are not HTTP-dates, taken apart into their fields.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use super::{TwoDigitYear, on_any_weekday};
@@ -18,13 +19,42 @@ struct Fields<'a> {
     /// The digits after the seconds.
     fraction: &'a str,
     zone: i64,
+    /// Hours are counted to twelve, and whether these are behind noon.
+    is_afternoon: Option<bool>,
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) fn parse(text: &str, now: SystemTime) -> Option<SystemTime> {
     // A comment or the name of a zone at the end: `(Coordinated Universal Time)`, `[UTC]`.
     let text = text.split(['(', '[']).next().unwrap_or(text).trim_end();
+    let text = &*with_separators(text);
     let fields = Fields::of_iso(text).or_else(|| Fields::of_words(text))?;
     fields.resolve(now)
+}
+
+/// ISO 8601 with all separators, of its basic form (`20261121T080020Z`) and of one with slashes (`2026/11/21 08:00:20`).
+fn with_separators(text: &str) -> Cow<'_, str> {
+    let has_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let has_shape = |at: usize, shape: &str| {
+        let part = text.get(at..at + shape.len());
+        part.is_some_and(|part| {
+            part.bytes().zip(shape.bytes()).all(|(byte, model)| match model {
+                b'0' => byte.is_ascii_digit(),
+                _ => byte == model,
+            })
+        })
+    };
+    if has_shape(0, "0000/00/00 ") {
+        return Cow::Owned(text.replacen('/', "-", 2));
+    }
+    if !has_shape(0, "00000000T000000") || text.get(15..16).is_some_and(has_digits) {
+        return Cow::Borrowed(text);
+    }
+    let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+    let (date, time) =
+        ([part(0, 4), part(4, 6), part(6, 8)], [part(9, 11), part(11, 13), part(13, 15)]);
+    Cow::Owned(format!("{}T{}{}", date.join("-"), time.join(":"), part(15, text.len())))
 }
 
 impl<'a> Fields<'a> {
@@ -47,6 +77,7 @@ impl<'a> Fields<'a> {
             fraction,
             // Go writes an offset and a name: `+0000 UTC`.
             zone: offset(zone.split_whitespace().next().unwrap_or_default())?,
+            is_afternoon: None,
         })
     }
 
@@ -83,6 +114,8 @@ impl<'a> Fields<'a> {
             set(&mut self.month, month)
         } else if is_weekday(word) {
             Some(())
+        } else if let Some(is_afternoon) = half_of_day(word) {
+            set(&mut self.is_afternoon, is_afternoon)
         } else {
             self.zone = offset(word)?;
             Some(())
@@ -93,6 +126,15 @@ impl<'a> Fields<'a> {
         let (day, month, year) = (self.day?, self.month?, self.year?);
         let time = self.time?;
         let fraction = decimal::fraction(self.fraction)?;
+        let time = &*match self.is_afternoon {
+            Some(is_afternoon) => Cow::Owned(in_24_hours(time, is_afternoon)?),
+            None => Cow::Borrowed(time),
+        };
+        // ISO 8601: the end of a day.
+        let (time, fraction) = match time {
+            "24:00:00" | "24:00" if fraction.is_zero() => ("00:00:00", DAY),
+            _ => (time, fraction),
+        };
         let (time, rest) = match time.strip_suffix(":60") {
             Some(minutes) if minutes.contains(':') => {
                 (format!("{minutes}:59"), fraction + Duration::from_secs(1))
@@ -112,6 +154,18 @@ impl<'a> Fields<'a> {
         let utc = if self.zone > 0 { local.checked_sub(zone) } else { local.checked_add(zone) }?;
         utc.checked_add(rest)
     }
+}
+
+fn half_of_day(word: &str) -> Option<bool> {
+    let is = |half: &str| word.eq_ignore_ascii_case(half);
+    (is("AM") || is("PM")).then(|| is("PM"))
+}
+
+/// `8:00:20` in the afternoon is `20:00:20`, and `12:00:20` is behind midnight or noon.
+fn in_24_hours(time: &str, is_afternoon: bool) -> Option<String> {
+    let (hour, rest) = time.split_once(':')?;
+    let hour = hour.parse::<u8>().ok().filter(|hour| (1..=12).contains(hour))? % 12;
+    Some(format!("{:02}:{rest}", hour + if is_afternoon { 12 } else { 0 }))
 }
 
 /// Sets a field that is not set yet.
