@@ -164,10 +164,3 @@ impl From<Comparison> for Cause {
         Self::Experiment { limits, elasticity, error }
     }
 }
-
-impl Comparison {
-    /// Whether throughput is lower at the higher limit, by this many standard deviations.
-    pub(super) fn is_collapse(&self, deviations: f64) -> bool {
-        self.elasticity - deviations * self.error > 1.0
-    }
-}

@@ -239,10 +239,10 @@ impl Experiment {
         self.usual = self.cell;
         match next {
             Step::On(search) => self.step(search),
-            Step::Knee(centre, usual) => {
+            Step::Knee(centre) => {
                 self.known = true;
                 self.cost = Some(self.usual.cost());
-                self.stay(Tracker::at(centre).used_to(usual));
+                self.stay(Tracker::at(centre));
             }
         }
     }

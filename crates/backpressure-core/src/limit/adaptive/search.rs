@@ -24,16 +24,15 @@ pub(super) struct Search {
     steps: u32,
     /// The factor from the limit to beat to the one to try.
     reach: f64,
-    /// What was usual before; `None`: that is what has changed.
-    known: Option<Cohort>,
+    /// Whether neither direction is known to be right.
+    is_start: bool,
 }
 
 /// What follows from a comparison.
 #[derive(Debug)]
 pub(super) enum Step {
     On(Search),
-    /// The knee, and what is usual there.
-    Knee(f64, Option<Cohort>),
+    Knee(f64),
 }
 
 /// Most attempts a step waits for, so that rare long requests do not hold a search up.
@@ -64,12 +63,12 @@ impl Search {
     /// out to be no queue, the limit has to grow as latency has, by Little's law.
     pub(super) fn down(from: f64, base: Cohort, grown: f64) -> Self {
         let reach = grown.clamp(2.0, MAX_FIRST_STEP_FACTOR);
-        Self { down: true, reach, known: None, ..Self::up(from, base) }
+        Self { down: true, reach, is_start: true, ..Self::up(from, base) }
     }
 
     /// Upwards first, where nothing is known: a start should be fast.
     pub(super) fn start(from: f64, base: Cohort) -> Self {
-        Self { known: None, ..Self::up(from, base) }
+        Self { is_start: true, ..Self::up(from, base) }
     }
 
     /// Upwards, where all that is known asks for more.
@@ -84,7 +83,7 @@ impl Search {
             doubt: 0.0,
             steps: 0,
             reach: 2.0,
-            known: Some(base),
+            is_start: false,
         }
     }
 
@@ -203,12 +202,12 @@ impl Search {
             if self.down && used {
                 return Step::On(Self { down: false, ..*self });
             }
-            if !self.down && self.known.is_none() && seen.elasticity > self.waited {
+            if !self.down && self.is_start && seen.elasticity > self.waited {
                 return Step::On(Self { down: true, above: Some(*cell), ..*self });
             }
         }
         let beyond = KNEE_OVERSHOOT * (seen.error * width).clamp(0.0, 0.5).exp();
-        Step::Knee(beyond * self.knee(limit, cell, used), self.known)
+        Step::Knee(beyond * self.knee(limit, cell, used))
     }
 
     /// Little's law: what a limit that was too high does in a second, at the latency of one that

@@ -39,12 +39,6 @@ const TURN_WIDTH_LN: f64 = 0.24;
 const TARGET_ELASTICITY: f64 = 0.82;
 /// Error of an elasticity that a move asks for.
 const MAX_ELASTICITY_ERROR: f64 = 0.3;
-/// Standard deviations that prove a collapse without a closer look.
-const COLLAPSE_DEVIATIONS: f64 = 4.0;
-/// The factor to move by in a collapse.
-const COLLAPSE_FACTOR: f64 = 0.6;
-/// Attempts that a move waits for at most; it is smaller then.
-const MAX_SAMPLES_PER_MOVE: f64 = 8_000.0;
 /// Latency that is longer or shorter by less, in logarithm, is no change.
 const CHANGED_LATENCY_LN: f64 = 0.35;
 /// Standard deviations that pass for chance.
@@ -71,12 +65,6 @@ impl Tracker {
         };
         tracker.now.limit = tracker.side();
         tracker
-    }
-
-    /// The same, knowing what latency was like before.
-    pub(super) fn used_to(mut self, usual: Option<Cohort>) -> Self {
-        self.usual = usual.filter(|usual| !usual.is_in_vain()).unwrap_or_default();
-        self
     }
 
     /// The same, after what looked like a change and was none.
@@ -145,15 +133,10 @@ impl Tracker {
         if self.usual.count() == 0.0 {
             self.usual = both;
         }
-        if seen.error > MAX_ELASTICITY_ERROR && both.count() < MAX_SAMPLES_PER_MOVE {
+        if seen.error > MAX_ELASTICITY_ERROR {
             return None;
         }
-        let factor = if seen.is_collapse(COLLAPSE_DEVIATIONS) {
-            COLLAPSE_FACTOR
-        } else {
-            step(&seen, self.centre).exp()
-        };
-        let centre = self.centre * factor;
+        let centre = self.centre * step(&seen, self.centre).exp();
         let now = self.now;
         *self = Self { usual: both, now, ..Self::at(centre) };
         Some(seen)
@@ -166,10 +149,9 @@ const fn is_high(turn: u32) -> bool {
     turn % TURNS_PER_DECISION != TURNS_PER_DECISION / 2
 }
 
-/// How far to move, in logarithm: as far as the comparison says, and as far as it can be trusted.
+/// How far to move, in logarithm.
 fn step(seen: &Comparison, centre: f64) -> f64 {
-    let trust = (MAX_ELASTICITY_ERROR / seen.error).min(1.0).powi(2);
     let off =
         (seen.elasticity - TARGET_ELASTICITY).clamp(-TARGET_ELASTICITY, 1.0 - TARGET_ELASTICITY);
-    -off * trust * TURN_WIDTH_LN.max(1.0 / centre)
+    -off * TURN_WIDTH_LN.max(1.0 / centre)
 }
