@@ -234,7 +234,7 @@ impl Controller {
     pub fn complete(&mut self, sample: &Sample, now: Timestamp) {
         self.latency.record_quantiles(sample);
         if matches!(sample.outcome, Outcome::Success | Outcome::Cancelled) {
-            self.stall.ended(sample.weight);
+            self.stall.ended(sample, self.latency.percentile_98(), now);
         }
         let per_unit = sample.per_unit();
         self.throughput.record(&per_unit, self.limit());
