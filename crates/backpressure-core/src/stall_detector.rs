@@ -17,18 +17,26 @@ pub(crate) struct StallDetector {
     worked: Duration,
     /// Attempts that have ended since then.
     ended: f64,
-    /// Permit time of the attempts that ended of late, whether the limit was reached or not.
-    recent: Recent,
+    overtaking: Overtaking,
     /// When the limit was last found to have stalled.
     last: Option<Stall>,
 }
 
-/// Seconds for which attempts held permits that ended within about one latency. Each counts for less as its end becomes
-/// older.
+/// How many of the attempts that were in flight when another was admitted are still in flight when that one ends.
+///
+/// In a queue none is. Attempts that stay while others overtake them hold their permits for something that the others
+/// do not wait for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Recent {
-    held: f64,
-    at: Timestamp,
+struct Overtaking {
+    /// Attempts that ended in the present interval and in the one before, and when these began.
+    ended: (f64, f64),
+    began: (Timestamp, Timestamp),
+    /// Mean share that stayed, and the attempts it is the mean of.
+    stayed: f64,
+    count: f64,
+    /// When an attempt last ended, and how often the limit was doubled since then.
+    last: Timestamp,
+    doubled: u32,
 }
 
 /// A stall: when it was, how many attempts ended in a second, and the longest latency of all but a few.
@@ -62,10 +70,18 @@ const KNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (80.0, 1.0 / 16.0);
 const UNKNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (8.0, 1.0 / 8.0);
 /// A turnover of an unknown limit counts for no more: what is held for longer soon counts apart.
 const MAX_UNKNOWN_TURNOVER: Duration = Duration::from_millis(300);
-/// Attempts that ended longer ago say nothing of a stall, however long others take.
-const MAX_RECENT_SPAN: Duration = Duration::from_secs(1);
-/// Share of the permit time of late from which on the attempts that ended are most of what runs.
-const MIN_HELD_SHARE: f64 = 0.5;
+/// Share of the attempts in flight that others overtake, from which on permits are held for something else. Where
+/// attempts do not wait for each other and latencies are exponential it is 1/e.
+const MIN_SHARE_OVERTAKEN: f64 = 0.25;
+/// Attempts which that mean is of, at least and at most.
+const MIN_ENDS: f64 = 4.0;
+const MAX_ENDS: f64 = 16.0;
+/// Ends during an attempt over those in flight at its admission, above which it was overtaken itself: it says nothing.
+const MAX_ENDS_OVER_IN_FLIGHT: f64 = 2.0;
+/// After so many latencies without an end, what ended before says nothing of the attempts in flight. Twice as many for
+/// each time that the limit was doubled meanwhile.
+const SILENT_LATENCIES: u32 = 3;
+const MAX_SILENT_DOUBLINGS: u32 = 16;
 /// Workers that were busy for a smaller share of that time are idle.
 const BUSY_WORKERS_SHARE: f64 = 0.5;
 /// A limit that was doubled in vain is not doubled again: if attempts go on to end at nearly the same rate and take
@@ -83,8 +99,7 @@ impl StallDetector {
     /// Attempts have ended, where the longest latency of all but a few is `long`.
     pub(crate) fn ended(&mut self, sample: &Sample, long: Duration, now: Timestamp) {
         self.ended += f64::from(sample.weight);
-        self.recent.fade(recent_span(long), now);
-        self.recent.held += f64::from(sample.weight) * sample.latency.as_secs_f64();
+        self.overtaking.ended(sample, long.max(STALLED_AFTER), now);
     }
 
     /// The limit is reached. Returns whether it has protected nothing for long enough; watching starts anew then.
@@ -112,21 +127,14 @@ impl StallDetector {
         let seen = Stall { at: now, rate: self.ended / lasted.as_secs_f64(), long: reached.long };
         let stalled = idle
             && self.ended < share * expected
-            && (reached.known || !self.ends_account_for_the_limit(reached, now))
+            && (reached.known || self.overtaking.is_no_queue(reached.long, lasted, now))
             && !self.was_doubled_in_vain(seen);
         if stalled {
             self.last = Some(seen);
+            self.overtaking.doubled = (self.overtaking.doubled + 1).min(MAX_SILENT_DOUBLINGS);
         }
         self.clear(worked, now);
         stalled
-    }
-
-    /// Whether what ended of late held most of the permits, by Little's law. Requests that are admitted together also
-    /// end together, with a latency of silence between them.
-    fn ends_account_for_the_limit(&mut self, reached: Reached, now: Timestamp) -> bool {
-        let span = recent_span(reached.long);
-        self.recent.fade(span, now);
-        self.recent.held >= MIN_HELD_SHARE * reached.limit as f64 * span.as_secs_f64()
     }
 
     fn was_doubled_in_vain(&self, seen: Stall) -> bool {
@@ -140,16 +148,34 @@ impl StallDetector {
     }
 }
 
-impl Recent {
-    fn fade(&mut self, span: Duration, now: Timestamp) {
-        self.held *= (-now.since(self.at).div_duration_f64(span)).exp();
-        self.at = now;
+impl Overtaking {
+    fn ended(&mut self, sample: &Sample, interval: Duration, now: Timestamp) {
+        let passed = now.since(self.began.0);
+        if passed >= 2 * interval {
+            self.ended = (0.0, 0.0);
+            self.began = (now - sample.latency, now - sample.latency);
+        } else if passed >= interval {
+            self.ended = (0.0, self.ended.0);
+            self.began = (now, self.began.0);
+        }
+        self.ended.0 += f64::from(sample.weight);
+        (self.last, self.doubled) = (now, 0);
+        let seconds = now.since(self.began.1).as_secs_f64();
+        let meanwhile = (self.ended.0 + self.ended.1) / seconds * sample.latency.as_secs_f64();
+        let ended = meanwhile / sample.in_flight.max(1) as f64;
+        if ended <= MAX_ENDS_OVER_IN_FLIGHT {
+            self.count = (self.count + 1.0).min(MAX_ENDS);
+            self.stayed += ((1.0 - ended).max(0.0) - self.stayed) / self.count;
+        }
     }
-}
 
-/// The time that counts as recent, where attempts take so long.
-fn recent_span(long: Duration) -> Duration {
-    long.clamp(STALLED_AFTER, MAX_RECENT_SPAN)
+    /// Whether the permits may be held for something else than what those wait for that end.
+    fn is_no_queue(&self, long: Duration, lasted: Duration, now: Timestamp) -> bool {
+        let silence = now.since(self.last).min(lasted);
+        self.count < MIN_ENDS
+            || self.stayed >= MIN_SHARE_OVERTAKEN
+            || silence >= SILENT_LATENCIES * long * (1 << self.doubled)
+    }
 }
 
 #[cfg(test)]
@@ -161,16 +187,18 @@ mod tests {
         Reached { limit, known: false, long: Duration::from_millis(long), workers: 1 }
     }
 
-    /// So many attempts end that took so long.
+    /// So many of 100 attempts in flight end, which took so long.
     fn end(detector: &mut StallDetector, ended: u32, latency: Duration, at: u64) {
-        let sample = Sample { weight: ended, ..Sample::new(latency, Outcome::Success) };
+        let sample = Sample::new(latency, Outcome::Success).in_flight(100).weight(ended);
         detector.ended(&sample, latency, Timestamp::from_nanos(at * 1_000_000));
     }
 
     /// Whether a limit that is reached stalls, of which so many attempts end in the next 300 ms.
     fn stalls(detector: &mut StallDetector, ended: u32, reached: Reached, at: &mut u64) -> bool {
         *at += 300;
-        end(detector, ended, reached.long, *at);
+        if ended > 0 {
+            end(detector, ended, reached.long, *at);
+        }
         detector.is_over(reached, Duration::ZERO, Timestamp::from_nanos(*at * 1_000_000))
     }
 
@@ -184,11 +212,28 @@ mod tests {
     #[test]
     fn requests_that_end_together_do_not_stall_the_limit_until_the_next_ones_end() {
         for (latency, stalled) in [(900, false), (30, true)] {
-            let (mut detector, mut at) = (StallDetector::default(), 0);
-            end(&mut detector, 100, Duration::from_millis(latency), at);
+            let (mut detector, mut at) = (StallDetector::default(), latency);
+            (0..100).for_each(|_| end(&mut detector, 1, Duration::from_millis(latency), at));
             let silent = (0..2).any(|_| stalls(&mut detector, 0, reached(100, latency), &mut at));
             assert_eq!(silent, stalled, "{latency} ms");
         }
+    }
+
+    /// Whether a limit of 100 stalls in silence after attempts that ended one each 10 ms after so many milliseconds.
+    fn stalls_after(latency: u64) -> bool {
+        let (mut detector, mut at) = (StallDetector::default(), 0);
+        for _ in 0..200 {
+            at += 10;
+            end(&mut detector, 1, Duration::from_millis(latency), at);
+        }
+        detector.clear(Duration::ZERO, Timestamp::from_nanos(at * 1_000_000));
+        stalls(&mut detector, 0, reached(100, 1_000), &mut at)
+    }
+
+    #[test]
+    fn a_limit_is_doubled_while_others_overtake_what_holds_its_permits_and_not_in_a_line() {
+        assert!(stalls_after(100));
+        assert!(!stalls_after(1_000));
     }
 
     #[test]
