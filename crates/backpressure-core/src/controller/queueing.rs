@@ -27,12 +27,6 @@ pub(super) const LOWEST_RANK: usize = 0;
 /// It matters for work that takes seconds.
 const MAX_PRIORITY_HOLD: Duration = Duration::from_secs(1);
 
-/// Mean times between two releases for which a returning request waits for each one ahead of it and for itself: chance
-/// leaves none for longer once in e³ = 20 times.
-const MAX_RELEASES_PER_RETURN: f64 = 3.0;
-/// A returning request waits no longer than it can be told to stay away.
-const MAX_WAIT_OF_RETURNING: Duration = Duration::from_secs(60);
-
 /// The mean cost is as old as this many requests, about as old as the throughput that it goes with.
 pub(super) const MEAN_COST_REQUESTS: u32 = 512;
 
@@ -108,23 +102,11 @@ impl Controller {
             }
         };
         let max_wait = match info.returning {
-            true => self.max_wait_of_returning(rank, now),
+            true => self.max_wait_of_returning(self.queue.ahead_of(rank.index())),
             false => self.max_wait(),
         };
         let entry = self.queue_entry(info, hold, now + max_wait, now);
         self.enqueue(position, entry, now)
-    }
-
-    /// How long a request may be queued that comes back when it was told to: until its turn, if that takes
-    /// longer than others may wait.
-    ///
-    /// A permit was promised to it, and the moment was a guess: with few permits that are held for long, the next
-    /// one is rarely free within a queue's usual time.
-    fn max_wait_of_returning(&self, rank: Rank, now: Timestamp) -> Duration {
-        let releases = (self.queue.ahead_of(rank.index()) + 1) as f64 * MAX_RELEASES_PER_RETURN;
-        let turn = self.requests_per_second(now).map_or(0.0, |rate| releases / rate);
-        let turn = Duration::try_from_secs_f64(turn).unwrap_or(Duration::MAX);
-        self.max_wait().max(turn.min(MAX_WAIT_OF_RETURNING))
     }
 
     /// Where a request would be queued, or why it would be rejected.
