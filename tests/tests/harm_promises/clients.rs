@@ -125,8 +125,10 @@ async fn each_hour_a_herd_of_five_thousand_is_told_the_same_as_the_first_and_is_
         sleep(120 * SECOND).await;
     }
     flood.abort();
-    // 4 000 of them at 560 a second that are to spare.
-    assert!(longest.iter().all(|longest| (5.0..=15.0).contains(longest)), "{longest:?}");
+    // 4 160 of them at 560 a second that are to spare. Before the first one the throughput is a guess.
+    let needed = 4_160.0 / 560.0;
+    assert!(longest[0] <= 3.0 * needed, "{longest:?}");
+    assert!(longest[1..].iter().all(|&longest| longest <= 1.5 * needed), "{longest:?}");
 }
 
 #[tokio::test(start_paused = true)]
