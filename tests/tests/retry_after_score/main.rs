@@ -53,7 +53,8 @@ fn requests_that_come_back_when_told_are_admitted_and_wait_no_longer_than_needed
 }
 
 #[test]
-#[ignore = "known miss: HTTP tells whole seconds, so that the herd comes back in crowds, and 73 % of it are admitted"]
-fn the_same_holds_for_a_herd_without_tickets_and_jitter() {
+#[ignore = "known miss: HTTP tells whole seconds, so that the herd comes back in crowds, and 73 % of it are admitted; with \
+            two permits that are held for seconds clients are told up to twice what is needed, 4.3 times at worst"]
+fn the_same_holds_for_a_herd_without_tickets_and_for_two_permits() {
     assert_eq!(missed(known_misses()), [""; 0]);
 }
