@@ -3,6 +3,7 @@
 use super::charts::{self, Curves, class};
 use crate::calibrate::Calibration;
 use crate::chart::Chart;
+use crate::chart::outcomes::KEY;
 use crate::findings::Findings;
 use crate::handler::Handler;
 use crate::plan::{BASE, SLOWER, Scenario};
@@ -86,8 +87,7 @@ fn brown_out(findings: &Findings) -> Option<String> {
     Some(format!(
         "<section><h2>{}</h2><p>For {seconds:.0} seconds every millisecond of work takes {SLOWER}. Clients send {} of the capacity all the \
          time and retry failed requests at once. Then the work is as fast as before.</p>{}\
-         <p class=\"key\">Outcome of every attempt: <span class=\"good\">answered in time</span> (in the stack's colour), \
-         <span class=\"refused\">refused</span>, <span class=\"lost\">late or lost</span>.</p><div class=\"pair\">{each}</div></section>",
+         {KEY}<div class=\"pair\">{each}</div></section>",
         escaped(&recoveries(&trials)),
         percent(BASE),
         figure("Goodput, requests a second", &whole),
