@@ -11,7 +11,7 @@ use crate::stack::Stack;
 use crate::table;
 use crate::text::{escaped, milliseconds, percent};
 use crate::trial::Trial;
-use crate::verdict::mark;
+use crate::verdict::{self, mark};
 
 const TEMPLATE: &str = include_str!("page.html");
 /// Shared with the page of `storm URL`.
@@ -26,6 +26,7 @@ pub(super) fn page(findings: &Findings) -> String {
     TEMPLATE
         .replace("{{style}}", STYLE)
         .replace("{{headline}}", &escaped(&headline(findings)))
+        .replace("{{doubt}}", &doubt(findings))
         .replace("{{legend}}", &legend(findings))
         .replace("{{brown-out}}", &brown_out(findings).unwrap_or_default())
         .replace("{{handlers}}", &handlers)
@@ -49,6 +50,15 @@ fn headline(findings: &Findings) -> String {
         .collect();
     let load = hardest.run.scenario.replace('x', "×");
     format!("At {load} its capacity, of what is possible: {}", shares.join(", "))
+}
+
+fn doubt(findings: &Findings) -> String {
+    verdict::doubt(findings).map(|why| doubtful(&why)).unwrap_or_default()
+}
+
+/// A paragraph that says before all figures why they may be wrong.
+pub(crate) fn doubtful(why: &str) -> String {
+    format!("<p class=\"doubt\">{}</p>", escaped(why))
 }
 
 fn legend(findings: &Findings) -> String {
@@ -218,13 +228,13 @@ fn row(findings: &Findings, trial: &Trial) -> String {
     ];
     let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
     let (first, name) = if heads {
-        (" class=\"first\"", format!("{} {}", run.handler, run.scenario))
+        let name = escaped(&format!("{} {}", run.handler, run.scenario));
+        (" class=\"first\"", format!("<th>{name}</th>"))
     } else {
-        ("", String::new())
+        ("", "<td></td>".to_owned())
     };
     format!(
-        "<tr{first}><th>{}</th><th class=\"{}\">{}</th>{cells}</tr>\n",
-        escaped(&name),
+        "<tr{first}>{name}<th class=\"{}\">{}</th>{cells}</tr>\n",
         class(trial.entry.stack),
         escaped(run.stack)
     )

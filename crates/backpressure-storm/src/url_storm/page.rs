@@ -3,7 +3,7 @@
 use crate::chart::outcomes::{KEY, Outcomes};
 use crate::chart::scale::Axis;
 use crate::chart::{Chart, Line, Point, over_load};
-use crate::report::page::{STYLE, figure};
+use crate::report::page::{STYLE, doubtful, figure};
 use crate::text::{escaped, milliseconds, percent};
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::capacity::Rung;
@@ -20,7 +20,7 @@ pub(crate) fn page(storm: &Storm, verdict: &Verdict) -> String {
         lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect()
     };
     let headline = verdict.lines.first().map_or("", String::as_str);
-    let doubt = verdict.doubt.iter().map(|why| format!("<p class=\"doubt\">{}</p>", escaped(why)));
+    let doubt = verdict.doubt.as_deref().map(doubtful).unwrap_or_default();
     // The texts are inserted last, so that a URL which contains a placeholder is not replaced.
     TEMPLATE
         .replace("{{style}}", STYLE)
@@ -33,7 +33,7 @@ pub(crate) fn page(storm: &Storm, verdict: &Verdict) -> String {
             "{{verdict}}",
             &verdict.lines.iter().skip(1).map(|line| said(line)).collect::<String>(),
         )
-        .replace("{{doubt}}", &doubt.collect::<String>())
+        .replace("{{doubt}}", &doubt)
         .replace("{{headline}}", &escaped(headline))
         .replace("{{url}}", &escaped(&storm.url))
 }
