@@ -67,6 +67,19 @@ impl Limiter {
         self.change(|controller| controller.set_mode(Mode::Admitting));
     }
 
+    /// Is operated from now on as the other one is at this moment: its mode, and the bounds of its limit.
+    #[cfg(feature = "server")]
+    pub(crate) fn operate_as(&self, other: &Self) {
+        let mode = match other.shared.inspect(Controller::mode) {
+            // Each limiter counts from an instant of its own.
+            Mode::Paused(until) => Mode::Paused(self.shared.timestamp(other.shared.instant(until))),
+            mode => mode,
+        };
+        let (min, max) = other.limit_bounds();
+        self.bound_limit(min, max);
+        self.change(|controller| controller.set_mode(mode));
+    }
+
     /// Resolves when the limiter is drained or stopped.
     pub async fn stopping(&self) {
         let mut told = pin!(self.shared.stopping.notified());
