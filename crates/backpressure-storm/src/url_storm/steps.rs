@@ -4,7 +4,7 @@ use crate::arrivals::{Step, poisson};
 use crate::event_log::{Counts, Window, latencies, percentile, timeline};
 use crate::machine::Disturbance;
 use crate::plan::BASE;
-use crate::score::recovery;
+use crate::score::{over, recovery, rounded};
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::baseline::Baseline;
 use crate::url_storm::brown_out::BrownOut;
@@ -292,15 +292,6 @@ fn kept_away(timeline: &[Counts], phases: &Phases) -> bool {
 /// The bucket of a timeline in which this time lies.
 fn bucket(timeline: &[Counts], at: Duration) -> usize {
     ((at.as_nanos() / BUCKET.as_nanos()) as usize).min(timeline.len())
-}
-
-fn over(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
-}
-
-/// Three decimals: more than the precision of the measurement.
-pub(crate) fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }
 
 #[cfg(test)]
