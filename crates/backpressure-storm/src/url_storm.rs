@@ -11,6 +11,7 @@ mod measure;
 pub(crate) mod options;
 mod page;
 mod phases;
+mod recovery;
 mod report;
 mod rest;
 mod sentences;
