@@ -1,7 +1,7 @@
 //! The usage of all keys: a bounded map in shards.
 //!
 //! A key takes 8 bytes, 16 more for each window, and 8 more where there are several plans or requests in flight count, in a
-//! table that is at least four fifths full. Keys are told apart by 64 bits of a keyed hash: among a million keys the chance that any two share a quota is 3 in 10⁸, and no caller can look for
+//! table that is at least three quarters full. Keys are told apart by 64 bits of a keyed hash: among a million keys the chance that any two share a quota is 3 in 10⁸, and no caller can look for
 //! such a pair, as the key of the hash is drawn for each table.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
