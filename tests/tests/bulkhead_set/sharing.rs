@@ -155,6 +155,7 @@ async fn a_compartment_above_its_permits_waits_as_a_layer_of_its_own_and_the_oth
         }
         let full = full.await.expect("no panic");
         let alone = served_at(AdmissionLayer::fixed("alone", 20), 260.0, seed).await;
+        println!("seed {seed}: p99 {:?}, alone {:?}", p99(&full), p99(&alone));
         let longest = Duration::from_millis(1_110);
         assert!(p99(&full) <= longest && p99(&alone) <= longest);
         // The others keep a quarter more than they use.
