@@ -162,21 +162,24 @@ async fn a_file_that_is_no_readable_text_leaves_the_policies_in_force() {
     watched.reaches(2).await;
 }
 
+/// Puts something at this path.
+type Replace = fn(&Path);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipe_a_folder_or_a_device_in_place_of_the_file_leaves_the_policies_in_force() {
     let watched = Watched::new("no-file");
-    let pipe = |path: &Path| {
+    let pipe: Replace = |path| {
         let made = std::process::Command::new("mkfifo").arg(path).status();
         assert!(made.is_ok_and(|status| status.success()));
     };
-    let folder = |path: &Path| fs::create_dir(path).expect("a folder");
-    let device = |path: &Path| std::os::unix::fs::symlink("/dev/zero", path).expect("a link");
-    let gone = |_: &Path| {};
-    let others: [(&str, &dyn Fn(&Path)); 4] = [
-        ("it is not a file", &pipe),
-        ("it is not a file", &folder),
-        ("it is not a file", &device),
-        ("No such file", &gone),
+    let folder: Replace = |path| fs::create_dir(path).expect("a folder");
+    let device: Replace = |path| std::os::unix::fs::symlink("/dev/zero", path).expect("a link");
+    let gone: Replace = |_| {};
+    let others: [(&str, Replace); 4] = [
+        ("it is not a file", pipe),
+        ("it is not a file", folder),
+        ("it is not a file", device),
+        ("No such file", gone),
     ];
     for (round, (message, replace)) in others.into_iter().enumerate() {
         let _ = fs::remove_file(&watched.file);
