@@ -57,6 +57,8 @@ pub(crate) type Rendered = Box<Response<Bytes>>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     dialect: Dialect,
+    /// Whether the messages of a gRPC call are JSON.
+    speaks_json: bool,
     /// Whether it has a connection that the response can close.
     speaks_http1: bool,
     upload: Upload,
@@ -142,7 +144,7 @@ impl Rejection {
             }
             None if caller.dialect == Dialect::Http => self.respond_http(shed),
             None => {
-                let mut response = grpc::rejection(shed, caller.dialect);
+                let mut response = grpc::rejection(shed, caller.dialect, caller.speaks_json);
                 self.mark(&mut response, shed);
                 response
             }
@@ -215,7 +217,9 @@ impl Rejection {
 impl Caller {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let speaks_http1 = request.version() <= Version::HTTP_11;
-        Self { dialect: Dialect::of(request.headers()), speaks_http1, upload: upload(request) }
+        let dialect = Dialect::of(request.headers());
+        let speaks_json = dialect != Dialect::Http && Dialect::is_json(request.headers());
+        Self { dialect, speaks_json, speaks_http1, upload: upload(request) }
     }
 
     /// Whether the body of the request should be read. Reading a body that is sent on demand would ask
@@ -272,6 +276,11 @@ pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) 
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     true
+}
+
+/// The body of a response whose marks were removed, where those were in it; `None`: the body stays.
+pub(super) fn body_without_marks<B>(response: &mut Response<B>) -> Option<Bytes> {
+    grpc::body_without_pushback(response.headers_mut())
 }
 
 /// A layer in this process rejected the request.
