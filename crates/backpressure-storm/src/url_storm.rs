@@ -13,6 +13,7 @@ mod page;
 mod phases;
 mod report;
 mod rest;
+mod sentences;
 mod service_process;
 mod steps;
 mod storm;

@@ -154,7 +154,7 @@ impl<'a> Stepper<'a> {
         while best.disturbed
             && repeats < MAX_REPEATS_PER_STEP
             && self.repeats_left > 0
-            && best.rest != Rest::Dead
+            && best.rest.is_up()
         {
             self.repeats_left -= 1;
             repeats += 1;
@@ -268,7 +268,7 @@ impl<'a> Stepper<'a> {
 
 /// Seconds from the end of the trigger until as large a share is answered as before it.
 fn recovered(timeline: &[Counts], phases: &Phases, rest: &Rest) -> Option<f64> {
-    if matches!(rest, Rest::Dead | Rest::Down(_)) {
+    if !rest.is_up() {
         return None;
     }
     let bucket = |at| bucket(timeline, at);
