@@ -153,7 +153,7 @@ mod wait;
 /// | `backpressure_attempts_total` | counter | `policy`; `kind` = `first` or `retry` |
 /// | `backpressure_retries_total` | counter | `policy`; `outcome` = `retried` for each retry sent, or why a failure was returned: see [`GiveUpReason`](crate::client::GiveUpReason) |
 /// | `backpressure_retry_wait_seconds` | histogram | `policy`; `source` = `retry_after` or `backoff` |
-/// | `backpressure_retry_budget_balance` | gauge | `policy`; the tokens left after the last failure, of the origin of that failure if each has a balance |
+/// | `backpressure_retry_budget_balance` | gauge | `policy`; the tokens after the last first attempt or failure, of its origin if each has a balance |
 ///
 /// With feature `tracing`: an event at debug level for each retry and for each failure that is returned
 /// instead. The event of a retry has the field `http.request.resend_count`.
