@@ -102,6 +102,32 @@ async fn a_server_that_is_killed_and_restarted_costs_no_request_and_the_share_is
     assert_that_none_waited(&mut replicas);
 }
 
+/// Not by way of a proxy: the system goes on to accept connections and data for a process that is suspended.
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_server_that_is_suspended_costs_no_request_and_goes_on_within_the_quota() {
+    let server = Server::start(&[]).await;
+    let address = server.address();
+    let mut replicas = start([&address; 3], "local-share");
+    let _ = run(&mut replicas, Duration::from_secs(3)).await;
+    for _ in 0..2 {
+        let start = Instant::now();
+        server.signal("STOP");
+        let gone = run(&mut replicas, Duration::from_secs(4)).await;
+        server.signal("CONT");
+        // Claims that it has not read yet are counted once, whenever it reads them.
+        let back = run(&mut replicas, Duration::from_secs(6)).await;
+        let (admitted, seconds) = (gone.total() + back.total(), start.elapsed().as_secs_f64());
+        let quota = (seconds * PER_SECOND as f64) as u64;
+        println!("{:?}, then {:?}, quota {quota}", gone.admitted, back.admitted);
+        assert!(gone.total() * 10 >= gone.quota() * 7, "{:?}", gone.admitted);
+        assert!(back.total() * 10 >= back.quota() * 8, "{:?}", back.admitted);
+        // The shares are full at most once, and the server's bucket fills while it is not used.
+        assert!(admitted <= quota + 2 * PER_SECOND + 3 * LEASE, "{admitted} of {quota}");
+    }
+    assert_that_none_waited(&mut replicas);
+}
+
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn a_store_that_is_slow_silent_or_cut_off_makes_no_request_wait() {
