@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use crate::progress::Progress;
+use crate::score::rounded;
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::baseline::baseline;
 use crate::url_storm::capacity::{Found, Rung, search};
@@ -10,7 +11,7 @@ use crate::url_storm::measure::Lab;
 use crate::url_storm::options::UrlOptions;
 use crate::url_storm::rest::{Rest, rest};
 use crate::url_storm::service_process::ServiceProcesses;
-use crate::url_storm::steps::{StepResult, Stepper, Trigger, rounded};
+use crate::url_storm::steps::{StepResult, Stepper, Trigger};
 use crate::url_storm::target::Target;
 use crate::{cpu, text};
 use serde::Serialize;

@@ -69,7 +69,7 @@ impl Policy {
         mut request: Request<B>,
     ) -> State<Call<S, B>, B, F, E>
     where
-        R: Body + 'static,
+        R: Body + Send + 'static,
         S: Clone,
         B: 'static,
     {
