@@ -14,7 +14,7 @@ use http_body_util::channel::Channel;
 use tokio::time::{Instant, advance, sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{
-    AdmissionLayer, BulkheadLayer, Priority, QueueBounds, Rejected, SHED_REASON,
+    AdmissionLayer, BulkheadLayer, Priority, QueueBounds, Rejected, SHED_REASON, StreamPolicy,
 };
 use tower_backpressure::{Outcome, Sample};
 
@@ -150,6 +150,32 @@ async fn an_outcome_in_the_extensions_of_a_response_overrides_its_status() {
         for code in [200, 500, 503] {
             let response = Response::builder().status(code).extension(stated);
             assert_eq!(recorded_outcome(Ok(response)).await, stated, "{code}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_reaches_every_layer_around_it_and_stays_with_a_stream_and_an_upgrade() {
+    let heads = [
+        Response::builder().status(200),
+        Response::builder().status(200).header("content-type", "text/event-stream"),
+        Response::builder().status(101),
+        Response::builder().status(200).header("grpc-status", "14"),
+        Response::builder().status(204),
+    ];
+    for head in heads {
+        let layers = [recording_layer(4), recording_layer(4), recording_layer(4)];
+        let response = head.extension(Outcome::Overload).body(String::new()).expect("a response");
+        let service =
+            service_fn(move |_: Request<()>| ready(Ok::<_, Infallible>(response.clone())));
+        let [(outer, _), (middle, _), (inner, _)] = &layers;
+        let middle = middle.clone().streams(StreamPolicy::Watch(8)).expose_permit(true);
+        let service = outer.layer(middle.layer(inner.layer(service)));
+        let response = service.oneshot(Request::new(())).await.expect("infallible");
+        assert_eq!(response.extensions().get(), Some(&Outcome::Overload));
+        for (_, recording) in &layers {
+            let outcomes: Vec<_> = recording.take_samples().iter().map(|it| it.outcome).collect();
+            assert_eq!(outcomes, [Outcome::Overload], "{:?}", response.headers());
         }
     }
 }

@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, service_fn};
-use tower_backpressure::{AdmissionLayer, QueueBounds};
+use tower_backpressure::{AdmissionLayer, QueueBounds, QueueLayer};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -160,5 +160,31 @@ async fn requests_that_are_reset_at_once_take_nothing_from_others_and_leave_no_p
             assert!(reset.await.expect("no panic") > 1_000);
         }
         timeout(SECOND, layer.handle().drained()).await.expect("all have ended");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_reset_in_the_queue_leave_no_ticket_and_keep_no_place_from_others() {
+    for layer in [
+        AdmissionLayer::fixed("short queue", 1).queue(QueueBounds::new(8, 30 * SECOND)),
+        AdmissionLayer::fixed("long queue", 1).queue(QueueBounds::new(10_000, 30 * SECOND)),
+        AdmissionLayer::from(QueueLayer::new("jobs", 1, 8)),
+    ] {
+        let permit = layer.limiter().try_acquire().expect("a free permit");
+        let flood: Vec<_> = (0..2).map(|_| tokio::spawn(reset_at_once(layer.clone()))).collect();
+        sleep(SECOND / 10).await;
+        let mut sender = connect(&layer, None).await;
+        let waiting = tokio::spawn(sender.send_request(get("/")));
+        sleep(SECOND).await;
+        assert!(layer.snapshot().queued <= 16, "{layer:?}");
+        drop(permit);
+        let response = timeout(10 * SECOND, waiting).await.expect("it is decided soon");
+        let response = response.expect("no panic").expect("a response");
+        assert!(matches!(response.status().as_u16(), 200 | 503), "{layer:?}");
+        for resets in flood {
+            assert!(resets.await.expect("no panic") > 1_000);
+        }
+        timeout(SECOND, layer.handle().drained()).await.expect("nothing is left");
+        assert_eq!(short_requests(sender, 20).await, 20, "{layer:?}");
     }
 }

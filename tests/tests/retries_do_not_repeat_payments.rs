@@ -9,7 +9,7 @@ use backpressure_tests::seed::seeded_rng;
 use bytes::Bytes;
 use fastrand::Rng;
 use http::header::CONTENT_TYPE;
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
@@ -109,6 +109,8 @@ enum Handler {
     Pays,
     /// Pays, then forwards the request to another service and returns its response.
     PaysAndForwards,
+    /// The same, where the other service is in another process.
+    PaysAndForwardsByWire,
     /// Forwards the request first, and pays if the response is a success.
     ForwardsAndPays,
 }
@@ -130,6 +132,10 @@ async fn handle(
             // The same request, with all its extensions.
             upstream.oneshot(request).await
         }
+        Handler::PaysAndForwardsByWire => {
+            pay();
+            upstream.oneshot(request).await.map(by_wire)
+        }
         Handler::ForwardsAndPays => {
             let response = upstream.oneshot(request).await?;
             if is_success(&response) {
@@ -138,6 +144,18 @@ async fn handle(
             Ok(response)
         }
     }
+}
+
+/// Only bytes of a response come from another process.
+fn by_wire(response: Response<Body>) -> Response<Body> {
+    let (head, body) = response.into_parts();
+    let mut received = Response::new(body);
+    *received.status_mut() = head.status;
+    for (name, value) in &head.headers {
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
+        received.headers_mut().append(name, value);
+    }
+    received
 }
 
 /// A gRPC call that is rejected has status 200, and another of its own.
@@ -222,7 +240,11 @@ async fn each_of_a_hundred_thousand_posts_is_paid_at_most_once_through_every_nes
             cases.push((Handler::ForwardsAndPays, outer.clone(), inner.clone()));
             // Only a layer around it removes the marker from a response that the handler forwards.
             if !outer.is_empty() {
-                cases.push((Handler::PaysAndForwards, outer.clone(), inner));
+                cases.push((Handler::PaysAndForwards, outer.clone(), inner.clone()));
+                // A client's layer believes another process, whose server has rejected the request.
+                if outer.iter().any(|kind| !matches!(kind, Kind::Origin | Kind::Quota)) {
+                    cases.push((Handler::PaysAndForwardsByWire, outer.clone(), inner));
+                }
             }
         }
     }
@@ -230,7 +252,7 @@ async fn each_of_a_hundred_thousand_posts_is_paid_at_most_once_through_every_nes
     let (mut posts, mut all) = (0, Counts::default());
     for (handler, outer, inner) in cases {
         let counts = post(each, handler, &outer, &inner, &mut rng).await;
-        if handler == Handler::PaysAndForwards {
+        if matches!(handler, Handler::PaysAndForwards | Handler::PaysAndForwardsByWire) {
             // This handler may pay and then return a failure; the layers must only not repeat the
             // payment.
             assert!(counts.paid >= counts.succeeded, "{outer:?} before {inner:?}: {counts:?}");

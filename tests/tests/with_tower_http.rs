@@ -11,8 +11,9 @@ use http::{Method, Request, Response, StatusCode, header};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_backpressure::{AdmissionLayer, BulkheadLayer, Permit, QueueBounds, Reason, Rejected};
 use tower_http::classify::{
-    ClassifiedResponse, ClassifyResponse, NeverClassifyEos, ServerErrorsAsFailures,
-    ServerErrorsFailureClass, SharedClassifier,
+    ClassifiedResponse, ClassifyResponse, GrpcEosErrorsAsFailures, GrpcErrorsAsFailures,
+    GrpcFailureClass, NeverClassifyEos, ServerErrorsAsFailures, ServerErrorsFailureClass,
+    SharedClassifier,
 };
 use tower_http::cors::{Any, CorsLayer};
 use tower_http::trace::TraceLayer;
@@ -100,6 +101,77 @@ async fn rejections_are_not_logged_as_errors_and_failures_are() {
         assert_eq!(send(&app, Method::GET, "/fails").await.status(), 500);
         assert_eq!(errors.0.load(Ordering::SeqCst), 1);
     }
+}
+
+/// The same for gRPC.
+#[derive(Clone)]
+struct RejectedCallsAreSuccesses(GrpcErrorsAsFailures);
+
+impl ClassifyResponse for RejectedCallsAreSuccesses {
+    type FailureClass = GrpcFailureClass;
+    type ClassifyEos = GrpcEosErrorsAsFailures;
+
+    fn classify_response<B>(
+        self,
+        response: &Response<B>,
+    ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
+        if Rejected::of(response).is_some() {
+            return ClassifiedResponse::Ready(Ok(()));
+        }
+        self.0.classify_response(response)
+    }
+
+    fn classify_error<E: Display + 'static>(self, error: &E) -> Self::FailureClass {
+        self.0.classify_error(error)
+    }
+}
+
+#[tokio::test]
+async fn rejected_grpc_calls_are_not_logged_as_errors_and_calls_that_fail_are() {
+    for bulkhead_is_full in [false, true] {
+        let errors = ErrorEvents::default();
+        let _guard = tracing::subscriber::set_default(errors.clone());
+        let outer = AdmissionLayer::fixed("api", if bulkhead_is_full { 8 } else { 1 });
+        let (outer, inner) = (outer.queue(QueueBounds::NONE), BulkheadLayer::new("part", 1));
+        let limiter = if bulkhead_is_full { inner.limiter() } else { outer.limiter() };
+        let permit = limiter.try_acquire().expect("a free permit");
+        let classifier =
+            SharedClassifier::new(RejectedCallsAreSuccesses(GrpcErrorsAsFailures::new()));
+        let service = ServiceBuilder::new()
+            .layer(TraceLayer::new(classifier))
+            .layer(outer)
+            .layer(inner)
+            .service_fn(async |_: Request<Body>| {
+                let failed = Response::builder().header("grpc-status", "14").body(Body::empty());
+                Ok::<_, std::convert::Infallible>(failed.expect("a response"))
+            });
+        let call = || {
+            let call = Request::post("/").header(header::CONTENT_TYPE, "application/grpc");
+            service.clone().oneshot(call.body(Body::empty()).expect("a request"))
+        };
+        for _ in 0..100 {
+            let response = call().await.expect("infallible");
+            assert_eq!(response.headers()["grpc-status"], "14");
+            assert_eq!(Rejected::of(&response), Some(Rejected(Reason::Limit)));
+        }
+        assert_eq!(errors.0.load(Ordering::SeqCst), 0);
+        drop(permit);
+        assert_eq!(call().await.expect("infallible").headers()["grpc-status"], "14");
+        assert_eq!(errors.0.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_preflight_reaches_cross_origin_rules_inside_of_a_full_layer_that_exempts_it() {
+    let cors = CorsLayer::new().allow_origin(Any).allow_methods([Method::GET]);
+    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
+    let _permit = layer.limiter().try_acquire().expect("a free permit");
+    let exempting = layer.exempt(|head| head.method == Method::OPTIONS);
+    let app = Router::new().route("/", get(async || "hello")).layer(cors).layer(exempting);
+    let preflight = send(&app, Method::OPTIONS, "/").await;
+    assert_eq!(preflight.status(), 200);
+    assert_eq!(preflight.headers()["access-control-allow-methods"], "GET");
+    assert_eq!(send(&app, Method::GET, "/").await.status(), 503);
 }
 
 #[tokio::test]

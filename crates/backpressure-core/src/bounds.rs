@@ -17,7 +17,8 @@ use std::time::Duration;
 pub struct QueueBounds {
     /// How many requests may be queued; 0: none.
     pub max_len: usize,
-    /// How long each of them may be queued.
+    /// How long each of them may be queued. A request that comes back when it was told to may be queued until its
+    /// turn, 60 s at most: behind those ahead of it, for the time in which three more permits are usually released.
     pub max_wait: Duration,
     /// Whether the queue is shortened under overload, and its newest request runs first far above capacity. A
     /// queue that does neither is as long as `max_len` for as long as overload lasts, and serves in order.

@@ -15,7 +15,7 @@ use self::calls::{Calls, RecentCalls};
 /// Closed   → Open       enough calls in the window, and the share that failed or was slow is reached
 /// Open     → HalfOpen   the open time has passed
 /// HalfOpen → Ramping    all probes succeeded
-/// HalfOpen → Open       a probe failed: for twice as long
+/// HalfOpen → Open       a probe failed: for twice as long, up to four times the first time
 /// Ramping  → Closed     enough calls succeeded
 /// Ramping  → Open       calls fail again
 /// ```
@@ -54,9 +54,10 @@ pub struct BreakerSettings {
     pub slow_share: f64,
     /// How long a call counts.
     pub window: Duration,
-    /// How long it is open at first, unless the origin says for how long; doubled each time a probe fails.
+    /// How long it is open at first, unless the origin says for how long; doubled each time a probe fails, up to four
+    /// times this. An origin that is back is found after that at the latest, and three calls in that time are no load.
     pub open_for: Duration,
-    /// The longest time that it is open.
+    /// The longest time that it is open because the origin says so.
     pub max_open: Duration,
     /// Calls that have to succeed before it begins to close.
     pub probes: u32,
@@ -111,6 +112,11 @@ pub enum BreakerState {
     Ramping,
 }
 
+/// How much longer than at first it is open at most where the origin names no time. With more, an origin that fails for
+/// ten seconds would be found again after as long; with less, short failures would be probed too late or long ones too
+/// often.
+const LONGEST_OPEN: u32 = 4;
+
 /// What a call that is rejected while others find out is told: about as long as finding out takes.
 const RETRY_AFTER_WHILE_PROBING: Duration = Duration::from_secs(1);
 
@@ -130,18 +136,16 @@ impl Breaker {
             }
             self.enter(Phase::HalfOpen { since: now, in_flight: 0, succeeded: 0 });
         }
-        // Probes without a response are replaced after the time that the breaker would be open.
-        let probing_since = match self.phase {
-            Phase::HalfOpen { since, .. } => Some(since),
-            _ => None,
-        };
-        if probing_since.is_some_and(|since| now.since(since) >= self.settings.open_for) {
-            self.enter(Phase::HalfOpen { since: now, in_flight: 0, succeeded: 0 });
-        }
+        let patience = self.settings.longest_open();
         let sends = match &mut self.phase {
             Phase::Closed { .. } => true,
             Phase::Open { .. } => false,
-            Phase::HalfOpen { in_flight, succeeded, .. } => {
+            Phase::HalfOpen { since, in_flight, succeeded } => {
+                // Probes without a response are replaced. If they succeed later, they count: an origin may be slower
+                // than that.
+                if now.since(*since) >= patience {
+                    (*since, *in_flight) = (now, 0);
+                }
                 let sends = *in_flight + *succeeded < self.settings.probes;
                 *in_flight += u32::from(sends);
                 sends
@@ -174,7 +178,7 @@ impl Breaker {
             Phase::Closed { .. } => None,
             Phase::Open { until } => (now < *until).then(|| until.since(now)),
             Phase::HalfOpen { since, in_flight, succeeded } => {
-                let is_over = now.since(*since) >= self.settings.open_for;
+                let is_over = now.since(*since) >= self.settings.longest_open();
                 let has_room = *in_flight + *succeeded < self.settings.probes;
                 (!is_over && !has_room).then_some(RETRY_AFTER_WHILE_PROBING)
             }
@@ -267,14 +271,21 @@ impl Breaker {
             CallEnding::Failed { retry_after } => retry_after,
             _ => None,
         };
-        let doubled = 2_u32.saturating_pow(self.openings.min(31));
-        let open_for = told.unwrap_or_else(|| self.settings.open_for.saturating_mul(doubled));
+        let doubled = self.settings.open_for.saturating_mul(2_u32.pow(self.openings.min(8)));
+        let open_for = told.unwrap_or_else(|| doubled.min(self.settings.longest_open()));
         self.openings = self.openings.saturating_add(1);
         self.enter(Phase::Open { until: now + open_for.min(self.settings.max_open) });
     }
 
     fn enter(&mut self, phase: Phase) {
         (self.phase, self.number) = (phase, next_phase(self.number));
+    }
+}
+
+impl BreakerSettings {
+    /// The longest time that it is open where the origin names none, and that a probe is waited for.
+    fn longest_open(&self) -> Duration {
+        self.open_for.saturating_mul(LONGEST_OPEN).min(self.max_open)
     }
 }
 
@@ -285,7 +296,7 @@ impl Default for BreakerSettings {
             failure_share: 0.9,
             slow_share: 0.9,
             window: Duration::from_secs(10),
-            open_for: Duration::from_secs(5),
+            open_for: Duration::from_millis(500),
             max_open: Duration::from_secs(60),
             probes: 3,
         }

@@ -69,7 +69,8 @@ use self::queueing::{LOWEST_RANK, MEAN_COST_REQUESTS};
 /// 5. It is queued if there is room, behind requests of its rank and above. Rank is priority first, then
 ///    whether it comes back when it was told to.
 ///    - Usually there is room for [`QueueBounds::max_len`]. Each may be queued for
-///      [`QueueBounds::max_wait`] ([`Reason::QueueTimeout`]).
+///      [`QueueBounds::max_wait`], or until its turn if it comes back when it was told to
+///      ([`Reason::QueueTimeout`]).
 ///    - Under overload there is room for as few as keep permits from being idle, so that the queue adds
 ///      little latency. Requests of a lower rank give way ([`Reason::Displaced`]).
 ///    - Above 1.3 times the capacity the newest request of a rank runs first and the oldest gives way,

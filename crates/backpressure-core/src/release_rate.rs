@@ -44,6 +44,12 @@ impl ReleaseRate {
         }
     }
 
+    /// Forgets how often permits are released: the limit is replaced.
+    pub(crate) const fn forget_limit(&mut self) {
+        self.full_secs = 0.0;
+        self.secs_per_release = Ewma::new(RELEASES);
+    }
+
     /// `count` requests were admitted, with or without a decision.
     pub(crate) fn admitted(&mut self, count: u32) {
         self.admitted += count as usize;
@@ -75,23 +81,28 @@ impl ReleaseRate {
         (self.in_flight, self.observed) = (in_flight, now);
     }
 
-    /// Releases a second where latency suggests `estimate`; `None`: neither is known.
+    /// Releases a second as measured so far, where latency suggests `estimate`; `None`: neither is known.
     ///
     /// The estimate holds unless clearly fewer permits are released: it is the one that scatters less.
+    pub(crate) fn measured(&self, estimate: Option<f64>) -> Option<f64> {
+        let secs = self.secs_per_release.mean();
+        let measured = (secs > 0.0).then(|| secs.recip());
+        match (estimate, measured) {
+            (Some(estimate), Some(measured)) if measured < SIMILAR_SHARE * estimate => {
+                Some(measured)
+            }
+            (estimate, measured) => estimate.or(measured),
+        }
+    }
+
+    /// Releases a second to expect now: as measured, or fewer where none has come for long.
     pub(crate) fn per_second(
         &self,
         estimate: Option<f64>,
         limit: usize,
         now: Timestamp,
     ) -> Option<f64> {
-        let secs = self.secs_per_release.mean();
-        let measured = (secs > 0.0).then(|| secs.recip());
-        let rate = match (estimate, measured) {
-            (Some(estimate), Some(measured)) if measured < SIMILAR_SHARE * estimate => {
-                Some(measured)
-            }
-            (estimate, measured) => estimate.or(measured),
-        };
+        let rate = self.measured(estimate);
         let stuck = self.stuck_since.map_or(Duration::ZERO, |since| now.since(since));
         let stuck = stuck.as_secs_f64();
         // Without a rate a permit is taken to be held for a second.

@@ -61,6 +61,11 @@ impl Throughput {
         }
     }
 
+    /// Forgets what was measured at the limit: it is replaced.
+    pub(crate) const fn forget_limit(&mut self) {
+        self.secs_per_request_at_limit = Ewma::new(SAMPLES);
+    }
+
     /// Requests a second on this number of workers; `None`: nothing was measured.
     pub(crate) fn per_second(&self, workers: Option<usize>) -> Option<f64> {
         let by_permits = rate(&self.secs_per_permit)?;

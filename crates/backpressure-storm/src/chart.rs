@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Space for the numbers beside a chart.
-pub(crate) const LEFT: f64 = 62.0;
+pub(crate) const LEFT: f64 = 72.0;
 const TOP: f64 = 12.0;
 /// Space below the chart: for the numbers, and for the name of the axis if it has one.
 const NUMBERS: f64 = 24.0;
@@ -20,7 +20,7 @@ const NAME: f64 = 18.0;
 /// How far a thinned line may be from its points, in units of the chart.
 const SLACK: f64 = 0.3;
 /// Distance between the baselines of two labels.
-const LABEL_GAP: f64 = 16.0;
+const LABEL_GAP: f64 = 18.0;
 
 /// A chart. Its colours are CSS classes, so that the page decides about light and dark.
 #[derive(Debug)]

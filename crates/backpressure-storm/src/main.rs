@@ -54,6 +54,12 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 /// The exit code that a shell reports for a program ended by ^C.
 const INTERRUPTED: u8 = 130;
 
+/// The end of a storm that was interrupted before it had anything to report.
+fn interrupted_early() -> ExitCode {
+    eprintln!("interrupted before anything was measured");
+    ExitCode::from(INTERRUPTED)
+}
+
 fn main() -> ExitCode {
     run(&Options::parse()).unwrap_or_else(|error| {
         eprintln!("error: {error}");
@@ -92,7 +98,7 @@ fn main_job(options: &Options) -> Outcome<ExitCode> {
     };
     runtime()?.block_on(until_interrupted(&bench, &entries, &mut findings))?;
     if findings.trials.is_empty() {
-        return Err("interrupted before anything was measured".into());
+        return Ok(interrupted_early());
     }
     for line in verdict::lines(&findings) {
         println!("{line}");

@@ -43,6 +43,16 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 }
 
+#[cfg(test)]
+impl Options {
+    /// The command of a command line, without the name of the program.
+    pub(crate) fn command(arguments: &[&str]) -> Result<Command, String> {
+        let line = std::iter::once(&"storm").chain(arguments);
+        let options = Self::try_parse_from(line).map_err(|error| error.to_string())?;
+        options.command.ok_or_else(|| "no command".to_owned())
+    }
+}
+
 /// What runs instead of the storm.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

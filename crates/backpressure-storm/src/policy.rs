@@ -1,9 +1,10 @@
 //! `policy`: checks a policy file, says what a request would meet, and prints the format.
 
 use crate::Outcome;
+use crate::text::parse_field;
 use clap::{Args, Subcommand};
 use http::header::HOST;
-use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderValue, Method, Request, Uri};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tower_backpressure::policy::PolicySet;
@@ -76,9 +77,9 @@ impl Check {
             request.headers_mut().insert(HOST, host.clone());
         }
         for header in &self.header {
-            let (name, value) = header.split_once(':').ok_or("a header is `name: value`")?;
-            let name: HeaderName = name.trim().parse()?;
-            request.headers_mut().append(name, value.trim().parse()?);
+            let (name, value) =
+                parse_field(header).map_err(|why| format!("--header {header:?}: {why}"))?;
+            request.headers_mut().append(name, value);
         }
         let mut info = RequestInfo::default();
         let criticality = request.headers().get(CRITICALITY).and_then(|value| value.to_str().ok());
@@ -109,13 +110,11 @@ fn priority(name: &str) -> Result<Priority, String> {
 mod tests {
     use super::*;
     use crate::plan::{Command, Options};
-    use clap::Parser;
 
     fn check(arguments: &[&str]) -> Box<Check> {
-        let command = ["storm", "policy", "check", "file.toml"].iter().chain(arguments);
-        let options = Options::try_parse_from(command).expect("a command");
-        match options.command {
-            Some(Command::Policy { command: PolicyCommand::Check(check) }) => check,
+        let command = [&["policy", "check", "file.toml"], arguments].concat();
+        match Options::command(&command) {
+            Ok(Command::Policy { command: PolicyCommand::Check(check) }) => check,
             other => panic!("{other:?}"),
         }
     }

@@ -121,7 +121,8 @@ pub(crate) fn recovery(after: &[Counts], bucket: Duration, usual: f64) -> Option
     Some(rounded(back as f64 * bucket.as_secs_f64()))
 }
 
-fn over(part: f64, whole: f64) -> f64 {
+/// A part of a whole, or 0 of nothing.
+pub(crate) fn over(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 

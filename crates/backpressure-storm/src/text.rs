@@ -1,5 +1,6 @@
-//! Text for pages and for the command line: escaped markup, percentages, latencies and durations.
+//! Text for pages and for the command line: escaped markup, percentages, latencies, durations and header fields.
 
+use http::{HeaderName, HeaderValue};
 use std::time::Duration;
 
 /// Text that stays text inside an element or a quoted attribute.
@@ -49,9 +50,26 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|error| error.to_string())
 }
 
+/// A header field as written on the command line: `name: value`.
+pub(crate) fn parse_field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("a field is `name: value`")?;
+    let name = name.trim().parse().map_err(|_| "no name of a field")?;
+    let value = HeaderValue::from_str(value.trim()).map_err(|_| "no value of a field")?;
+    Ok((name, value))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_has_a_name_and_a_value() {
+        let (name, value) = parse_field("X-Kind:  a: b ").expect("a field");
+        assert_eq!((name.as_str(), value.as_bytes()), ("x-kind", &b"a: b"[..]));
+        for wrong in ["", "x", "a b: c", ": c", "a: b\nc"] {
+            assert!(parse_field(wrong).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn markup_becomes_text() {

@@ -11,8 +11,10 @@ mod measure;
 pub(crate) mod options;
 mod page;
 mod phases;
+mod recovery;
 mod report;
 mod rest;
+mod sentences;
 mod service_process;
 mod steps;
 mod storm;
@@ -39,8 +41,10 @@ pub(crate) fn run(options: &UrlOptions) -> Outcome<ExitCode> {
     let finished = crate::runtime()?.block_on(until_interrupted(options, target, &mut storm));
     if storm.search.is_empty() && storm.steps.is_empty() {
         finished?;
-        let why = if storm.out_of_time { "--time-limit was reached" } else { "interrupted" };
-        return Err(format!("{why} before anything was measured").into());
+        if storm.interrupted {
+            return Ok(crate::interrupted_early());
+        }
+        return Err("--time-limit was reached before anything was measured".into());
     }
     let verdict = Verdict::of(&storm);
     let json = report::json(&storm, &verdict)?;

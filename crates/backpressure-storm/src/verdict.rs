@@ -80,6 +80,11 @@ pub(crate) fn mark(trial: &Trial) -> &'static str {
     if trial.is_disturbed() { "*" } else { "" }
 }
 
+/// Why the figures may be wrong, if they may be.
+pub(crate) fn doubt(findings: &Findings) -> Option<String> {
+    findings.trials.iter().any(Trial::is_disturbed).then(|| trust(findings))
+}
+
 /// What other processes took, and what was done about it.
 pub(crate) fn trust(findings: &Findings) -> String {
     let known = findings.trials.iter().filter_map(|trial| trial.disturbance);

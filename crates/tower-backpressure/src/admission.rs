@@ -79,7 +79,7 @@ impl Policy {
     /// What the limiter needs to know of a request. Uses up the request's return ticket.
     ///
     /// `R`: the type of the response's body.
-    fn info<B: 'static, R: Body + 'static>(
+    fn info<B: 'static, R: Body + Send + 'static>(
         &self,
         request: &Request<B>,
         now: Instant,
@@ -96,7 +96,7 @@ impl Policy {
 
     /// Whether the body of a request over HTTP/2 may be a large one. A gRPC call does not say its length, and is
     /// small as a rule.
-    fn fills_window<B: 'static, R: Body + 'static>(&self, request: &Request<B>) -> bool {
+    fn fills_window<B: 'static, R: Body + Send + 'static>(&self, request: &Request<B>) -> bool {
         if request.version() != Version::HTTP_2 {
             return false;
         }

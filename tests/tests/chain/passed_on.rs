@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::client::{RETRY_AFTER_SCOPE, Unavailable};
 use tower_backpressure::{
-    AdmissionLayer, ClientStack, CooldownLayer, Priority, RequestInfo, RequestInfoLayer, RetryLayer,
+    AdmissionLayer, BreakerLayer, ClientStack, CooldownLayer, Priority, RequestInfo,
+    RequestInfoLayer, RetryLayer,
 };
 
 use super::slow_dependency::{Remote, call, remote, reply};
@@ -234,7 +235,9 @@ async fn a_route_whose_dependency_is_behind_an_open_breaker_is_rejected_until_it
         true => reply(StatusCode::INTERNAL_SERVER_ERROR),
         false => reply(StatusCode::OK),
     });
-    let stack = ClientStack::new("next").retry(RetryLayer::named("next").max_attempts(1));
+    let stack = ClientStack::new("next")
+        .retry(RetryLayer::named("next").max_attempts(1))
+        .breaker(BreakerLayer::new("next").open_for(5 * SECOND));
     let shop = shop(&stack, next);
     for _ in 0..20 {
         let response = shop.checkout.clone().oneshot(call()).await.expect("infallible");

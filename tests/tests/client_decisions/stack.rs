@@ -129,7 +129,13 @@ async fn each_part_can_be_replaced() {
     let arrivals = Arrivals::new();
     let client = ClientStack::new("search")
         .retry(RetryLayer::named("search").max_attempts(10).budget(RetryBudget::new(1.0)))
-        .breaker(BreakerLayer::new("search").min_calls(2).failure_share(0.5).probes(1))
+        .breaker(
+            BreakerLayer::new("search")
+                .min_calls(2)
+                .failure_share(0.5)
+                .probes(1)
+                .open_for(5 * SECOND),
+        )
         .origin_limit(OriginLimitLayer::new("search").dry_run(true))
         .deadline(60 * SECOND)
         .layer(server(&arrivals, |at| if at < 3 * SECOND { reply(500, &[]) } else { ok() }));

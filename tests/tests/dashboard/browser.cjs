@@ -2,6 +2,7 @@
 "use strict";
 const assert = require("node:assert/strict");
 const fs = require("node:fs");
+const net = require("node:net");
 const puppeteer = require("puppeteer-core");
 
 const [, , base, shots] = process.argv;
@@ -140,6 +141,46 @@ async function aPageThatHearsNothingSaysSo(browser) {
   await page.close();
 }
 
+/// A proxy before the service whose connections can all die without a word, as in a computer that slept.
+async function silentProxy() {
+  const pairs = [];
+  const { hostname, port } = new URL(base);
+  const server = net.createServer((near) => {
+    const far = net.connect(Number(port), hostname);
+    pairs.push([near, far]);
+    [near, far].forEach((socket) => socket.on("error", () => {}));
+    near.pipe(far).pipe(near);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const silence = () => pairs.splice(0).forEach(([near, far]) => { near.unpipe(far); far.unpipe(near); far.destroy(); });
+  return { url: `http://127.0.0.1:${server.address().port}`, silence, close: () => server.close() };
+}
+
+async function aConnectionThatDiesInSilenceIsReplaced(browser) {
+  const proxy = await silentProxy();
+  const page = await (await browser.createBrowserContext()).newPage();
+  await page.goto(`${proxy.url}/read`);
+  await until(page, () => document.getElementById("live-text").textContent === "Live");
+  proxy.silence();
+  await until(page, () => document.getElementById("live-text").textContent === "Not connected");
+  await until(page, () => document.getElementById("live-text").textContent === "Live" && document.getElementById("banner").hidden);
+  await page.close();
+  proxy.close();
+}
+
+async function calmPoliciesOfALongListAreFolded(browser) {
+  const page = await open(browser, "/read");
+  const nodes = () => page.evaluate(() => [...document.querySelectorAll("#flow a.node b")].map((it) => it.textContent));
+  const folded = await nodes();
+  assert.ok(folded.length < 20 && folded.includes("storm"), `${folded}`);
+  assert.match(await page.evaluate(() => document.querySelector(".fold").textContent), /^\d+ more, all calm$/);
+  await page.evaluate(() => document.querySelector(".fold").click());
+  assert.ok((await nodes()).length >= 40, "all are shown when asked for");
+  await page.evaluate(() => [...document.querySelectorAll(".fold")].find((it) => it.textContent === "Show fewer").click());
+  assert.equal((await nodes()).length, folded.length);
+  await page.close();
+}
+
 async function theKeyboardReachesEverything(browser) {
   const page = await open(browser, "/read");
   await page.keyboard.press("Tab");
@@ -183,7 +224,7 @@ async function everyLookIsAccessible(browser) {
 async function main() {
   const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
   try {
-    for (const check of [numbersMoveAndAreThoseOfTheJson, actionsNeedAnOperator, aPageThatHearsNothingSaysSo, theKeyboardReachesEverything, everyLookIsAccessible]) {
+    for (const check of [numbersMoveAndAreThoseOfTheJson, actionsNeedAnOperator, aPageThatHearsNothingSaysSo, aConnectionThatDiesInSilenceIsReplaced, calmPoliciesOfALongListAreFolded, theKeyboardReachesEverything, everyLookIsAccessible]) {
       await check(browser);
       console.log(`${check.name}: ok`);
     }

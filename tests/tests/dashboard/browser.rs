@@ -38,6 +38,14 @@ fn service() -> Router {
         .layer(QuotaLayer::per("plans", tenants, Quota::per_second(10_000)))
 }
 
+/// More policies than the drawing of the flow has room for; they live as long as the routes that they stand around.
+fn unused(router: Router) -> Router {
+    (0..40).fold(router, |router, number| {
+        let layer = BulkheadLayer::new(&format!("unused \"{number}\"\n{}", "x".repeat(40)), 2);
+        router.route(&format!("/unused/{number}"), get(work).layer(layer))
+    })
+}
+
 /// Requests while `is_on`, however the service does.
 async fn load(service: Router, is_on: Arc<AtomicBool>) {
     for number in 0_u64.. {
@@ -75,8 +83,7 @@ async fn serve() -> String {
         std::future::ready("")
     };
     let titled = |title: &str| Dashboard::new().title(title).route("GET /", ["plans", "storm"]);
-    let app = service
-        .clone()
+    let app = unused(service.clone())
         .route("/bank", get(work))
         .route("/metrics", get(move || std::future::ready(metrics.render())))
         .route("/test/load/{to}", post(switch))

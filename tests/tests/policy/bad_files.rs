@@ -119,3 +119,29 @@ fn no_random_change_of_a_good_file_causes_a_panic() {
         assert!(parsed.is_ok(), "seed {seed}: {text}");
     }
 }
+
+#[test]
+fn a_field_that_does_not_exist_is_refused_in_each_table_of_a_good_file() {
+    let good = include_str!("good.toml");
+    let lines: Vec<&str> = good.lines().collect();
+    let mut tables = 0;
+    for (number, line) in lines.iter().enumerate() {
+        let mut changed: Vec<(usize, String)> = Vec::new();
+        if line.starts_with('[') {
+            changed.push((number + 2, format!("{line}\nunknowable = 1")));
+        }
+        // Each table within the line, but for the one that names tenants and has any keys.
+        for (at, _) in line.match_indices("{ ").filter(|_| !line.starts_with("tenants")) {
+            let (before, after) = line.split_at(at + 2);
+            changed.push((number + 1, format!("{before}unknowable = 1, {after}")));
+        }
+        for (wrong, text) in changed {
+            tables += 1;
+            let file = [&lines[..number], &[text.as_str()], &lines[number + 1..]].concat();
+            let error = PolicySet::parse(&file.join("\n")).expect_err(&text);
+            assert!(error.to_string().contains("unknowable"), "{text}: {error}");
+            assert_eq!(error.problems()[0].line, wrong, "{text}: {error}");
+        }
+    }
+    assert!(tables >= 35, "{tables}");
+}

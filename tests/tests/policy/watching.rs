@@ -162,6 +162,39 @@ async fn a_file_that_is_no_readable_text_leaves_the_policies_in_force() {
     watched.reaches(2).await;
 }
 
+/// Puts something at this path.
+type Replace = fn(&Path);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_a_folder_or_a_device_in_place_of_the_file_leaves_the_policies_in_force() {
+    let watched = Watched::new("no-file");
+    let pipe: Replace = |path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.is_ok_and(|status| status.success()));
+    };
+    let folder: Replace = |path| fs::create_dir(path).expect("a folder");
+    let device: Replace = |path| std::os::unix::fs::symlink("/dev/zero", path).expect("a link");
+    let gone: Replace = |_| {};
+    let others: [(&str, Replace); 4] = [
+        ("it is not a file", pipe),
+        ("it is not a file", folder),
+        ("it is not a file", device),
+        ("No such file", gone),
+    ];
+    for (round, (message, replace)) in others.into_iter().enumerate() {
+        let _ = fs::remove_file(&watched.file);
+        replace(&watched.file);
+        let says =
+            || watched.policies.last_error().is_some_and(|it| it.to_string().contains(message));
+        watched.until(says, message).await;
+        assert!(watched.policies.reload().is_err(), "by call as well, and at once");
+        assert_eq!(watched.limit(), round + 1);
+        let _ = fs::remove_file(&watched.file).or_else(|_| fs::remove_dir(&watched.file));
+        fs::write(&watched.file, text("no-file", round + 2)).expect("written");
+        watched.reaches(round + 2).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_is_replaced_a_thousand_times_during_traffic_ends_at_its_last_version() {
     let watched = Watched::new("replaced");

@@ -1,10 +1,12 @@
 //! The fields that tell a client about its quota, read by an independent parser of structured fields.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use http::Response;
+use http::{Request, Response};
 use sfv::{BareItem, List, ListEntry, Parser};
 use tokio::time::advance;
+use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::Quota;
 use tower_backpressure::server::{QuotaLayer, RateLimitFields};
 
@@ -133,6 +135,55 @@ async fn nested_quotas_are_one_list() {
     assert_eq!(number(&limit, "second", "r"), Some(9));
     assert_eq!(number(&limit, "day", "r"), Some(999_999));
     assert_eq!(items(&response, "ratelimit-policy").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_nested_quotas_the_older_fields_tell_the_scarcest_whichever_is_outside() {
+    let layer = |name, quota| QuotaLayer::per(name, BY_KEY, quota).fields(RateLimitFields::Legacy);
+    let (scarce, ample) = (Quota::per_hour(10), Quota::per_second(1_000));
+    let pairs = [
+        (layer("outer", scarce), layer("inner", ample)),
+        (layer("outer", ample), layer("inner", scarce)),
+    ];
+    for pair in pairs {
+        assert_eq!(served(&pair, "a", 7).await, 7);
+        let response = send(&pair, request("a")).await;
+        let told = ["limit", "remaining", "reset"]
+            .map(|it| field(&response, &format!("x-ratelimit-{it}")));
+        assert_eq!(told, ["10", "2", "360"]);
+        assert_eq!(served(&pair, "a", 5).await, 2);
+        let rejection = send(&pair, request("a")).await;
+        assert_eq!(field(&rejection, "x-ratelimit-remaining"), "0");
+        assert_eq!(field(&rejection, "x-ratelimit-reset"), field(&rejection, "retry-after"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn older_fields_that_a_service_writes_are_kept_unless_a_window_has_less_left() {
+    let layer =
+        QuotaLayer::per("kept", BY_KEY, Quota::per_hour(10)).fields(RateLimitFields::Legacy);
+    // What the service says, and what the client reads where nine of ten tokens are left.
+    let cases = [
+        (["100", "50", "7"], ["100", "50", "7"]),
+        (["100", "95", "7"], ["10", "9", "360"]),
+        (["100;w=60", "50", "7"], ["100;w=60", "50", "7"]),
+        (["100", "", "7"], ["100", "", "7"]),
+    ];
+    for (said, expected) in cases {
+        layer.handle().forget("a");
+        let service = layer.layer(service_fn(move |_: Request<String>| async move {
+            let names = ["limit", "remaining", "reset"].map(|it| format!("x-ratelimit-{it}"));
+            let mut response = Response::builder();
+            for (name, value) in names.iter().zip(said) {
+                response = response.header(name, value);
+            }
+            Ok::<_, Infallible>(response.body(String::new()).expect("a response"))
+        }));
+        let response = service.oneshot(request("a")).await.expect("no error");
+        let told = ["limit", "remaining", "reset"]
+            .map(|it| field(&response, &format!("x-ratelimit-{it}")));
+        assert_eq!(told, expected, "{said:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

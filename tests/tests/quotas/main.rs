@@ -6,5 +6,6 @@ mod fields;
 mod keys;
 mod limits;
 mod operation;
+mod reported_elsewhere;
 mod shared;
 mod support;

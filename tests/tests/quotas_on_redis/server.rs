@@ -59,6 +59,13 @@ impl Server {
         panic!("the server does not listen");
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().expect("it runs").id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(status.is_ok_and(|status| status.success()), "it runs");
+    }
+
     /// As by `kill -9`.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -4,6 +4,8 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const START: Timestamp = Timestamp::ZERO;
+/// How long it is open at first.
+const OPEN: Duration = Duration::from_millis(500);
 const FAILED: CallEnding = CallEnding::Failed { retry_after: None };
 
 fn call(breaker: &mut Breaker, ending: CallEnding, now: Timestamp) -> bool {
@@ -27,7 +29,7 @@ fn it_opens_when_enough_calls_have_failed_and_not_before() {
     let mut breaker = Breaker::new(BreakerSettings::default());
     let sent = std::iter::from_fn(|| call(&mut breaker, FAILED, START).then_some(())).count();
     assert_eq!(sent, 20);
-    assert_eq!(breaker.state(), BreakerState::Open(START + 5 * SECOND));
+    assert_eq!(breaker.state(), BreakerState::Open(START + OPEN));
 }
 
 #[test]
@@ -50,7 +52,7 @@ fn slow_calls_open_it_and_ignored_ones_do_not() {
 #[test]
 fn a_few_probes_are_sent_and_more_after_each_success_until_it_is_closed() {
     let mut breaker = open();
-    let now = START + 5 * SECOND;
+    let now = START + OPEN;
     let mut rounds = Vec::new();
     while breaker.state() != BreakerState::Closed {
         let sent: Vec<Pass> = std::iter::from_fn(|| match breaker.decide(now) {
@@ -66,16 +68,39 @@ fn a_few_probes_are_sent_and_more_after_each_success_until_it_is_closed() {
 }
 
 #[test]
-fn each_failed_probe_doubles_the_open_time_up_to_a_minute() {
+fn each_failed_probe_doubles_the_open_time_up_to_four_times() {
     let mut breaker = open();
     let mut lengths = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..40 {
         let BreakerState::Open(until) = breaker.state() else { panic!("it is open") };
         assert!(call(&mut breaker, FAILED, until));
         let BreakerState::Open(next) = breaker.state() else { panic!("it is open again") };
-        lengths.push(next.since(until).as_secs());
+        lengths.push(next.since(until).as_millis());
     }
-    assert_eq!(lengths, [10, 20, 40, 60, 60, 60]);
+    assert_eq!(lengths[..2], [1_000, 2_000]);
+    assert!(lengths[2..].iter().all(|&length| length == 2_000), "{lengths:?}");
+}
+
+#[test]
+fn probes_that_take_longer_than_the_open_time_close_it() {
+    let mut breaker = open();
+    let start = START + OPEN;
+    // Each call takes three seconds, and ten come in a second.
+    let mut in_flight = std::collections::VecDeque::new();
+    for n in 0..200_u32 {
+        let now = start + n * SECOND / 10;
+        while let Some(&(pass, end)) = in_flight.front() {
+            if end > now {
+                break;
+            }
+            in_flight.pop_front();
+            breaker.ended(pass, CallEnding::Succeeded, now);
+        }
+        if let BreakerDecision::Send(pass) = breaker.decide(now) {
+            in_flight.push_back((pass, now + 3 * SECOND));
+        }
+    }
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[test]
@@ -91,11 +116,11 @@ fn the_time_that_the_origin_names_is_the_open_time_up_to_a_minute() {
 #[test]
 fn probes_that_are_cancelled_or_never_end_are_replaced() {
     let mut breaker = open();
-    let now = START + 5 * SECOND;
+    let now = START + OPEN;
     assert!((0..100).all(|_| call(&mut breaker, CallEnding::Ignored, now)));
     let hanging = (0..100).filter(|_| matches!(breaker.decide(now), BreakerDecision::Send(_)));
     assert_eq!(hanging.count(), 3);
-    let later = now + 5 * SECOND;
+    let later = now + 4 * OPEN;
     assert!(matches!(breaker.decide(later), BreakerDecision::Send(_)));
 }
 
@@ -104,9 +129,9 @@ fn calls_sent_before_it_opened_do_not_close_it() {
     let mut breaker = Breaker::new(BreakerSettings::default());
     let BreakerDecision::Send(early) = breaker.decide(START) else { panic!("it is closed") };
     while call(&mut breaker, FAILED, START) {}
-    let _probe = breaker.decide(START + 5 * SECOND);
+    let _probe = breaker.decide(START + OPEN);
     for pass in [early, Pass::UNTRACKED] {
-        breaker.ended(pass, CallEnding::Succeeded, START + 5 * SECOND);
+        breaker.ended(pass, CallEnding::Succeeded, START + OPEN);
     }
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
 }
@@ -114,7 +139,7 @@ fn calls_sent_before_it_opened_do_not_close_it() {
 #[test]
 fn an_origin_that_fails_again_while_calls_increase_is_left_alone_again() {
     let mut breaker = open();
-    let now = START + 5 * SECOND;
+    let now = START + OPEN;
     for _ in 0..3 {
         assert!(call(&mut breaker, CallEnding::Succeeded, now));
     }

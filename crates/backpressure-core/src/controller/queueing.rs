@@ -72,7 +72,7 @@ impl Controller {
             return Decision::Run;
         }
         let promoted = info.priority(Priority::Critical).returning(true);
-        let decision = self.queue_or_reject(promoted, hold, Rank::of(&promoted), false, now);
+        let decision = self.queue_or_reject(info, hold, Rank::of(&promoted), false, now);
         if matches!(decision, Decision::Reject(_)) {
             self.shares.give_back(info.priority);
         }
@@ -101,7 +101,11 @@ impl Controller {
                 return self.reject(hold, reason, now);
             }
         };
-        let entry = self.queue_entry(info, hold, now + self.max_wait(), now);
+        let max_wait = match info.returning {
+            true => self.max_wait_of_returning(self.queue.ahead_of(rank.index())),
+            false => self.max_wait(),
+        };
+        let entry = self.queue_entry(info, hold, now + max_wait, now);
         self.enqueue(position, entry, now)
     }
 

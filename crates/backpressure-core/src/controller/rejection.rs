@@ -11,6 +11,12 @@ use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
 
+/// Mean times between two releases for which a returning request waits, beside those for the requests ahead of it:
+/// chance leaves none for longer once in e³ = 20 times.
+const MAX_RELEASES_BEYOND_TURN: f64 = 3.0;
+/// A returning request waits no longer than it can be told to stay away.
+const MAX_WAIT_OF_RETURNING: Duration = Duration::from_secs(60);
+
 impl Controller {
     pub(super) fn reject(&mut self, hold: Hold, reason: Reason, now: Timestamp) -> Decision {
         let is_late = reason == Reason::Deadline;
@@ -77,6 +83,19 @@ impl Controller {
     /// Units released a second; `None`: unknown.
     fn releases_per_second(&self, now: Timestamp) -> Option<f64> {
         self.releases.per_second(self.responses_per_second(), self.limit(), now)
+    }
+
+    /// How long a request that comes back when it was told to may be queued, behind `ahead` others: until its turn,
+    /// if that takes longer than others may wait.
+    ///
+    /// A permit was promised to it, and the moment was a guess: with few permits that are held for long, the next
+    /// one is rarely free within a queue's usual time. Where permits are held for longer than ever before, it
+    /// waits no longer for that.
+    pub(super) fn max_wait_of_returning(&self, ahead: usize) -> Duration {
+        let releases = self.cost.mean() * (ahead as f64 + MAX_RELEASES_BEYOND_TURN);
+        let rate = self.releases.measured(self.responses_per_second());
+        let turn = rate.and_then(|rate| Duration::try_from_secs_f64(releases / rate).ok());
+        self.max_wait().max(turn.unwrap_or_default().min(MAX_WAIT_OF_RETURNING))
     }
 
     /// Responses a second that the service can do, by their latency, in units; `None`: unknown.

@@ -9,6 +9,8 @@ impl Controller {
     /// Replaces the limit; what is in flight stays in flight.
     pub fn replace_limit(&mut self, limit: Box<dyn Limit>) {
         self.limit.replace(limit);
+        self.throughput.forget_limit();
+        self.releases.forget_limit();
         self.reported_overload = false;
     }
 

@@ -5,6 +5,8 @@
   const byId = (id) => document.getElementById(id);
   const SAMPLES = 300;
   const STALE_AFTER_MS = 3500;
+  // A connection that died while the computer slept says nothing and does not end: after so long the page opens another.
+  const RECONNECT_AFTER_MS = 8000;
   const KINDS = {
     admission: "Admission", bulkhead: "Bulkhead", compartment: "Compartment", queue: "Queue", quota: "Quota",
     retry: "Retries", "origin-limit": "Limits per origin", cooldown: "Cool-down", breaker: "Breaker", throttle: "Throttle",
@@ -485,17 +487,30 @@
     ["Bulkheads", (group) => ["bulkhead", "compartment"].includes(group.main.kind)],
     ["Clients, by origin", (group) => group.isClient],
   ];
+  // A column has room for this many; of more, those that are calm are counted.
+  const COLUMN = 8;
   let nodes = new Map();
   let flowShape = "";
+  let isUnfolded = false;
+  let drawn = new Set();
 
-  function makeFlow(list) {
+  const foldedText = (hidden) => `${count(hidden)} more, all calm`;
+
+  // Those in trouble, and of the others those drawn before and those with the highest pressure, in their order.
+  function fold(members) {
+    if (isUnfolded || members.length <= COLUMN) return members;
+    const rank = (group) => WORST.indexOf(group.status) * 2 + (drawn.has(group.key) ? 1 : 0) + group.pressure / 2;
+    const isCalm = (group) => ["idle", "ok"].includes(group.status) && !group.cut;
+    const first = new Set([...members].sort((a, b) => rank(b) - rank(a)).slice(0, COLUMN));
+    return members.filter((group) => !isCalm(group) || first.has(group));
+  }
+
+  function makeFlow(columns) {
     const flow = byId("flow");
     nodes = new Map();
     const edges = s("svg", { class: "edges", "aria-hidden": "true" });
     flow.replaceChildren(edges);
-    for (const [title, belongs] of COLUMNS) {
-      const members = title === "Routes" ? state.routes.map((route, index) => ({ key: `r${index}`, name: route.name, route })) : list.filter(belongs);
-      if (!members.length) continue;
+    for (const { title, members, hidden } of columns) {
       const column = h("div", { class: "column" }, h("h3", { text: title }));
       for (const member of members) {
         const node = { name: h("b", { text: member.name, dir: "auto" }), left: h("span"), status: h("span", { class: "status" }), fill: h("i") };
@@ -505,16 +520,37 @@
         column.append(node.element);
         nodes.set(member.key, node);
       }
+      if (hidden || (isUnfolded && members.length > COLUMN)) {
+        const text = hidden ? foldedText(hidden) : "Show fewer";
+        column.append(h("button", { type: "button", class: "fold", text, on: { click: () => { isUnfolded = !isUnfolded; render(); } } }));
+      }
       flow.append(column);
     }
   }
 
+  // What the flow shows, by column.
+  function columnsOf(list) {
+    const routes = state.routes.map((route, index) => ({ key: `r${index}`, name: route.name, route }));
+    return COLUMNS.map(([title, belongs]) => {
+      const all = title === "Routes" ? routes : list.filter(belongs);
+      const members = title === "Routes" ? routes : fold(all);
+      return { title, members, hidden: all.length - members.length };
+    }).filter((column) => column.members.length);
+  }
+
   function updateFlow(list) {
-    const shape = JSON.stringify([list.map((group) => [group.key, group.name]), state.routes]);
+    const columns = columnsOf(list);
+    const shape = JSON.stringify(columns.map(({ members, hidden }) => [hidden > 0, members.map((member) => [member.key, member.name])]));
     if (shape !== flowShape) {
       flowShape = shape;
-      makeFlow(list);
+      const focused = document.activeElement && document.activeElement.getAttribute("href");
+      makeFlow(columns);
+      drawn = new Set(columns.flatMap((column) => column.members.map((member) => member.key)));
+      const again = focused && byId("flow").querySelector(`a[href="${CSS.escape(focused)}"]`);
+      if (again) again.focus();
     }
+    const buttons = byId("flow").querySelectorAll(".fold");
+    columns.filter((column) => column.hidden).forEach((column, index) => setText(buttons[index], foldedText(column.hidden)));
     byId("flow-section").hidden = list.length === 0;
     for (const group of list) {
       const node = nodes.get(group.key);
@@ -543,12 +579,12 @@
     if (!edges || document.hidden) return;
     const box = flow.getBoundingClientRect();
     const groupOf = (id) => list.find((group) => group.policies.some((policy) => policy.id === id));
-    const drawn = new Map();
+    const lines = new Map();
     // What was seen on requests: the layers around each.
     for (const group of list) {
       for (const id of group.policies.flatMap((policy) => policy.around)) {
         const outer = groupOf(id);
-        if (outer && outer.key !== group.key) drawn.set(`${outer.key} ${group.key}`, group.status);
+        if (outer && outer.key !== group.key) lines.set(`${outer.key} ${group.key}`, group.status);
       }
     }
     state.routes.forEach((route, index) => {
@@ -556,13 +592,13 @@
       for (const id of route.policies) {
         const group = groupOf(id);
         if (!group || group.key === from) continue;
-        drawn.set(`${from} ${group.key}`, group.status);
+        lines.set(`${from} ${group.key}`, group.status);
         from = group.key;
       }
     });
     edges.setAttribute("width", flow.scrollWidth);
     const paths = [];
-    for (const [pair, status] of drawn) {
+    for (const [pair, status] of lines) {
       const [from, to] = pair.split(" ").map((key) => nodes.get(key) && nodes.get(key).element.getBoundingClientRect());
       if (!from || !to) continue;
       const [x1, y1, x2, y2] = [from.right - box.left + flow.scrollLeft, from.top + from.height / 2 - box.top, to.left - box.left + flow.scrollLeft, to.top + to.height / 2 - box.top];
@@ -663,7 +699,7 @@
   }
 
   async function loadHistory() {
-    const response = await fetch(`${base}/history.json`);
+    const response = await fetch(`${base}/history.json`, { signal: AbortSignal.timeout(STALE_AFTER_MS) });
     const loaded = await response.json();
     history = new Map(Object.entries(loaded.policies));
     sequence = loaded.sequence;
@@ -688,6 +724,7 @@
     setText(byId("live-text"), lastNews === 0 ? "Connecting" : isStale ? "Not connected" : "Live");
     setText(byId("live-age"), lastNews === 0 ? "" : isStale ? `· ${ago(Math.floor(silence / 1000))}` : "· each second");
     if (isStale && lastNews > 0) banner("The service does not answer. What you see is what it last said.");
+    if (isStale && performance.now() - Math.max(lastNews, opened) > RECONNECT_AFTER_MS) connect();
   }
 
   function banner(text) {
@@ -696,15 +733,20 @@
     element.hidden = false;
   }
 
+  let events = null;
+  let opened = 0;
+  let waiting = Promise.resolve();
+
   function connect() {
-    const events = new EventSource(`${base}/events`);
-    let waiting = Promise.resolve();
-    events.onmessage = (event) => { waiting = waiting.then(() => receive(JSON.parse(event.data))); };
-    events.onerror = () => {
-      // The stream ends now and then, and the browser connects again. A refusal ends it for good.
-      if (events.readyState !== EventSource.CLOSED) return;
-      banner("No place for one more page at present. Trying again every five seconds.");
-      setTimeout(connect, 5000);
+    if (events) events.close();
+    opened = performance.now();
+    events = new EventSource(`${base}/events`);
+    events.onmessage = (event) => {
+      waiting = waiting.then(() => receive(JSON.parse(event.data))).catch((error) => console.error(error));
+    };
+    events.onerror = (event) => {
+      // The stream ends now and then, and the browser connects again. A refusal ends it for good, until checkLive tries again.
+      if (event.target.readyState === EventSource.CLOSED) banner("This page gets no data at present: too many pages are open, or the service starts. It tries again.");
     };
   }
 

@@ -6,6 +6,10 @@ use crate::event_log::{Counts, Window};
 use crate::score::SMOOTH;
 use std::time::Duration;
 
+/// What the colours of these charts mean, once for a page. The hatching is for eyes that tell the colours apart badly.
+pub(crate) const KEY: &str = r#"<p class="key">Outcome of every attempt: <span class="good">answered in time</span> <span class="refused">refused</span> <span class="lost">late or lost</span></p>
+<svg class="defs" aria-hidden="true" width="0" height="0"><defs><pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="hatch-ground" width="6" height="6"/><rect class="hatch-line" width="2" height="6"/></pattern></defs></svg>"#;
+
 /// What became of the attempts of one run.
 #[derive(Debug)]
 pub(crate) struct Outcomes<'a> {
@@ -18,8 +22,6 @@ pub(crate) struct Outcomes<'a> {
     pub(crate) overload: Window,
     /// What the overload is called.
     pub(crate) overload_name: &'static str,
-    /// The CSS class of answered attempts.
-    pub(crate) class: &'static str,
 }
 
 impl Outcomes<'_> {
@@ -50,7 +52,7 @@ impl Outcomes<'_> {
             y: per_second(most),
             bands: vec![Band { from: 0.0, to: self.overload.seconds(), label: String::new() }],
             areas: vec![
-                between(self.class, &zero, &good),
+                between("good", &zero, &good),
                 between("refused", &good, &refused),
                 between("lost", &refused, &lost),
             ],
@@ -104,9 +106,13 @@ pub(crate) fn per_second(most: f64) -> Axis {
     )
 }
 
+/// Most steps of a time axis whose numbers are readable on a phone.
+const MAX_STEPS: f64 = 8.0;
+
 /// Numbers of a time axis.
 pub(crate) fn seconds(from: f64, to: f64) -> Vec<(f64, String)> {
-    let step = if to - from > 8.0 { 2.0 } else { 0.5 };
+    let step = [0.5, 1.0, 2.0, 5.0].into_iter().find(|step| to - from <= step * MAX_STEPS);
+    let step = step.unwrap_or_else(|| ((to - from) / MAX_STEPS).ceil());
     let first = (from / step).ceil() as i32;
     let last = (to / step).floor() as i32;
     (first..=last)

@@ -149,6 +149,5 @@ pub(super) fn outcomes<'a>(findings: &Findings, trial: &'a Trial) -> Option<Outc
         bucket: findings.timing.bucket,
         overload: trial.slow?,
         overload_name: "brown-out",
-        class: class(trial.entry.stack),
     })
 }

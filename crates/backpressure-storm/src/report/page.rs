@@ -3,6 +3,7 @@
 use super::charts::{self, Curves, class};
 use crate::calibrate::Calibration;
 use crate::chart::Chart;
+use crate::chart::outcomes::KEY;
 use crate::findings::Findings;
 use crate::handler::Handler;
 use crate::plan::{BASE, SLOWER, Scenario};
@@ -10,7 +11,7 @@ use crate::stack::Stack;
 use crate::table;
 use crate::text::{escaped, milliseconds, percent};
 use crate::trial::Trial;
-use crate::verdict::mark;
+use crate::verdict::{self, mark};
 
 const TEMPLATE: &str = include_str!("page.html");
 /// Shared with the page of `storm URL`.
@@ -25,6 +26,7 @@ pub(super) fn page(findings: &Findings) -> String {
     TEMPLATE
         .replace("{{style}}", STYLE)
         .replace("{{headline}}", &escaped(&headline(findings)))
+        .replace("{{doubt}}", &doubt(findings))
         .replace("{{legend}}", &legend(findings))
         .replace("{{brown-out}}", &brown_out(findings).unwrap_or_default())
         .replace("{{handlers}}", &handlers)
@@ -48,6 +50,15 @@ fn headline(findings: &Findings) -> String {
         .collect();
     let load = hardest.run.scenario.replace('x', "×");
     format!("At {load} its capacity, of what is possible: {}", shares.join(", "))
+}
+
+fn doubt(findings: &Findings) -> String {
+    verdict::doubt(findings).map(|why| doubtful(&why)).unwrap_or_default()
+}
+
+/// A paragraph that says before all figures why they may be wrong.
+pub(crate) fn doubtful(why: &str) -> String {
+    format!("<p class=\"doubt\">{}</p>", escaped(why))
 }
 
 fn legend(findings: &Findings) -> String {
@@ -86,8 +97,7 @@ fn brown_out(findings: &Findings) -> Option<String> {
     Some(format!(
         "<section><h2>{}</h2><p>For {seconds:.0} seconds every millisecond of work takes {SLOWER}. Clients send {} of the capacity all the \
          time and retry failed requests at once. Then the work is as fast as before.</p>{}\
-         <p class=\"key\">Outcome of every attempt: <span class=\"good\">answered in time</span> (in the stack's colour), \
-         <span class=\"refused\">refused</span>, <span class=\"lost\">late or lost</span>.</p><div class=\"pair\">{each}</div></section>",
+         {KEY}<div class=\"pair\">{each}</div></section>",
         escaped(&recoveries(&trials)),
         percent(BASE),
         figure("Goodput, requests a second", &whole),
@@ -218,13 +228,13 @@ fn row(findings: &Findings, trial: &Trial) -> String {
     ];
     let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
     let (first, name) = if heads {
-        (" class=\"first\"", format!("{} {}", run.handler, run.scenario))
+        let name = escaped(&format!("{} {}", run.handler, run.scenario));
+        (" class=\"first\"", format!("<th>{name}</th>"))
     } else {
-        ("", String::new())
+        ("", "<td></td>".to_owned())
     };
     format!(
-        "<tr{first}><th>{}</th><th class=\"{}\">{}</th>{cells}</tr>\n",
-        escaped(&name),
+        "<tr{first}>{name}<th class=\"{}\">{}</th>{cells}</tr>\n",
         class(trial.entry.stack),
         escaped(run.stack)
     )

@@ -8,7 +8,7 @@ use crate::arrivals::{Step, poisson};
 use crate::event_log::{Counts, Window};
 use crate::url_storm::baseline::Baseline;
 use crate::url_storm::measure::Lab;
-use crate::url_storm::rest::rest;
+use crate::url_storm::rest::{Rest, rest};
 use serde::Serialize;
 use std::io;
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub(crate) struct Found {
     /// Why the service could not be overloaded, if so.
     pub(crate) not_reached: Option<String>,
     pub(crate) rungs: Vec<Rung>,
+    /// The state of the service before the last rung. If it is down, the search ended there.
+    pub(crate) rest: Rest,
 }
 
 /// Shortest measurement of a rung, in full and quickly. Half of it settles: a burst that a rate limit allows, and a
@@ -62,70 +64,108 @@ pub(crate) async fn search(
     baseline: &Baseline,
     say: &impl Fn(&str),
 ) -> io::Result<Found> {
-    let mut rungs: Vec<Rung> = Vec::new();
-    let most = lab.options.max_rate;
-    let mut rate =
-        (0.5 / baseline.p50.as_secs_f64().max(1e-6)).clamp(1.0, most / 16.0_f64.min(most));
-    let mut not_reached = None;
-    while rungs.len() < MAX_RUNGS {
-        let mut rung = climb(lab, baseline, rate, rungs.len()).await?;
-        let best = best(&rungs).map_or(0.0, |best| best.goodput);
-        if !rung.keeps_up()
-            && rung.goodput < best * RISES
-            && rungs.last().is_some_and(Rung::keeps_up)
-        {
-            // One more look: a pause of the service or of the machine is no capacity.
-            let again = climb(lab, baseline, rate, rungs.len()).await?;
-            rung = if again.goodput > rung.goodput { again } else { rung };
-        }
-        say(&format!("  {:>8.1}/s offered, {:>8.1}/s answered", rung.offered, rung.goodput));
-        rungs.push(rung);
-        if rung.generator_limited {
-            not_reached = Some(format!(
-                "this generator sends no more than about {:.0} requests a second",
-                rung.offered
-            ));
-            break;
-        }
-        if !rung.keeps_up() && rung.goodput < best * RISES {
-            break;
-        }
-        if rate >= most {
-            not_reached =
-                rung.keeps_up().then(|| format!("--max-rate is {most:.0} requests a second"));
-            break;
-        }
-        rate = (rate * if rung.keeps_up() { 4.0 } else { 2.0 }).min(most);
-    }
-    refine(lab, baseline, &mut rungs, not_reached.is_some(), say).await?;
-    Ok(conclude(rungs, not_reached))
+    let mut search = Search { lab, baseline, say, rungs: vec![], rest: Rest::Idle };
+    let not_reached = search.rise().await?;
+    search.refine(not_reached.is_some()).await?;
+    let found = conclude(search.rungs, not_reached);
+    Ok(Found { rest: search.rest, ..found })
 }
 
-/// Looks between the rungs around the highest goodput, and measures the best rate again.
-async fn refine(
-    lab: &Lab,
-    baseline: &Baseline,
-    rungs: &mut Vec<Rung>,
-    bounded: bool,
-    say: &impl Fn(&str),
-) -> io::Result<()> {
-    let Some(peak) = best(rungs) else { return Ok(()) };
-    let mut rates = Vec::new();
-    if !bounded || rungs.iter().any(|rung| !rung.keeps_up() && !rung.generator_limited) {
-        rates.extend([peak.rate / 1.5, peak.rate]);
-    } else if let Some(limited) = rungs.iter().find(|rung| rung.generator_limited) {
-        // The service may be full below what the generator can do.
-        rates.push(limited.rate / 2.0);
+/// A search that goes on.
+struct Search<'a, S> {
+    lab: &'a Lab,
+    baseline: &'a Baseline,
+    say: &'a S,
+    rungs: Vec<Rung>,
+    /// The state of the service before the next rung. Once it is down, there are no further ones.
+    rest: Rest,
+}
+
+impl<S: Fn(&str)> Search<'_, S> {
+    /// Raises the load until goodput stops rising, or says why that was not reached.
+    async fn rise(&mut self) -> io::Result<Option<String>> {
+        let most = self.lab.options.max_rate;
+        let mut rate =
+            (0.5 / self.baseline.p50.as_secs_f64().max(1e-6)).clamp(1.0, most / 16.0_f64.min(most));
+        while self.rungs.len() < MAX_RUNGS {
+            let best = best(&self.rungs).map_or(0.0, |best| best.goodput);
+            let stops = |rung: &Rung| !rung.keeps_up() && rung.goodput < best * RISES;
+            let Some(mut rung) = self.climb(rate).await? else { return Ok(None) };
+            if stops(&rung) && self.rungs.last().is_some_and(Rung::keeps_up) {
+                // One more look: a pause of the service or of the machine is no capacity.
+                let again = self.climb(rate).await?;
+                rung = again.filter(|again| again.goodput > rung.goodput).unwrap_or(rung);
+            }
+            self.add(rung);
+            if rung.generator_limited {
+                return Ok(Some(format!(
+                    "this generator sends no more than about {:.0} requests a second",
+                    rung.offered
+                )));
+            }
+            if stops(&rung) {
+                return Ok(None);
+            }
+            if rate >= most {
+                let bound = format!("--max-rate is {most:.0} requests a second");
+                return Ok(rung.keeps_up().then_some(bound));
+            }
+            rate = (rate * if rung.keeps_up() { 4.0 } else { 2.0 }).min(most);
+        }
+        Ok(None)
     }
-    if !lab.options.quick && !bounded {
-        rates.push(peak.rate);
+
+    /// Looks between the rungs around the highest goodput, and measures the best rate again.
+    async fn refine(&mut self, bounded: bool) -> io::Result<()> {
+        let Some(peak) = best(&self.rungs) else { return Ok(()) };
+        let mut rates = Vec::new();
+        if !bounded || self.rungs.iter().any(|rung| !rung.keeps_up() && !rung.generator_limited) {
+            rates.extend([peak.rate / 1.5, peak.rate]);
+        } else if let Some(limited) = self.rungs.iter().find(|rung| rung.generator_limited) {
+            // The service may be full below what the generator can do.
+            rates.push(limited.rate / 2.0);
+        }
+        if !self.lab.options.quick && !bounded {
+            rates.push(peak.rate);
+        }
+        for rate in rates {
+            let Some(rung) = self.climb(rate).await? else { return Ok(()) };
+            self.add(rung);
+        }
+        Ok(())
     }
-    for rate in rates {
-        let rung = climb(lab, baseline, rate, rungs.len()).await?;
-        say(&format!("  {:>8.1}/s offered, {:>8.1}/s answered", rung.offered, rung.goodput));
-        rungs.push(rung);
+
+    fn add(&mut self, rung: Rung) {
+        (self.say)(&format!("  {:>8.1}/s offered, {:>8.1}/s answered", rung.offered, rung.goodput));
+        self.rungs.push(rung);
     }
-    Ok(())
+
+    /// Measures one rate, from a service at rest; `None` if the service is down.
+    async fn climb(&mut self, rate: f64) -> io::Result<Option<Rung>> {
+        if self.rest.is_up() {
+            self.rest = rest(self.lab, self.baseline).await;
+        }
+        if !self.rest.is_up() {
+            return Ok(None);
+        }
+        let options = &self.lab.options;
+        let shortest = if options.quick { QUICK_RUNG } else { RUNG };
+        let enough =
+            Duration::from_secs_f64(MIN_REQUESTS_PER_RUNG * 2.0 / rate).max(self.baseline.p50 * 6);
+        let lasts = shortest.max(enough).min(MAX_RUNG);
+        let arrivals = poisson(options.seed + self.rungs.len() as u64, &[Step { rate, lasts }]);
+        let patience = options.deadline.max(lasts);
+        let observed = self.lab.measure(None, patience, &arrivals, lasts).await?;
+        let window = Window { from: lasts / 2, to: lasts };
+        let counts = Counts::within(&observed.events, window);
+        Ok(Some(Rung {
+            offered: f64::from(counts.offered) / window.seconds(),
+            goodput: f64::from(counts.answered) / window.seconds(),
+            generator_limited: observed.generator_limited(options.deadline),
+            disturbed: observed.is_disturbed(),
+            rate,
+        }))
+    }
 }
 
 fn best(rungs: &[Rung]) -> Option<Rung> {
@@ -158,33 +198,13 @@ fn conclude(rungs: Vec<Rung>, not_reached: Option<String>) -> Found {
     let rate = median(same).max(kept);
     let rate =
         if rate > 0.0 { rate } else { rungs.iter().map(|rung| rung.goodput).fold(0.0, f64::max) };
-    Found { rate, not_reached: not_reached.filter(|_| !overloaded), rungs }
+    Found { rate, not_reached: not_reached.filter(|_| !overloaded), rungs, rest: Rest::Idle }
 }
 
 /// The lower median.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
-}
-
-/// Measures one rate, from a service at rest.
-async fn climb(lab: &Lab, baseline: &Baseline, rate: f64, number: usize) -> io::Result<Rung> {
-    rest(lab, baseline).await;
-    let shortest = if lab.options.quick { QUICK_RUNG } else { RUNG };
-    let enough = Duration::from_secs_f64(MIN_REQUESTS_PER_RUNG * 2.0 / rate).max(baseline.p50 * 6);
-    let lasts = shortest.max(enough).min(MAX_RUNG);
-    let arrivals = poisson(lab.options.seed + number as u64, &[Step { rate, lasts }]);
-    let patience = lab.options.deadline.max(lasts);
-    let observed = lab.measure(None, patience, &arrivals, lasts).await?;
-    let window = Window { from: lasts / 2, to: lasts };
-    let counts = Counts::within(&observed.events, window);
-    Ok(Rung {
-        offered: f64::from(counts.offered) / window.seconds(),
-        goodput: f64::from(counts.answered) / window.seconds(),
-        generator_limited: observed.generator_limited(lab.options.deadline),
-        disturbed: observed.is_disturbed(),
-        rate,
-    })
 }
 
 #[cfg(test)]

@@ -121,11 +121,12 @@ impl UrlOptions {
 
 #[cfg(test)]
 impl UrlOptions {
-    /// The options of a command line, without the name of the program.
+    /// The options of a command line, without the name of the program and of the command.
     pub(crate) fn parsed(arguments: &[&str]) -> Result<Self, String> {
-        use clap::{Command, FromArgMatches};
-        let command = Self::augment_args(Command::new("storm").no_binary_name(true));
-        let matches = command.try_get_matches_from(arguments).map_err(|error| error.to_string())?;
-        Self::from_arg_matches(&matches).map_err(|error| error.to_string())
+        use crate::plan::{Command, Options};
+        match Options::command(&[&["storm"], arguments].concat())? {
+            Command::Storm(options) => Ok(*options),
+            other => panic!("{other:?}"),
+        }
     }
 }

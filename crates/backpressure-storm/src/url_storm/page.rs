@@ -1,11 +1,12 @@
 //! The page of a storm: its verdict, charts and figures in one file.
 
-use crate::chart::outcomes::Outcomes;
+use crate::chart::outcomes::{KEY, Outcomes};
 use crate::chart::scale::Axis;
 use crate::chart::{Chart, Line, Point, over_load};
-use crate::report::page::{STYLE, figure};
+use crate::report::page::{STYLE, doubtful, figure};
 use crate::text::{escaped, milliseconds, percent};
 use crate::url_storm::attempts::ClientKind;
+use crate::url_storm::capacity::Rung;
 use crate::url_storm::report::{conditions, recovered};
 use crate::url_storm::steps::{BUCKET, StepResult, Trigger};
 use crate::url_storm::storm::Storm;
@@ -19,16 +20,28 @@ pub(crate) fn page(storm: &Storm, verdict: &Verdict) -> String {
         lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect()
     };
     let headline = verdict.lines.first().map_or("", String::as_str);
+    let doubt = verdict.doubt.as_deref().map(doubtful).unwrap_or_default();
     // The texts are inserted last, so that a URL which contains a placeholder is not replaced.
     TEMPLATE
         .replace("{{style}}", STYLE)
         .replace("{{curves}}", &curves(storm))
         .replace("{{recoveries}}", &recoveries(storm))
-        .replace("{{table}}", &storm.steps.iter().map(row).collect::<String>())
+        .replace("{{figures}}", &figures(storm))
         .replace("{{notes}}", &items(&conditions(storm)))
-        .replace("{{verdict}}", &items(verdict.lines.get(1..).unwrap_or_default()))
+        .replace("{{search}}", &search(storm))
+        .replace(
+            "{{verdict}}",
+            &verdict.lines.iter().skip(1).map(|line| said(line)).collect::<String>(),
+        )
+        .replace("{{doubt}}", &doubt)
         .replace("{{headline}}", &escaped(headline))
         .replace("{{url}}", &escaped(&storm.url))
+}
+
+/// A line of the verdict as a row: what it is about, and what was found.
+fn said(line: &str) -> String {
+    let (about, found) = line.split_once(": ").unwrap_or(("", line));
+    format!("<dt>{}</dt><dd>{}</dd>", escaped(about), escaped(found))
 }
 
 const fn class(kind: ClientKind) -> &'static str {
@@ -150,9 +163,7 @@ fn recoveries(storm: &Storm) -> String {
         return figures;
     }
     format!(
-        "<section><h2>During each overload, and after it</h2><p class=\"key\">Outcome of every attempt: <span class=\"good\">answered in time</span> \
-         (in the colour of the clients), <span class=\"refused\">refused</span>, <span class=\"lost\">late or lost</span>.</p>\
-         <div class=\"pair\">{figures}</div></section>"
+        "<section><h2>During each overload, and after it</h2>{KEY}<div class=\"pair\">{figures}</div></section>"
     )
 }
 
@@ -160,6 +171,7 @@ fn heading(step: &StepResult) -> String {
     let back = match step.recovered_s {
         Some(0.0) => "back at once".into(),
         Some(seconds) => format!("back after {seconds:.1} s"),
+        None if step.kept_away => "clients kept away".into(),
         None => "not back".into(),
     };
     format!(
@@ -175,10 +187,52 @@ fn over_time(step: &StepResult) -> Option<Chart> {
         bucket: BUCKET,
         overload: step.triggered?,
         overload_name: "overload",
-        class: class(step.kind),
     };
     outcomes.chart(outcomes.busiest())
 }
+
+/// The loads of the search, and what was answered of them.
+fn search(storm: &Storm) -> String {
+    if storm.search.is_empty() {
+        return String::new();
+    }
+    let row = |rung: &Rung| {
+        let mark = match (rung.generator_limited, rung.disturbed) {
+            (true, _) => "the load generator was full",
+            (false, true) => "disturbed by other processes",
+            (false, false) => "",
+        };
+        format!(
+            "<tr><td>{:.1}</td><td>{:.1}</td><td class=\"left\">{mark}</td></tr>",
+            rung.offered, rung.goodput
+        )
+    };
+    format!(
+        "<details{}><summary>The search of the capacity, load by load</summary>\
+         <table><thead><tr><th>offered<small>/s</small></th><th>answered<small>/s</small></th><th class=\"left\">remark</th></tr></thead>\
+         <tbody>{}</tbody></table></details>",
+        if storm.steps.is_empty() { " open" } else { "" },
+        storm.search.iter().map(row).collect::<String>()
+    )
+}
+
+/// The table of all steps.
+fn figures(storm: &Storm) -> String {
+    if storm.steps.is_empty() {
+        return "<p>No step was measured.</p>".into();
+    }
+    let rows: String = storm.steps.iter().map(row).collect();
+    format!(
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"The figures\"><table>{HEAD}<tbody>\n{rows}</tbody></table></div>"
+    )
+}
+
+/// The head of the table of all steps, which [`row`] fills.
+const HEAD: &str = "<thead><tr><th>step</th><th>clients</th><th>offered<small>/s</small></th><th>goodput<small>/s</small></th>\
+    <th>goodput<small>of what is possible</small></th><th>p50<small>ms</small></th><th>p99<small>ms</small></th>\
+    <th>attempts<small>a request</small></th><th>refused<small>of attempts</small></th><th>late<small>of attempts</small></th>\
+    <th>broken<small>of attempts</small></th><th>told<small>of refusals</small></th><th>told<small>median</small></th>\
+    <th>let in<small>of those back</small></th><th>recovered<small>after</small></th><th>service<small>CPUs</small></th></tr></thead>";
 
 fn row(step: &StepResult) -> String {
     let number =

@@ -33,7 +33,8 @@ const UNITS: &str = "                          /s        /s     possible       m
 /// The verdict first, its table after.
 pub(crate) fn render(storm: &Storm, verdict: &Verdict) -> String {
     let mut text = String::new();
-    for line in &verdict.lines {
+    let (headline, others) = verdict.lines.split_at(verdict.lines.len().min(1));
+    for line in headline.iter().chain(&verdict.doubt).chain(others) {
         _ = writeln!(text, "{line}");
     }
     if !storm.steps.is_empty() {
@@ -132,14 +133,6 @@ pub(crate) fn conditions(storm: &Storm) -> Vec<String> {
             storm.capacity
         ));
     }
-    let other = storm.steps.iter().map(|step| step.other_length_share).fold(0.0, f64::max);
-    if other > TELLING_SHARE {
-        lines.push(format!(
-            "Up to {:.0} % of the good answers of a step had quite another length than without load: they may be errors with status 200. \
-             --expect TEXT counts only answers with that text.",
-            other * 100.0
-        ));
-    }
     if storm.cached {
         lines.push("A cache says that it answered: the figures are the cache's. {n} in the URL makes every request another.".into());
     }
@@ -158,9 +151,6 @@ pub(crate) fn conditions(storm: &Storm) -> Vec<String> {
     }
     lines
 }
-
-/// Share of answers of another length that is worth a line: more than a page that differs now and then.
-const TELLING_SHARE: f64 = 0.05;
 
 /// The most frequent other answers of all steps.
 fn other_answers(storm: &Storm) -> Vec<(String, u32)> {

@@ -23,6 +23,13 @@ pub(crate) enum Rest {
     Dead,
 }
 
+impl Rest {
+    /// Whether the service gives good answers.
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self, Self::Idle | Self::Slow)
+    }
+}
+
 /// Longest wait. A service that has nothing to do and needs longer does not come back by itself.
 const MAX_REST: Duration = Duration::from_secs(30);
 /// A service that restarts listens again within this time.

@@ -4,12 +4,13 @@ use crate::arrivals::{Step, poisson};
 use crate::event_log::{Counts, Window, latencies, percentile, timeline};
 use crate::machine::Disturbance;
 use crate::plan::BASE;
-use crate::score::recovery;
+use crate::score::{over, rounded};
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::baseline::Baseline;
 use crate::url_storm::brown_out::BrownOut;
 use crate::url_storm::measure::{Lab, Observed};
 use crate::url_storm::phases::{Phases, TOLD_BASE, TOLD_LOAD};
+use crate::url_storm::recovery::{kept_away, recovered};
 use crate::url_storm::rest::{Rest, rest};
 use crate::url_storm::tally::GoodAttempt;
 use crate::url_storm::truth::{Needed, Truth};
@@ -154,7 +155,7 @@ impl<'a> Stepper<'a> {
         while best.disturbed
             && repeats < MAX_REPEATS_PER_STEP
             && self.repeats_left > 0
-            && best.rest != Rest::Dead
+            && best.rest.is_up()
         {
             self.repeats_left -= 1;
             repeats += 1;
@@ -215,20 +216,12 @@ impl<'a> Stepper<'a> {
         let milliseconds = |all: &[Duration], share| {
             percentile(all, share).map(|time| rounded(time.as_secs_f64() * 1e3))
         };
-        let mut attempts: Vec<Duration> = observed
-            .kept
-            .good
-            .iter()
-            .filter(|good| window.contains(good.at))
-            .map(|good| good.took)
-            .collect();
-        attempts.sort_unstable();
+        let attempts = attempt_latencies(&observed.kept.good, window);
         let triggers = phases.after > Duration::ZERO;
         let needed = (trigger == Trigger::Told).then(|| {
             let refused = counts.offered.saturating_sub(counts.answered);
             Needed::of(phases.trigger(), refused, (1.0 - TOLD_BASE) * self.capacity)
         });
-        let disturbed = observed.is_disturbed();
         StepResult {
             trigger,
             kind,
@@ -255,7 +248,7 @@ impl<'a> Stepper<'a> {
             generator_cpu: rounded(observed.generator_cpu),
             generator_limited: observed.generator_limited(self.lab.options.deadline),
             others: observed.disturbance,
-            disturbed,
+            disturbed: observed.is_disturbed(),
             repeated: 0,
             not_sent: observed.kept.not_sent,
             other_answers: observed.kept.other,
@@ -266,67 +259,10 @@ impl<'a> Stepper<'a> {
     }
 }
 
-/// Seconds from the end of the trigger until as large a share is answered as before it.
-fn recovered(timeline: &[Counts], phases: &Phases, rest: &Rest) -> Option<f64> {
-    if matches!(rest, Rest::Dead | Rest::Down(_)) {
-        return None;
-    }
-    let bucket = |at| bucket(timeline, at);
-    // The first buckets have requests that are not answered yet.
-    let before = &timeline[bucket(phases.before / 4)..bucket(phases.before)];
-    let sum = |of: fn(&Counts) -> u32| f64::from(before.iter().map(of).sum::<u32>());
-    let usual = over(sum(|counts| counts.answered), sum(|counts| counts.offered)).min(1.0);
-    recovery(&timeline[bucket(phases.trigger().to)..], BUCKET, usual)
-}
-
-/// Whether clients stayed away from a service that answers: in the second half of the time after the trigger they
-/// sent fewer attempts than requests were due, and most of those were answered. A service that is down has as few
-/// attempts from clients that back off, and answers none.
-fn kept_away(timeline: &[Counts], phases: &Phases) -> bool {
-    let from = bucket(timeline, phases.trigger().to + phases.after / 2);
-    let sum = |of: fn(&Counts) -> u32| timeline[from..].iter().map(of).sum::<u32>();
-    let (offered, sent) = (sum(|counts| counts.offered), sum(|counts| counts.sent));
-    sent < offered && sum(|counts| counts.answered) * 2 > sent
-}
-
-/// The bucket of a timeline in which this time lies.
-fn bucket(timeline: &[Counts], at: Duration) -> usize {
-    ((at.as_nanos() / BUCKET.as_nanos()) as usize).min(timeline.len())
-}
-
-fn over(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
-}
-
-/// Three decimals: more than the precision of the measurement.
-pub(crate) fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PHASES: Phases = Phases {
-        before: Duration::from_secs(1),
-        settle: Duration::ZERO,
-        window: Duration::from_secs(1),
-        after: Duration::from_secs(2),
-    };
-
-    fn after(offered: u32, sent: u32, answered: u32) -> Vec<Counts> {
-        vec![Counts { offered, sent, answered, ..Counts::default() }; 16]
-    }
-
-    #[test]
-    fn clients_that_stay_away_are_told_from_a_service_that_is_down() {
-        assert!(kept_away(&after(100, 40, 36), &PHASES), "few attempts, nearly all answered");
-        assert!(
-            !kept_away(&after(100, 40, 2), &PHASES),
-            "clients that back off from a service that is down"
-        );
-        assert!(!kept_away(&after(100, 380, 20), &PHASES), "a retry storm");
-        assert!(!kept_away(&after(100, 0, 0), &PHASES), "no attempt shows nothing");
-        assert!(!kept_away(&[], &PHASES));
-    }
+/// Ascending latencies of the good attempts in a window, from when they were sent.
+fn attempt_latencies(good: &[GoodAttempt], window: Window) -> Vec<Duration> {
+    let within = good.iter().filter(|attempt| window.contains(attempt.at));
+    let mut latencies: Vec<Duration> = within.map(|attempt| attempt.took).collect();
+    latencies.sort_unstable();
+    latencies
 }

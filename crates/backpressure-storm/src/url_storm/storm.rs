@@ -2,6 +2,7 @@
 
 use crate::Outcome;
 use crate::progress::Progress;
+use crate::score::rounded;
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::baseline::baseline;
 use crate::url_storm::capacity::{Found, Rung, search};
@@ -10,7 +11,7 @@ use crate::url_storm::measure::Lab;
 use crate::url_storm::options::UrlOptions;
 use crate::url_storm::rest::{Rest, rest};
 use crate::url_storm::service_process::ServiceProcesses;
-use crate::url_storm::steps::{StepResult, Stepper, Trigger, rounded};
+use crate::url_storm::steps::{StepResult, Stepper, Trigger};
 use crate::url_storm::target::Target;
 use crate::{cpu, text};
 use serde::Serialize;
@@ -34,6 +35,9 @@ pub(crate) struct Storm {
     pub(crate) capacity: f64,
     pub(crate) not_reached: Option<String>,
     pub(crate) search: Vec<Rung>,
+    /// The state of the service after the search.
+    #[serde(skip)]
+    pub(crate) rest: Rest,
     pub(crate) steps: Vec<StepResult>,
     /// What was left out, and why.
     pub(crate) left_out: Vec<String>,
@@ -58,11 +62,17 @@ impl Storm {
             capacity: 0.0,
             not_reached: None,
             search: vec![],
+            rest: Rest::Idle,
             steps: vec![],
             left_out: vec![],
             interrupted: false,
             out_of_time: false,
         }
+    }
+
+    /// The states of the service after the search and after each step.
+    pub(crate) fn rests(&self) -> impl Iterator<Item = &Rest> {
+        std::iter::once(&self.rest).chain(self.steps.iter().map(|step| &step.rest))
     }
 
     /// Runs the storm. What it has found so far stays if it is dropped.
@@ -81,7 +91,7 @@ impl Storm {
         ));
         progress.stage("search of the capacity", ABOUT / 4);
         let found = match options.capacity {
-            Some(rate) => Found { rate, not_reached: None, rungs: vec![] },
+            Some(rate) => Found { rate, not_reached: None, rungs: vec![], rest: Rest::Idle },
             None => search(&lab, &baseline, &|line| progress.say(line)).await?,
         };
         (self.capacity, self.not_reached, self.search) =
@@ -94,7 +104,11 @@ impl Storm {
         }
         progress.say(&format!("  capacity: {:.1}/s", self.capacity));
         // What the search left in queues would count against the first step.
-        rest(&lab, &baseline).await;
+        self.rest = if found.rest.is_up() { rest(&lab, &baseline).await } else { found.rest };
+        if let Some(why) = goes_on(&self.rest) {
+            self.left_out.push(why);
+            return Ok(());
+        }
         let mut stepper = Stepper::new(&lab, &baseline, self.capacity);
         for (trigger, kind) in self.plan(options) {
             progress.stage(&format!("{} {}", trigger.name(), kind.name()), stepper.lasts(trigger));
@@ -145,9 +159,9 @@ impl Storm {
 fn goes_on(rest: &Rest) -> Option<String> {
     match rest {
         Rest::Idle | Rest::Slow => None,
-        Rest::Down(instead) => {
-            Some(format!("later steps: 30 s after this one, one request at a time got {instead}"))
-        }
+        Rest::Down(instead) => Some(format!(
+            "later steps: 30 s after the last load, one request at a time got {instead}"
+        )),
         Rest::Dead => Some("later steps: the service listens no more".into()),
     }
 }

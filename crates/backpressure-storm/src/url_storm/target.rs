@@ -1,5 +1,6 @@
 //! What is stormed: the URL, its address, and the request that is sent to it.
 
+use crate::text::parse_field;
 use crate::url_storm::failure::with_sources;
 use crate::url_storm::options::UrlOptions;
 use bytes::Bytes;
@@ -173,13 +174,10 @@ const OWN_FIELDS: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, TE, TRANSFER_EN
 fn add_headers(headers: &mut HeaderMap, given: &[String]) -> Result<(), String> {
     for field in given {
         let wrong = |why: &str| format!("--header {field:?}: {why}");
-        let (name, value) =
-            field.split_once(':').ok_or_else(|| wrong("a field is `name: value`"))?;
-        let name: HeaderName = name.trim().parse().map_err(|_| wrong("no name of a field"))?;
+        let (name, value) = parse_field(field).map_err(|why| wrong(&why))?;
         if OWN_FIELDS.contains(&name) {
             return Err(wrong("this field belongs to the connection, and the client writes it"));
         }
-        let value = header_value(value.trim()).map_err(|_| wrong("no value of a field"))?;
         if name == HOST {
             headers.insert(name, value);
         } else {

@@ -1,7 +1,7 @@
 //! Whether Retry-After told the truth: were clients that came back when told let in, and could they have come earlier?
 
 use crate::event_log::Window;
-use crate::url_storm::steps::rounded;
+use crate::score::rounded;
 use crate::url_storm::tally::{Kept, Refusal};
 use serde::Serialize;
 use std::time::Duration;

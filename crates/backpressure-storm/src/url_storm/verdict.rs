@@ -1,13 +1,13 @@
 //! The verdict: does the service stay up, does it come back, and does Retry-After tell the truth?
 
-use crate::text::{milliseconds, percent};
+use crate::text::percent;
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::rest::Rest;
+use crate::url_storm::sentences::{back, capacity, headline, overload, told};
 use crate::url_storm::steps::{StepResult, Trigger};
 use crate::url_storm::storm::Storm;
 use crate::url_storm::truth::Truth;
 use serde::Serialize;
-use tower_backpressure::RetryAfter;
 
 /// The service in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -48,8 +48,9 @@ pub(crate) enum Telling {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) kind: Kind,
-    /// Other processes, or the generator itself, disturbed what the verdict stands on.
+    /// What the verdict stands on was disturbed, or may not have been what it seems; `doubt` says why.
     pub(crate) in_doubt: bool,
+    pub(crate) doubt: Option<String>,
     pub(crate) retry_after: Telling,
     /// Lowest goodput above capacity, over what is possible.
     pub(crate) lowest_naive: Option<f64>,
@@ -72,6 +73,8 @@ const TELLS: f64 = 0.5;
 const TRUE_SHARE: f64 = 0.7;
 /// Longest time too long: a whole number of seconds is rounded up by one.
 const ROUNDING_S: f64 = 2.0;
+/// Share of good answers with another length that says they may be no good answers: more than pages that differ.
+const UNLIKE: f64 = 0.05;
 /// Clients that came back, below which their share says nothing.
 const MIN_CAME_BACK: u32 = 20;
 
@@ -89,7 +92,7 @@ impl Verdict {
         let truth = truth(&storm.steps);
         let retry_after = telling(&truth);
         let kind = kind(storm, &overloads);
-        let in_doubt = storm.steps.iter().any(|step| step.disturbed || step.generator_limited);
+        let doubt = doubt(storm);
         let recoveries: Vec<Option<f64>> = storm
             .steps
             .iter()
@@ -99,7 +102,8 @@ impl Verdict {
         let all_back: Option<Vec<f64>> = recoveries.into_iter().collect();
         let mut verdict = Self {
             kind,
-            in_doubt,
+            in_doubt: doubt.is_some(),
+            doubt,
             retry_after,
             lowest_naive: lowest(ClientKind::Naive),
             lowest_obedient: lowest(ClientKind::Obedient),
@@ -107,21 +111,42 @@ impl Verdict {
             lines: vec![],
         };
         verdict.lines = vec![
-            sentence(storm, kind, in_doubt),
+            headline(storm, kind),
             capacity(storm),
             overload(storm, &overloads),
-            back(&storm.steps),
+            back(storm),
             told(&truth, retry_after),
         ];
         verdict
     }
 }
 
+/// Why the verdict may be wrong, if it may be.
+fn doubt(storm: &Storm) -> Option<String> {
+    let any = |of: fn(&StepResult) -> bool| storm.steps.iter().any(of);
+    let unlike = storm.steps.iter().map(|step| step.other_length_share).fold(0.0, f64::max);
+    let mut why = Vec::new();
+    if unlike > UNLIKE {
+        why.push(format!(
+            "up to {} of the answers that count as good have quite another length than without load. \
+             If they are errors with status 200, give --expect TEXT",
+            percent(unlike)
+        ));
+    }
+    if any(|step| step.disturbed) {
+        why.push("something else was busy on this machine, see below".to_owned());
+    }
+    if any(|step| step.generator_limited) {
+        why.push("the load generator itself was full, see below".to_owned());
+    }
+    (!why.is_empty()).then(|| format!("In doubt: {}.", why.join("; and ")))
+}
+
 fn kind(storm: &Storm, overloads: &[&StepResult]) -> Kind {
-    if storm.steps.iter().any(|step| step.rest == Rest::Dead) {
+    if storm.rests().any(|rest| *rest == Rest::Dead) {
         return Kind::Died;
     }
-    if storm.steps.iter().any(|step| matches!(step.rest, Rest::Down(_))) {
+    if storm.rests().any(|rest| matches!(rest, Rest::Down(_))) {
         return Kind::StaysDown;
     }
     if storm.steps.iter().any(StepResult::stays_down) {
@@ -179,161 +204,6 @@ fn telling(truth: &Truth) -> Telling {
     } else {
         Telling::Truth
     }
-}
-
-fn sentence(storm: &Storm, kind: Kind, in_doubt: bool) -> String {
-    let says = match kind {
-        Kind::NotOverloaded => "was not overloaded: nothing to say about overload",
-        Kind::ConstantRate => {
-            "stays up: it refuses above a constant rate, with next to nothing in flight. What it can really do is hidden behind that rate"
-        }
-        Kind::Protected => "stays up, and comes back by itself",
-        Kind::Late => {
-            "keeps its goodput, but answers just before clients give up: its queue has no useful bound"
-        }
-        Kind::Bends => "loses part of its goodput under overload, and comes back",
-        Kind::Collapses => "collapses under load, and comes back when it is gone",
-        Kind::StaysDown if storm.steps.iter().any(|step| matches!(step.rest, Rest::Down(_))) => {
-            "goes down, and gives no good answer 30 s after the load is gone"
-        }
-        Kind::StaysDown => {
-            "goes down, and does not come back while 0.8 of its capacity is offered: load has to be taken from it"
-        }
-        Kind::Died => "died: nothing listens any more",
-    };
-    let doubt = if in_doubt {
-        " In doubt: something else was busy on this machine, see below."
-    } else {
-        ""
-    };
-    format!("{} {says}.{doubt}", storm.url)
-}
-
-fn capacity(storm: &Storm) -> String {
-    let alone = format!("one at a time takes {}", milliseconds(storm.uncontended_p50_ms));
-    match &storm.not_reached {
-        Some(why) => format!(
-            "Capacity: at least {:.0} requests a second, and more were not offered: {why}; {alone}.",
-            storm.capacity
-        ),
-        None if storm.steps.is_empty() => {
-            format!("Capacity: about {:.0} requests a second; {alone}.", storm.capacity)
-        }
-        None => format!("Capacity: {:.0} requests a second; {alone}.", storm.capacity),
-    }
-}
-
-fn overload(storm: &Storm, overloads: &[&StepResult]) -> String {
-    let worst = |kind: ClientKind| {
-        let steps = overloads.iter().filter(|step| step.kind == kind);
-        let worst =
-            steps.min_by(|a, b| a.goodput_over_possible.total_cmp(&b.goodput_over_possible))?;
-        let p99 = worst
-            .p99_ms
-            .map_or_else(|| "no answer in time".into(), |p99| format!("p99 {}", milliseconds(p99)));
-        Some(format!(
-            "{} at {} with {} clients ({p99})",
-            percent(worst.goodput_over_possible),
-            worst.step,
-            kind.name()
-        ))
-    };
-    let worst: Vec<String> = ClientKind::ALL.into_iter().filter_map(worst).collect();
-    if worst.is_empty() {
-        return format!(
-            "Overload: none was offered. Answers count within {:.0} ms.",
-            storm.deadline_ms
-        );
-    }
-    format!("Goodput under overload, lowest: {} of what is possible.", worst.join(", "))
-}
-
-fn back(steps: &[StepResult]) -> String {
-    let triggered: Vec<&StepResult> = steps.iter().filter(|step| step.shows_recovery()).collect();
-    let name = |step: &StepResult| match step.trigger {
-        Trigger::BrownOut => format!("the brown-out with {} clients", step.clients),
-        Trigger::Load(_) | Trigger::Told => format!("{} with {} clients", step.step, step.clients),
-    };
-    let never: Vec<String> =
-        triggered.iter().filter(|step| step.stays_down()).map(|step| name(step)).collect();
-    if let Some(down) = steps.iter().find(|step| matches!(step.rest, Rest::Down(_))) {
-        return format!("Coming back: not within 30 s without load, after {}.", name(down));
-    }
-    if !never.is_empty() {
-        return format!(
-            "Coming back: not within the time that was watched after {}.",
-            never.join(", ")
-        );
-    }
-    let away: Vec<String> = triggered
-        .iter()
-        .filter(|step| step.kept_away && step.recovered_s.is_none())
-        .map(|step| name(step))
-        .collect();
-    if !away.is_empty() {
-        return format!(
-            "Coming back: the service answers, but its clients still sent less than was due at the end of the time watched after {}.",
-            away.join(", ")
-        );
-    }
-    let slowest = triggered
-        .iter()
-        .filter_map(|step| Some((step.recovered_s?, name(step))))
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match slowest {
-        None => "Coming back: nothing to come back from.".into(),
-        Some((seconds, _)) if seconds < 1e-3 => "Coming back: at once, after each overload.".into(),
-        Some((seconds, after)) => format!(
-            "Coming back: within {seconds:.2} s of the end of each overload; the slowest was after {after}."
-        ),
-    }
-}
-
-fn told(truth: &Truth, telling: Telling) -> String {
-    let share = |part: u32, whole: u32| percent(f64::from(part) / f64::from(whole.max(1)));
-    let times = if truth.told_p50_s == truth.told_max_s {
-        format!("told {}", told_time(truth.told_max_s))
-    } else {
-        let (median, longest) = (told_time(truth.told_p50_s), told_time(truth.told_max_s));
-        format!("told {median} in the median, and the longest {longest}")
-    };
-    let let_in = if truth.came_back == 0 {
-        "no client came back in the time watched".into()
-    } else {
-        format!(
-            "{} of {} clients that came back when told were let in",
-            truth.let_in, truth.came_back
-        )
-    };
-    let longer = truth.too_long_p50_s.map_or_else(String::new, |seconds| {
-        if seconds >= 0.0 {
-            format!("; in the median {seconds:.1} s more than was needed")
-        } else {
-            format!("; in the median {:.1} s less than was needed", -seconds)
-        }
-    });
-    match telling {
-        Telling::NoRefusals => {
-            "Retry-After: nothing was refused, so that no client was told to wait.".into()
-        }
-        Telling::NotTold => format!(
-            "Retry-After: {} of the refusals tell when to come back.",
-            share(truth.told, truth.refusals)
-        ),
-        Telling::NotChecked => {
-            format!("Retry-After: {times}; too few clients came back to check it{longer}.")
-        }
-        Telling::Truth => format!("Retry-After tells the truth: {let_in} ({times}{longer})."),
-        Telling::TooEarly => format!("Retry-After is too short: {let_in} ({times}{longer})."),
-        Telling::TooLong => format!("Retry-After is too long: {let_in} ({times}{longer})."),
-    }
-}
-
-/// A time that was told, in words. Clients read no longer one than [`RetryAfter::MAX`].
-fn told_time(seconds: Option<f64>) -> String {
-    let seconds = seconds.unwrap_or(0.0);
-    let or_more = if seconds >= RetryAfter::MAX.as_secs_f64() { " or more" } else { "" };
-    format!("{seconds:.1} s{or_more}")
 }
 
 #[cfg(test)]
@@ -425,6 +295,27 @@ mod tests {
             verdict(vec![disturbed]).in_doubt
                 && !verdict(vec![step(TWICE, 0.95, 50.0, 0.5)]).in_doubt
         );
+    }
+
+    #[test]
+    fn answers_that_look_unlike_those_without_load_put_the_verdict_in_doubt() {
+        let unlike = StepResult { other_length_share: 0.96, ..step(TWICE, 0.95, 50.0, 0.0) };
+        let doubt = verdict(vec![unlike]).doubt.expect("a doubt");
+        assert!(doubt.contains("96 %") && doubt.contains("--expect"), "{doubt}");
+    }
+
+    #[test]
+    fn a_service_that_the_search_has_ended_is_down() {
+        let options = UrlOptions::parsed(&["http://127.0.0.1/"]).expect("options");
+        let target = Target::of(&options).expect("a target");
+        for (rest, expected) in
+            [(Rest::Dead, Kind::Died), (Rest::Down("no answer in time".into()), Kind::StaysDown)]
+        {
+            let storm = Storm { capacity: 100.0, rest, ..Storm::new(&options, &target) };
+            let verdict = Verdict::of(&storm);
+            assert_eq!(verdict.kind, expected);
+            assert!(verdict.lines[3].contains("search of the capacity"), "{:?}", verdict.lines);
+        }
     }
 
     #[test]

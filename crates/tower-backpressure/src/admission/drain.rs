@@ -9,6 +9,7 @@
 use std::any::Any;
 use std::fmt;
 use std::future::poll_fn;
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,18 +37,20 @@ const MAX_BYTES_TOGETHER: usize = 1024 * 1024 * 1024;
 #[derive(Clone, Default)]
 pub(crate) struct Drains {
     spent: Arc<Spent>,
-    named: Option<Named>,
+    named: Option<&'static dyn ReadBody>,
 }
 
-/// What can be done with bodies of a type that was named.
-#[derive(Clone, Copy)]
-struct Named {
-    start: Start,
-    is_unread: fn(body: &dyn Any) -> bool,
+/// What is done with bodies of one type.
+trait ReadBody: Sync {
+    /// Takes a body from an `Option` and starts to read it; false when it cannot, or the body is of another type.
+    fn start(&self, body: &mut dyn Any, spent: &Arc<Spent>) -> bool;
+
+    /// Whether it is a body of this type that has not been read to its end.
+    fn is_unread(&self, body: &dyn Any) -> bool;
 }
 
-/// Starts to read a body of one type; false when it cannot, or the body is of another type.
-type Start = fn(body: &mut dyn Any, spent: &Arc<Spent>) -> bool;
+/// Bodies of this type.
+struct Of<B>(PhantomData<fn(B)>);
 
 /// What the bodies that are being read have cost so far.
 #[derive(Debug, Default)]
@@ -66,7 +69,7 @@ struct Reading {
 impl Drains {
     /// The same, able to read bodies of this type too.
     pub(crate) fn with_type<B: Body + Send + 'static>(&self) -> Self {
-        Self { spent: Arc::clone(&self.spent), named: Some(Named::of::<B>()) }
+        Self { spent: Arc::clone(&self.spent), named: Some(const { &Of::<B>(PhantomData) }) }
     }
 
     /// Has a task read this body to its end, within the bounds; false when nothing reads it.
@@ -75,38 +78,35 @@ impl Drains {
     /// type of the response's body, as in axum and tonic, it is known to be one.
     pub(crate) fn drain<Req: 'static, Res: Body + Send + 'static>(&self, body: Req) -> bool {
         let mut body = Some(body);
-        let named = self.named.is_some_and(|named| (named.start)(&mut body, &self.spent));
-        named || start::<Res>(&mut body, &self.spent)
+        let named = self.named.is_some_and(|named| named.start(&mut body, &self.spent));
+        named || Of::<Res>(PhantomData).start(&mut body, &self.spent)
     }
 
     /// Whether there is a body that has not been read to its end. A body of an unknown type counts as none.
-    pub(crate) fn is_unread<Req: 'static, Res: Body + 'static>(&self, body: &Req) -> bool {
-        is_unread::<Res>(body) || self.named.is_some_and(|named| (named.is_unread)(body))
+    pub(crate) fn is_unread<Req: 'static, Res: Body + Send + 'static>(&self, body: &Req) -> bool {
+        let is_known = Of::<Res>(PhantomData).is_unread(body);
+        is_known || self.named.is_some_and(|named| named.is_unread(body))
     }
 }
 
-impl Named {
-    fn of<B: Body + Send + 'static>() -> Self {
-        Self { start: start::<B>, is_unread: is_unread::<B> }
+impl<B: Body + Send + 'static> ReadBody for Of<B> {
+    fn start(&self, body: &mut dyn Any, spent: &Arc<Spent>) -> bool {
+        let Some(body) = body.downcast_mut::<Option<B>>() else { return false };
+        if body.as_ref().is_some_and(Body::is_end_stream) {
+            return true;
+        }
+        let (Some(reading), Ok(runtime)) = (Reading::begin(spent), Handle::try_current()) else {
+            return false;
+        };
+        let Some(body) = body.take() else { return false };
+        // In the task: where the runtime has no timers, only the task fails.
+        runtime.spawn(async move { timeout(LINGER, read(body, reading)).await });
+        true
     }
-}
 
-fn is_unread<B: Body + 'static>(body: &dyn Any) -> bool {
-    body.downcast_ref::<B>().is_some_and(|body| !body.is_end_stream())
-}
-
-fn start<B: Body + Send + 'static>(body: &mut dyn Any, spent: &Arc<Spent>) -> bool {
-    let Some(body) = body.downcast_mut::<Option<B>>() else { return false };
-    if body.as_ref().is_some_and(Body::is_end_stream) {
-        return true;
+    fn is_unread(&self, body: &dyn Any) -> bool {
+        body.downcast_ref::<B>().is_some_and(|body| !body.is_end_stream())
     }
-    let (Some(reading), Ok(runtime)) = (Reading::begin(spent), Handle::try_current()) else {
-        return false;
-    };
-    let Some(body) = body.take() else { return false };
-    // In the task: where the runtime has no timers, only the task fails.
-    runtime.spawn(async move { timeout(LINGER, read(body, reading)).await });
-    true
 }
 
 /// Reads to the end, to an error, or to a bound. Whether the client learns of a bound in time is up

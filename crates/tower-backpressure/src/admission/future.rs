@@ -88,7 +88,7 @@ where
     /// Calls the service inside at once if it can: keeping it, the request and the policy for later
     /// would cost as much as all the rest. `R`: the type of the response's body.
     #[inline(always)]
-    pub(crate) fn new<R: Body + 'static>(
+    pub(crate) fn new<R: Body + Send + 'static>(
         inner: &mut S,
         request: Request<ReqBody>,
         policy: &Arc<Policy>,
@@ -104,7 +104,7 @@ where
 
     /// The service inside cannot be called yet.
     #[cold]
-    fn start_later<R: Body + 'static>(
+    fn start_later<R: Body + Send + 'static>(
         start: Start<S::Error>,
         inner: &mut S,
         request: Request<ReqBody>,

@@ -57,6 +57,8 @@ pub(crate) type Rendered = Box<Response<Bytes>>;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
     dialect: Dialect,
+    /// Whether the messages of a gRPC call are JSON.
+    speaks_json: bool,
     /// Whether it has a connection that the response can close.
     speaks_http1: bool,
     upload: Upload,
@@ -142,7 +144,7 @@ impl Rejection {
             }
             None if caller.dialect == Dialect::Http => self.respond_http(shed),
             None => {
-                let mut response = grpc::rejection(shed, caller.dialect);
+                let mut response = grpc::rejection(shed, caller.dialect, caller.speaks_json);
                 self.mark(&mut response, shed);
                 response
             }
@@ -215,7 +217,9 @@ impl Rejection {
 impl Caller {
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let speaks_http1 = request.version() <= Version::HTTP_11;
-        Self { dialect: Dialect::of(request.headers()), speaks_http1, upload: upload(request) }
+        let dialect = Dialect::of(request.headers());
+        let speaks_json = dialect != Dialect::Http && Dialect::is_json(request.headers());
+        Self { dialect, speaks_json, speaks_http1, upload: upload(request) }
     }
 
     /// Whether the body of the request should be read. Reading a body that is sent on demand would ask
@@ -252,8 +256,8 @@ fn keep_headers(headers: &mut HeaderMap, shed: Shed) {
 ///
 /// A rejection that an inner layer returned cannot be told from one that a handler forwards, since a
 /// handler can forward the very request it was given. So all marks are removed: the header, the
-/// [`Shed`], and what says the same without a header: the status 429 of our own layers, and the pushback of
-/// a gRPC call. [`Rejected`] replaces them, so that outer layers still learn that no work was done. Returns
+/// [`Shed`], and what says the same without a header: the status 429 that such a layer chose, here or in another
+/// process, and the pushback of a gRPC call. [`Rejected`] replaces them, so that outer layers still learn that no work was done. Returns
 /// whether there were any.
 pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) -> bool {
     if !response.headers().contains_key(&SHED_REASON_FIELD) {
@@ -268,7 +272,15 @@ pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) 
     }
     response.headers_mut().remove(SHED_REASON);
     grpc::remove_pushback(response.headers_mut());
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
     true
+}
+
+/// The body of a response whose marks were removed, where those were in it; `None`: the body stays.
+pub(super) fn body_without_marks<B>(response: &mut Response<B>) -> Option<Bytes> {
+    grpc::body_without_pushback(response.headers_mut())
 }
 
 /// A layer in this process rejected the request.
@@ -277,9 +289,6 @@ fn remove_own_marks<B>(response: &mut Response<B>, rejected: Rejected) {
     let extensions = response.extensions_mut();
     extensions.remove::<Shed>();
     extensions.insert(rejected);
-    if response.status() == StatusCode::TOO_MANY_REQUESTS {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    }
 }
 
 /// RFC 9457, with the types that the RateLimit fields draft registers for this. The text stays true when
@@ -390,10 +399,13 @@ mod tests {
     #[test]
     fn a_server_removes_every_mark_and_a_client_those_of_this_process() {
         for (side, left) in [(Side::Server, false), (Side::Client, true)] {
-            let theirs = Response::builder().status(503).header(SHED_REASON, "limit").body(());
-            let mut theirs = theirs.expect("a response");
-            remove_not_begun_marks(&mut theirs, side);
-            assert_eq!(theirs.headers().contains_key(SHED_REASON), left, "{side:?}");
+            for status in [503, 429] {
+                let theirs = Response::builder().status(status).header(SHED_REASON, "limit");
+                let mut theirs = theirs.body(()).expect("a response");
+                remove_not_begun_marks(&mut theirs, side);
+                assert_eq!(theirs.headers().contains_key(SHED_REASON), left, "{side:?}");
+                assert_eq!(theirs.status(), if left { status } else { 503 }, "{side:?}");
+            }
 
             for status in [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS] {
                 let mut ours =

@@ -5,7 +5,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 
 use super::classify::{Classifier, Side};
 use super::guard::Guard;
-use super::rejection::remove_not_begun_marks;
+use super::rejection::{body_without_marks, remove_not_begun_marks};
 use super::streams::StreamCheck;
 
 /// Until when a request counts as in flight.
@@ -61,11 +61,15 @@ impl ResponsePolicy {
         response: &mut Response<R>,
         guard: &mut Guard,
     ) -> Option<Response<Bytes>> {
-        if self.mark_begun(response) {
+        let had_marks = self.mark_begun(response);
+        if had_marks {
             guard.marks_removed();
         }
         if self.can_close && guard.is_stopping() {
             close_connection(response);
+        }
+        if had_marks {
+            return replace_body(response);
         }
         self.stream.as_ref().and_then(|check| check.admit(response, guard))
     }
@@ -80,6 +84,17 @@ impl ResponsePolicy {
         let status = response.status();
         self.is_head_request || status.is_informational() || matches!(status.as_u16(), 204 | 304)
     }
+}
+
+/// The response whose marks were removed, with another body where they were in the body too.
+#[cold]
+pub(crate) fn replace_body<R>(response: &mut Response<R>) -> Option<Response<Bytes>> {
+    let mut replaced = Response::new(body_without_marks(response)?);
+    *replaced.status_mut() = response.status();
+    *replaced.version_mut() = response.version();
+    *replaced.headers_mut() = std::mem::take(response.headers_mut());
+    *replaced.extensions_mut() = std::mem::take(response.extensions_mut());
+    Some(replaced)
 }
 
 /// The process is about to end: the client's next request needs another connection. RFC 9112, section 9.6.

@@ -89,6 +89,11 @@ impl ReturnTickets {
         HeaderValue::from_maybe_shared(share(&text)).expect("hexadecimal digits are a header value")
     }
 
+    /// Whether the request may hold a ticket. Without any that was issued, the headers are not searched.
+    pub(crate) fn may_be_in(&self, headers: &HeaderMap) -> bool {
+        self.0.issued.load(Ordering::Relaxed) > 0 && headers.contains_key(&RETURN_TICKET_FIELD)
+    }
+
     /// Whether the request holds a ticket of ours that is due and was not used before. Uses it.
     pub(crate) fn take(&self, headers: &HeaderMap, now: Instant) -> bool {
         let Some(value) = headers.get(&RETURN_TICKET_FIELD) else { return false };

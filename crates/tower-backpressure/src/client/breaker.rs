@@ -65,10 +65,10 @@ use self::state::{Options, OriginBreaker};
 ///   [`window`](Self::window) and the share that failed, or was slow, reaches
 ///   [`failure_share`](Self::failure_share) or [`slow_share`](Self::slow_share).
 /// - **Open**: calls are rejected with a 503, the time that is left as `Retry-After`, and
-///   [`SHED_REASON`](crate::SHED_REASON) `breaker`. It is open for as long as the failed response asks for, or
-///   else for [`open_for`](Self::open_for), doubled each time in a row; at most for a minute.
+///   [`SHED_REASON`](crate::SHED_REASON) `breaker`. It is open for as long as the failed response asks for, a minute
+///   at most, or else for [`open_for`](Self::open_for), doubled each time in a row up to four times that.
 /// - **Half-open**: [`probes`](Self::probes) calls are sent. If all succeed, it begins to close; if one fails,
-///   it opens again. Probes without a response are replaced after `open_for`.
+///   it opens again. Probes without a response are replaced after four times `open_for`; a late success counts.
 /// - **Ramping**: as many calls are in flight as there were probes, and one more after each success; half as
 ///   many after a failure. It closes once `min_calls` have succeeded, and opens when calls fail as before.
 ///
@@ -79,7 +79,7 @@ use self::state::{Options, OriginBreaker};
 /// | [`failure_share`](Self::failure_share), [`slow_share`](Self::slow_share) | 0.9 | opening costs one useful response in ten at most; at 0.5, as is usual elsewhere, an origin that fails half of its calls would fail all of them |
 /// | [`slow`](Self::slow) | no call is slow | only the caller knows |
 /// | [`min_calls`](Self::min_calls), [`window`](Self::window) | 20 in 10 s | with fewer, chance would open it |
-/// | [`open_for`](Self::open_for) | 5 s | a restart takes that long |
+/// | [`open_for`](Self::open_for) | 500 ms | an origin that is back is used within four times that; a few calls in that time are no load |
 /// | [`probes`](Self::probes) | 3 | one may succeed by chance |
 /// | [`key`](Self::key) | the origin | where one origin has parts that fail alone |
 /// | [`classify`](Self::classify) | see above | |

@@ -116,7 +116,7 @@ impl<'a> AttemptOutcome<'a> {
     pub(crate) fn is_rejection(&self) -> bool {
         match self.end {
             AttemptEnd::Response { status, headers, .. } => is_rejection(status, headers),
-            AttemptEnd::Error(_) => false,
+            AttemptEnd::Error(error) => error.is_some_and(error::is_rejection),
         }
     }
 
@@ -128,7 +128,9 @@ impl<'a> AttemptOutcome<'a> {
                 response::decide(self, status, headers, extensions)
             }
             // First: the sources of an upload's own error may tell of another connection that was refused.
-            AttemptEnd::Error(Some(error)) if error::is_mistake(error) => RetryDecision::give_up(),
+            AttemptEnd::Error(Some(error)) if error::is_permanent(error) => {
+                RetryDecision::give_up()
+            }
             AttemptEnd::Error(Some(error)) if error::is_unsent(error) => RetryDecision::not_begun(),
             AttemptEnd::Error(Some(error)) if error::is_not_processed(error) => {
                 self.not_begun_if_trusted()

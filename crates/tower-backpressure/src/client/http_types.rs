@@ -69,7 +69,7 @@ pin_project! {
     /// The future of [`WholeResponses`].
     pub(crate) struct WholeResponsesFuture<F> {
         #[pin]
-        future: F,
+        pub(crate) future: F,
     }
 }
 
@@ -154,8 +154,8 @@ pub(crate) fn envelope_with_info(request: reqwest::Request) -> Request<reqwest::
 }
 
 /// Adds the rest of the head, for a rule of the user's. A URL that is no valid URI becomes `/`.
-pub(crate) fn fill_head(envelope: &mut Request<reqwest::Request>, url: &Url) {
-    *envelope.uri_mut() = url.as_str().parse().unwrap_or_default();
+pub(crate) fn fill_head(envelope: &mut Request<reqwest::Request>) {
+    *envelope.uri_mut() = envelope.body().url().as_str().parse().unwrap_or_default();
     *envelope.headers_mut() = envelope.body().headers().clone();
 }
 

@@ -51,14 +51,20 @@ mod wait;
 ///
 /// | outcome of an attempt | GET, HEAD, PUT, DELETE, … or with `Idempotency-Key` | POST, PATCH, … |
 /// |---|---|---|
-/// | the connection could not be made (refused, DNS, TLS), or was closed before it took the request | yes | yes: the request was not sent |
+/// | the connection could not be made (refused, no route, a resolver or a handshake that failed), or was closed before it took the request | yes | yes: the request was not sent |
 /// | HTTP/2 `REFUSED_STREAM`, or a stream above the last one of a `GOAWAY` | yes | yes: the request was not begun |
-/// | 429, 421, 425; 503 with `x-shed-reason`; gRPC status 14 or 8 with pushback or `RetryInfo` | yes | yes: the request was not begun |
-/// | 408, 502, 503, 504, 529; gRPC status 14 alone; any status but a redirection with `x-should-retry: true` | yes | no: the request may have been carried out |
+/// | 429, 421, 425; 503, or gRPC status 14 or 8, with `x-shed-reason` | yes | yes: the request was not begun |
+/// | 408, 502, 503, 504, 529; gRPC status 14, or 8 with pushback or `RetryInfo`; any status but a redirection with `x-should-retry: true` | yes | no: the request may have been carried out |
 /// | 409 after an attempt with the same `Idempotency-Key`, which may still be running | yes | – |
 /// | a mistake of the caller, such as a URL that cannot be sent to, or too many redirections | no | no |
+/// | a host that does not exist, a certificate that is not accepted, a response that cannot be decoded | no | no |
 /// | any other error of the service inside | yes | no |
 /// | any other response | no | no |
+///
+/// Every gRPC call is a `POST`. Pushback says when to retry and not that the call was not begun: a handler in tonic that
+/// has done work passes on the pushback of another service with `?`. For calls that may be repeated, set an
+/// `idempotency-key` in their metadata, or return [`RetryDecision::not_begun`](crate::RetryDecision::not_begun) from
+/// [`policy`](Self::policy) for their status. The wait is that of the pushback then.
 ///
 /// The rows "not begun" hold for `POST` only while [`trust_not_begun`](Self::trust_not_begun) is true.
 /// [`policy`](Self::policy) takes a rule that is asked first. The errors of hyper and h2 are known with
@@ -78,8 +84,8 @@ mod wait;
 ///   that were told the same number; after a delay with a fraction it is a tenth. It takes at most half of
 ///   what is left until the deadline, and never makes a retry early. [`RetryAfter::from_headers`] says which
 ///   fields and forms are understood.
-/// - A 429, 503 or 529, or gRPC status 14 or 8, names no time: at least one second, doubled with each
-///   attempt, and up to as much again.
+/// - A 429, 503 or 529, gRPC status 14 or 8, or HTTP/2 `ENHANCE_YOUR_CALM` names no time: at least one second,
+///   doubled with each attempt, and up to as much again.
 /// - The connection could not be made: at least 250 ms, four times as long with each attempt, and up to as
 ///   much again, so that three attempts outlast a restart of a second.
 /// - Otherwise, or when the time has passed: a random span up to `backoff`, which doubles with each
@@ -147,7 +153,7 @@ mod wait;
 /// | `backpressure_attempts_total` | counter | `policy`; `kind` = `first` or `retry` |
 /// | `backpressure_retries_total` | counter | `policy`; `outcome` = `retried` for each retry sent, or why a failure was returned: see [`GiveUpReason`](crate::client::GiveUpReason) |
 /// | `backpressure_retry_wait_seconds` | histogram | `policy`; `source` = `retry_after` or `backoff` |
-/// | `backpressure_retry_budget_balance` | gauge | `policy`; the tokens left after the last failure, of the origin of that failure if each has a balance |
+/// | `backpressure_retry_budget_balance` | gauge | `policy`; the tokens after the last first attempt or failure, of its origin if each has a balance |
 ///
 /// With feature `tracing`: an event at debug level for each retry and for each failure that is returned
 /// instead. The event of a retry has the field `http.request.resend_count`.

@@ -73,7 +73,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (request, state) = self.shared.state_of_request(request);
-        SupervisedFuture::new(&mut self.inner, request, &self.shared, state)
+        SupervisedFuture::new(&mut self.inner, request, &self.shared, state, |_| ())
     }
 }
 

@@ -42,6 +42,13 @@ impl Dialect {
             _ => Self::Http,
         }
     }
+
+    /// Whether the messages of a call are JSON. Clients in JSON take a response of another type for a broken one.
+    pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+        let kind = headers.get(header::CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+        let name = kind.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
+        name.starts_with(b"application/grpc") && name.ends_with(b"+json")
+    }
 }
 
 /// gRPC over HTTP/2: up to eight digits and a unit. Clients send 0 for a deadline that has passed.
@@ -80,6 +87,14 @@ mod tests {
         for kind in ["application/grpc-web-text", "application/grpc-web-text+proto"] {
             assert_eq!(dialect(kind), Dialect::WebText, "{kind}");
         }
+        let is_json = |kind: &'static str| {
+            let kind = HeaderValue::from_static(kind);
+            Dialect::is_json(&HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]))
+        };
+        assert!(
+            is_json("application/grpc+json") && is_json("application/grpc-web+json; charset=x")
+        );
+        assert!(!is_json("application/grpc") && !is_json("application/problem+json"));
         for kind in ["application/json", "application/grpcx", "application/grpc-webx", ""] {
             assert_eq!(dialect(kind), Dialect::Http, "{kind}");
         }

@@ -8,6 +8,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Which fields tell a client about its quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,21 +71,40 @@ impl RateLimitFields {
                 headers.append(LIMIT, limit_field(parts));
             }
         }
-        let scarcest = parts.iter().min_by_key(|(allowance, left)| {
-            // In thousandths: a window of ten with one left is as scarce as one of a thousand with a hundred.
-            u128::from(left.remaining) * 1_000 / u128::from(allowance.quota.max(1))
-        });
-        if let Some((allowance, left)) = scarcest.filter(|_| self.has_legacy()) {
-            let numbers = [
-                ("x-ratelimit-limit", allowance.quota),
-                ("x-ratelimit-remaining", left.remaining),
-                ("x-ratelimit-reset", seconds(left.more_in.unwrap_or_default())),
-            ];
-            for (name, number) in numbers {
-                headers.entry(name).or_insert_with(|| HeaderValue::from(number));
-            }
+        if self.has_legacy() {
+            write_legacy(headers, parts);
         }
     }
+}
+
+/// There is one of each of these fields: of all windows, and those that an inner layer or the service has told, the
+/// scarcest is told.
+fn write_legacy(headers: &mut HeaderMap, parts: &[(&Allowance, Left)]) {
+    let scarcity_of =
+        |(allowance, left): &&(&Allowance, Left)| scarcity(left.remaining, allowance.quota);
+    let Some(&(allowance, left)) = parts.iter().min_by_key(scarcity_of) else { return };
+    let told = [X_LIMIT, X_REMAINING].map(|name| number(headers, &name));
+    let is_scarcer = match told {
+        [Some(limit), Some(remaining)] => {
+            scarcity(left.remaining, allowance.quota) < scarcity(remaining, limit)
+        }
+        // Fields of another form are left as they are.
+        _ => ![X_LIMIT, X_REMAINING, X_RESET].iter().any(|name| headers.contains_key(name)),
+    };
+    if is_scarcer {
+        headers.insert(X_LIMIT, allowance.quota.into());
+        headers.insert(X_REMAINING, left.remaining.into());
+        headers.insert(X_RESET, seconds(left.more_in.unwrap_or_default()).into());
+    }
+}
+
+/// In thousandths: a window of ten with one left is as scarce as one of a thousand with a hundred.
+fn scarcity(remaining: u64, quota: u64) -> u128 {
+    u128::from(remaining) * 1_000 / u128::from(quota.max(1))
+}
+
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 /// `"second";q=10;w=1, "concurrent";q=4;qu="concurrent-requests"`; empty where nothing is limited.

@@ -73,14 +73,14 @@ impl RetryAfter {
     ///
     /// | field | values |
     /// |---|---|
-    /// | `Retry-After`, and names that end in it or in `retry-after-seconds` | seconds (`120`, `1.5`), a date (RFC 9110, with another zone or case, ISO 8601, or as languages print one), a duration (`30s`, `1m0s`, `PT30S`, `00:01:30`), a Unix time in seconds or finer near the present, and lists of them |
+    /// | `Retry-After`, and names that end in it or in `retry-after-seconds` | seconds (`120`, `1.5`), a date (RFC 9110, with another zone or case, in twelve hours with `AM` or `PM`, ISO 8601 in its extended and basic forms, `@1795248030`, or as languages print one), a duration (`30s`, `1m0s`, `1 minute and 30 seconds`, `PT30S`, `P1M`, `00:01:30`), a Unix time in seconds or finer near the present, and lists of them; parameters and a comment behind a value are ignored |
     /// | names that end in `retry-after-ms`, `x-amz-retry-after` | milliseconds |
     /// | `grpc-retry-pushback-ms` | milliseconds; negative, invalid or several: no retry (gRPC proposal A6) |
     /// | `grpc-status-details-bin` | the delay of a `google.rpc.RetryInfo` in it |
     /// | `RateLimit` (all drafts), `X-RateLimit-Reset` and its relatives | the time of the reset, where nothing remains and no field above is there |
     /// | `x-should-retry`, `stripe-should-retry` | `false`: no retry |
     ///
-    /// Of several values the longest counts. A negative delay means "do not retry". A date is counted from
+    /// Of several values the longest counts. A negative number or duration (`-1`, `PT-30S`) means "do not retry". A date is counted from
     /// the response's `Date` and `Age`, so that a difference between the two clocks does not matter.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {

@@ -15,7 +15,8 @@ impl Limiter {
     /// Starts no request for `duration`, for example while a database fails over, and rejects none for it:
     /// requests wait in the queue, at least 1024 of them where the queue has less room. Then, or after
     /// [`resume`](Self::resume), requests run as before. Those that have waited may wait for a permit for as long as
-    /// the queue allows from then on, and at least a second. What is in flight is not interrupted.
+    /// the queue allows from then on, and at least a second. What is in flight is not interrupted. A process that is
+    /// suspended for longer than the pause and that wait rejects what has waited: most of its callers have left.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tower_backpressure::Shed> {
@@ -64,6 +65,19 @@ impl Limiter {
     /// Ends a pause, a drain or a stop: requests are admitted as before.
     pub fn resume(&self) {
         self.change(|controller| controller.set_mode(Mode::Admitting));
+    }
+
+    /// Is operated from now on as the other one is at this moment: its mode, and the bounds of its limit.
+    #[cfg(feature = "server")]
+    pub(crate) fn operate_as(&self, other: &Self) {
+        let mode = match other.shared.inspect(Controller::mode) {
+            // Each limiter counts from an instant of its own.
+            Mode::Paused(until) => Mode::Paused(self.shared.timestamp(other.shared.instant(until))),
+            mode => mode,
+        };
+        let (min, max) = other.limit_bounds();
+        self.bound_limit(min, max);
+        self.change(|controller| controller.set_mode(mode));
     }
 
     /// Resolves when the limiter is drained or stopped.

@@ -176,13 +176,26 @@ impl Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if let Some(stopwatch) = self.stopwatch.take() {
-            self.cancel(&stopwatch);
+        let stopwatch = self.stopwatch.take();
+        // Released even where a user's limit panics as it learns.
+        let release = Release(self);
+        if let Some(stopwatch) = stopwatch {
+            release.0.cancel(&stopwatch);
         }
-        self.remove_stamp();
-        match self.hold {
-            0 => self.shared.leave(|| self.shared.now()),
-            hold => self.shared.leave_hold(hold, self.shared.now()),
+    }
+}
+
+/// Releases the permit when it is dropped.
+struct Release<'a>(&'a mut Permit);
+
+impl Drop for Release<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let permit = &mut *self.0;
+        permit.remove_stamp();
+        match permit.hold {
+            0 => permit.shared.leave(|| permit.shared.now()),
+            hold => permit.shared.leave_hold(hold, permit.shared.now()),
         }
     }
 }

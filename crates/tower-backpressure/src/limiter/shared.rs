@@ -72,7 +72,8 @@ impl Shared {
     /// Admits a request, queues it or rejects it.
     pub(crate) fn request(&self, info: RequestInfo, now: Timestamp) -> Answer {
         let in_time = info.deadline.is_none_or(|deadline| now < deadline);
-        let is_plain = info.tenant.is_none() && info.cost <= 1;
+        // A request that comes back when told is counted, even where a permit is free.
+        let is_plain = info.tenant.is_none() && info.cost <= 1 && !info.returning;
         match (in_time && is_plain).then(|| self.counter.try_enter()).flatten() {
             Some(entry) => Answer::Run(entry),
             None => {

@@ -33,7 +33,8 @@ use crate::observe::{Kind, LimiterReport, Part, Registry, Report, Telemetry};
 /// | [`stop`](Self::stop) | are rejected, and HTTP/1 connections closed | are rejected | `resume` |
 ///
 /// What is in flight is never interrupted, and exempt requests are served in any case. All of it also holds in
-/// a dry run: a dry run leaves measurements without effect, and not an operator.
+/// a dry run: a dry run leaves measurements without effect, and not an operator. Where a layer has a compartment for
+/// each key, all compartments are operated, those of later keys included.
 #[derive(Clone, Debug)]
 pub struct Handle {
     state: Arc<State>,
@@ -56,6 +57,9 @@ struct State {
 pub(super) trait Keyed: std::fmt::Debug + Send + Sync {
     /// Adds the compartments to a report.
     fn fill(&self, report: &mut Report);
+
+    /// The limiters of all of them.
+    fn limiters(&self) -> Vec<Limiter>;
 }
 
 impl Handle {
@@ -104,18 +108,26 @@ impl Handle {
         self.state.telemetry.policy()
     }
 
-    /// The limiter inside.
+    /// The limiter inside. Where there is a compartment for each key, no request is admitted by it.
     #[must_use]
     pub fn limiter(&self) -> &Limiter {
         &self.state.limiter
     }
 
     /// The state at this moment. `in_flight` includes requests that hold no permit, because they are exempt,
-    /// because a dry run would have rejected them, or because their handler has released it.
+    /// because a dry run would have rejected them, or because their handler has released it. Compartments for each
+    /// key count together.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.state.limiter.snapshot();
         snapshot.in_flight += self.state.switches.count();
+        for compartment in self.state.compartments() {
+            let part = compartment.snapshot();
+            snapshot.in_flight += part.in_flight;
+            snapshot.apart += part.apart;
+            snapshot.queued += part.queued;
+            snapshot.overloaded |= part.overloaded;
+        }
         snapshot
     }
 
@@ -154,13 +166,13 @@ impl Handle {
         let mut unpinned = lock(&self.state.unpinned);
         unpinned.get_or_insert_with(|| self.state.limiter.limit_bounds());
         let limit = limit.clamp(1, MAX);
-        self.state.limiter.bound_limit(limit, limit);
+        self.each(|limiter| limiter.bound_limit(limit, limit));
     }
 
     /// Lets the limit move again, within the bounds that it had before it was pinned.
     pub fn unpin(&self) {
         if let Some((min, max)) = lock(&self.state.unpinned).take() {
-            self.state.limiter.bound_limit(min, max);
+            self.each(|limiter| limiter.bound_limit(min, max));
         }
     }
 
@@ -171,12 +183,12 @@ impl Handle {
 
     /// A soft stop: starts no request for `duration` and rejects none; see [`Limiter::pause`].
     pub fn pause(&self, duration: Duration) {
-        self.state.limiter.pause(duration);
+        self.each(|limiter| limiter.pause(duration));
     }
 
     /// A hard stop: rejects new requests and those in the queue, until [`resume`](Self::resume).
     pub fn stop(&self) {
-        self.state.limiter.stop();
+        self.each(|limiter| limiter.stop());
     }
 
     /// Rejects new requests before the process ends; see [`Limiter::drain`].
@@ -199,7 +211,7 @@ impl Handle {
     /// # }
     /// ```
     pub fn drain(&self) {
-        self.state.limiter.drain();
+        self.each(|limiter| limiter.drain());
     }
 
     /// Resolves when no request is in flight or in the queue, those without a permit and streams included.
@@ -208,11 +220,11 @@ impl Handle {
     /// Outside a tokio runtime with time enabled.
     pub async fn drained(&self) {
         loop {
-            self.state.limiter.drained().await;
-            if self.state.switches.count() + self.streams() == 0 {
+            let now = self.snapshot();
+            if now.in_flight + now.queued + self.streams() == 0 {
                 return;
             }
-            tokio::time::sleep(UNCOUNTED_INTERVAL).await;
+            tokio::time::sleep(DRAINED_INTERVAL).await;
         }
     }
 
@@ -242,7 +254,14 @@ impl Handle {
 
     /// Ends a pause, a drain or a stop.
     pub fn resume(&self) {
-        self.state.limiter.resume();
+        self.each(|limiter| limiter.resume());
+    }
+
+    /// Operates the limiter, and those of all compartments. A compartment of a later key is made as this limiter is,
+    /// so that this one comes first.
+    fn each(&self, operate: impl Fn(&Limiter)) {
+        operate(&self.state.limiter);
+        self.state.compartments().iter().for_each(operate);
     }
 
     /// Changes the bounds that hold now, or once the limit is not pinned any more.
@@ -251,9 +270,17 @@ impl Handle {
             Some(bounds) => *bounds = change(*bounds),
             None => {
                 let (min, max) = change(self.state.limiter.limit_bounds());
-                self.state.limiter.bound_limit(min, max);
+                self.each(|limiter| limiter.bound_limit(min, max));
             }
         }
+    }
+}
+
+impl State {
+    /// The limiters of compartments, where there is one for each key.
+    fn compartments(&self) -> Vec<Limiter> {
+        let keyed = self.keyed.get().and_then(Weak::upgrade);
+        keyed.map_or_else(Vec::new, |keyed| keyed.limiters())
     }
 }
 
@@ -277,8 +304,8 @@ impl Part for State {
     }
 }
 
-/// How often [`Handle::drained`] looks whether requests without a permit have ended.
-const UNCOUNTED_INTERVAL: Duration = Duration::from_millis(20);
+/// How often [`Handle::drained`] looks: permits are released without telling of it.
+const DRAINED_INTERVAL: Duration = Duration::from_millis(20);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics under these locks.

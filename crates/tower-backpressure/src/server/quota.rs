@@ -77,7 +77,7 @@ use self::plan::Plan;
 /// | [`fields`](Self::fields) | [`RateLimitFields::Draft11`] | clients that know what is left need not run into the limit |
 /// | [`soft`](Self::soft) | none | a quota that only lowers the priority needs a limit inside that honours it |
 /// | [`settle`](Self::settle), [`expose_reservation`](Self::expose_reservation) | none | most costs are known beforehand |
-/// | [`max_keys`](Self::max_keys) | 1 000 000 | about 45 MB when all are used, 66 with two windows, 230 of a shared quota; nothing is allocated before |
+/// | [`max_keys`](Self::max_keys) | 1 000 000 | about 36 MB when all are used, 60 with two windows, 230 of a shared quota; nothing is allocated before |
 /// | [`shared`](Self::shared) | in this process only | replicas need a store to share a quota |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be rejected |
 /// | [`exempt`](Self::exempt) | no request | health checks, a preflight `OPTIONS` |

@@ -168,7 +168,8 @@ async fn each_attempt_of_a_grpc_call_is_told_what_is_left() {
     let recorder = Arc::clone(&told);
     let inner = service_fn(move |request: Request<()>| {
         recorder.lock().unwrap().push(request.headers()["grpc-timeout"].clone());
-        let unavailable = [("grpc-status", "14"), ("grpc-retry-pushback-ms", "600")];
+        let unavailable =
+            [("grpc-status", "14"), ("x-shed-reason", "limit"), ("grpc-retry-pushback-ms", "600")];
         std::future::ready(Ok::<_, Infallible>(response(200, &unavailable)))
     });
     let call = Request::post("/svc/Method").header("content-type", "application/grpc");

@@ -12,9 +12,11 @@ fn call() -> Request<()> {
     call.header("content-type", "application/grpc").body(()).unwrap()
 }
 
+/// A rejection by a server of this crate, with this pushback.
 fn unavailable(pushback: &str) -> Response<String> {
     let fields = [
         ("content-type", "application/grpc"),
+        ("x-shed-reason", "limit"),
         ("grpc-status", "14"),
         ("grpc-retry-pushback-ms", pushback),
     ];
@@ -48,21 +50,34 @@ async fn a_pushback_that_is_negative_or_not_a_number_forbids_a_retry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_may_have_been_begun_is_sent_once_and_a_rule_changes_that() {
-    let unavailable = response(200, &[("grpc-status", "14")]);
-    let arrivals = Arrivals::default();
-    let service = RetryLayer::new().layer(server(&arrivals, &[unavailable.clone(), ok()]));
-    let last = service.oneshot(call()).await.unwrap();
-    assert_eq!(GaveUp::of(last.extensions()).unwrap().reason, GiveUpReason::NotIdempotent);
-    assert_eq!(arrivals.count(), 1);
+async fn a_call_that_may_have_been_begun_is_sent_once_and_a_rule_or_a_key_changes_that() {
+    let pushback = ("grpc-retry-pushback-ms", "2000");
+    for fields in [&[("grpc-status", "14")][..], &[("grpc-status", "14"), pushback]] {
+        let unavailable = response(200, fields);
+        let arrivals = Arrivals::default();
+        let service = RetryLayer::new().layer(server(&arrivals, &[unavailable.clone(), ok()]));
+        let last = service.oneshot(call()).await.unwrap();
+        assert_eq!(GaveUp::of(last.extensions()).unwrap().reason, GiveUpReason::NotIdempotent);
+        assert_eq!(arrivals.count(), 1);
 
-    let arrivals = Arrivals::default();
-    let layer = RetryLayer::new().policy(|outcome| {
-        let is_unavailable = outcome.grpc_status() == Some(14);
-        is_unavailable.then(tower_backpressure::RetryDecision::not_begun)
-    });
-    layer.layer(server(&arrivals, &[unavailable, ok()])).oneshot(call()).await.unwrap();
-    assert_eq!(arrivals.count(), 2);
+        let by_rule = RetryLayer::new().policy(|outcome| {
+            let is_unavailable = outcome.grpc_status() == Some(14);
+            is_unavailable.then(tower_backpressure::RetryDecision::not_begun)
+        });
+        let mut with_key = call();
+        with_key.headers_mut().insert("idempotency-key", "\"1\"".parse().unwrap());
+        for (layer, call) in [(by_rule, call()), (RetryLayer::new(), with_key)] {
+            let arrivals = Arrivals::default();
+            layer
+                .layer(server(&arrivals, &[unavailable.clone(), ok()]))
+                .oneshot(call)
+                .await
+                .unwrap();
+            assert_eq!(arrivals.count(), 2);
+            let has_pushback = fields.contains(&pushback);
+            assert!(!has_pushback || arrivals.gaps()[0].as_secs() >= 2, "{fields:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

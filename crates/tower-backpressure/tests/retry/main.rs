@@ -30,5 +30,6 @@ mod random_responses;
 mod retryable;
 mod service_contract;
 mod socket_server;
+mod troubled;
 mod unsent;
 mod waits;

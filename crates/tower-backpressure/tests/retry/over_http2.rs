@@ -11,6 +11,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
 use tower_backpressure::{Attempts, Retry, RetryLayer};
 
@@ -66,6 +67,31 @@ async fn a_post_whose_stream_was_reset_for_another_reason_is_sent_once() {
         assert!(client().oneshot(post).await.is_err(), "{reason:?}");
         assert_eq!(streams.await.unwrap(), 1, "{reason:?}");
     }
+}
+
+#[tokio::test]
+async fn a_get_whose_stream_was_reset_to_calm_the_client_waits_for_a_second() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let get = Request::get(post(&listener).uri()).body(Full::default()).unwrap();
+    let times = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let mut times = Vec::new();
+        while let Some(Ok((_request, mut respond))) = connection.accept().await {
+            times.push(Instant::now());
+            match times.len() {
+                1 => respond.send_reset(Reason::ENHANCE_YOUR_CALM),
+                _ => drop(respond.send_response(Response::new(()), true).unwrap()),
+            }
+        }
+        times
+    });
+    let response = client().oneshot(get).await.unwrap();
+    assert_eq!(Attempts::of(response.extensions()), Attempts(2));
+    // The connection ends with its last stream.
+    drop(response);
+    let times = times.await.unwrap();
+    assert!(times[1] - times[0] >= Duration::from_secs(1), "{times:?}");
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ impl Decoder for Raw {
     }
 }
 
-/// Rejects the first calls with this pushback, and echoes the message of the others after a time.
+/// Rejects the first calls with this pushback, as a server of this crate does, and echoes the message of the others after a time.
 #[derive(Clone, Debug)]
 struct Echo {
     rejections: u32,
@@ -102,6 +102,7 @@ impl Service<Request<Body>> for Echo {
             if count < rejections {
                 let mut rejection = Status::new(Code::Unavailable, "overloaded").into_http();
                 rejection.headers_mut().insert("grpc-retry-pushback-ms", pushback.parse().unwrap());
+                rejection.headers_mut().insert("x-shed-reason", "limit".parse().unwrap());
                 return Ok(rejection);
             }
             sleep(takes).await;

@@ -58,8 +58,9 @@ mod over_sockets {
     use http_body_util::Full;
     use http_body_util::channel::Channel;
     use http_body_util::combinators::UnsyncBoxBody;
-    use hyper_util::client::legacy::{Client, connect::HttpConnector};
-    use hyper_util::rt::TokioExecutor;
+    use hyper_util::client::legacy::Client;
+    use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::{TcpListener, TcpSocket};
     use tower::BoxError;
 
@@ -89,18 +90,65 @@ mod over_sockets {
         assert_eq!(server.bodies(), ["an order"]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_post_to_a_host_that_is_not_found_is_tried_again() {
-        let resolver = service_fn(|_| {
-            ready(Err::<std::vec::IntoIter<SocketAddr>, _>(io::Error::other("no such host")))
-        });
-        let connector = HttpConnector::new_with_resolver(resolver);
+    /// The number of retries of a request that fails in the client, and whether it failed at once.
+    async fn retries<C>(connector: C, request: Request<Full<Bytes>>) -> (u32, bool)
+    where
+        C: Connect + Clone + Send + Sync + 'static,
+    {
         let hyper = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
+        let start = tokio::time::Instant::now();
         let mut service = RetryLayer::new().layer(hyper);
-        let call = tower::Service::call(&mut service, post("http://no-such-host.example/".into()));
-        let mut call = std::pin::pin!(call);
+        let mut call = std::pin::pin!(tower::Service::call(&mut service, request));
         assert!(call.as_mut().await.is_err());
-        assert_eq!(call.gave_up().unwrap().attempts, 3);
+        let attempts = call.gave_up().map_or(1, |why| why.attempts);
+        (attempts - 1, start.elapsed().is_zero())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_post_is_tried_again_where_the_resolver_fails_and_not_where_the_host_does_not_exist()
+    {
+        for (text, expected) in [
+            ("failed to lookup address information: Temporary failure in name resolution", 2),
+            ("the resolver does not respond", 2),
+            ("failed to lookup address information: Name or service not known", 0),
+        ] {
+            let resolver = service_fn(move |_| {
+                ready(Err::<std::vec::IntoIter<SocketAddr>, _>(io::Error::other(text)))
+            });
+            let connector = HttpConnector::new_with_resolver(resolver);
+            let post = post("http://no-such-host.example/".into());
+            let (retries, at_once) = retries(connector, post).await;
+            assert_eq!((retries, at_once), (expected, expected == 0), "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_is_not_accepted_is_not_tried_again_and_a_handshake_that_broke_is() {
+        use rustls::{AlertDescription, CertificateError, Error};
+        for (error, expected) in [
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), 0),
+            (Error::InvalidCertificate(CertificateError::Expired), 0),
+            (Error::InvalidCertificate(CertificateError::NotValidForName), 0),
+            (Error::AlertReceived(AlertDescription::CertificateRequired), 0),
+            (Error::AlertReceived(AlertDescription::InternalError), 2),
+        ] {
+            // As tokio-rustls and hyper-rustls wrap it.
+            let failure = error.clone();
+            let connector = service_fn(move |_: http::Uri| {
+                let of_handshake = io::Error::new(ErrorKind::InvalidData, failure.clone());
+                ready(Err::<TokioIo<tokio::net::TcpStream>, _>(io::Error::other(of_handshake)))
+            });
+            let post = post("https://api.example/".into());
+            assert_eq!(retries(connector, post).await, (expected, expected == 0), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_cannot_be_sent_anywhere_is_not_tried_again() {
+        for uri in ["/path", "ftp://files.example/", "https://plain-connector.example/"] {
+            let get = Request::get(uri).body(Full::default()).unwrap();
+            assert_eq!(retries(HttpConnector::new(), get).await, (0, true), "{uri}");
+        }
     }
 
     #[tokio::test]

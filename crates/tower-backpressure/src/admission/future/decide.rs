@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -32,7 +32,7 @@ impl Policy {
         S: Service<Request<B>>,
     {
         let needs_none = RequestInfo::needs_no_decision(request.extensions());
-        if !needs_none || self.switches.are_in_use() {
+        if !needs_none || self.switches.are_in_use() || self.has_ticket(request.headers()) {
             return Start::Undecided;
         }
         let Some(permit) = self.limiter.try_acquire_undecided() else { return Start::Undecided };
@@ -46,6 +46,12 @@ impl Policy {
             Poll::Ready(Err(error)) => Start::Failed(error),
             Poll::Pending => Start::NotReady(guard),
         }
+    }
+
+    /// Whether a request may come back when it was told to: such a request is counted, even where permits are free.
+    #[inline]
+    fn has_ticket(&self, headers: &HeaderMap) -> bool {
+        self.tickets.as_ref().is_some_and(|tickets| tickets.may_be_in(headers))
     }
 
     /// An exempt request runs at once and takes no permit.
@@ -69,7 +75,7 @@ impl Policy {
         mut request: Request<B>,
     ) -> State<Call<S, B>, B, F, E>
     where
-        R: Body + 'static,
+        R: Body + Send + 'static,
         S: Clone,
         B: 'static,
     {

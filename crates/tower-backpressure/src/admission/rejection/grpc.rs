@@ -25,16 +25,15 @@ const RESOURCE_EXHAUSTED: (u8, &str) = (8, "quota exceeded");
 /// The status, and when to come back, twice: `grpc-retry-pushback-ms` is what gRPC libraries obey by
 /// themselves (proposal A6), and `RetryInfo` in `grpc-status-details-bin` is what programs and OTLP exporters
 /// read.
-pub(super) fn rejection(shed: Shed, dialect: Dialect) -> Response<Bytes> {
-    let (kind, body) = match dialect {
-        Dialect::Http | Dialect::Grpc => ("application/grpc", Bytes::new()),
-        Dialect::Web => ("application/grpc-web+proto", web_trailers(shed)),
-        Dialect::WebText => {
-            let text = status_details::base64(&web_trailers(shed), true);
-            ("application/grpc-web-text+proto", Bytes::from(text))
-        }
+pub(super) fn rejection(shed: Shed, dialect: Dialect, is_json: bool) -> Response<Bytes> {
+    let kind = match (dialect, is_json) {
+        (Dialect::Http | Dialect::Grpc, false) => "application/grpc",
+        (Dialect::Http | Dialect::Grpc, true) => "application/grpc+json",
+        (Dialect::Web, false) => "application/grpc-web+proto",
+        (Dialect::Web, true) => "application/grpc-web+json",
+        (Dialect::WebText, _) => "application/grpc-web-text+proto",
     };
-    let mut response = Response::new(body);
+    let mut response = Response::new(web_body(dialect, || web_trailers(shed)).unwrap_or_default());
     // Room for all there can be: these five, the shed reason, the ticket and Connection.
     let mut headers = HeaderMap::with_capacity(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -45,6 +44,9 @@ pub(super) fn rejection(shed: Shed, dialect: Dialect) -> Response<Bytes> {
         headers.insert(&MESSAGE, HeaderValue::from_static(message));
         headers.insert(&PUSHBACK, HeaderValue::from(millis(shed.retry_after)));
         headers.insert(&DETAILS, details);
+    } else {
+        // For a layer further out, which removes the pushback.
+        headers.insert(header::RETRY_AFTER, whole_seconds(shed.retry_after));
     }
     *response.headers_mut() = headers;
     response
@@ -61,6 +63,17 @@ pub(super) fn remove_pushback(headers: &mut HeaderMap) {
     }
 }
 
+/// The body of such a response to a gRPC-Web call, which has its pushback there; `None`: to another call.
+pub(super) fn body_without_pushback(headers: &mut HeaderMap) -> Option<Bytes> {
+    let (status, message) = UNAVAILABLE;
+    let trailers = || web_frame(&format!("grpc-status:{status}\r\ngrpc-message:{message}\r\n"));
+    let body = web_body(Dialect::of(headers), trailers)?;
+    // Those of the body that it replaces.
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::CONTENT_ENCODING);
+    Some(body)
+}
+
 /// RESOURCE_EXHAUSTED means that the caller may not, which a handler cannot have said of its own calls.
 pub(super) fn say_unavailable(headers: &mut HeaderMap) {
     if let Some(status) = headers.get_mut(&STATUS) {
@@ -69,13 +82,26 @@ pub(super) fn say_unavailable(headers: &mut HeaderMap) {
     }
 }
 
-/// The same as the last frame of a body: the flag of trailers, their length, and the trailers.
+/// The body that has the status of a gRPC-Web call; `None`: another call has it in its head.
+fn web_body(dialect: Dialect, trailers: impl FnOnce() -> Bytes) -> Option<Bytes> {
+    match dialect {
+        Dialect::Http | Dialect::Grpc => None,
+        Dialect::Web => Some(trailers()),
+        Dialect::WebText => Some(Bytes::from(status_details::base64(&trailers(), true))),
+    }
+}
+
+/// Status and time as the last frame of a body.
 fn web_trailers(shed: Shed) -> Bytes {
     let (pushback, details) = (millis(shed.retry_after), details(shed));
     let (status, message) = status(shed.reason);
-    let trailers = format!(
+    web_frame(&format!(
         "grpc-status:{status}\r\ngrpc-message:{message}\r\ngrpc-retry-pushback-ms:{pushback}\r\ngrpc-status-details-bin:{details}\r\n"
-    );
+    ))
+}
+
+/// The flag of trailers, their length, and the trailers.
+fn web_frame(trailers: &str) -> Bytes {
     let length = u32::try_from(trailers.len()).expect("four short fields");
     let mut frame = vec![0x80];
     frame.extend_from_slice(&length.to_be_bytes());
@@ -106,7 +132,7 @@ mod tests {
     #[test]
     fn a_web_rejection_is_one_frame_of_trailers() {
         let shed = Shed::new(Reason::Limit, Duration::from_millis(2_500));
-        let response = rejection(shed, Dialect::Web);
+        let response = rejection(shed, Dialect::Web, false);
         assert_eq!(response.headers()["content-type"], "application/grpc-web+proto");
         assert!(!response.headers().contains_key("grpc-status"));
         let (head, trailers) = response.body().split_at(5);
@@ -118,10 +144,20 @@ mod tests {
         let trailers = std::str::from_utf8(trailers).expect("text");
         assert!(trailers.starts_with("grpc-status:14\r\n"), "{trailers}");
         assert!(trailers.contains("grpc-retry-pushback-ms:2500\r\n"), "{trailers}");
-        let text = rejection(shed, Dialect::WebText);
+        let text = rejection(shed, Dialect::WebText, false);
         assert_eq!(text.headers()["content-type"], "application/grpc-web-text+proto");
         assert_eq!(text.body().len() % 4, 0, "padded");
         assert!(text.body().starts_with(b"gAAA"), "{:?}", text.body());
+    }
+
+    #[test]
+    fn the_type_of_a_rejection_is_that_of_the_call() {
+        for (dialect, kind) in
+            [(Dialect::Grpc, "application/grpc+json"), (Dialect::Web, "application/grpc-web+json")]
+        {
+            let shed = Shed::new(Reason::Limit, Duration::from_secs(1));
+            assert_eq!(rejection(shed, dialect, true).headers()["content-type"], kind);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What an error says about its request: never sent, not processed by the peer, or unknown.
+//! What an error says about its request: never sent, not processed by the peer, rejected for load, or unknown.
 //!
 //! The proof lies in the chain of sources, whose types belong to the client. `io::Error` is always known;
 //! the types of hyper and h2 with the feature `hyper`, and those of reqwest with the feature `reqwest`.
@@ -8,6 +8,10 @@ use std::error::Error;
 use std::io;
 use std::iter::successors;
 
+mod permanent;
+
+pub(super) use self::permanent::is_permanent;
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Looks at a value as an error of one type.
@@ -15,8 +19,21 @@ type View = for<'a> fn(&'a dyn Any) -> Option<&'a (dyn Error + 'static)>;
 
 /// The types of errors that can be looked into. An error type is a parameter of the service inside, and
 /// not every such type is an [`Error`]: `BoxError` is none.
-#[derive(Clone, Debug)]
+///
+/// The types in [`KNOWN_TYPES`], and these.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct ErrorTypes(Vec<View>);
+
+const KNOWN_TYPES: &[View] = &[
+    boxed_view,
+    view::<io::Error>,
+    #[cfg(feature = "hyper")]
+    view::<hyper_util::client::legacy::Error>,
+    #[cfg(feature = "hyper")]
+    view::<hyper::Error>,
+    #[cfg(feature = "reqwest")]
+    view::<reqwest::Error>,
+];
 
 impl ErrorTypes {
     pub(crate) fn add<E: Error + 'static>(&mut self) {
@@ -24,22 +41,7 @@ impl ErrorTypes {
     }
 
     pub(crate) fn as_error<'a>(&self, error: &'a dyn Any) -> Option<&'a (dyn Error + 'static)> {
-        self.0.iter().find_map(|view| view(error))
-    }
-}
-
-impl Default for ErrorTypes {
-    fn default() -> Self {
-        Self(vec![
-            boxed_view,
-            view::<io::Error>,
-            #[cfg(feature = "hyper")]
-            view::<hyper_util::client::legacy::Error>,
-            #[cfg(feature = "hyper")]
-            view::<hyper::Error>,
-            #[cfg(feature = "reqwest")]
-            view::<reqwest::Error>,
-        ])
+        KNOWN_TYPES.iter().chain(&self.0).find_map(|view| view(error))
     }
 }
 
@@ -54,7 +56,12 @@ fn boxed_view(error: &dyn Any) -> Option<&(dyn Error + 'static)> {
 /// The error and its sources, the outermost first.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     // A cycle would need a hostile implementation of `source`.
-    successors(Some(error), |&error| Error::source(error)).take(MAX_SOURCES)
+    successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        // Its `source` is that of the error inside, and leaves that one out.
+        Some(io) => io.get_ref().map(|inner| inner as _),
+        None => error.source(),
+    })
+    .take(MAX_SOURCES)
 }
 
 /// Far more than the layers of any client.
@@ -113,29 +120,17 @@ pub(super) fn is_not_processed(_error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Whether the caller made a mistake that a repetition does not repair, such as a URL that cannot be sent to, or its
-/// body failed.
+/// Whether the peer says that it is sent too much: RFC 9113, section 7, `ENHANCE_YOUR_CALM`, in a `GOAWAY` or for
+/// one stream.
 #[cfg(feature = "hyper")]
-pub(super) fn is_mistake(error: &(dyn Error + 'static)) -> bool {
-    chain(error).any(|cause| {
-        cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
-            || is_mistake_of_reqwest(cause)
-    })
+pub(super) fn is_rejection(error: &(dyn Error + 'static)) -> bool {
+    chain(error)
+        .filter_map(|cause| cause.downcast_ref::<h2::Error>())
+        .any(|cause| cause.is_remote() && cause.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM))
 }
 
 #[cfg(not(feature = "hyper"))]
-pub(super) fn is_mistake(_error: &(dyn Error + 'static)) -> bool {
-    false
-}
-
-#[cfg(feature = "reqwest")]
-fn is_mistake_of_reqwest(cause: &(dyn Error + 'static)) -> bool {
-    let cause = cause.downcast_ref::<reqwest::Error>();
-    cause.is_some_and(|cause| cause.is_builder() || cause.is_redirect())
-}
-
-#[cfg(all(feature = "hyper", not(feature = "reqwest")))]
-fn is_mistake_of_reqwest(_cause: &(dyn Error + 'static)) -> bool {
+pub(super) fn is_rejection(_error: &(dyn Error + 'static)) -> bool {
     false
 }
 

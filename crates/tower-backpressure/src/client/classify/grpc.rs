@@ -23,17 +23,18 @@ pub(super) fn is_rejection(headers: &HeaderMap) -> bool {
     matches!(status(headers), Some(RESOURCE_EXHAUSTED | UNAVAILABLE))
 }
 
-/// A server that names a time for the next attempt has not begun this one. Without one, `UNAVAILABLE` may
-/// come from a connection that broke half-way, and `RESOURCE_EXHAUSTED` from a message that is too large.
+/// Only the mark of a server of this crate says that the call was not begun. A time for the next attempt, pushback or
+/// `RetryInfo`, does not: it stays in a status that a handler passes on after it has done work, as `?` does in tonic.
+/// Without a time `UNAVAILABLE` may come from a connection that broke half-way, and `RESOURCE_EXHAUSTED` from a
+/// message that is too large.
 pub(super) fn decide(outcome: &AttemptOutcome<'_>, headers: &HeaderMap) -> RetryDecision {
     let Some(status @ (RESOURCE_EXHAUSTED | UNAVAILABLE)) = status(headers) else {
         return RetryDecision::give_up();
     };
-    let says_not_begun =
-        says_when_to_retry_grpc(headers) || headers.contains_key(&SHED_REASON_FIELD);
     match status {
-        _ if says_not_begun => outcome.not_begun_if_trusted(),
+        _ if headers.contains_key(&SHED_REASON_FIELD) => outcome.not_begun_if_trusted(),
         UNAVAILABLE => RetryDecision::if_idempotent(),
+        _ if says_when_to_retry_grpc(headers) => RetryDecision::if_idempotent(),
         _ => RetryDecision::give_up(),
     }
 }

@@ -47,7 +47,7 @@ where
         let mut client = HttpTypes(self.inner.clone());
         let mut request = envelope_with_info(request);
         if policy.switches.exempts_some() {
-            fill_head(&mut request, &url);
+            fill_head(&mut request);
         }
         ReqwestFuture {
             future: ResponseFuture::new::<reqwest::Body>(&mut client, request, &policy),

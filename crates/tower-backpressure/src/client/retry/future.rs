@@ -227,8 +227,10 @@ where
         match progress.attempts {
             _ if progress.stands_back => {}
             1 => {
-                policy.budget_of(progress).deposit();
+                let budget = policy.budget_of(progress);
+                budget.deposit();
                 policy.telemetry.first_attempt();
+                policy.telemetry.budget(budget);
             }
             _ => policy.telemetry.retried(),
         }

@@ -112,7 +112,7 @@ impl<R> RetryLayer<R> {
     }
 
     /// Whether a server's statement that a request was not begun is taken as proof, so that a `POST` is
-    /// sent again. The statement is a 429, 421 or 425, or a 503 with `x-shed-reason`. True by default.
+    /// sent again. The statement is a 429, 421 or 425, or a 503 or a gRPC status with `x-shed-reason`. True by default.
     ///
     /// The statement is true of the server that makes it. It is no proof behind a proxy that resends a
     /// request after one server has begun it and failed. The second server may say "not begun" of a
@@ -121,7 +121,8 @@ impl<R> RetryLayer<R> {
     /// non_idempotent` make them do so. Behind such a proxy choose false, or send an `Idempotency-Key`.
     ///
     /// It is also no proof where a handler that has done work passes on such a response of another
-    /// service. A layer of this crate around that handler removes the statement.
+    /// service, as `?` does with a status in tonic. A layer of this crate around that handler removes the
+    /// statement; a 429 of a server that is not of this crate stays.
     ///
     /// ```
     /// use tower_backpressure::RetryLayer;

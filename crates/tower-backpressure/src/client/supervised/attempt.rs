@@ -76,13 +76,21 @@ impl<T: Supervision> Attempt<T> {
         }
     }
 
+    /// Sends it where attempts are sent without a decision, and returns whether they are.
+    pub(super) fn send_if_open(&mut self) -> bool {
+        let is_open = self.origin.state.is_open();
+        if is_open {
+            self.send(Pass::UNTRACKED);
+        }
+        is_open
+    }
+
     /// Asks now: the moment to ask again, if it has to wait.
     pub(super) fn decide(&mut self) -> Result<Option<Timestamp>, Shed> {
-        let Self { shared, origin, .. } = self;
-        if origin.state.is_open() {
-            self.send(Pass::UNTRACKED);
+        if self.send_if_open() {
             return Ok(None);
         }
+        let Self { shared, origin, .. } = self;
         let now = Instant::now();
         let moment = shared.timestamp(now);
         let (verdict, transition) = origin.state.decide(&shared.options, self.priority, moment);

@@ -19,7 +19,7 @@ use super::shared::{Origin, Shared, Supervision};
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::rejection::Caller;
-use crate::inner::{poll_now, take_polled};
+use crate::inner::Inner;
 
 pin_project! {
     /// The future of [`Supervised`](super::Supervised).
@@ -51,33 +51,39 @@ pin_project! {
 
 impl<S, T, ReqBody> SupervisedFuture<S, T, ReqBody>
 where
-    S: Service<Request<ReqBody>> + Clone,
+    S: Service<Request<ReqBody>>,
     T: Supervision,
 {
-    /// Calls the service inside at once if it can: keeping both for later would cost as much as the rest.
+    /// Calls the service inside at once if it can: keeping both for later would cost as much as the rest. A request that
+    /// may be rejected is shown to `look` before.
     pub(super) fn new(
-        inner: &mut S,
+        inner: &mut impl Inner<S, Request<ReqBody>>,
         request: Request<ReqBody>,
         shared: &Arc<Shared<T>>,
         origin: Arc<Origin<T>>,
+        look: impl FnOnce(&Request<ReqBody>),
     ) -> Self {
         let mut attempt = Attempt::new(shared, origin, request.extensions());
-        let decided = match attempt.decide() {
-            Ok(held) => held.is_none(),
-            Err(shed) => {
-                let response = Some(respond(shared, shed, &request));
-                return Self { state: State::Rejected { response } };
-            }
-        };
+        let mut decided = attempt.send_if_open();
+        if !decided {
+            look(&request);
+            decided = match attempt.decide() {
+                Ok(held) => held.is_none(),
+                Err(shed) => {
+                    let response = Some(respond(shared, shed, &request));
+                    return Self { state: State::Rejected { response } };
+                }
+            };
+        }
         let polled = match decided {
-            true => poll_now(inner),
+            true => inner.poll_now(),
             false => Poll::Pending,
         };
         let state = match polled {
             Poll::Ready(Ok(())) => State::Running { attempt, future: inner.call(request) },
             Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
             Poll::Pending => {
-                let call = Some((take_polled(inner), request));
+                let call = Some((inner.take_polled(), request));
                 State::Waiting { attempt: Some(attempt), decided, call }
             }
         };

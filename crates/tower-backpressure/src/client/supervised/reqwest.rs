@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use http::Request;
 use pin_project_lite::pin_project;
 use reqwest::Url;
 use tower_service::Service;
@@ -14,9 +15,10 @@ use super::shared::{Key, Supervision};
 use super::{Supervised, SupervisedFuture};
 use crate::admission::body::ResponseBody;
 use crate::client::http_types::{
-    WholeResponses, envelope_with_info, fill_head, into_reqwest, restored,
+    WholeResponses, WholeResponsesFuture, envelope_with_info, fill_head, into_reqwest, restored,
 };
 use crate::client::origin_key::OriginKey;
+use crate::inner::{Inner, poll_now, take_polled};
 
 pin_project! {
     /// The future of [`Supervised`] over `reqwest::Client`.
@@ -28,8 +30,9 @@ pin_project! {
     {
         #[pin]
         future: SupervisedFuture<WholeResponses<S>, T, reqwest::Request>,
-        // The URL of a rejection made here, which has no response of reqwest's to take it from.
-        url: Url,
+        // The URL of a rejection made here, which has no response of reqwest's to take it from; `None` where the request
+        // was sent at once.
+        url: Option<Url>,
     }
 }
 
@@ -48,21 +51,43 @@ where
     }
 
     fn call(&mut self, request: reqwest::Request) -> Self::Future {
-        let url = request.url().clone();
-        let mut client = WholeResponses(self.inner.clone());
         let mut request = envelope_with_info(request);
         let (request, state) = match self.shared.common.key {
             Key::Origin => {
-                let key = OriginKey::new(url.scheme(), url.authority());
-                (request, self.shared.state(key))
+                let url = request.body().url();
+                let state = self.shared.state(OriginKey::new(url.scheme(), url.authority()));
+                (request, state)
             }
             Key::Rule(_) => {
-                fill_head(&mut request, &url);
+                fill_head(&mut request);
                 self.shared.state_of_request(request)
             }
         };
-        let future = SupervisedFuture::new(&mut client, request, &self.shared, state);
+        let mut url = None;
+        let look = |request: &Request<reqwest::Request>| url = Some(request.body().url().clone());
+        let mut client = Client(&mut self.inner);
+        let future = SupervisedFuture::new(&mut client, request, &self.shared, state, look);
         SupervisedReqwestFuture { future, url }
+    }
+}
+
+/// A client that is called in place, and copied only where it is kept.
+struct Client<'a, S>(&'a mut S);
+
+impl<S> Inner<WholeResponses<S>, Request<reqwest::Request>> for Client<'_, S>
+where
+    S: Service<reqwest::Request, Response = reqwest::Response> + Clone,
+{
+    fn poll_now(&mut self) -> Poll<Result<(), S::Error>> {
+        poll_now(self.0)
+    }
+
+    fn call(&mut self, request: Request<reqwest::Request>) -> WholeResponsesFuture<S::Future> {
+        WholeResponsesFuture { future: self.0.call(request.into_body()) }
+    }
+
+    fn take_polled(&mut self) -> WholeResponses<S> {
+        WholeResponses(take_polled(self.0))
     }
 }
 
@@ -79,7 +104,9 @@ where
         Poll::Ready(answer.map(|answer| match answer {
             Answer::Sent(response) => restored(response),
             Answer::Rejected(response) => {
-                into_reqwest(response.map(ResponseBody::<reqwest::Body>::rejected), this.url)
+                let url =
+                    this.url.as_ref().expect("a request that was sent at once is not rejected");
+                into_reqwest(response.map(ResponseBody::<reqwest::Body>::rejected), url)
             }
         }))
     }
@@ -92,7 +119,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SupervisedReqwestFuture")
-            .field("url", &self.url.as_str())
+            .field("url", &self.url.as_ref().map(Url::as_str))
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `backpressure_attempts_total` | counter | `policy`, `kind` = `first` or `retry` |
 //! | `backpressure_retries_total` | counter | `policy`, `outcome` = `retried`, or a reason to give up |
-//! | `backpressure_retry_budget_balance` | gauge | `policy`; the tokens after the last failure |
+//! | `backpressure_retry_budget_balance` | gauge | `policy`; the tokens after the last first attempt or failure |
 //! | `backpressure_retry_wait_seconds` | histogram | `policy`, `source` = `retry_after` or `backoff` |
 
 use std::borrow::Cow;
@@ -102,7 +102,7 @@ impl Handles {
 fn describe() {
     describe_counter!(ATTEMPTS, "Attempts that a retry layer sent: first ones, and retries.");
     describe_counter!(RETRIES, "Retries sent, and failures that were returned, by the reason.");
-    describe_gauge!(BUDGET, "Tokens of the retry budget after the last failure.");
+    describe_gauge!(BUDGET, "Tokens of the retry budget after the last first attempt or failure.");
     describe_histogram!(WAIT, Unit::Seconds, "Waits before retries, by what set their length.");
 }
 

@@ -250,7 +250,7 @@ impl Section for BreakerSection {
         );
         to.field(
             "open_for",
-            "How long it is open at first, up to \"60s\". Default: \"5s\".",
+            "How long it is open at first, up to \"60s\". Default: \"500ms\".",
             &mut self.open_for,
         );
         to.field(

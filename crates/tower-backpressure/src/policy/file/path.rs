@@ -25,7 +25,7 @@ impl PathPattern {
         let mut segments = text.strip_prefix('/')?.split('/').peekable();
         while let Some(segment) = segments.next() {
             let is_whole = match Segment::of(segment) {
-                Segment::Text(text) => !text.contains(['{', '}']),
+                Segment::Text(text) => is_literal(text),
                 Segment::Any => {
                     segment.len() > 2 && !segment[1..segment.len() - 1].contains(['{', '}'])
                 }
@@ -92,8 +92,17 @@ impl<'a> Segment<'a> {
     }
 }
 
+/// Whether a segment of a path may be this text. Others would match nothing: what a client sends is percent-encoded and
+/// ends before the query. `:id` and `*rest` are variables of other routers.
+fn is_literal(text: &str) -> bool {
+    let is_sent = |byte: u8| byte.is_ascii_graphic() && !b"{}?#".contains(&byte);
+    text.bytes().all(is_sent) && !text.starts_with([':', '*'])
+}
+
 impl HostPattern {
     fn new(text: &str) -> Option<Self> {
+        // The root of all names, which a request need not say.
+        let text = text.strip_suffix('.').unwrap_or(text);
         let name = text.strip_prefix("*.").unwrap_or(text);
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.[]:".contains(c);
         let is_host = !name.is_empty() && name.chars().all(is_plain) && !name.starts_with('.');
@@ -139,7 +148,8 @@ pub(in crate::policy) fn without_port(host: &str) -> &str {
 
 impl Scalar for PathPattern {
     fn expected() -> String {
-        "a path such as \"/users/{id}\" or \"/static/{*rest}\"".to_owned()
+        "a path such as \"/users/{id}\" or \"/static/{*rest}\", percent-encoded and without a query"
+            .to_owned()
     }
 
     fn parse(value: &DeValue<'_>) -> Option<Self> {
@@ -199,8 +209,14 @@ mod tests {
         for (pattern, found, expected) in cases {
             assert_eq!(path(pattern).matches(found), expected, "{pattern} {found}");
         }
-        for wrong in ["", "users", "/{", "/{}", "/{*}", "/a{b}", "/{*rest}/more", "/{a}{b}"] {
+        let variables =
+            ["/{", "/{}", "/{*}", "/a{b}", "/{*rest}/more", "/{a}{b}", "/:id", "/*", "/*rest"];
+        let never_sent = ["", "users", "*", "/a?b=c", "/a#b", "/a b", "/é", "/a\n", "/a\0"];
+        for wrong in variables.into_iter().chain(never_sent) {
             assert_eq!(PathPattern::new(wrong), None, "{wrong}");
+        }
+        for right in ["/a%20b", "/v1/items:batch", "/a*", "/~a/b.c", "/a//b", "/@a,b;c=d"] {
+            assert!(path(right).matches(right), "{right}");
         }
     }
 
@@ -228,6 +244,7 @@ mod tests {
         let host = |text: &str| HostPattern::new(text).unwrap_or_else(|| panic!("{text}"));
         for found in ["api.example.com", "API.Example.com:8080", "api.example.com."] {
             assert!(host("api.example.com").matches(found), "{found}");
+            assert!(host("api.example.com.").matches(found), "{found}");
             assert!(host("*.example.com").matches(found), "{found}");
         }
         for found in ["example.com", ".example.com", "evilexample.com", "", "é"] {

@@ -205,16 +205,18 @@ impl QuotaSection {
         self.allowance.check(path, span, reading);
         for entry in &self.plan.0 {
             let path = format!("{path}.plan.{}", entry.name);
-            if entry.name == "default" {
+            if entry.name == QuotaRules::DEFAULT_PLAN {
                 reading
                     .problem(&entry.span, format!("{path}: the quota itself is the plan default"));
             }
             entry.value.check(&path, &entry.span, reading);
         }
         self.tenants.check(path, reading, |Texts(tenants)| {
-            let wrong = tenants.iter().find(|(_, plan)| self.plan.get(plan).is_none());
+            let is_known =
+                |plan: &str| plan == QuotaRules::DEFAULT_PLAN || self.plan.get(plan).is_some();
+            let wrong = tenants.iter().find(|(_, plan)| !is_known(plan));
             wrong.map_or(Ok(()), |(tenant, plan)| {
-                let plans: Vec<_> = self.plan.names().collect();
+                let plans: Vec<_> = self.plan.names().chain([QuotaRules::DEFAULT_PLAN]).collect();
                 let (tenant, plan) = (tenant.show(), plan.show());
                 Err(format!(
                     "tenant {tenant} has the unknown plan {plan}, allowed: {}",

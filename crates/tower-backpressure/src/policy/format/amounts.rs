@@ -20,14 +20,15 @@ pub(in crate::policy) struct Rate {
 pub(in crate::policy) struct Share(pub(in crate::policy) f64);
 
 /// Nanoseconds of each unit, by its names.
-const UNITS: [(&[&str], u64); 7] = [
+const UNITS: [(&[&str], u64); 8] = [
     (&["ns"], 1),
     (&["us", "µs", "μs"], 1_000),
     (&["ms", "millisecond", "milliseconds"], 1_000_000),
     (&["s", "sec", "secs", "second", "seconds"], 1_000_000_000),
     (&["m", "min", "mins", "minute", "minutes"], 60_000_000_000),
-    (&["h", "hour", "hours"], 3_600_000_000_000),
+    (&["h", "hr", "hrs", "hour", "hours"], 3_600_000_000_000),
     (&["d", "day", "days"], 86_400_000_000_000),
+    (&["w", "week", "weeks"], 604_800_000_000_000),
 ];
 
 fn unit(name: &str) -> Option<u64> {
@@ -189,6 +190,8 @@ mod tests {
             ("0", 0),
             ("0.1s", 100_000_000),
             ("1_000 us", 1_000_000),
+            ("2 hrs", 7_200_000_000_000),
+            ("1w", 604_800_000_000_000),
         ];
         for (text, nanos) in read {
             assert_eq!(duration(text), Some(Duration::from_nanos(nanos)), "{text}");
@@ -219,6 +222,7 @@ mod tests {
             ("10/s", 10, second),
             ("1_000 per day", 1_000, 86_400 * second),
             ("5 / 10s", 5, 10 * second),
+            ("70 per week", 70, 7 * 86_400 * second),
         ];
         for (text, tokens, period) in rates {
             assert_eq!(rate(text), Some(Rate { tokens, period }), "{text}");

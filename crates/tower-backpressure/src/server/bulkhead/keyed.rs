@@ -49,6 +49,11 @@ impl Keyed for Compartments {
         };
         report.set_parts(recent.into_iter().map(part).collect(), count);
     }
+
+    fn limiters(&self) -> Vec<Limiter> {
+        let all = self.state.lock().unwrap_or_else(PoisonError::into_inner).map.recent(usize::MAX);
+        all.into_iter().map(|(_, policy)| policy.limiter.clone()).collect()
+    }
 }
 
 impl fmt::Debug for Compartments {
@@ -90,10 +95,8 @@ impl Compartments {
     #[cold]
     fn policy(&self, name: &str) -> Policy {
         let template = (*self.template).clone();
-        Policy {
-            limiter: Limiter::fixed(self.limit, self.queue),
-            telemetry: template.telemetry.of_origin(name),
-            ..template
-        }
+        let limiter = Limiter::fixed(self.limit, self.queue);
+        limiter.operate_as(&template.limiter);
+        Policy { limiter, telemetry: template.telemetry.of_origin(name), ..template }
     }
 }

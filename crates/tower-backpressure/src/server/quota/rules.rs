@@ -85,6 +85,9 @@ pub(super) enum Asks {
 }
 
 impl Rules {
+    #[cfg(feature = "policy")]
+    pub(crate) const DEFAULT_PLAN: &str = DEFAULT_PLAN;
+
     pub(super) fn new<K: ExtractKey>(name: &str, key: K, quota: Quota, max_keys: usize) -> Self {
         let table = Table::new(Plan::new(DEFAULT_PLAN, quota), max_keys);
         Self {

@@ -17,7 +17,7 @@ use super::table::{Decided, Slot};
 use crate::admission::body::ResponseBody;
 use crate::admission::classify::Side;
 use crate::admission::guard::{Guard, Hold};
-use crate::admission::response_policy::{PermitScope, ResponsePolicy};
+use crate::admission::response_policy::{PermitScope, ResponsePolicy, replace_body};
 use crate::observe::{Inside, is_watched};
 use crate::request_info::RequestInfo;
 
@@ -222,10 +222,13 @@ impl Running {
         }
         // A layer inside rejected the request: it did no work, and costs nothing.
         let was_rejected = self.response.mark_begun(&mut response);
-        let response = self.settle(response, was_rejected);
+        let mut response = self.settle(response, was_rejected);
+        let replaced = was_rejected.then(|| replace_body(&mut response)).flatten();
         let keeps_guard = self.response.body_holds_guard(&response, false);
-        let mut response =
-            ResponseBody::admitted(response, guard.filter(|_| keeps_guard), Side::Server);
+        let mut response = match replaced {
+            Some(replaced) => replaced.map(ResponseBody::rejected),
+            None => ResponseBody::admitted(response, guard.filter(|_| keeps_guard), Side::Server),
+        };
         if let Some(decided) = self.decided.take() {
             let (fields, now) = (self.rules.fields, self.rules.books.now());
             let (standing, headers) = (decided.standing(now), response.headers_mut());

@@ -1,7 +1,7 @@
 //! The usage of all keys: a bounded map in shards.
 //!
-//! A key takes 16 bytes, 16 more for each window and a byte for its look-up, in a table that is at least seven tenths full. Keys are told apart by 64 bits of a
-//! keyed hash: among a million keys the chance that any two share a quota is 3 in 10⁸, and no caller can look for
+//! A key takes 8 bytes, 16 more for each window, and 8 more where there are several plans or requests in flight count, in a
+//! table that is at least three quarters full. Keys are told apart by 64 bits of a keyed hash: among a million keys the chance that any two share a quota is 3 in 10⁸, and no caller can look for
 //! such a pair, as the key of the hash is drawn for each table.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -130,7 +130,10 @@ impl Table {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key.as_bytes());
         // A digest of a long key differs from a short key that has the same bytes.
-        Slot(hasher.finish() ^ u64::from(key.stands_for_others()).wrapping_mul(STANDS_FOR_OTHERS))
+        let hash =
+            hasher.finish() ^ u64::from(key.stands_for_others()).wrapping_mul(STANDS_FOR_OTHERS);
+        // Zero stands for a free slot.
+        Slot(hash.max(1))
     }
 
     /// Decides on a request for this key under this plan, and takes its tokens.
@@ -208,8 +211,8 @@ impl Table {
     }
 
     fn shard(&self, slot: Slot) -> MutexGuard<'_, Shard> {
-        // The low bits are the position in the shard's index.
-        lock(&self.shards[(slot.0 >> 48) as usize % SHARDS])
+        // The upper bits are the place in the shard.
+        lock(&self.shards[slot.0 as usize % SHARDS])
     }
 }
 

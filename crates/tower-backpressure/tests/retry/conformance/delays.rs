@@ -28,6 +28,7 @@ mod dates;
 mod odd;
 mod rate_limits;
 mod seconds;
+mod vendor_limits;
 mod vendors;
 
 const fn delay(
@@ -48,6 +49,13 @@ pub(super) const DELAYS: &[Section] = &[
     Section { title: "Negative, absurd and unreadable values", delays: odd::ODD },
     Section { title: "Unix times", delays: dates::UNIX_TIMES },
     Section { title: "Fields of vendors", delays: vendors::VENDORS },
-    Section { title: "Rate limits that are used up", delays: rate_limits::RATE_LIMITS },
+    Section {
+        title: "Rate limits that are used up: IETF drafts",
+        delays: rate_limits::RATE_LIMITS,
+    },
+    Section {
+        title: "Rate limits that are used up: vendors",
+        delays: vendor_limits::VENDOR_LIMITS,
+    },
     Section { title: "gRPC", delays: vendors::GRPC },
 ];

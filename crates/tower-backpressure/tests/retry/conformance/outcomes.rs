@@ -60,8 +60,19 @@ pub(super) const OUTCOMES: &[Outcome] = &[
     outcome(
         200,
         &[GRPC, ("grpc-status", "14"), ("grpc-retry-pushback-ms", "250")],
+        (2, 1, 200),
+        "gRPC proposal A6; a handler may have passed it on",
+    ),
+    outcome(
+        200,
+        &[
+            GRPC,
+            ("grpc-status", "14"),
+            ("x-shed-reason", "limit"),
+            ("grpc-retry-pushback-ms", "250"),
+        ],
         (2, 2, 200),
-        "gRPC proposal A6",
+        "a server of this crate has not begun it",
     ),
     outcome(
         200,
@@ -84,7 +95,7 @@ pub(super) const OUTCOMES: &[Outcome] = &[
     outcome(
         200,
         &[GRPC, ("grpc-status", "8"), ("grpc-retry-pushback-ms", "2000")],
-        (2, 2, 2_000),
+        (2, 1, 2_000),
         "OTLP: only if the server says when",
     ),
     outcome(

@@ -1,7 +1,7 @@
 //! The address of a client, as trusted proxies tell it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -138,7 +138,7 @@ impl ClientAddress {
     fn network(&self, address: IpAddr) -> IpAddr {
         match address {
             IpAddr::V4(_) => address,
-            IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            IpAddr::V6(address) => match ipv4_within(address) {
                 Some(address) => IpAddr::V4(address),
                 None => {
                     let mask = u128::MAX << (128 - self.ipv6_prefix);
@@ -153,6 +153,15 @@ impl ExtractKey for ClientAddress {
     fn extract(&self, head: &Parts) -> Option<QuotaKey> {
         self.of(head).map(|address| QuotaKey::from(self.network(address)))
     }
+}
+
+/// The IPv4 address that an IPv6 address stands for: as a socket for both says it, or a translator (RFC 6052, section 2.1).
+/// All of them are in one network of 64 bits, and would be one client.
+fn ipv4_within(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    const TRANSLATED: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+    let is_translated = address.segments()[..6] == TRANSLATED;
+    let low_bits = || Ipv4Addr::from_bits(u128::from(address) as u32);
+    address.to_ipv4_mapped().or_else(|| is_translated.then(low_bits))
 }
 
 /// The entry at this position from the end, over all lines of the header. RFC 9110, section 5.6.1.2: empty entries do
@@ -402,5 +411,21 @@ mod tests {
         assert_eq!(key(&by, "::ffff:192.0.2.1"), key(&by, "192.0.2.1"));
         let by = by.ipv6_prefix(128);
         assert_ne!(key(&by, "2001:db8::1"), key(&by, "2001:db8::2"));
+    }
+
+    #[test]
+    fn an_ipv4_address_behind_a_translator_is_one_client() {
+        let key = |address: &str| {
+            let by = ClientAddress::x_forwarded_for(1).ipv6_prefix(56);
+            QuotaKey::from(by.network(address.parse().expect("an address")))
+        };
+        for form in
+            ["::ffff:192.0.2.1", "::ffff:c000:201", "64:ff9b::192.0.2.1", "64:ff9b::c000:201"]
+        {
+            assert_eq!(key(form), key("192.0.2.1"), "{form}");
+            assert_ne!(key(form), key("192.0.2.2"), "{form}");
+        }
+        // Networks of other lengths may be of one customer (RFC 8215).
+        assert_eq!(key("64:ff9b:1::192.0.2.1"), key("64:ff9b:1::192.0.2.2"));
     }
 }

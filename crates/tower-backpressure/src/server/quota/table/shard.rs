@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use backpressure_core::{MAX_WINDOWS, QuotaDecision, QuotaUsage, TakenTokens, Timestamp};
+use backpressure_core::{Quota, QuotaDecision, TakenTokens, Timestamp};
 
-use super::slots::Slots;
+use super::slots::{Layout, Meta, Slots, Usage};
 use super::{Decided, Eviction};
 use crate::server::quota::plan::Plan;
 
 /// A part of the keys.
 #[derive(Debug)]
 pub(super) struct Shard {
-    /// One word for each entry, and as many more as the plan with the most windows has: a decision reads one place.
+    /// With room for what the plans need: a decision reads one place.
     slots: Slots,
     plans: Vec<Arc<Plan>>,
     max: usize,
@@ -19,27 +19,6 @@ pub(super) struct Shard {
     hand: usize,
     /// For keys that find no room since all others have requests in flight.
     overflow: Usage,
-}
-
-/// What one key has used, of which the last windows may be of no plan.
-type Usage = [QuotaUsage; MAX_WINDOWS];
-
-/// The first word of an entry.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    hash: u64,
-    in_flight: u32,
-    plan: u32,
-}
-
-impl Entry {
-    const fn of_word(word: u128) -> Self {
-        Self { hash: word as u64, in_flight: (word >> 64) as u32, plan: (word >> 96) as u32 }
-    }
-
-    fn to_word(self) -> u128 {
-        u128::from(self.hash) | u128::from(self.in_flight) << 64 | u128::from(self.plan) << 96
-    }
 }
 
 /// Where a key is.
@@ -61,9 +40,8 @@ const EXAMINED_IN_FLIGHT: usize = 64;
 
 impl Shard {
     pub(super) fn new(plan: Arc<Plan>, max: usize) -> Self {
-        let windows = plan.quota.windows().count();
         Self {
-            slots: Slots::new(windows + 1),
+            slots: Slots::new(layout(&plan.quota)),
             plans: vec![plan],
             max: max.max(1),
             hand: 0,
@@ -116,7 +94,7 @@ impl Shard {
             Some(eviction)
         };
         let at = self.slots.insert(hash);
-        self.set_entry(at, Entry { hash, in_flight: 0, plan });
+        self.slots.set_meta(at, Meta { plan, in_flight: 0 });
         (Position::Entry(at as u32), eviction)
     }
 
@@ -133,24 +111,24 @@ impl Shard {
             return Decided::new(decision, self.overflow, 0, plan);
         };
         let at = at as usize;
-        let (mut entry, mut usage) = (self.entry(at), self.usage(at));
-        let plan = Arc::clone(&self.plans[entry.plan as usize]);
-        let decision = plan.quota.decide(&mut usage, entry.in_flight, cost, now);
+        let (mut meta, mut usage) = (self.slots.meta(at), self.slots.usage(at));
+        let plan = Arc::clone(&self.plans[meta.plan as usize]);
+        let decision = plan.quota.decide(&mut usage, meta.in_flight, cost, now);
         if !matches!(decision, QuotaDecision::Reject(_)) {
-            self.set_usage(at, &usage);
+            self.slots.set_usage(at, &usage);
             if plan.quota.max_in_flight().is_some() {
-                entry.in_flight = entry.in_flight.saturating_add(1);
-                self.set_entry(at, entry);
+                meta.in_flight = meta.in_flight.saturating_add(1);
+                self.slots.set_meta(at, meta);
             }
         }
-        Decided::new(decision, usage, entry.in_flight, plan)
+        Decided::new(decision, usage, meta.in_flight, plan)
     }
 
     pub(super) fn describe(&self, position: u32) -> Decided {
-        let entry = self.entry(position as usize);
-        let plan = Arc::clone(&self.plans[entry.plan as usize]);
-        let usage = self.usage(position as usize);
-        Decided::new(QuotaDecision::Admit, usage, entry.in_flight, plan)
+        let meta = self.slots.meta(position as usize);
+        let plan = Arc::clone(&self.plans[meta.plan as usize]);
+        let usage = self.slots.usage(position as usize);
+        Decided::new(QuotaDecision::Admit, usage, meta.in_flight, plan)
     }
 
     pub(super) fn settle(
@@ -161,17 +139,17 @@ impl Shard {
         now: Timestamp,
     ) {
         let at = position as usize;
-        let mut usage = self.usage(at);
-        let plan = &self.plans[self.entry(at).plan as usize];
+        let mut usage = self.slots.usage(at);
+        let plan = &self.plans[self.slots.meta(at).plan as usize];
         plan.quota.settle(&mut usage, taken, actual, now);
-        self.set_usage(at, &usage);
+        self.slots.set_usage(at, &usage);
     }
 
     pub(super) fn leave(&mut self, hash: u64) {
         if let Some(position) = self.find(hash) {
-            let mut entry = self.entry(position as usize);
-            entry.in_flight = entry.in_flight.saturating_sub(1);
-            self.set_entry(position as usize, entry);
+            let mut meta = self.slots.meta(position as usize);
+            meta.in_flight = meta.in_flight.saturating_sub(1);
+            self.slots.set_meta(position as usize, meta);
         }
     }
 
@@ -179,69 +157,49 @@ impl Shard {
     pub(super) fn forget(&mut self, hash: u64) {
         let Some(position) = self.find(hash) else { return };
         let at = position as usize;
-        self.set_usage(at, &Usage::default());
-        if self.entry(at).in_flight > 0 {
-            return;
+        if self.slots.meta(at).in_flight > 0 {
+            self.slots.set_usage(at, &Usage::default());
+        } else {
+            self.slots.remove(at);
         }
-        self.slots.remove(at);
     }
 
     pub(super) fn set_plan(&mut self, position: u32, plan: &Arc<Plan>, now: Timestamp) {
-        self.widen(plan.quota.windows().count());
+        self.make_room(position, &plan.quota);
         let Some(old) = self.plans.get(position as usize).cloned() else {
             self.plans.push(Arc::clone(plan));
             return;
         };
         let slots: Vec<_> = self.slots.occupied().collect();
         for at in slots {
-            if self.entry(at).plan == position {
+            if self.slots.meta(at).plan == position {
                 self.move_usage(at, &old, plan, now);
             }
         }
         self.plans[position as usize] = Arc::clone(plan);
     }
 
-    /// Makes room for the windows of a plan that has more than all others.
-    fn widen(&mut self, windows: usize) {
-        if windows >= self.slots.stride() {
-            self.slots.widen(windows + 1);
+    /// Gives each entry room for what this plan needs.
+    fn make_room(&mut self, position: u32, quota: &Quota) {
+        let mut layout = self.slots.layout().with(layout(quota));
+        layout.has_meta |= position > 0;
+        if layout != self.slots.layout() {
+            self.slots.lay_out(layout);
         }
     }
 
     fn change_plan(&mut self, at: usize, plan: u32, now: Timestamp) {
-        let entry = self.entry(at);
-        if entry.plan != plan {
-            let plans = [entry.plan, plan].map(|plan| Arc::clone(&self.plans[plan as usize]));
+        let meta = self.slots.meta(at);
+        if meta.plan != plan {
+            let plans = [meta.plan, plan].map(|plan| Arc::clone(&self.plans[plan as usize]));
             self.move_usage(at, &plans[0], &plans[1], now);
-            self.set_entry(at, Entry { plan, ..entry });
+            self.slots.set_meta(at, Meta { plan, ..meta });
         }
     }
 
     fn move_usage(&mut self, at: usize, old: &Plan, new: &Plan, now: Timestamp) {
-        let moved = new.quota.usage_after(&old.quota, &self.usage(at), now);
-        self.set_usage(at, &moved);
-    }
-
-    fn entry(&self, at: usize) -> Entry {
-        Entry::of_word(self.slots.entry(at)[0])
-    }
-
-    fn set_entry(&mut self, at: usize, entry: Entry) {
-        self.slots.entry_mut(at)[0] = entry.to_word();
-    }
-
-    fn usage(&self, at: usize) -> Usage {
-        let mut usage = Usage::default();
-        for (usage, word) in usage.iter_mut().zip(&self.slots.entry(at)[1..]) {
-            *usage = QuotaUsage::from_bits(*word);
-        }
-        usage
-    }
-
-    fn set_usage(&mut self, at: usize, usage: &Usage) {
-        for (word, usage) in self.slots.entry_mut(at)[1..].iter_mut().zip(usage) {
-            *word = usage.to_bits();
-        }
+        let moved = new.quota.usage_after(&old.quota, &self.slots.usage(at), now);
+        self.slots.set_usage(at, &moved);
     }
 
     /// An entry whose buckets are full again, or of some the one that is full first.
@@ -254,12 +212,12 @@ impl Shard {
                 break;
             };
             self.hand = next;
-            let entry = self.entry(self.hand);
-            if entry.in_flight > 0 {
+            let meta = self.slots.meta(self.hand);
+            if meta.in_flight > 0 {
                 continue;
             }
-            let quota = &self.plans[entry.plan as usize].quota;
-            let full_in = quota.full_in(&self.usage(self.hand), now);
+            let quota = &self.plans[meta.plan as usize].quota;
+            let full_in = quota.full_in(&self.slots.usage(self.hand), now);
             if full_in.is_zero() {
                 return Some((self.hand, Eviction::Full));
             }
@@ -273,4 +231,9 @@ impl Shard {
         }
         best.map(|(position, _)| (position, Eviction::Early))
     }
+}
+
+/// What an entry has for this quota, where it is the only plan.
+fn layout(quota: &Quota) -> Layout {
+    Layout { has_meta: quota.max_in_flight().is_some(), windows: quota.windows().count() }
 }

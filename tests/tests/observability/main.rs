@@ -2,22 +2,23 @@
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn, ready};
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
 use backpressure_tests::recorded_metrics::RecordedMetrics;
 use backpressure_tests::scripted_body::{End, ScriptedBody};
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use tokio::time::{Instant, advance, sleep, timeout};
+use http_body_util::{BodyExt, Empty};
+use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{
     AdmissionLayer, BulkheadLayer, Deadline, OriginLimitLayer, Priority, QueueBounds, Reason,
+    RetryBudget, RetryLayer,
 };
-use tracing::field::{Field, Visit};
-use tracing::span;
-use tracing::subscriber::Subscriber;
+
+mod events;
+use self::events::EventLog;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -59,7 +60,6 @@ async fn every_rejection_is_counted_with_its_reason() {
     send(Priority::Normal).await.expect("limit");
     layer.handle().stop();
     send(Priority::Normal).await.expect("stopped");
-
     // Streams beyond a cap, quotas and shares of tenants have tests of their own.
     let others = [
         Reason::Cooldown,
@@ -93,7 +93,6 @@ async fn gauges_and_counters_agree_with_the_state_of_the_limiter() {
         Ok::<_, Infallible>(Response::new(ScriptedBody::pieces(2, 10)))
     }));
     let send = |work| Box::pin(service.clone().oneshot(Request::new(work)));
-
     let (mut one, mut two, mut three) = (send(Some(SECOND)), send(Some(3 * SECOND)), send(None));
     assert!(is_pending!(one) && is_pending!(two) && is_pending!(three));
     let mut queued = send(Some(SECOND));
@@ -114,7 +113,6 @@ async fn the_in_flight_gauge_returns_to_zero_however_requests_end() {
     let _here = metrics::set_default_local_recorder(&recorded);
     let layer = AdmissionLayer::fixed("api", 2).queue(QueueBounds::new(8, SECOND));
     let plain = layer.layer(service_fn(respond));
-
     // A body read to its end, one dropped unread, and one dropped after a frame.
     plain
         .clone()
@@ -159,7 +157,6 @@ async fn the_in_flight_gauge_returns_to_zero_however_requests_end() {
     let fails =
         layer.layer(service_fn(|_: Request<()>| ready(Err::<Response<ScriptedBody>, _>("no"))));
     assert!(fails.oneshot(Request::new(())).await.is_err());
-
     assert_eq!(layer.snapshot().in_flight, 0);
     assert_eq!(recorded.gauge("backpressure_in_flight api"), 0.0);
 }
@@ -204,6 +201,27 @@ async fn the_time_in_the_queue_is_recorded_for_admitted_and_rejected_requests() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_balance_of_a_retry_budget_rises_with_requests_that_do_not_fail() {
+    let recorded = RecordedMetrics::default();
+    let _here = metrics::set_default_local_recorder(&recorded);
+    let budget = RetryBudget::new(0.5).reserve(4);
+    while let Some(withdrawal) = budget.withdraw() {
+        withdrawal.spend();
+    }
+    let layer = RetryLayer::named("steady").budget(budget.clone());
+    let service = layer.layer(service_fn(async |_: Request<Empty<Bytes>>| {
+        Ok::<_, Infallible>(Response::new(ScriptedBody::default()))
+    }));
+    let balance = || recorded.gauge("backpressure_retry_budget_balance steady");
+    for _ in 0..10 {
+        let request = Request::new(Empty::<Bytes>::new());
+        service.clone().oneshot(request).await.expect("infallible");
+        assert!((balance() - budget.balance()).abs() < 0.01, "{}", balance());
+    }
+    assert!(balance() > 1.0, "{}", balance());
+}
+
+#[tokio::test(start_paused = true)]
 async fn metrics_are_labelled_with_their_policy() {
     let recorded = RecordedMetrics::default();
     let _here = metrics::set_default_local_recorder(&recorded);
@@ -238,7 +256,6 @@ async fn metrics_sum_over_origins_and_events_name_the_origin() {
         (send("http://one/").await, send("http://two/").await),
         (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE)
     );
-
     assert_eq!(recorded.counter("backpressure_requests_total search admitted"), 3);
     assert_eq!(recorded.counter("backpressure_requests_total search shed limit"), 1);
     assert_eq!(recorded.gauge("backpressure_in_flight search"), 0.0);
@@ -246,111 +263,4 @@ async fn metrics_sum_over_origins_and_events_name_the_origin() {
     assert!(!has_limit, "there is no limit for all origins together");
     let events = log.events();
     assert!(events.len() == 1 && events[0].contains("http://two"), "{events:?}");
-}
-
-/// Records the events of this library, one line each.
-#[derive(Clone, Default)]
-struct EventLog(Arc<Mutex<Vec<String>>>);
-
-impl EventLog {
-    /// A log of the events on this thread.
-    fn here() -> (Self, tracing::subscriber::DefaultGuard) {
-        // Without a default for all threads, tracing may remember of an event that no subscriber wants it, from a
-        // test on another thread.
-        drop(tracing::subscriber::set_global_default(Self::default()));
-        let log = Self::default();
-        (log.clone(), tracing::subscriber::set_default(log))
-    }
-
-    fn events(&self) -> Vec<String> {
-        self.0.lock().expect("no panic").clone()
-    }
-}
-
-impl Subscriber for EventLog {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("tower_backpressure")
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.lock().expect("no panic").push(line.0);
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        if matches!(field.name(), "message" | "policy" | "origin" | "shed" | "reason") {
-            self.0.push_str(&format!(" {value:?}"));
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_overload_emits_two_events_however_many_requests_it_rejects() {
-    let (log, _here) = EventLog::here();
-    let layer = AdmissionLayer::fixed("api", 1).queue(QueueBounds::NONE);
-    let service = layer.layer(service_fn(respond));
-    let send =
-        async || service.clone().oneshot(Request::new(())).await.expect("infallible").status();
-    for overload in 1..=2 {
-        assert_eq!(send().await, 200);
-        // Ten seconds of overload in which every eleventh request is admitted.
-        for _ in 0..100 {
-            let permit = layer.limiter().try_acquire().expect("a free permit");
-            for _ in 0..10 {
-                assert_eq!(send().await, 503);
-            }
-            drop(permit);
-            advance(Duration::from_millis(50)).await;
-            assert_eq!(send().await, 200);
-            advance(Duration::from_millis(50)).await;
-        }
-        assert_eq!(log.events().len(), 2 * overload - 1, "{:?}", log.events());
-        advance(2 * SECOND).await;
-        for _ in 0..10 {
-            assert_eq!(send().await, 200);
-        }
-        assert_eq!(log.events().len(), 2 * overload, "{:?}", log.events());
-    }
-    let events = log.events();
-    for overload in events.chunks(2) {
-        assert!(
-            overload[0].starts_with("WARN") && overload[0].contains("shedding starts"),
-            "{overload:?}"
-        );
-        assert!(
-            overload[0].contains("\"api\"") && overload[0].contains("\"limit\""),
-            "{overload:?}"
-        );
-        assert!(
-            overload[1].starts_with("INFO") && overload[1].contains("shedding stops"),
-            "{overload:?}"
-        );
-        assert!(overload[1].contains("1000"), "{overload:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_service_without_overload_emits_no_event() {
-    let (log, _here) = EventLog::here();
-    let service = AdmissionLayer::adaptive("api").layer(service_fn(respond));
-    for _ in 0..100 {
-        let response = timeout(SECOND, service.clone().oneshot(Request::new(()))).await;
-        assert_eq!(response.expect("in time").expect("infallible").status(), 200);
-        advance(SECOND).await;
-    }
-    assert_eq!(log.events(), Vec::<String>::new());
 }
