@@ -17,23 +17,28 @@ pub(crate) struct StallDetector {
     worked: Duration,
     /// Attempts that have ended since then.
     ended: f64,
-    overtaking: Overtaking,
+    recent: RecentEnds,
     /// When the limit was last found to have stalled.
     last: Option<Stall>,
 }
 
-/// How many of the attempts that were in flight when another was admitted are still in flight when that one ends.
+/// The attempts that ended of late, and how many others they overtook.
 ///
-/// In a queue none is. Attempts that stay while others overtake them hold their permits for something that the others
-/// do not wait for.
+/// In a queue, none of those that were in flight when an attempt was admitted is still in flight when it ends. Attempts
+/// that stay meanwhile hold their permits for something that the others do not wait for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Overtaking {
-    /// Attempts that ended in the present interval and in the one before, and when these began.
+struct RecentEnds {
+    /// Attempts that ended in the present interval and in the one before, the seconds for which these held permits,
+    /// and when the intervals began.
     ended: (f64, f64),
+    held: (f64, f64),
     began: (Timestamp, Timestamp),
-    /// Mean share that stayed, and the attempts it is the mean of.
+    /// Mean share that stayed, mean latency in seconds, and the attempts that these are means of.
     stayed: f64,
+    latency: f64,
     count: f64,
+    /// The shortest that this latency was of late.
+    shortest: f64,
     /// When an attempt last ended, and how often the limit was doubled since then.
     last: Timestamp,
     doubled: u32,
@@ -70,10 +75,17 @@ const KNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (80.0, 1.0 / 16.0);
 const UNKNOWN_MIN_EXPECTED_AND_SHARE: (f64, f64) = (8.0, 1.0 / 8.0);
 /// A turnover of an unknown limit counts for no more: what is held for longer soon counts apart.
 const MAX_UNKNOWN_TURNOVER: Duration = Duration::from_millis(300);
+/// Share of the permit time of late from which on the attempts that ended are most of what runs.
+const MIN_HELD_SHARE: f64 = 0.5;
 /// Share of the attempts in flight that others overtake, from which on permits are held for something else. Where
 /// attempts do not wait for each other and latencies are exponential it is 1/e.
 const MIN_SHARE_OVERTAKEN: f64 = 0.25;
-/// Attempts which that mean is of, at least and at most.
+/// Latency over the shortest of late, from which on attempts wait. Attempts that all take the same time end in the order
+/// of their admission as well, although nothing is scarce.
+const MIN_GROWTH: f64 = 1.5;
+/// Attempts after which a shortest latency is forgotten.
+const SHORTEST_MEMORY: f64 = 512.0;
+/// Attempts which such a mean is of, at least and at most.
 const MIN_ENDS: f64 = 4.0;
 const MAX_ENDS: f64 = 16.0;
 /// Ends during an attempt over those in flight at its admission, above which it was overtaken itself: it says nothing.
@@ -99,7 +111,7 @@ impl StallDetector {
     /// Attempts have ended, where the longest latency of all but a few is `long`.
     pub(crate) fn ended(&mut self, sample: &Sample, long: Duration, now: Timestamp) {
         self.ended += f64::from(sample.weight);
-        self.overtaking.ended(sample, long.max(STALLED_AFTER), now);
+        self.recent.add(sample, long.max(STALLED_AFTER), now);
     }
 
     /// The limit is reached. Returns whether it has protected nothing for long enough; watching starts anew then.
@@ -127,11 +139,12 @@ impl StallDetector {
         let seen = Stall { at: now, rate: self.ended / lasted.as_secs_f64(), long: reached.long };
         let stalled = idle
             && self.ended < share * expected
-            && (reached.known || self.overtaking.is_no_queue(reached.long, lasted, now))
+            && (reached.known || !self.recent.accounts_for(reached.limit, now))
+            && (reached.known || self.recent.is_no_queue(reached.long, lasted, now))
             && !self.was_doubled_in_vain(seen);
         if stalled {
             self.last = Some(seen);
-            self.overtaking.doubled = (self.overtaking.doubled + 1).min(MAX_SILENT_DOUBLINGS);
+            self.recent.doubled = (self.recent.doubled + 1).min(MAX_SILENT_DOUBLINGS);
         }
         self.clear(worked, now);
         stalled
@@ -148,25 +161,42 @@ impl StallDetector {
     }
 }
 
-impl Overtaking {
-    fn ended(&mut self, sample: &Sample, interval: Duration, now: Timestamp) {
+impl RecentEnds {
+    fn add(&mut self, sample: &Sample, interval: Duration, now: Timestamp) {
         let passed = now.since(self.began.0);
         if passed >= 2 * interval {
-            self.ended = (0.0, 0.0);
+            (self.ended, self.held) = ((0.0, 0.0), (0.0, 0.0));
             self.began = (now - sample.latency, now - sample.latency);
         } else if passed >= interval {
-            self.ended = (0.0, self.ended.0);
+            (self.ended, self.held) = ((0.0, self.ended.0), (0.0, self.held.0));
             self.began = (now, self.began.0);
         }
         self.ended.0 += f64::from(sample.weight);
+        self.held.0 += f64::from(sample.weight) * sample.latency.as_secs_f64();
         (self.last, self.doubled) = (now, 0);
-        let seconds = now.since(self.began.1).as_secs_f64();
-        let meanwhile = (self.ended.0 + self.ended.1) / seconds * sample.latency.as_secs_f64();
-        let ended = meanwhile / sample.in_flight.max(1) as f64;
+        let rate = (self.ended.0 + self.ended.1) / now.since(self.began.1).as_secs_f64();
+        self.compare(sample, rate * sample.latency.as_secs_f64());
+    }
+
+    /// Compares the attempts that ended while this one was in flight with those in flight at its admission.
+    fn compare(&mut self, sample: &Sample, ended: f64) {
+        let ended = ended / sample.in_flight.max(1) as f64;
         if ended <= MAX_ENDS_OVER_IN_FLIGHT {
             self.count = (self.count + 1.0).min(MAX_ENDS);
             self.stayed += ((1.0 - ended).max(0.0) - self.stayed) / self.count;
+            self.latency += (sample.latency.as_secs_f64() - self.latency) / self.count;
+            self.shortest += (self.latency - self.shortest) / SHORTEST_MEMORY;
+            if self.count < MIN_ENDS || self.latency < self.shortest {
+                self.shortest = self.latency;
+            }
         }
+    }
+
+    /// Whether what ended of late held most of the permits, by Little's law. Requests that are admitted together also
+    /// end together, with a latency of silence between them.
+    fn accounts_for(&self, limit: usize, now: Timestamp) -> bool {
+        let seconds = now.since(self.began.1).as_secs_f64();
+        self.held.0 + self.held.1 >= MIN_HELD_SHARE * limit as f64 * seconds
     }
 
     /// Whether the permits may be held for something else than what those wait for that end.
@@ -174,6 +204,7 @@ impl Overtaking {
         let silence = now.since(self.last).min(lasted);
         self.count < MIN_ENDS
             || self.stayed >= MIN_SHARE_OVERTAKEN
+            || self.latency < MIN_GROWTH * self.shortest
             || silence >= SILENT_LATENCIES * long * (1 << self.doubled)
     }
 }
