@@ -7,6 +7,7 @@ pub mod client;
 pub mod load;
 pub mod memory_store;
 pub mod raw_http1;
+pub mod reasons;
 pub mod recorded_metrics;
 pub mod recording_limit;
 pub mod scripted_body;

@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use backpressure_tests::client::text;
+use backpressure_tests::reasons;
 use backpressure_tests::recording_limit::RecordingLimit;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
@@ -20,20 +21,6 @@ struct InnerError;
 
 async fn handle(request: Request<bool>) -> Result<Response<String>, InnerError> {
     if request.into_body() { Ok(Response::new("done".into())) } else { Err(InnerError) }
-}
-
-/// All reasons for which a limit of a server rejects a request before its handler runs; the others are those of
-/// clients, of streams, of quotas and of shares of tenants.
-fn reasons() -> impl Iterator<Item = Reason> {
-    let others = [
-        Reason::Cooldown,
-        Reason::Throttle,
-        Reason::Breaker,
-        Reason::Streams,
-        Reason::Quota,
-        Reason::TenantShare,
-    ];
-    Reason::ALL.iter().copied().filter(move |reason| !others.contains(reason))
 }
 
 const SHORT_WAIT: Duration = Duration::from_millis(10);
@@ -102,7 +89,7 @@ fn layer() -> AdmissionLayer {
 
 #[tokio::test(start_paused = true)]
 async fn every_rejection_says_when_to_come_back() {
-    for reason in reasons() {
+    for reason in reasons::of_limits() {
         let variants = [
             layer(),
             layer().status(StatusCode::TOO_MANY_REQUESTS),
@@ -129,7 +116,7 @@ async fn every_rejection_says_when_to_come_back() {
 
 #[tokio::test(start_paused = true)]
 async fn the_body_of_a_rejection_is_problem_json_and_is_not_cached() {
-    for reason in reasons() {
+    for reason in reasons::of_limits() {
         let response = rejection(layer(), reason, HeaderMap::new()).await;
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["cache-control"], "no-store");
@@ -146,7 +133,7 @@ async fn the_body_of_a_rejection_is_problem_json_and_is_not_cached() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hidden_reason_appears_nowhere_in_a_rejection() {
-    for reason in reasons() {
+    for reason in reasons::of_limits() {
         let response = rejection(layer().reveal_reason(false), reason, HeaderMap::new()).await;
         assert_eq!(response.headers()["x-shed-reason"], "refused");
         let head = format!("{:?}", response.headers());

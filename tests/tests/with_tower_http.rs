@@ -11,8 +11,7 @@ use http::{Method, Request, Response, StatusCode, header};
 use tower::{ServiceBuilder, ServiceExt};
 use tower_backpressure::{AdmissionLayer, BulkheadLayer, Permit, QueueBounds, Reason, Rejected};
 use tower_http::classify::{
-    ClassifiedResponse, ClassifyResponse, GrpcEosErrorsAsFailures, GrpcErrorsAsFailures,
-    GrpcFailureClass, NeverClassifyEos, ServerErrorsAsFailures, ServerErrorsFailureClass,
+    ClassifiedResponse, ClassifyResponse, GrpcErrorsAsFailures, ServerErrorsAsFailures,
     SharedClassifier,
 };
 use tower_http::cors::{Any, CorsLayer};
@@ -43,13 +42,13 @@ impl tracing::Subscriber for ErrorEvents {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// The README's classifier, which does not count rejections as failures.
-#[derive(Clone, Copy)]
-struct RejectionsAreSuccesses;
+/// The README's classifier around any other: it does not count rejections as failures.
+#[derive(Clone)]
+struct RejectionsAreSuccesses<C>(C);
 
-impl ClassifyResponse for RejectionsAreSuccesses {
-    type FailureClass = ServerErrorsFailureClass;
-    type ClassifyEos = NeverClassifyEos<ServerErrorsFailureClass>;
+impl<C: ClassifyResponse> ClassifyResponse for RejectionsAreSuccesses<C> {
+    type FailureClass = C::FailureClass;
+    type ClassifyEos = C::ClassifyEos;
 
     fn classify_response<B>(
         self,
@@ -58,11 +57,11 @@ impl ClassifyResponse for RejectionsAreSuccesses {
         if Rejected::of(response).is_some() {
             return ClassifiedResponse::Ready(Ok(()));
         }
-        ServerErrorsAsFailures::new().classify_response(response)
+        self.0.classify_response(response)
     }
 
     fn classify_error<E: Display + 'static>(self, error: &E) -> Self::FailureClass {
-        ServerErrorsFailureClass::Error(error.to_string())
+        self.0.classify_error(error)
     }
 }
 
@@ -90,7 +89,9 @@ async fn rejections_are_not_logged_as_errors_and_failures_are() {
         let errors = ErrorEvents::default();
         let _guard = tracing::subscriber::set_default(errors.clone());
         let (app, permit) = full_service(bulkhead_is_full);
-        let app = app.layer(TraceLayer::new(SharedClassifier::new(RejectionsAreSuccesses)));
+        let app = app.layer(TraceLayer::new(SharedClassifier::new(RejectionsAreSuccesses(
+            ServerErrorsAsFailures::new(),
+        ))));
         for _ in 0..100 {
             let response = send(&app, Method::GET, "/").await;
             assert_eq!(response.status(), 503);
@@ -103,29 +104,6 @@ async fn rejections_are_not_logged_as_errors_and_failures_are() {
     }
 }
 
-/// The same for gRPC.
-#[derive(Clone)]
-struct RejectedCallsAreSuccesses(GrpcErrorsAsFailures);
-
-impl ClassifyResponse for RejectedCallsAreSuccesses {
-    type FailureClass = GrpcFailureClass;
-    type ClassifyEos = GrpcEosErrorsAsFailures;
-
-    fn classify_response<B>(
-        self,
-        response: &Response<B>,
-    ) -> ClassifiedResponse<Self::FailureClass, Self::ClassifyEos> {
-        if Rejected::of(response).is_some() {
-            return ClassifiedResponse::Ready(Ok(()));
-        }
-        self.0.classify_response(response)
-    }
-
-    fn classify_error<E: Display + 'static>(self, error: &E) -> Self::FailureClass {
-        self.0.classify_error(error)
-    }
-}
-
 #[tokio::test]
 async fn rejected_grpc_calls_are_not_logged_as_errors_and_calls_that_fail_are() {
     for bulkhead_is_full in [false, true] {
@@ -135,8 +113,7 @@ async fn rejected_grpc_calls_are_not_logged_as_errors_and_calls_that_fail_are() 
         let (outer, inner) = (outer.queue(QueueBounds::NONE), BulkheadLayer::new("part", 1));
         let limiter = if bulkhead_is_full { inner.limiter() } else { outer.limiter() };
         let permit = limiter.try_acquire().expect("a free permit");
-        let classifier =
-            SharedClassifier::new(RejectedCallsAreSuccesses(GrpcErrorsAsFailures::new()));
+        let classifier = SharedClassifier::new(RejectionsAreSuccesses(GrpcErrorsAsFailures::new()));
         let service = ServiceBuilder::new()
             .layer(TraceLayer::new(classifier))
             .layer(outer)
@@ -197,7 +174,9 @@ async fn the_layers_compose_with_those_of_tower_http_without_a_router() {
         async { Ok::<_, std::convert::Infallible>(Response::new(Body::empty())) }
     });
     let app = ServiceBuilder::new()
-        .layer(TraceLayer::new(SharedClassifier::new(RejectionsAreSuccesses)))
+        .layer(TraceLayer::new(SharedClassifier::new(RejectionsAreSuccesses(
+            ServerErrorsAsFailures::new(),
+        ))))
         .layer(CorsLayer::permissive())
         .layer(AdmissionLayer::adaptive("api"))
         .layer(BulkheadLayer::new("part", 1))

@@ -139,8 +139,7 @@ impl StallDetector {
         let seen = Stall { at: now, rate: self.ended / lasted.as_secs_f64(), long: reached.long };
         let stalled = idle
             && self.ended < share * expected
-            && (reached.known || !self.recent.accounts_for(reached.limit, now))
-            && (reached.known || self.recent.is_no_queue(reached.long, lasted, now))
+            && (reached.known || !self.recent.shows_a_queue(reached, lasted, now))
             && !self.was_doubled_in_vain(seen);
         if stalled {
             self.last = Some(seen);
@@ -174,7 +173,7 @@ impl RecentEnds {
         self.ended.0 += f64::from(sample.weight);
         self.held.0 += f64::from(sample.weight) * sample.latency.as_secs_f64();
         (self.last, self.doubled) = (now, 0);
-        let rate = (self.ended.0 + self.ended.1) / now.since(self.began.1).as_secs_f64();
+        let rate = (self.ended.0 + self.ended.1) / self.seconds(now);
         self.compare(sample, rate * sample.latency.as_secs_f64());
     }
 
@@ -192,20 +191,29 @@ impl RecentEnds {
         }
     }
 
+    /// Since when the ends are counted, in seconds.
+    fn seconds(&self, now: Timestamp) -> f64 {
+        now.since(self.began.1).as_secs_f64()
+    }
+
+    /// Whether the attempts in flight seem to wait in the line from which others end.
+    fn shows_a_queue(&self, reached: Reached, lasted: Duration, now: Timestamp) -> bool {
+        self.accounts_for(reached.limit, now) || self.is_line(reached.long, lasted, now)
+    }
+
     /// Whether what ended of late held most of the permits, by Little's law. Requests that are admitted together also
     /// end together, with a latency of silence between them.
     fn accounts_for(&self, limit: usize, now: Timestamp) -> bool {
-        let seconds = now.since(self.began.1).as_secs_f64();
-        self.held.0 + self.held.1 >= MIN_HELD_SHARE * limit as f64 * seconds
+        self.held.0 + self.held.1 >= MIN_HELD_SHARE * limit as f64 * self.seconds(now)
     }
 
-    /// Whether the permits may be held for something else than what those wait for that end.
-    fn is_no_queue(&self, long: Duration, lasted: Duration, now: Timestamp) -> bool {
+    /// Whether attempts end in the order of their admission and take longer and longer.
+    fn is_line(&self, long: Duration, lasted: Duration, now: Timestamp) -> bool {
         let silence = now.since(self.last).min(lasted);
-        self.count < MIN_ENDS
-            || self.stayed >= MIN_SHARE_OVERTAKEN
-            || self.latency < MIN_GROWTH * self.shortest
-            || silence >= SILENT_LATENCIES * long * (1 << self.doubled)
+        self.count >= MIN_ENDS
+            && self.stayed < MIN_SHARE_OVERTAKEN
+            && self.latency >= MIN_GROWTH * self.shortest
+            && silence < SILENT_LATENCIES * long * (1 << self.doubled)
     }
 }
 

@@ -5,6 +5,7 @@ use std::future::{pending, poll_fn, ready};
 use std::task::Poll;
 use std::time::Duration;
 
+use backpressure_tests::reasons;
 use backpressure_tests::recorded_metrics::RecordedMetrics;
 use backpressure_tests::scripted_body::{End, ScriptedBody};
 use bytes::Bytes;
@@ -13,8 +14,8 @@ use http_body_util::{BodyExt, Empty};
 use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::{
-    AdmissionLayer, BulkheadLayer, Deadline, OriginLimitLayer, Priority, QueueBounds, Reason,
-    RetryBudget, RetryLayer,
+    AdmissionLayer, BulkheadLayer, Deadline, OriginLimitLayer, Priority, QueueBounds, RetryBudget,
+    RetryLayer,
 };
 
 mod events;
@@ -60,16 +61,7 @@ async fn every_rejection_is_counted_with_its_reason() {
     send(Priority::Normal).await.expect("limit");
     layer.handle().stop();
     send(Priority::Normal).await.expect("stopped");
-    // Streams beyond a cap, quotas and shares of tenants have tests of their own.
-    let others = [
-        Reason::Cooldown,
-        Reason::Throttle,
-        Reason::Breaker,
-        Reason::Streams,
-        Reason::Quota,
-        Reason::TenantShare,
-    ];
-    for &reason in Reason::ALL.iter().filter(|reason| !others.contains(reason)) {
+    for reason in reasons::of_limits() {
         assert_eq!(
             recorded.counter(&format!("backpressure_requests_total api shed {reason}")),
             1,

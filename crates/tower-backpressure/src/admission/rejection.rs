@@ -257,8 +257,8 @@ fn keep_headers(headers: &mut HeaderMap, shed: Shed) {
 /// A rejection that an inner layer returned cannot be told from one that a handler forwards, since a
 /// handler can forward the very request it was given. So all marks are removed: the header, the
 /// [`Shed`], and what says the same without a header: the status 429 that such a layer chose, here or in another
-/// process, and the pushback of a gRPC call. [`Rejected`] replaces them, so that outer layers still learn that no work was done. Returns
-/// whether there were any.
+/// process, and the pushback of a gRPC call. [`Rejected`] replaces them, so that outer layers still learn that no
+/// work was done. Returns whether there were any.
 pub(super) fn remove_not_begun_marks<B>(response: &mut Response<B>, side: Side) -> bool {
     if !response.headers().contains_key(&SHED_REASON_FIELD) {
         return false;

@@ -80,8 +80,8 @@ impl RetryAfter {
     /// | `RateLimit` (all drafts), `X-RateLimit-Reset` and its relatives | the time of the reset, where nothing remains and no field above is there |
     /// | `x-should-retry`, `stripe-should-retry` | `false`: no retry |
     ///
-    /// Of several values the longest counts. A negative number or duration (`-1`, `PT-30S`) means "do not retry". A date is counted from
-    /// the response's `Date` and `Age`, so that a difference between the two clocks does not matter.
+    /// Of several values the longest counts. A negative number or duration (`-1`, `PT-30S`) means "do not retry". A
+    /// date is counted from the response's `Date` and `Age`, so that a difference between the two clocks does not matter.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap, now: SystemTime) -> Option<Self> {
         if says(headers, false) {
