@@ -37,4 +37,8 @@ pub(crate) struct Score {
     pub(crate) limit_error: f64,
     /// Share of the attempts sent exactly when `Retry-After` said that were admitted.
     pub(crate) kept_promises: Option<f64>,
+    /// Share of the requests of clients that retry when told that were answered, by work; `None`: all clients do, or
+    /// none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) obedient: Option<f64>,
 }

@@ -49,6 +49,7 @@ pub(crate) struct Scenario {
 pub(crate) struct Expected {
     pub(crate) goodput: Option<(f64, f64)>,
     pub(crate) worst_class: Option<(f64, f64)>,
+    pub(crate) obedient: Option<(f64, f64)>,
     pub(crate) p99: Option<(f64, f64)>,
     pub(crate) false_reject: Option<(f64, f64)>,
     pub(crate) converge: Option<(f64, f64)>,

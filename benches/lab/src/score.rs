@@ -9,7 +9,7 @@ use crate::run::Score;
 use crate::world::journal::{AttemptOutcome, Journal, RequestRecord};
 use crate::world::plan::Plan;
 
-use classes::{fairness, worst_class};
+use classes::{fairness, obedient, worst_class};
 use convergence::converge;
 use limit_error::limit_error;
 use oracle::Oracle;
@@ -34,6 +34,7 @@ pub(crate) fn judge(plan: &Plan, journal: &Journal) -> Score {
         limit_error: limit_error(plan, journal),
         kept_promises: (journal.promised > 0)
             .then(|| journal.kept as f64 / journal.promised as f64),
+        obedient: obedient(plan, journal),
     }
 }
 

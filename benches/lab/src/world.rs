@@ -12,7 +12,7 @@ mod event_queue;
 pub(crate) mod journal;
 pub(crate) mod plan;
 mod request;
-mod retries;
+pub(crate) mod retries;
 mod slab;
 mod source;
 mod station;

@@ -225,7 +225,7 @@ impl Ours {
 
 impl Controller for Ours {
     fn arrive(&mut self, attempt: AttemptInfo, now: Timestamp) -> Answer {
-        if self.in_flight < self.open {
+        if self.in_flight < self.open && !attempt.arrival.returning {
             self.enter(attempt.id);
             self.passed += 1;
             return Answer::Run;

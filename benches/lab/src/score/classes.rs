@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::scenario::stream::Criticality;
 use crate::world::journal::{AttemptOutcome, Journal, RequestRecord};
 use crate::world::plan::Plan;
+use crate::world::retries::obeys;
 
 use super::oracle::Oracle;
 use super::{NANO, is_judged, over};
@@ -61,6 +62,14 @@ pub(super) fn worst_class(plan: &Plan, journal: &Journal, ceiling: f64) -> f64 {
         (due > 0.01 * ceiling).then(|| tally.good / due)
     });
     shares.min_by(f64::total_cmp).unwrap_or(1.0)
+}
+
+/// Share of the requests of clients that retry when told that were answered, beside clients that do not.
+pub(super) fn obedient(plan: &Plan, journal: &Journal) -> Option<f64> {
+    let obey = |stream: u32| obeys(plan.streams[stream as usize].stream.retry);
+    let tallies = tally(plan, journal, |asked| u32::from(obey(asked.stream)));
+    let obedient = tallies.get(&1).filter(|_| tallies.len() == 2)?;
+    Some(over(obedient.good, obedient.offered))
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -15,19 +15,21 @@ pub(super) fn surprises(scenarios: &[Scenario], runs: &[Run]) -> Vec<String> {
 
 fn outside(run: &Run, expected: &Expected) -> Vec<String> {
     let Score { goodput_over_ceiling, worst_class, p99_over_uncontended, .. } = run.score;
-    let Score { false_reject, converge_s, .. } = run.score;
+    let Score { false_reject, converge_s, obedient, .. } = run.score;
     let converged = converge_s.unwrap_or(f64::INFINITY);
+    let obedient = obedient.unwrap_or(f64::NAN);
     let figures = [
         ("goodput", goodput_over_ceiling, expected.goodput),
         ("worst_class", worst_class, expected.worst_class),
+        ("obedient", obedient, expected.obedient),
         ("p99", p99_over_uncontended, expected.p99),
         ("false_reject", false_reject, expected.false_reject),
         ("converge", converged, expected.converge),
     ];
     let strange = figures.into_iter().filter_map(|(name, value, range)| {
         let (least, most) = range?;
-        let outside = value < least || value > most;
-        outside.then(|| {
+        let inside = (least..=most).contains(&value);
+        (!inside).then(|| {
             let Run { scenario, controller, seed, .. } = run;
             format!("{scenario}, {controller}, seed {seed}: {name} {value:.4}, expected {least}..={most}")
         })

@@ -8,8 +8,8 @@ use crate::world::plan::Plan;
 
 use super::scoreboard::{Scoreboard, UNLUCKY, at_share, least, most};
 
-const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit   kept";
-const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error  word";
+const HEADER: &str = "scenario                     controller            goodput   worst      p99      false  converges   wasted attempts    fair  limit   kept  obedient";
+const UNITS: &str = "                                                of ceiling   class    ×alone  refused %          s        %  a request         error  word    served";
 
 /// One row for each scenario and controller, and the score of each controller.
 pub(super) fn render(scenarios: &[Scenario], runs: &[Run]) -> String {
@@ -40,7 +40,7 @@ fn row(scenario: &str, controller: &str, scores: &[&Score], changes: bool) -> St
     let least = |of| least(scores, of);
     let most = |of| most(scores, of);
     format!(
-        "{scenario:<28} {controller:<19} {:>9.3} {:>7.3} {:>9.2} {:>10.3} {:>10} {:>8.1} {:>10.2} {:>7.3} {:>6.2} {:>6}\n",
+        "{scenario:<28} {controller:<19} {:>9.3} {:>7.3} {:>9.2} {:>10.3} {:>10} {:>8.1} {:>10.2} {:>7.3} {:>6.2} {:>6} {:>9}\n",
         least(|score| score.goodput_over_ceiling),
         least(|score| score.worst_class),
         most(|score| score.p99_over_uncontended),
@@ -50,13 +50,14 @@ fn row(scenario: &str, controller: &str, scores: &[&Score], changes: bool) -> St
         most(|score| score.attempts),
         least(|score| score.fairness),
         most(|score| score.limit_error),
-        kept(scores),
+        share(scores, |score| score.kept_promises),
+        share(scores, |score| score.obedient),
     )
 }
 
-/// Share of the attempts sent exactly when `Retry-After` said that were admitted.
-fn kept(scores: &[&Score]) -> String {
-    let shares: Vec<f64> = scores.iter().filter_map(|score| score.kept_promises).collect();
+/// A share that not every scenario has.
+fn share(scores: &[&Score], of: impl Fn(&Score) -> Option<f64>) -> String {
+    let shares: Vec<f64> = scores.iter().filter_map(|score| of(score)).collect();
     if shares.is_empty() { "–".to_owned() } else { format!("{:.3}", at_share(shares, UNLUCKY)) }
 }
 

@@ -13,6 +13,7 @@ use super::clock::{mix, seconds};
 use super::event_queue::Event;
 use super::journal::AttemptOutcome;
 use super::plan::{ServerPlan, StreamPlan};
+use super::retries::returns_tickets;
 use super::slab::Id;
 use super::station::Station;
 
@@ -74,11 +75,13 @@ impl World<'_> {
     pub(super) fn enters(&mut self, id: Id, until: u64) {
         let Some(request) = self.requests.get_mut(id) else { return };
         let StreamPlan { stream, passes, .. } = &self.plan.streams[request.spec.stream as usize];
-        let mut arrival = RequestInfo::default().priority(priority(stream.priority));
+        let promised = std::mem::take(&mut request.promised);
+        let mut arrival = RequestInfo::default()
+            .priority(priority(stream.priority))
+            .returning(promised && returns_tickets(stream.retry));
         if stream.tells && until < u64::MAX {
             arrival = arrival.deadline(Timestamp::from_nanos(until));
         }
-        let promised = std::mem::take(&mut request.promised);
         let draw = replica_draw(request.spec.key, request.attempts());
         let info = AttemptInfo { id: 0, arrival };
         let attempt = Attempt {

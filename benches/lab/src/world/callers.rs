@@ -7,7 +7,7 @@ use super::clock::nanos;
 use super::event_queue::Event;
 use super::journal::{AttemptOutcome, AttemptRecord};
 use super::request::RequestSpec;
-use super::retries::{obeys, pause_of};
+use super::retries::{obeys, pause_of, returns_tickets};
 use super::slab::Id;
 
 /// A request, from its first attempt to its last.
@@ -21,11 +21,21 @@ pub(super) struct Request {
     sent: u64,
     /// Whether the next attempt is sent when a server told the client to.
     pub(super) promised: bool,
+    /// Whether an attempt has brought back a ticket, which pays for one retry.
+    ticket_used: bool,
 }
 
 impl Request {
     pub(super) const fn new(number: u32, spec: RequestSpec) -> Self {
-        Self { number, spec, attempts: 0, attempt: Id::NONE, sent: 0, promised: false }
+        Self {
+            number,
+            spec,
+            attempts: 0,
+            attempt: Id::NONE,
+            sent: 0,
+            promised: false,
+            ticket_used: false,
+        }
     }
 
     pub(super) const fn attempts(&self) -> u32 {
@@ -87,9 +97,11 @@ impl World<'_> {
         let retry = self.plan.streams[request.spec.stream as usize].stream.retry;
         let pause = pause_of(&request.spec, retry, request.attempts, told, self.now)?;
         let source = &mut self.sources[request.spec.stream as usize];
-        if !source.fleets.charge_retry(request.spec.user, self.now) {
+        let paid = told.is_some() && returns_tickets(retry) && !request.ticket_used;
+        if !paid && !source.fleets.charge_retry(request.spec.user, self.now) {
             return None;
         }
+        request.ticket_used |= paid;
         request.promised = told.is_some() && obeys(retry);
         Some(pause)
     }

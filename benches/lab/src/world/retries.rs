@@ -54,7 +54,7 @@ const LONGEST_TOLD: f64 = 60.0;
 const SECOND: u64 = 1_000_000_000;
 
 /// Pause of a client after this many attempts when it was told to wait for `told`; `None`: it gives up.
-pub(crate) fn pause_of(
+pub(super) fn pause_of(
     spec: &RequestSpec,
     retry: Retry,
     attempts: u32,
@@ -72,6 +72,11 @@ pub(crate) fn pause_of(
 /// Whether such a client waits for as long as `Retry-After` says.
 pub(crate) const fn obeys(retry: Retry) -> bool {
     matches!(retry, Retry::Obedient { .. } | Retry::Ours { .. })
+}
+
+/// Whether such a client proves that it comes back when told, to a server that asks for proof.
+pub(crate) const fn returns_tickets(retry: Retry) -> bool {
+    matches!(retry, Retry::Ours { .. })
 }
 
 /// The pause after this many attempts; `draw` is a random number in 0..1.
