@@ -101,3 +101,30 @@ async fn a_wait_for_a_pool_that_is_marked_is_known_to_be_a_queue_sooner() {
 async fn a_mark_outside_a_measured_request_only_awaits() {
     assert_eq!(queued(async { 7 }).await, 7);
 }
+
+/// How many of 3 000 requests at one moment are served, by a service of so many milliseconds with eight permits, after a
+/// second at half its capacity.
+async fn served_of_a_burst(millis: u64) -> usize {
+    let layer = AdmissionLayer::fixed("api", 8);
+    let service = layer.layer(service_fn(move |_: Request<()>| async move {
+        sleep(Duration::from_millis(millis)).await;
+        Ok::<_, Infallible>(Response::new(String::new()))
+    }));
+    let mut before = JoinSet::new();
+    for _ in 0..4_000 / millis {
+        before.spawn(service.clone().oneshot(Request::new(())));
+        sleep(Duration::from_micros(250 * millis)).await;
+    }
+    before.join_all().await;
+    let burst: JoinSet<_> = (0..3_000).map(|_| service.clone().oneshot(Request::new(()))).collect();
+    let responses = burst.join_all().await;
+    responses.iter().flatten().filter(|response| response.status() == 200).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_is_served_as_far_as_it_runs_in_the_time_that_it_may_be_queued() {
+    // What a service of 4 000 requests a second missed while it was suspended for 750 ms.
+    assert_eq!(served_of_a_burst(2).await, 3_000);
+    // 80 requests a second: no more than 1 024 are queued, and 80 of these run.
+    assert!((80..=100).contains(&served_of_a_burst(100).await));
+}

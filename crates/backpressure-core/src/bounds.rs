@@ -20,8 +20,9 @@ pub struct QueueBounds {
     /// How long each of them may be queued. A request that comes back when it was told to may be queued until its
     /// turn, 60 s at most: behind those ahead of it, for the time in which three more permits are usually released.
     pub max_wait: Duration,
-    /// Whether the queue is shortened under overload, and its newest request runs first far above capacity. A
-    /// queue that does neither is as long as `max_len` for as long as overload lasts, and serves in order.
+    /// Whether the queue is no longer than what the service does within `max_wait` (at least 1024), is shortened under
+    /// overload, and its newest request runs first far above capacity. A queue that does none of this is as long as
+    /// `max_len` for as long as overload lasts, and serves in order.
     pub adapts: bool,
 }
 
@@ -51,12 +52,14 @@ impl QueueBounds {
 }
 
 impl Default for QueueBounds {
-    /// 1024 requests, one second.
+    /// 16 384 requests, one second: of a service that does less than 16 384 requests in a second, what it does in
+    /// that time, or 1024 if that is more.
     ///
-    /// At 98 % of the capacity chance does not fill it even where one worker serves one request at a time
-    /// (0.98^1024 = 10⁻⁹), so that only overload and bursts do. Under overload the controller shortens the
-    /// queue by itself. A second is the longest delay that interactive callers commonly accept.
+    /// At 98 % of the capacity chance does not fill a queue of 1024 even where one worker serves one request at a time
+    /// (0.98^1024 = 10⁻⁹), so that only overload and bursts do. What a fast service missed while it was suspended for a
+    /// tenth of a second arrives in one burst, and is served within another. Under overload the controller shortens
+    /// the queue by itself. A second is the longest delay that interactive callers commonly accept.
     fn default() -> Self {
-        Self::new(1024, Duration::from_secs(1))
+        Self::new(16_384, Duration::from_secs(1))
     }
 }

@@ -81,7 +81,7 @@ async fn a_pause_rejects_no_request_and_starts_none_until_its_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_is_bounded_in_length_and_in_requests() {
-    let layer = AdmissionLayer::fixed("api", 4);
+    let layer = AdmissionLayer::fixed("api", 4).queue(QueueBounds::new(16, SECOND));
     let service = layer.layer(service_fn(work));
     layer.handle().pause(Duration::MAX);
     let mut running = send(&service, 1_100).await;

@@ -118,7 +118,8 @@ impl Controller {
         is_held: bool,
         now: Timestamp,
     ) -> Result<Position, Reason> {
-        let max_len = self.queue_len_of(rank.index(), hold);
+        let in_time = self.queued_in_time().max(self.owed());
+        let max_len = self.queue_len_of(rank.index(), hold).min(in_time);
         if max_len == 0 {
             return Err(Reason::Limit);
         }

@@ -99,7 +99,7 @@ pub use self::reqwest::ReqwestFuture;
 ///
 /// | option | default | why |
 /// |---|---|---|
-/// | [`queue`](Self::queue) | 1024 requests, 1 s, for each origin | absorbs a burst; it shortens itself under overload |
+/// | [`queue`](Self::queue) | 16 384 requests, 1 s, for each origin, of which as many as run in that time, or 1024 | absorbs a burst; it shortens itself under overload |
 /// | [`classify`](Self::classify) | by status | see above |
 /// | [`dry_run`](Self::dry_run) | false | turn it on to see what would be held back |
 /// | [`exempt`](Self::exempt) | no request | health probes must reach a busy server |

@@ -104,7 +104,7 @@ impl Section for File {
 
 impl Section for QueueSection {
     fn fields(&mut self, to: &mut dyn Fields) {
-        to.field("max_len", "Requests in the queue. Default: 1024.", &mut self.max_len);
+        to.field("max_len", "Requests in the queue. Default: 16384, of which as many as run within `max_wait`, or 1024.", &mut self.max_len);
         to.field("max_wait", "How long each of them waits. Default: \"1s\".", &mut self.max_wait);
         to.field("in_order", "Whether the queue serves in order and keeps its length under overload. Default: false.", &mut self.in_order);
     }

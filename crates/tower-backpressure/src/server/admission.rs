@@ -35,7 +35,7 @@ use crate::observe::{Kind, Telemetry};
 ///
 /// | option | default | why |
 /// |---|---|---|
-/// | [`queue`](Self::queue) | 1024 requests, 1 s | absorbs a burst; it shortens itself under overload |
+/// | [`queue`](Self::queue) | 16 384 requests, 1 s, of which as many as run in that time, or 1024 | absorbs a burst; it shortens itself under overload |
 /// | [`min`](Self::min), [`max`](Self::max) | 1, 1 000 000 | an operator's bounds, whatever the measurements say |
 /// | [`initial`](Self::initial) | the algorithm's own | the limit adapts from there |
 /// | [`reserve_share`](Self::reserve_share) | none | higher priorities get all that they can use |

@@ -61,7 +61,7 @@ pub struct BulkheadSet {
 /// |---|---|---|
 /// | [`max`](Self::max) | the total | it may use whatever is idle |
 /// | [`lend`](Self::lend) | 50 % | a borrower that hangs leaves the other half |
-/// | [`queue`](Self::queue) | 1024 requests, 1 s | as for [`AdmissionLayer`] |
+/// | [`queue`](Self::queue) | 16 384 requests, 1 s | as for [`AdmissionLayer`] |
 #[derive(Clone, Copy, Debug)]
 pub struct Compartment {
     guaranteed: usize,

@@ -120,7 +120,7 @@ impl Section for AdmissionSection {
         to.field("min", "The lowest limit. Default: 1.", &mut self.min);
         to.field("max", "The highest limit. Default: 1000000.", &mut self.max);
         to.field("initial", "Where an adaptive limit starts. It has no effect on one that runs. Default: the algorithm's own.", &mut self.initial);
-        to.field("queue", "The queue. Default: 1024 requests, \"1s\".", &mut self.queue);
+        to.field("queue", "The queue. Default: 16384 requests, \"1s\", of which as many as run in that time, or 1024.", &mut self.queue);
         to.field(
             "reserve",
             "Shares of the capacity that lower priorities get in any case. Default: none.",

@@ -100,7 +100,7 @@ impl Section for CompartmentSection {
             "How much of an idle guarantee others may borrow. Default: \"50%\".",
             &mut self.lend,
         );
-        to.field("queue", "The queue. Default: 1024 requests, \"1s\".", &mut self.queue);
+        to.field("queue", "The queue. Default: 16384 requests, \"1s\", of which as many as run in that time, or 1024.", &mut self.queue);
         self.common.fields(to);
     }
 }

@@ -213,7 +213,7 @@ impl Section for OriginLimitSection {
     fn fields(&mut self, to: &mut dyn Fields) {
         to.field(
             "queue",
-            "The queue of each origin. Default: 1024 requests, \"1s\".",
+            "The queue of each origin. Default: 16384 requests, \"1s\", of which as many as run in that time, or 1024.",
             &mut self.queue,
         );
         to.field(
