@@ -40,6 +40,8 @@ mod workers;
 
 pub use self::acquire::Acquire;
 pub(crate) use self::acquire::Acquired;
+#[cfg(feature = "server")]
+pub(crate) use self::operations::DRAINED_INTERVAL;
 pub use self::permit::Permit;
 pub use self::pressure::Pressure;
 pub use self::queued::{Queueing, queued};
