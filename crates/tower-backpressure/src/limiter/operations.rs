@@ -13,7 +13,8 @@ pub(crate) const DRAINED_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Limiter {
     /// Starts no request for `duration`, for example while a database fails over, and rejects none for it:
-    /// requests wait in the queue, at least 1024 of them where the queue has less room. Then, or after
+    /// requests wait in the queue, at least 1024 of them where the queue has less room, and lower priorities give way to
+    /// higher ones. Then, or after
     /// [`resume`](Self::resume), requests run as before. Those that have waited may wait for a permit for as long as
     /// the queue allows from then on, and at least a second. What is in flight is not interrupted. A process that is
     /// suspended for longer than the pause and that wait rejects what has waited: most of its callers have left.
