@@ -82,10 +82,9 @@ impl Policy {
     fn info<B: 'static, R: Body + Send + 'static>(
         &self,
         request: &Request<B>,
-        may_return: bool,
         now: Instant,
     ) -> RequestInfo {
-        let tickets = self.tickets.as_ref().filter(|_| may_return);
+        let tickets = self.tickets.as_ref();
         let is_returning = tickets.is_some_and(|tickets| tickets.take(request.headers(), now));
         let info = RequestInfo::of(request.extensions()).returning(is_returning);
         if self.fills_window::<B, R>(request) {

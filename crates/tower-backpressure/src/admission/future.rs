@@ -71,7 +71,7 @@ enum Start<E> {
     /// It is admitted, and the service inside has failed.
     Failed(E),
     /// It needs a decision, may be exempt, or is to be told of the layer.
-    Undecided { may_return: bool },
+    Undecided,
 }
 
 /// What it takes to call the service inside later.
@@ -117,11 +117,11 @@ where
                 State::Starting { guard: Some(guard), call, response }
             }
             Start::Failed(error) => State::Failed { error: Some(error) },
-            Start::Undecided { may_return } => {
+            Start::Undecided => {
                 let (request, is_exempt) = policy.switches.check_exempt(request);
                 match is_exempt {
                     true => policy.run_exempt(inner, request),
-                    false => policy.decide::<R, _, _, _, _>(inner, request, may_return),
+                    false => policy.decide::<R, _, _, _, _>(inner, request),
                 }
             }
         };

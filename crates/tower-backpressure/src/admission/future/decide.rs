@@ -32,14 +32,12 @@ impl Policy {
         S: Service<Request<B>>,
     {
         let needs_none = RequestInfo::needs_no_decision(request.extensions());
-        // A request that comes back when it was told to is counted, even where permits are free.
-        let may_return = self.may_return(request.headers());
-        if !needs_none || self.switches.are_in_use() || may_return {
-            return Start::Undecided { may_return };
+        // Where no permit is free the decision looks for a ticket.
+        let may_run = needs_none && self.limiter.has_open_permit() && !self.switches.are_in_use();
+        if !may_run || self.has_ticket(request.headers()) {
+            return Start::Undecided;
         }
-        let Some(permit) = self.limiter.try_acquire_undecided() else {
-            return Start::Undecided { may_return };
-        };
+        let Some(permit) = self.limiter.try_acquire_undecided() else { return Start::Undecided };
         let starts_now = permit.starts_now();
         let guard = self.admit(permit, Duration::ZERO);
         if !starts_now {
@@ -52,9 +50,9 @@ impl Policy {
         }
     }
 
-    /// Whether a request may hold a return ticket. The headers are searched for one here alone.
+    /// Whether a request may come back when it was told to: such a request is counted, even where permits are free.
     #[inline]
-    fn may_return(&self, headers: &HeaderMap) -> bool {
+    fn has_ticket(&self, headers: &HeaderMap) -> bool {
         self.tickets.as_ref().is_some_and(|tickets| tickets.may_be_in(headers))
     }
 
@@ -77,7 +75,6 @@ impl Policy {
         self: &Arc<Self>,
         inner: &S,
         mut request: Request<B>,
-        may_return: bool,
     ) -> State<Call<S, B>, B, F, E>
     where
         R: Body + Send + 'static,
@@ -85,7 +82,7 @@ impl Policy {
         B: 'static,
     {
         let now = Instant::now();
-        let info = self.info::<_, R>(&request, may_return, now);
+        let info = self.info::<_, R>(&request, now);
         let guard = match self.limiter.start_acquire(info, now) {
             Acquired::Permit(permit) => self.admit(permit, Duration::ZERO),
             Acquired::Queued(acquire) if self.is_dry_run_of_queue() => {
