@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -52,18 +52,27 @@ impl<B> ResponseBody<B> {
 }
 
 impl<B: Body> ResponseBody<B> {
-    /// The service's response, whose body holds `guard`.
+    /// The service's response, whose body takes `guard`.
+    #[inline(always)]
     pub(crate) fn admitted(
         response: Response<B>,
-        mut guard: Option<Guard>,
+        guard: &mut Option<Guard>,
         side: Side,
     ) -> Response<Self> {
-        let size = Size::of(&response, &mut guard, side);
-        response.map(|body| Self::around(body, guard, size))
+        let body = response.body();
+        let exact = body.size_hint().exact();
+        let size = Size::of(response.headers(), exact, body.is_end_stream(), guard, side);
+        response.map(|body| Self::around(body, guard.take(), size))
     }
 }
 
 impl<B> ResponseBody<B> {
+    /// The service's response, whose body holds nothing.
+    #[inline(always)]
+    pub(crate) fn unguarded(response: Response<B>) -> Response<Self> {
+        response.map(|body| Self::around(body, None, Size { left: None, is_long: false }))
+    }
+
     /// The body of the service's response, which holds `guard`.
     #[inline(always)]
     pub(crate) const fn around(body: B, guard: Option<Guard>, size: Size) -> Self {
@@ -81,26 +90,29 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// The size of the response's body. Where there is none, the guard ends; otherwise, the body begins.
+    /// The size of a response's body, of which `exact` is what the body says itself. Where nothing of it is left to
+    /// do, the guard ends; otherwise, the body begins.
+    ///
+    /// A server has handed over a short response whole when its head arrives at a client.
     #[inline(always)]
-    pub(crate) fn of<B: Body>(
-        response: &Response<B>,
+    pub(crate) fn of(
+        headers: &HeaderMap,
+        exact: Option<u64>,
+        is_end: bool,
         guard: &mut Option<Guard>,
         side: Side,
     ) -> Self {
         // HTTP/1 stops polling a body of known length once it has all of it.
-        let left = guard.as_ref().and_then(|_| content_length(response.headers()));
-        if left == Some(0) || response.body().is_end_stream() {
+        let left = guard.as_ref().and_then(|_| content_length(headers));
+        // The body may never be polled: a reader need not even take the head.
+        let is_long = exact.or(left).is_none_or(|size| size > MAX_SHORT_BODY);
+        if is_end || left == Some(0) || (side == Side::Client && !is_long) {
             *guard = None;
         }
-        // The body may never be polled: a reader need not even take the head.
-        let size = response.body().size_hint().exact().or(left);
-        let is_long = size.is_none_or(|size| size > MAX_SHORT_BODY);
         if let Some(permit) = guard.as_mut().and_then(Guard::permit) {
-            match (is_long, side) {
-                (true, _) => permit.starts_long_body(),
-                (false, Side::Server) => permit.waits_for_reader(Duration::ZERO),
-                (false, Side::Client) => permit.waits_for_caller(),
+            match is_long {
+                true => permit.starts_long_body(),
+                false => permit.waits_for_reader(Duration::ZERO),
             }
         }
         Self { left, is_long }

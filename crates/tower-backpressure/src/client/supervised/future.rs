@@ -17,7 +17,6 @@ use tower_service::Service;
 use super::attempt::Attempt;
 use super::shared::{Origin, Shared, Supervision};
 use crate::admission::body::ResponseBody;
-use crate::admission::classify::Side;
 use crate::admission::rejection::Caller;
 use crate::inner::Inner;
 
@@ -109,7 +108,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.poll_answer(cx));
         Poll::Ready(answer.map(|answer| match answer {
-            Answer::Sent(response) => ResponseBody::admitted(response, None, Side::Client),
+            Answer::Sent(response) => ResponseBody::unguarded(response),
             Answer::Rejected(response) => response.map(ResponseBody::rejected),
         }))
     }
