@@ -90,10 +90,8 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// The size of a response's body, of which `exact` is what the body says itself. Where nothing of it is left to
-    /// do, the guard ends; otherwise, the body begins.
-    ///
-    /// A server has handed over a short response whole when its head arrives at a client.
+    /// The size of a response's body, of which `exact` is what the body says itself. Where there is none, the guard
+    /// ends; otherwise, the body begins.
     #[inline(always)]
     pub(crate) fn of(
         headers: &HeaderMap,
@@ -106,13 +104,14 @@ impl Size {
         let left = guard.as_ref().and_then(|_| content_length(headers));
         // The body may never be polled: a reader need not even take the head.
         let is_long = exact.or(left).is_none_or(|size| size > MAX_SHORT_BODY);
-        if is_end || left == Some(0) || (side == Side::Client && !is_long) {
+        if is_end || left == Some(0) {
             *guard = None;
         }
         if let Some(permit) = guard.as_mut().and_then(Guard::permit) {
-            match is_long {
-                true => permit.starts_long_body(),
-                false => permit.waits_for_reader(Duration::ZERO),
+            match (is_long, side) {
+                (true, _) => permit.starts_long_body(),
+                (false, Side::Server) => permit.waits_for_reader(Duration::ZERO),
+                (false, Side::Client) => permit.waits_for_caller(),
             }
         }
         Self { left, is_long }

@@ -185,8 +185,7 @@ impl OriginLimitLayer {
 
     /// Until when a request counts as in flight. With [`PermitScope::Head`] no body holds a permit.
     ///
-    /// With [`PermitScope::Body`] a body counts towards the limit while the caller waits for its next part. A response
-    /// that says it is no longer than 64 KiB counts until its head: the server has handed it over whole.
+    /// With [`PermitScope::Body`] a body counts towards the limit while the caller waits for its next part.
     /// Bodies that the caller does not read hold back none of the caller's other requests for long.
     #[must_use]
     pub fn scope(self, scope: PermitScope) -> Self {

@@ -48,6 +48,16 @@ impl Permit {
         }
     }
 
+    /// A short response has arrived at a client, whose caller has not read it yet. The server has handed it
+    /// over whole: where other requests wait for a permit, this one counts apart, so that a caller that
+    /// reads no body before it has all heads does not wait for itself.
+    pub(crate) fn waits_for_caller(&mut self) {
+        match self.shared.counter.needs_decision() {
+            true => self.starts_long_body(),
+            false => self.waits_for_reader(Duration::ZERO),
+        }
+    }
+
     /// Whether the time that a part of the body keeps a worker busy may be a sign of work.
     pub(crate) fn is_watched(&self) -> bool {
         self.stamp.is_some() && !self.shared.counts_waiting()
