@@ -32,7 +32,7 @@ pin_project! {
         future: ResponseFuture<WholeResponses<S>, reqwest::Request>,
         // The URL of a rejection made here, which has no response of reqwest's to take it from; `None` where the request
         // was sent at once.
-        url: Option<Url>,
+        url: Option<Box<Url>>,
     }
 }
 
@@ -57,7 +57,9 @@ where
             fill_head(&mut request);
         }
         let mut url = None;
-        let look = |request: &Request<reqwest::Request>| url = Some(request.body().url().clone());
+        let look = |request: &Request<reqwest::Request>| {
+            url = Some(Box::new(request.body().url().clone()))
+        };
         let mut client = CalledInPlace(&mut self.inner);
         let future = ResponseFuture::showing::<Body>(&mut client, request, &policy, look);
         ReqwestFuture { future, url }
@@ -78,7 +80,7 @@ where
 
 /// reqwest's own response. It is taken apart only where its body has to hold the guard.
 struct Whole<'a> {
-    url: &'a mut Option<Url>,
+    url: &'a mut Option<Box<Url>>,
 }
 
 impl Deliver<reqwest::Response> for Whole<'_> {
@@ -94,11 +96,13 @@ impl Deliver<reqwest::Response> for Whole<'_> {
     ) -> Self::Output {
         let exact = response.body().content_length();
         let size = Size::of(response.headers(), exact, exact == Some(0), guard, side);
-        let response = restored(response);
-        match guard.take() {
-            None => response,
-            Some(guard) => holding(response, guard, size),
+        if guard.is_none() {
+            return restored(response);
         }
+        let url = response.body().url().clone();
+        let mut held =
+            |whole: reqwest::Response| ResponseBody::around(Body::from(whole), guard.take(), size);
+        with_url(response.map(|whole| Body::wrap(held(whole))), url)
     }
 
     fn replaced(self, response: Response<reqwest::Response>, by: Response<Bytes>) -> Self::Output {
@@ -107,16 +111,8 @@ impl Deliver<reqwest::Response> for Whole<'_> {
 
     fn rejected(self, response: Response<Bytes>) -> Self::Output {
         let url = self.url.take().expect("a request that was sent at once is not rejected");
-        with_url(response, url)
+        with_url(response, *url)
     }
-}
-
-/// The response with a body that holds the guard to its end.
-fn holding(response: reqwest::Response, guard: Guard, size: Size) -> reqwest::Response {
-    let url = response.url().clone();
-    let response = Response::<Body>::from(response);
-    let held = |body| Body::wrap(ResponseBody::around(body, Some(guard), size));
-    with_url(response.map(held), url)
 }
 
 impl<S> fmt::Debug for ReqwestFuture<S>
@@ -125,7 +121,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReqwestFuture")
-            .field("url", &self.url.as_ref().map(Url::as_str))
+            .field("url", &self.url.as_ref().map(|url| url.as_str()))
             .finish_non_exhaustive()
     }
 }

@@ -30,7 +30,7 @@ pin_project! {
         future: SupervisedFuture<WholeResponses<S>, T, reqwest::Request>,
         // The URL of a rejection made here, which has no response of reqwest's to take it from; `None` where the request
         // was sent at once.
-        url: Option<Url>,
+        url: Option<Box<Url>>,
     }
 }
 
@@ -62,7 +62,9 @@ where
             }
         };
         let mut url = None;
-        let look = |request: &Request<reqwest::Request>| url = Some(request.body().url().clone());
+        let look = |request: &Request<reqwest::Request>| {
+            url = Some(Box::new(request.body().url().clone()))
+        };
         let mut client = CalledInPlace(&mut self.inner);
         let future = SupervisedFuture::new(&mut client, request, &self.shared, state, look);
         SupervisedReqwestFuture { future, url }
@@ -83,7 +85,7 @@ where
             Answer::Sent(response) => restored(response),
             Answer::Rejected(response) => {
                 let url = this.url.take().expect("a request that was sent at once is not rejected");
-                with_url(response, url)
+                with_url(response, *url)
             }
         }))
     }
@@ -96,7 +98,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SupervisedReqwestFuture")
-            .field("url", &self.url.as_ref().map(Url::as_str))
+            .field("url", &self.url.as_ref().map(|url| url.as_str()))
             .finish_non_exhaustive()
     }
 }
