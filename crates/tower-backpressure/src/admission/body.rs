@@ -52,17 +52,15 @@ impl<B> ResponseBody<B> {
 }
 
 impl<B: Body> ResponseBody<B> {
-    /// The service's response, whose body takes `guard`.
-    #[inline(always)]
+    /// The service's response, whose body holds `guard`.
     pub(crate) fn admitted(
         response: Response<B>,
-        guard: &mut Option<Guard>,
+        mut guard: Option<Guard>,
         side: Side,
     ) -> Response<Self> {
-        let body = response.body();
-        let exact = body.size_hint().exact();
-        let size = Size::of(response.headers(), exact, body.is_end_stream(), guard, side);
-        response.map(|body| Self::around(body, guard.take(), size))
+        let length = Length::of(response.body());
+        let size = Size::of(response.headers(), length, &mut guard, side);
+        response.map(|body| Self::around(body, guard, size))
     }
 }
 
@@ -70,7 +68,7 @@ impl<B> ResponseBody<B> {
     /// The service's response, whose body holds nothing.
     #[inline(always)]
     pub(crate) fn unguarded(response: Response<B>) -> Response<Self> {
-        response.map(|body| Self::around(body, None, Size { left: None, is_long: false }))
+        response.map(|body| Self::around(body, None, Size::NONE))
     }
 
     /// The body of the service's response, which holds `guard`.
@@ -89,24 +87,39 @@ pub(crate) struct Size {
     is_long: bool,
 }
 
+/// How long a body says that it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Length {
+    pub(crate) exact: Option<u64>,
+    pub(crate) is_end: bool,
+}
+
+impl Length {
+    #[inline(always)]
+    pub(crate) fn of<B: Body>(body: &B) -> Self {
+        Self { exact: body.size_hint().exact(), is_end: body.is_end_stream() }
+    }
+}
+
 impl Size {
-    /// The size of a response's body, of which `exact` is what the body says itself. Where there is none, the guard
-    /// ends; otherwise, the body begins.
+    /// Of a body that holds no guard.
+    pub(crate) const NONE: Self = Self { left: None, is_long: false };
+
+    /// The size of a response's body. Where there is none, the guard ends; otherwise, the body begins.
     #[inline(always)]
     pub(crate) fn of(
         headers: &HeaderMap,
-        exact: Option<u64>,
-        is_end: bool,
+        length: Length,
         guard: &mut Option<Guard>,
         side: Side,
     ) -> Self {
         // HTTP/1 stops polling a body of known length once it has all of it.
         let left = guard.as_ref().and_then(|_| content_length(headers));
-        // The body may never be polled: a reader need not even take the head.
-        let is_long = exact.or(left).is_none_or(|size| size > MAX_SHORT_BODY);
-        if is_end || left == Some(0) {
+        if left == Some(0) || length.is_end {
             *guard = None;
         }
+        // The body may never be polled: a reader need not even take the head.
+        let is_long = length.exact.or(left).is_none_or(|size| size > MAX_SHORT_BODY);
         if let Some(permit) = guard.as_mut().and_then(Guard::permit) {
             match (is_long, side) {
                 (true, _) => permit.starts_long_body(),

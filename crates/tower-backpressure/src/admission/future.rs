@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::Policy;
-use super::body::ResponseBody;
+use super::body::{ResponseBody, Size};
 use super::delayed_rejection::Delay;
 use super::guard::Guard;
 use super::rejection::{Caller, Rendered};
@@ -204,18 +204,21 @@ where
                     held.end_poll(poll, &mut polled, &policy.classifier);
                     let Poll::Ready(result) = &mut polled else { return Poll::Pending };
                     held.head_is_ready();
-                    if let Ok(response) = result {
-                        if let Some(by) = policy.read_head(response, held) {
-                            return polled.map_ok(|response| deliver.replaced(response, by));
-                        }
-                        if !policy.body_holds_guard(response, held.is_stream()) {
-                            *guard = None;
-                        }
-                    } else {
+                    let Ok(response) = result else {
+                        *guard = None;
+                        return polled
+                            .map_ok(|response| deliver.served(response, guard, Size::NONE));
+                    };
+                    if let Some(by) = policy.read_head(response, held) {
+                        return polled.map_ok(|response| deliver.replaced(response, by));
+                    }
+                    if !policy.body_holds_guard(response, held.is_stream()) {
                         *guard = None;
                     }
-                    let side = policy.classifier.side();
-                    return polled.map_ok(|response| deliver.served(response, guard, side));
+                    let length = D::length_of(response.body());
+                    let size =
+                        Size::of(response.headers(), length, guard, policy.classifier.side());
+                    return polled.map_ok(|response| deliver.served(response, guard, size));
                 }
                 StateProj::Rejected { shed, due, caller, policy, delay, body, rendered } => {
                     if let Some(body) = body.take() {

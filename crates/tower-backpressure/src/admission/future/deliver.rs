@@ -4,8 +4,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Body;
 
-use crate::admission::body::ResponseBody;
-use crate::admission::classify::Side;
+use crate::admission::body::{Length, ResponseBody, Size};
 use crate::admission::guard::Guard;
 
 /// Makes what the future of a layer returns of a response with a body of type `B`.
@@ -15,8 +14,11 @@ pub(crate) trait Deliver<B> {
     /// The body that a caller reads.
     type Body: Body + Send + 'static;
 
-    /// The response of the service inside, to whose end `guard` is kept. Without a body it ends here.
-    fn served(self, response: Response<B>, guard: &mut Option<Guard>, side: Side) -> Self::Output;
+    /// How long a body says that it is.
+    fn length_of(body: &B) -> Length;
+
+    /// The response of the service inside, whose body takes `guard` and keeps it to its end. By reference: it is large.
+    fn served(self, response: Response<B>, guard: &mut Option<Guard>, size: Size) -> Self::Output;
 
     /// Another response in place of that of the service inside.
     fn replaced(self, response: Response<B>, by: Response<Bytes>) -> Self::Output;
@@ -33,8 +35,13 @@ impl<B: Body + Send + 'static> Deliver<B> for WithBody {
     type Body = B;
 
     #[inline(always)]
-    fn served(self, response: Response<B>, guard: &mut Option<Guard>, side: Side) -> Self::Output {
-        ResponseBody::admitted(response, guard, side)
+    fn length_of(body: &B) -> Length {
+        Length::of(body)
+    }
+
+    #[inline(always)]
+    fn served(self, response: Response<B>, guard: &mut Option<Guard>, size: Size) -> Self::Output {
+        response.map(|body| ResponseBody::around(body, guard.take(), size))
     }
 
     fn replaced(self, _response: Response<B>, by: Response<Bytes>) -> Self::Output {

@@ -12,8 +12,7 @@ use reqwest::{Body, Url};
 use tower_service::Service;
 
 use super::OriginLimit;
-use crate::admission::body::{ResponseBody, Size};
-use crate::admission::classify::Side;
+use crate::admission::body::{Length, ResponseBody, Size};
 use crate::admission::guard::Guard;
 use crate::admission::{Deliver, ResponseFuture};
 use crate::client::http_types::{
@@ -87,22 +86,26 @@ impl Deliver<reqwest::Response> for Whole<'_> {
     type Output = reqwest::Response;
     type Body = Body;
 
+    fn length_of(body: &reqwest::Response) -> Length {
+        let exact = body.content_length();
+        Length { exact, is_end: exact == Some(0) }
+    }
+
     #[inline(always)]
     fn served(
         self,
         response: Response<reqwest::Response>,
         guard: &mut Option<Guard>,
-        side: Side,
+        size: Size,
     ) -> Self::Output {
-        let exact = response.body().content_length();
-        let size = Size::of(response.headers(), exact, exact == Some(0), guard, side);
         if guard.is_none() {
             return restored(response);
         }
         let url = response.body().url().clone();
-        let mut held =
-            |whole: reqwest::Response| ResponseBody::around(Body::from(whole), guard.take(), size);
-        with_url(response.map(|whole| Body::wrap(held(whole))), url)
+        let held = |whole: reqwest::Response| {
+            Body::wrap(ResponseBody::around(Body::from(whole), guard.take(), size))
+        };
+        with_url(response.map(held), url)
     }
 
     fn replaced(self, response: Response<reqwest::Response>, by: Response<Bytes>) -> Self::Output {

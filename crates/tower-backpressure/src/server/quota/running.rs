@@ -227,10 +227,7 @@ impl Running {
         let keeps_guard = self.response.body_holds_guard(&response, false);
         let mut response = match replaced {
             Some(replaced) => replaced.map(ResponseBody::rejected),
-            None => {
-                let mut guard = guard.filter(|_| keeps_guard);
-                ResponseBody::admitted(response, &mut guard, Side::Server)
-            }
+            None => ResponseBody::admitted(response, guard.filter(|_| keeps_guard), Side::Server),
         };
         if let Some(decided) = self.decided.take() {
             let (fields, now) = (self.rules.fields, self.rules.books.now());
