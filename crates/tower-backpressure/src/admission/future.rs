@@ -111,7 +111,10 @@ where
     ) -> Self {
         match policy.start(inner, &request) {
             Start::Now(guard, response) => {
+                // A layer inside may decide in its `call`.
+                let inside = guard.enter();
                 let future = inner.call(request);
+                drop(inside);
                 Self { state: State::Running { future, guard: Some(guard), response } }
             }
             start => {
@@ -192,7 +195,9 @@ where
                     ready!(inner.poll_ready(cx))?;
                     let (guard, response) = (guard.take(), response.clone());
                     let Call { mut inner, request } = call.take().expect("present a line ago");
+                    let inside = guard.as_ref().and_then(Guard::enter);
                     let future = inner.call(request);
+                    drop(inside);
                     this.state.set(State::Running { future, guard, response });
                 }
                 // Ends with the head of the response; the body keeps the guard.
