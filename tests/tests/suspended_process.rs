@@ -72,6 +72,17 @@ impl Server {
         Err(retry_after.parse().expect("a number"))
     }
 
+    /// The longest time that one of a few callers is told to stay away.
+    async fn longest_told(&self) -> u64 {
+        let mut longest = 0;
+        for _ in 0..10 {
+            let told = Self::ask(self.client.clone(), self.address).await;
+            longest = longest.max(told.err().unwrap_or(0));
+            sleep(WORK).await;
+        }
+        longest
+    }
+
     /// Requests that ask again at once or after a short while, until the result is dropped.
     fn flood(&self, callers: usize) -> JoinSet<()> {
         let mut flood = JoinSet::new();
@@ -158,8 +169,9 @@ async fn drain_and_wait(handle: Handle) -> &'static str {
     "drained"
 }
 
-/// After a suspension of seconds no caller is told to stay away for much longer than that.
-const PLAUSIBLE: u64 = 15;
+/// How many seconds longer a caller may be told to stay away after a suspension than before it: ten times its length, on a
+/// machine that is busy with other work.
+const MORE_TO_WAIT: u64 = 30;
 
 #[tokio::test]
 async fn a_suspension_under_overload_is_over_seconds_after_its_end() {
@@ -167,10 +179,12 @@ async fn a_suspension_under_overload_is_over_seconds_after_its_end() {
         let server = Server::start(kind);
         let flood = server.flood(6 * SLOTS);
         sleep(2 * SECOND).await;
+        let before = server.longest_told().await;
         server.suspend_for(3 * SECOND).await;
         sleep(SECOND).await;
-        let told = Server::ask(server.client.clone(), server.address).await;
-        assert!(told.is_ok() || told.is_err_and(|told| told <= PLAUSIBLE), "{kind}: {told:?}");
+        let after = server.longest_told().await;
+        println!("{kind}: told {before} s before, {after} s after");
+        assert!(after <= before + MORE_TO_WAIT, "{kind}: {before} {after}");
         drop(flood);
         server.becomes_idle().await;
         let (sent, rejected) = server.rejected_at_a_third_of_the_load().await;
