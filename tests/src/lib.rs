@@ -10,6 +10,7 @@ pub mod raw_http1;
 pub mod reasons;
 pub mod recorded_metrics;
 pub mod recording_limit;
+pub mod routes;
 pub mod scripted_body;
 pub mod seed;
 pub mod server;

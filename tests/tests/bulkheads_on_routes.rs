@@ -1,59 +1,29 @@
 //! Routes of an axum app that share a pool, one of which depends on a service that hangs: what the others notice.
 //! `bulkheads_on_sockets` has the same over connections.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::routing::{MethodRouter, get};
+use axum::routing::get;
+use backpressure_tests::routes::{POOL, Pool, WORK, app, hangs_for_ever};
 use http::Request;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::ServiceExt;
-use tower_backpressure::{AdmissionLayer, BulkheadLayer, BulkheadSet, Compartment, QueueBounds};
+use tower_backpressure::{BulkheadLayer, BulkheadSet, Compartment, QueueBounds};
 
-/// Connections of the pool that all handlers use.
-const POOL: usize = 32;
-const WORK: Duration = Duration::from_millis(10);
 /// How long a request to the route that hangs takes where a time-out ends it.
 const TIME_OUT: Duration = Duration::from_secs(2);
 /// A response that takes this long does not come.
 const PATIENCE: Duration = Duration::from_secs(30);
 const SPAN: Duration = Duration::from_secs(10);
 
-type Pool = Arc<Semaphore>;
-
-async fn works(State(pool): State<Pool>) -> &'static str {
-    let _connection = pool.acquire().await.expect("never closed");
-    sleep(WORK).await;
-    "done"
-}
-
 async fn hangs(State(pool): State<Pool>) -> &'static str {
     let _connection = pool.acquire().await.expect("never closed");
     let _ = timeout(TIME_OUT, std::future::pending::<()>()).await;
     "too late"
-}
-
-async fn hangs_for_ever(State(pool): State<Pool>) -> &'static str {
-    let _connection = pool.acquire().await.expect("never closed");
-    std::future::pending().await
-}
-
-/// The routes, each behind a layer of its own if there is one.
-fn app(layer: impl Fn(&str) -> Option<AdmissionLayer>, reports: MethodRouter<Pool>) -> Router {
-    let of = |name, route: MethodRouter<Pool>| match layer(name) {
-        Some(layer) => route.layer(layer),
-        None => route,
-    };
-    Router::new()
-        .route("/orders", of("orders", get(works)))
-        .route("/search", of("search", get(works)))
-        .route("/reports", of("reports", reports))
-        .with_state(Arc::new(Semaphore::new(POOL)))
 }
 
 async fn call(app: Router, path: &'static str) -> Option<Duration> {

@@ -1,49 +1,21 @@
 //! Routes that share a pool, one of which depends on a service that hangs: with bulkheads the others go on.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
 use axum::routing::get;
+use backpressure_tests::routes::{self, POOL, hangs_for_ever};
 use backpressure_tests::server::serve;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tower_backpressure::{AdmissionLayer, BulkheadLayer, BulkheadSet, Compartment, QueueBounds};
 
-/// Connections of the pool that all handlers use.
-const POOL: usize = 32;
-const WORK: Duration = Duration::from_millis(10);
 /// A request that takes this long hangs: a thousand times what it needs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-type Pool = Arc<Semaphore>;
-
-async fn works(State(pool): State<Pool>) -> &'static str {
-    let _connection = pool.acquire().await.expect("never closed");
-    sleep(WORK).await;
-    "done"
-}
-
-async fn hangs(State(pool): State<Pool>) -> &'static str {
-    let _connection = pool.acquire().await.expect("never closed");
-    std::future::pending().await
-}
-
-/// The routes, each behind a layer of its own if there is one.
+/// Serves the routes, one of which hangs.
 async fn app(layer: impl Fn(&str) -> Option<AdmissionLayer>) -> SocketAddr {
-    let of = |name, route: axum::routing::MethodRouter<Pool>| match layer(name) {
-        Some(layer) => route.layer(layer),
-        None => route,
-    };
-    let router = Router::new()
-        .route("/orders", of("orders", get(works)))
-        .route("/search", of("search", get(works)))
-        .route("/reports", of("reports", get(hangs)))
-        .with_state(Arc::new(Semaphore::new(POOL)));
-    serve(router).await
+    serve(routes::app(layer, get(hangs_for_ever))).await
 }
 
 /// Sends fifty requests to each of two routes, eight at a time; how long the responses took, or `None` where one did

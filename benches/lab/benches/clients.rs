@@ -1,7 +1,8 @@
 //! Nanoseconds that a successful request takes in `reqwest-retry`, beside tower's `Retry` and our client layers, all over
 //! the types of reqwest and around a client that responds at once.
 //!
-//! It is measured here so that the lockfile of the product is free of `reqwest-retry`.
+//! It is measured here so that the lockfile of the product is free of `reqwest-retry`. `-- --contender stack --count 100000`
+//! sends that many requests through one contender, for a profiler.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -11,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use backpressure_benches::contenders::{BARE, Contender};
+use backpressure_benches::count;
 use backpressure_benches::rounds::report;
 use bytes::Bytes;
 use http::{Extensions, Method};
@@ -21,8 +23,8 @@ use reqwest_retry::policies::ExponentialBackoff;
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::retry::{Policy, RetryLayer as TowerRetryLayer};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_backpressure::RetryLayer;
-use tower_backpressure::client::backpressure_client;
+use tower_backpressure::client::{AttemptTimeoutLayer, backpressure_client};
+use tower_backpressure::{BreakerLayer, CooldownLayer, OriginLimitLayer, RetryLayer};
 
 const TOWER_RETRY: &str = "tower-retry";
 
@@ -30,6 +32,12 @@ fn main() -> ExitCode {
     // `cargo test --all-targets` runs this too, without the flag.
     if !std::env::args().any(|argument| argument == "--bench") {
         return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some((name, requests)) = count::asked_for(&arguments) {
+        let runtime = count::runtime();
+        let _context = runtime.enter();
+        return count::run(&runtime, contenders(), name, requests, || ());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a runtime");
@@ -40,6 +48,7 @@ fn main() -> ExitCode {
 
 fn contenders() -> Vec<Contender> {
     let tower = TowerRetryLayer::new(OnServerErrors(Arc::new(TpsBudget::default())));
+    let timeout = AttemptTimeoutLayer::new(Duration::from_secs(30));
     let policy = ExponentialBackoff::builder().build_with_max_retries(2);
     let middleware = ClientBuilder::new(reqwest::Client::new())
         .with(RetryTransientMiddleware::new_with_policy(policy))
@@ -54,6 +63,10 @@ fn contenders() -> Vec<Contender> {
         contender(TOWER_RETRY, tower.layer(Served)),
         contender("reqwest-retry", reqwest_retry),
         contender("retry", RetryLayer::new().layer(Served)),
+        contender("cool-down", CooldownLayer::new("bench").layer(Served)),
+        contender("origin-limit", OriginLimitLayer::new("bench").layer(Served)),
+        contender("breaker", BreakerLayer::new("bench").layer(Served)),
+        contender("attempt-timeout", timeout.layer(Served)),
         contender("stack", backpressure_client("bench", Served)),
     ]
 }

@@ -250,7 +250,7 @@ impl Controller {
     pub fn next(&mut self, in_flight: usize, now: Timestamp) -> Option<Dequeued> {
         self.observe_releases(in_flight, now);
         self.check_pause(now);
-        if let Some(next) = self.next_by_mode() {
+        if let Some(next) = self.next_by_mode(now) {
             return next;
         }
         let is_over_bound = self.queue.len() > self.max_len().max(self.kept());

@@ -14,6 +14,7 @@ mod known;
 mod newcomers;
 mod numbers;
 mod orders;
+mod ranking;
 mod seeded;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,8 @@ use self::known::Known;
 /// queue drop"). Where there is no queue, a rejection of a flow within its share reserves a permit: flows that
 /// hold more than their share must leave that many free, for as long as such rejections go on.
 ///
-/// Each operation takes O(log n) for n flows with queued requests, and O(1) while none is queued.
+/// Each operation takes O(log n) for n flows with queued requests, amortised: the orders are brought up to date where
+/// they are read.
 #[derive(Debug, Default)]
 pub(crate) struct FairShares {
     classes: [Class; 4],

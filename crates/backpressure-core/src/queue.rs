@@ -14,14 +14,15 @@ use crate::time::Timestamp;
 /// Only [`Controller::arrive`](crate::Controller::arrive) makes one; no two of a controller are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket {
-    // The order of the fields is the order of the queue within a flow: rank and level first, then order of
-    // arrival. Which flow of a rank is next is decided elsewhere.
-    rank: Rank,
+    // The order of the fields is the order of the queue within a flow: level first, then order of arrival. Which flow
+    // of a rank is next is decided elsewhere.
     flow: Flow,
     /// Whether it comes back when it was told to, where that is no rank of its own.
     returning: bool,
     level: Level,
     number: u64,
+    /// Last, as it decides nothing: each rank has a map of its own.
+    rank: Rank,
 }
 
 impl Ticket {
@@ -92,7 +93,7 @@ impl Queue {
     pub(crate) fn push(&mut self, position: Position, entry: QueueEntry) -> Ticket {
         self.issued += 1;
         let Position { rank, flow, returning, level } = position;
-        let ticket = Ticket { rank, flow, returning, level, number: self.issued };
+        let ticket = Ticket { flow, returning, level, number: self.issued, rank };
         self.by_rank[rank.index()].insert(ticket, entry);
         ticket
     }
@@ -114,17 +115,42 @@ impl Queue {
 
     /// The oldest request of the highest level of a flow.
     pub(crate) fn oldest(&self, rank: usize, flow: Flow) -> Option<(Ticket, &QueueEntry)> {
-        let (newest, _) = self.newest(rank, flow)?;
-        let first = Ticket { number: 0, ..newest };
-        self.by_rank[rank].range(first..).next().map(|(&ticket, entry)| (ticket, entry))
+        let mut newest_first = self.newest_first(rank, flow)?;
+        let newest = newest_first.next()?;
+        // Most flows have one request in the queue.
+        if newest_first.next().is_none() {
+            return Some(newest);
+        }
+        let first = Ticket { number: 0, ..newest.0 };
+        let (&first, entry) = match self.by_rank[rank].first_key_value()? {
+            of_all if *of_all.0 >= first => of_all,
+            _ => self.by_rank[rank].range(first..).next()?,
+        };
+        Some((first, entry))
     }
 
     /// The newest request of the highest level of a flow.
     pub(crate) fn newest(&self, rank: usize, flow: Flow) -> Option<(Ticket, &QueueEntry)> {
-        let (&any, _) = self.by_rank[rank].first_key_value()?;
-        let last = Ticket { flow, returning: true, level: Level::HIGHEST, number: u64::MAX, ..any };
-        let (&ticket, entry) = self.by_rank[rank].range(..=last).next_back()?;
-        (ticket.flow == flow).then_some((ticket, entry))
+        self.newest_first(rank, flow)?.next()
+    }
+
+    /// The requests of a flow, from the highest level down.
+    fn newest_first(
+        &self,
+        rank: usize,
+        flow: Flow,
+    ) -> Option<impl Iterator<Item = (Ticket, &QueueEntry)>> {
+        let entries = &self.by_rank[rank];
+        let (&last, _) = entries.last_key_value()?;
+        let until =
+            Ticket { returning: true, level: Level::HIGHEST, number: u64::MAX, flow, ..last };
+        // Where no tenant is named there is no other flow, and nothing to search.
+        let until_flow = match last.flow == flow {
+            true => entries.range(..),
+            false => entries.range(..=until),
+        };
+        let own = until_flow.rev().take_while(move |(ticket, _)| ticket.flow == flow);
+        Some(own.map(|(&ticket, entry)| (ticket, entry)))
     }
 
     /// The request of a flow that gives way first: the oldest of its lowest level.
@@ -133,9 +159,13 @@ impl Queue {
         rank: usize,
         flow: Flow,
     ) -> Option<(Ticket, &QueueEntry)> {
-        let (&any, _) = self.by_rank[rank].first_key_value()?;
+        let entries = &self.by_rank[rank];
+        let (&any, entry) = entries.first_key_value()?;
+        if any.flow == flow {
+            return Some((any, entry));
+        }
         let first = Ticket { flow, returning: false, level: Level::LOWEST, number: 0, ..any };
-        let (&ticket, entry) = self.by_rank[rank].range(first..).next()?;
+        let (&ticket, entry) = entries.range(first..).next()?;
         (ticket.flow == flow).then_some((ticket, entry))
     }
 

@@ -64,6 +64,10 @@ impl ReleaseRate {
         decides_all: bool,
         now: Timestamp,
     ) {
+        // One decision observes twice, at the same moment.
+        if (self.in_flight, self.observed, self.admitted) == (in_flight, now, 0) {
+            return;
+        }
         let admitted = std::mem::take(&mut self.admitted);
         let released = (self.in_flight + admitted).saturating_sub(in_flight);
         let was_full = self.in_flight >= limit;

@@ -35,6 +35,8 @@ pub(crate) mod stream_rules;
 pub(crate) mod streams;
 pub(crate) mod switches;
 
+#[cfg(feature = "reqwest")]
+pub(crate) use self::future::Deliver;
 pub use self::future::ResponseFuture;
 pub use self::response_policy::PermitScope;
 pub use self::service::Limited;

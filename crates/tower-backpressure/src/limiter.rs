@@ -40,6 +40,8 @@ mod workers;
 
 pub use self::acquire::Acquire;
 pub(crate) use self::acquire::Acquired;
+#[cfg(feature = "server")]
+pub(crate) use self::operations::DRAINED_INTERVAL;
 pub use self::permit::Permit;
 pub use self::pressure::Pressure;
 pub use self::queued::{Queueing, queued};
@@ -234,6 +236,13 @@ impl Limiter {
 
 /// What the layers use.
 impl Limiter {
+    /// Whether a permit is free that needs no decision, at this moment: one atomic read.
+    #[cfg(feature = "http")]
+    #[inline]
+    pub(crate) fn has_open_permit(&self) -> bool {
+        self.shared.counter.open_permits().is_some()
+    }
+
     /// Acquires a permit if that needs no decision: one atomic step.
     #[inline]
     pub(crate) fn try_acquire_undecided(&self) -> Option<Permit> {
@@ -252,7 +261,7 @@ impl Limiter {
     pub(crate) fn reject_early(&self, info: RequestInfo, now: Instant) -> Option<Shed> {
         let shared = &self.shared;
         let in_time = info.deadline.is_none_or(|deadline| now < deadline);
-        if in_time && shared.counter.open_permits().is_some() {
+        if in_time && self.has_open_permit() {
             return None;
         }
         let asked = info.on_scale(|at| shared.timestamp(at));

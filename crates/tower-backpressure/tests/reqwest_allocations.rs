@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use reqwest::{Method, Request, Response};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, service_fn};
-use tower_backpressure::{BreakerLayer, CooldownLayer};
+use tower_backpressure::{BreakerLayer, CooldownLayer, OriginLimitLayer};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -39,10 +39,15 @@ where
 }
 
 #[test]
-fn cooldowns_and_breakers_over_reqwest_allocate_nothing_while_requests_are_sent() {
+fn layers_over_reqwest_allocate_nothing_while_requests_are_sent_but_for_bodies_that_hold_permits() {
     let served = |_: Request| ready(Ok(Response::from(http::Response::new(""))));
     let bare = allocations(service_fn(served));
     let breaker = BreakerLayer::new("api").layer(service_fn(served));
-    let layered = allocations(CooldownLayer::new("api").layer(breaker));
+    let limited = OriginLimitLayer::new("api").layer(breaker);
+    let layered = allocations(CooldownLayer::new("api").layer(limited));
     assert_eq!(layered, bare);
+    let served = |_: Request| ready(Ok(Response::from(http::Response::new("served"))));
+    let bare = allocations(service_fn(served));
+    let limited = allocations(OriginLimitLayer::new("api").layer(service_fn(served)));
+    assert!(limited - bare <= 8_000, "{limited} instead of {bare}, for a thousand responses");
 }

@@ -165,16 +165,44 @@ async fn layers_that_stand_inside_others_are_seen_on_requests() {
     }
     sleep(SECOND).await;
     let state = json(&dashboard, "/state.json").await;
-    let around = |name: &str, kind: &str| {
-        let policies = state["policies"].as_array().expect("a list").iter();
-        let mut found = policies.filter(|it| it["name"] == name && it["kind"] == kind);
-        let ids = found.next().expect("it is shown")["around"].as_array().expect("a list").clone();
-        ids.iter().map(|id| name_of(&state, id)).collect::<Vec<_>>()
-    };
-    assert_eq!(around("nested-plans", "quota"), [""; 0]);
-    assert_eq!(around("nested-api", "admission"), ["nested-plans"]);
-    assert_eq!(around("nested-payments", "bulkhead"), ["nested-api"]);
-    assert_eq!(around("nested-bank", "retry"), ["nested-payments"]);
+    assert_eq!(around(&state, "nested-plans", "quota"), [""; 0]);
+    assert_eq!(around(&state, "nested-api", "admission"), ["nested-plans"]);
+    assert_eq!(around(&state, "nested-payments", "bulkhead"), ["nested-api"]);
+    assert_eq!(around(&state, "nested-bank", "retry"), ["nested-payments"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn layers_that_decide_when_they_are_called_are_seen_inside_others() {
+    let _others = crate::alone().await;
+    let dashboard: Router = router();
+    let handler = service_fn(|_: Request<Full<Bytes>>| async {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    // Nothing between them, as in a policy file, so that each calls the next one in its own `call`.
+    let layers = (
+        QuotaLayer::of_all("called-plans", Quota::per_second(1_000)),
+        AdmissionLayer::fixed("called-api", 100),
+        BulkheadLayer::new("called-payments", 50),
+    );
+    let service = layers.layer(handler);
+    for _ in 0..100 {
+        let request = Request::new(Full::default());
+        let response = service.clone().oneshot(request).await.expect("infallible");
+        assert_eq!(response.status(), 200);
+    }
+    sleep(2 * SECOND).await;
+    let state = json(&dashboard, "/state.json").await;
+    assert_eq!(around(&state, "called-plans", "quota"), [""; 0]);
+    assert_eq!(around(&state, "called-api", "admission"), ["called-plans"]);
+    assert_eq!(around(&state, "called-payments", "bulkhead"), ["called-api"]);
+}
+
+/// The names of the layers that were seen around one.
+fn around(state: &Value, name: &str, kind: &str) -> Vec<String> {
+    let policies = state["policies"].as_array().expect("a list").iter();
+    let mut found = policies.filter(|it| it["name"] == name && it["kind"] == kind);
+    let ids = found.next().expect("it is shown")["around"].as_array().expect("a list").clone();
+    ids.iter().map(|id| name_of(state, id)).collect()
 }
 
 /// The name of the policy with this number.

@@ -40,7 +40,7 @@ async fn an_unknown_tenant_has_the_stated_policy() {
         let mut known = request("");
         known.extensions_mut().insert(RequestInfo::default().tenant(Tenant::new("batch")));
         let response = send(&layer, known).await;
-        assert_eq!(field(&response, "ratelimit"), r#""hour";r=2;t=1200"#, "{unknown:?}");
+        assert_eq!(field(&response, "ratelimit"), r#""unknown-hour";r=2;t=1200"#, "{unknown:?}");
     }
     let rejection = send(&layer(UnknownTenant::Reject), request("")).await;
     assert_eq!((rejection.status().as_u16(), field(&rejection, "retry-after")), (429, "60"));
@@ -92,7 +92,7 @@ async fn a_tenant_with_a_large_plan_gets_more_and_keeps_what_it_used() {
     assert_eq!(served("no such plan").await, 10);
     assert_eq!(served("pro").await, 90);
     assert_eq!(served("default").await, 0);
-    assert_eq!(field(&call("pro").await, "ratelimit-policy"), r#""hour";q=100;w=3600"#);
+    assert_eq!(field(&call("pro").await, "ratelimit-policy"), r#""plans-hour";q=100;w=3600"#);
     assert_eq!(served("internal").await, 200);
     assert_eq!(call("internal").await.headers().get("ratelimit-policy"), None);
 }

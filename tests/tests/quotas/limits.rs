@@ -35,7 +35,7 @@ async fn a_request_that_a_days_quota_rejects_takes_nothing_from_that_of_the_seco
     assert_eq!(rejection.status(), 429);
     // 86 400 s for 15 tokens: one in 5 760 s, of which two have passed.
     assert_eq!(field(&rejection, "retry-after"), "5758");
-    assert_eq!(field(&rejection, "ratelimit"), r#""day";r=0;t=5758"#);
+    assert_eq!(field(&rejection, "ratelimit"), r#""two-day";r=0;t=5758"#);
     let standing = layer.handle().standing("a").expect("a known key");
     assert_eq!(standing.windows[0].remaining, 10);
 }
@@ -70,7 +70,7 @@ async fn requests_at_once_count_to_the_end_of_their_bodies() {
     assert_eq!(one.status(), 200);
     let rejected = service.clone().oneshot(request("a")).await.expect("no error");
     assert_eq!(rejected.status(), 429);
-    assert_eq!(field(&rejected, "ratelimit"), r#""concurrent";r=0;t=1"#);
+    assert_eq!(field(&rejected, "ratelimit"), r#""at-once-concurrent";r=0;t=1"#);
     assert_eq!(service.clone().oneshot(request("b")).await.expect("no error").status(), 200);
     drop(one);
     assert_eq!(layer.handle().standing("a").map(|it| it.in_flight), Some(1));

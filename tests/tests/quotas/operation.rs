@@ -107,7 +107,7 @@ async fn a_page_of_ones_own_keeps_the_time_and_the_fields() {
     let response = send(&layer, request("a")).await;
     assert_eq!(response.status(), 403);
     assert_eq!(field(&response, "retry-after"), "3600");
-    assert_eq!(field(&response, "ratelimit"), r#""hour";r=0;t=3600"#);
+    assert_eq!(field(&response, "ratelimit"), r#""page-hour";r=0;t=3600"#);
     assert_eq!(text(response).await, "Too many requests, sorry.");
 }
 

@@ -76,8 +76,8 @@ async fn a_quota_that_is_raised_admits_at_once_and_says_the_new_numbers() {
     layer.handle().set_quota(Quota::per_day(1_000));
     let response = send(&layer, request("a")).await;
     assert_eq!(response.status(), 200);
-    assert_eq!(field(&response, "ratelimit"), r#""day";r=989;t=87"#);
-    assert_eq!(field(&response, "ratelimit-policy"), r#""day";q=1000;w=86400"#);
+    assert_eq!(field(&response, "ratelimit"), r#""reported-day";r=989;t=87"#);
+    assert_eq!(field(&response, "ratelimit-policy"), r#""reported-day";q=1000;w=86400"#);
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,7 +97,7 @@ async fn what_is_told_is_about_the_window_that_was_exceeded() {
     assert_eq!(served(&layer, "a", 6).await, 5);
     let rejection = send(&layer, request("a")).await;
     assert_eq!(field(&rejection, "retry-after"), "12");
-    assert_eq!(field(&rejection, "ratelimit"), r#""minute";r=0;t=12"#);
+    assert_eq!(field(&rejection, "ratelimit"), r#""reported-minute";r=0;t=12"#);
 }
 
 #[tokio::test(start_paused = true)]

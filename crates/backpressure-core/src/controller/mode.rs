@@ -109,10 +109,13 @@ impl Controller {
 
     /// What happens to the next request in the queue while not all requests are admitted; outer `None`: what
     /// happens at other times.
-    pub(super) fn next_by_mode(&mut self) -> Option<Option<Dequeued>> {
+    pub(super) fn next_by_mode(&mut self, now: Timestamp) -> Option<Option<Dequeued>> {
         match self.mode {
             Mode::Admitting | Mode::Draining => None,
-            Mode::Paused(_) => Some(None),
+            Mode::Paused(_) => {
+                let is_over_bound = self.queue.len() > self.max_paused();
+                Some(is_over_bound.then(|| self.give_way(now)).flatten())
+            }
             Mode::Stopped => {
                 let lowest = self.queue.lowest()?;
                 let (ticket, _) = self.first_to_give_way(lowest)?;
@@ -122,6 +125,18 @@ impl Controller {
         }
     }
 
+    /// Rejects the queued request that gives way first.
+    fn give_way(&mut self, now: Timestamp) -> Option<Dequeued> {
+        let (ticket, entry) = self.first_to_give_way(self.queue.lowest()?)?;
+        self.take(ticket);
+        Some(Dequeued::Reject(ticket, self.shed_of(entry.hold, Reason::Displaced, now)))
+    }
+
+    /// Requests that a pause keeps in the queue at most.
+    fn max_paused(&self) -> usize {
+        self.bounds.max_len.max(MIN_PAUSED_REQUESTS)
+    }
+
     /// Requests that the queue may keep whatever its bounds say, as long as they were left there.
     pub(super) fn kept(&mut self) -> usize {
         self.kept = self.kept.min(self.queue.len());
@@ -129,7 +144,7 @@ impl Controller {
     }
 
     /// Queues a request that arrives during a pause. It may be queued until the end of the pause, and for as
-    /// long as at other times from then on.
+    /// long as at other times from then on. Where the queue is full, requests of lower ranks give way.
     fn queue_until(
         &mut self,
         info: RequestInfo,
@@ -137,12 +152,13 @@ impl Controller {
         until: Timestamp,
         now: Timestamp,
     ) -> Decision {
-        if self.queue.len() >= self.bounds.max_len.max(MIN_PAUSED_REQUESTS) {
+        let rank = self.rank_of(&info);
+        if self.queue.ahead_of(rank.index()) >= self.max_paused() {
             return self.reject(hold, Reason::QueueFull, now);
         }
         let timeout = until + self.bounds.max_wait.max(MIN_WAIT_AFTER_PAUSE);
         let entry = self.queue_entry(info, hold, timeout, now);
-        let position = self.position(&info, hold, self.rank_of(&info), Level::HIGHEST);
+        let position = self.position(&info, hold, rank, Level::HIGHEST);
         self.enqueue(position, entry, now)
     }
 }

@@ -255,6 +255,10 @@ impl Controller {
     /// oldest of the lowest level in the lowest rank that is queued, and of the tenant that asks for most.
     pub(super) fn displace(&mut self, now: Timestamp) -> Option<(Ticket, Hold)> {
         let lowest = self.queue.lowest()?;
+        let is_calm = !self.overload.is_overloaded() && !self.limit.is_in_vain();
+        if is_calm && self.queue.len() <= self.max_len().max(self.kept()) {
+            return None;
+        }
         let (ticket, entry) = self.first_to_give_way(lowest)?;
         let max_len = self.queue_len_of(lowest, entry.hold).max(self.kept());
         let waits_in_vain = || {

@@ -6,6 +6,9 @@ use crate::time::Timestamp;
 /// Permit-time over weight: nanoseconds times 2¹⁶, so that a division by a weight loses nothing.
 pub(super) type VirtualTime = u128;
 
+/// The place of a flow that is in no order of virtual times.
+pub(super) const NOWHERE: VirtualTime = VirtualTime::MAX;
+
 /// See [`Account::demand`].
 pub(super) type Demand = (bool, u64);
 
@@ -28,10 +31,12 @@ pub(super) struct Account {
     /// The fair time at which all that it has asked for so far is done at the pace of its share. What it asks for
     /// while that is far off does not count.
     pub(super) asked: VirtualTime,
-    /// Where it stands in the order of the queue, if any is queued.
+    /// Where it stands in the order of the queue: where its next request starts, or started before.
     pub(super) place: VirtualTime,
-    /// Where it stands in the order of idle flows: [`asked`](Self::asked) as it was, or before. `None`: nowhere.
-    pub(super) idle_place: Option<VirtualTime>,
+    /// Where it stands in the order of those that give way: its demand, or more.
+    pub(super) demand_place: Option<Demand>,
+    /// Where it stands in the order of idle flows: [`asked`](Self::asked) as it was, or before.
+    pub(super) idle_place: VirtualTime,
     /// Whether its weight counts.
     pub(super) counts: bool,
     /// Sum of the times at which the units in flight were taken, in nanoseconds.
@@ -57,8 +62,9 @@ impl Account {
         Self {
             finish,
             asked,
-            place: 0,
-            idle_place: None,
+            place: NOWHERE,
+            demand_place: None,
+            idle_place: NOWHERE,
             counts: false,
             since: 0,
             mean,

@@ -1,12 +1,10 @@
 //! The flows of one priority, in the orders in which they run and give way.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::account::{Account, VirtualTime, per_weight};
 use super::newcomers::{self, Newcomers};
-use super::orders::Orders;
-use super::seeded::Seeded;
+use super::orders::{Accounts, Orders};
 use super::{NEWCOMER_FLOWS, Room, Standing};
 use crate::flow::Flow;
 use crate::hold::Hold;
@@ -16,7 +14,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Class {
     /// Flows that are active, or ahead of the virtual time.
-    accounts: HashMap<Flow, Account, Seeded>,
+    accounts: Accounts,
     orders: Orders,
     newcomers: Newcomers,
     /// Where a flow starts that begins anew.
@@ -33,14 +31,6 @@ pub(super) struct Class {
 
 /// Inside, a weight counts this many times, so that the newcomers can share the weight of one tenant.
 const WEIGHT_UNIT: u32 = NEWCOMER_FLOWS as u32;
-/// Flows with queued requests whose place is brought up to date for one request: more of them are in service only
-/// where their requests take much longer than usual, and they are brought up to date by the next requests.
-const MAX_UPDATES: usize = 8;
-/// Idle flows that one event examines.
-const MAX_SETTLED: usize = 2;
-/// Idle flows that are kept, because they have asked for more than their share so far. Those that have got most of
-/// it are forgotten first, and gain least.
-const MAX_AHEAD: usize = 16_384;
 /// How long a reserved permit stays reserved without another rejection. Shorter, and each second has its
 /// rejections anew; longer, and a tenant finds less than it could use for as long.
 const RESERVED_FOR: Duration = Duration::from_secs(1);
@@ -83,13 +73,16 @@ impl Class {
 impl Class {
     /// Moves both times: by the permits in use over the weight that counts.
     pub(super) fn advance(&mut self, now: Timestamp) {
+        if now <= self.now {
+            return;
+        }
         let nanos = u128::from(now.since(self.now).as_nanos() as u64);
         if self.orders.weight > 0 {
             let step = per_weight(nanos * u128::from(self.orders.in_flight), self.orders.weight);
             self.virtual_time += step;
             self.fair_time += step;
         }
-        self.now = self.now.max(now);
+        self.now = now;
     }
 
     pub(super) fn queued(&self, flow: Flow) -> u32 {
@@ -156,26 +149,16 @@ impl Class {
 
     /// The flow with the lowest start, as of now.
     pub(super) fn next(&mut self) -> Option<Flow> {
-        for _ in 0..MAX_UPDATES {
-            let &(known, flow) = self.orders.by_start.first()?;
-            let start = self.accounts[&flow].start(self.now);
-            if start <= known {
-                return Some(flow);
-            }
-            self.orders.by_start.pop_first();
-            self.orders.by_start.insert((start, flow));
-            self.accounts.entry(flow).and_modify(|account| account.place = start);
-        }
-        self.orders.by_start.first().map(|&(_, flow)| flow)
+        self.orders.next(&mut self.accounts, self.now)
     }
 
     pub(super) fn fattest(&self) -> Option<Flow> {
-        self.orders.by_demand.last().map(|&(_, flow)| flow)
+        self.orders.fattest().map(|(_, flow)| flow)
     }
 
     pub(super) fn another_gives_way(&self, flow: Flow, weight: u16) -> bool {
         let own = self.account(flow, weight).demand(1);
-        self.orders.by_demand.last().is_some_and(|&(most, other)| other != flow && most > own)
+        self.orders.fattest().is_some_and(|(most, other)| other != flow && most > own)
     }
 
     pub(super) fn standing(&self, flow: Flow) -> Standing {
@@ -193,7 +176,7 @@ impl Class {
 
     /// One round of all flows with queued requests for each of its own, or all that are queued.
     pub(super) fn ahead_of(&self, flow: Flow) -> usize {
-        let others = self.orders.by_start.len().saturating_sub(usize::from(self.queued(flow) > 0));
+        let others = self.orders.flows_queued.saturating_sub(usize::from(self.queued(flow) > 0));
         let rounds = self.queued(flow) as usize + 1;
         (self.orders.queued as usize).min(rounds * others + rounds - 1)
     }
@@ -246,9 +229,9 @@ impl Class {
         change: impl FnOnce(&mut Account) -> T,
     ) -> T {
         let weight = weight_of(flow, claims.unwrap_or(1));
-        let fresh = Account::new(self.virtual_time, self.fair_time, self.mean, weight);
-        let account = self.accounts.entry(flow).or_insert(fresh);
-        self.orders.take_out(flow, account);
+        let fresh = || Account::new(self.virtual_time, self.fair_time, self.mean, weight);
+        let account = self.accounts.entry(flow).or_insert_with(fresh);
+        self.orders.take_out(account);
         if let Some(weight) = claims {
             account.weight = weight_of(flow, weight);
             if account.queued == 0 {
@@ -259,31 +242,9 @@ impl Class {
         if !self.orders.put_in(flow, account, self.fair_time, self.now) {
             self.accounts.remove(&flow);
         }
-        self.forget();
+        self.orders.settle(flow, &mut self.accounts, self.now);
+        self.orders.forget(&mut self.accounts, self.fair_time, self.now);
         answer
-    }
-
-    /// Forgets the idle flows that have got what they asked for, and those beyond the bound.
-    fn forget(&mut self) {
-        for _ in 0..MAX_SETTLED {
-            let is_over_bound = self.orders.ahead.len() > MAX_AHEAD;
-            match self.orders.ahead.first() {
-                Some(&(place, flow)) if place <= self.fair_time || is_over_bound => {
-                    self.orders.ahead.pop_first();
-                    let account = self.accounts.get_mut(&flow).expect("each flow has an account");
-                    account.idle_place = None;
-                    if account.is_active() {
-                        continue;
-                    }
-                    self.orders.take_out(flow, account);
-                    let is_ahead = account.asked > self.fair_time && !is_over_bound;
-                    if !is_ahead || !self.orders.put_in(flow, account, self.fair_time, self.now) {
-                        self.accounts.remove(&flow);
-                    }
-                }
-                _ => return,
-            }
-        }
     }
 }
 
@@ -303,6 +264,19 @@ impl Class {
         let sum = self.accounts.values().map(|account| u64::from(account.in_flight)).sum();
         assert_eq!(self.orders.in_flight, sum);
         sum
+    }
+
+    /// Compares both orders with a search of all flows.
+    pub(super) fn assert_orders_are_exact(&mut self) {
+        use std::cmp::Reverse;
+
+        let queued = self.accounts.iter().filter(|(_, account)| account.queued > 0);
+        let first =
+            queued.clone().map(|(&flow, account)| (Reverse(account.start(self.now)), flow)).max();
+        let fattest = queued.map(|(&flow, account)| (account.demand(0), flow)).max();
+        assert_eq!(self.fattest(), fattest.map(|(_, flow)| flow));
+        assert_eq!(self.next(), first.map(|(_, flow)| flow));
+        self.orders.assert_bounded();
     }
 
     pub(super) fn newcomers_hold_nothing(&self) -> bool {

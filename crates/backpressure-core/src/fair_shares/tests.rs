@@ -1,4 +1,4 @@
-//! The books of what tenants hold, while they become known and are forgotten.
+//! The books of what tenants hold, while they become known and are forgotten, and the orders in which they run and give way.
 
 use super::*;
 use crate::request_info::RequestInfo;
@@ -32,7 +32,9 @@ fn run(seed: u64) -> FairShares {
             let hold = held.swap_remove(rng.usize(..held.len()));
             shares.released(hold.share.expect("a tenant is named"), &hold, now);
         }
-        let class = &shares.classes[Priority::Normal as usize];
+        let class = &mut shares.classes[Priority::Normal as usize];
+        class.advance(now);
+        class.assert_orders_are_exact();
         let units: u64 = held.iter().map(|hold| u64::from(hold.units)).sum();
         assert_eq!(class.in_flight(), units, "seed {seed}, step {step}");
     }
@@ -41,6 +43,23 @@ fn run(seed: u64) -> FairShares {
     }
     queued.iter().for_each(|hold| shares.dequeued(hold.share.expect("a tenant is named")));
     shares
+}
+
+#[test]
+fn tenants_that_queue_and_leave_while_no_permit_is_released_take_bounded_memory() {
+    let mut shares = FairShares::default();
+    let mut queued = std::collections::VecDeque::new();
+    for step in 0..20_000 {
+        let now = Timestamp::ZERO + Duration::from_millis(step);
+        let info = RequestInfo::default().tenant(step % 5_000);
+        let share = shares.share_of(&info, now).expect("a tenant is named");
+        shares.queued(share, 1, now);
+        queued.push_back(share);
+        if queued.len() > 100 {
+            shares.dequeued(queued.pop_front().expect("a hundred are queued"));
+        }
+        shares.classes[Priority::Normal as usize].assert_orders_are_exact();
+    }
 }
 
 #[test]

@@ -610,9 +610,11 @@
 
   function summary(list) {
     const servers = list.filter((group) => !group.isClient);
-    // A request passes several policies: what a quota lets through may be rejected further in.
-    const inside = servers.filter((group) => group.main.kind !== "quota");
-    const admitted = Math.max(0, ...(inside.length ? inside : servers).map((group) => group.main.per_second.admitted));
+    // A request passes several policies: what the outermost one lets through may be rejected further in.
+    const known = new Set(servers.flatMap((group) => group.policies.map((policy) => policy.id)));
+    const isInside = (group) => group.policies.some((policy) => policy.around.some((id) => known.has(id)));
+    const entered = sum(servers.filter((group) => !isInside(group)), (group) => group.main.per_second.admitted);
+    const admitted = Math.max(0, entered - sum(servers.filter(isInside), (group) => group.main.per_second.rejected));
     const rejected = sum(servers, (group) => group.main.per_second.rejected);
     const by = (status) => servers.filter((group) => group.status === status).map((group) => group.name);
     const names = (list) => (list.length > 2 ? `${list.length} policies` : list.join(" and "));

@@ -134,6 +134,7 @@ const fn hint(status: http::StatusCode) -> &'static str {
         405 => ": is the method right?",
         400 => ": is the body right, or does the port speak https:// only?",
         415 | 422 => ": is the body right?",
+        503 => ": is the service still starting?",
         _ => "",
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = include_str!("help.txt"))]
 pub(crate) struct UrlOptions {
-    /// What to storm; `{n}` in it becomes another number for each request, so that caches miss
+    // clap takes the placeholder itself for a line break.
+    /// What to storm; an `n` in curly brackets becomes another number for each request, so that caches miss
     pub(crate) url: String,
     /// The method: GET, or POST with a body
     #[arg(long, short = 'X', value_name = "METHOD")]

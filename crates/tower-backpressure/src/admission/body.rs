@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -58,12 +58,19 @@ impl<B: Body> ResponseBody<B> {
         mut guard: Option<Guard>,
         side: Side,
     ) -> Response<Self> {
-        let size = Size::of(&response, &mut guard, side);
+        let length = Length::of(response.body());
+        let size = Size::of(response.headers(), length, &mut guard, side);
         response.map(|body| Self::around(body, guard, size))
     }
 }
 
 impl<B> ResponseBody<B> {
+    /// The service's response, whose body holds nothing.
+    #[inline(always)]
+    pub(crate) fn unguarded(response: Response<B>) -> Response<Self> {
+        response.map(|body| Self::around(body, None, Size::NONE))
+    }
+
     /// The body of the service's response, which holds `guard`.
     #[inline(always)]
     pub(crate) const fn around(body: B, guard: Option<Guard>, size: Size) -> Self {
@@ -80,22 +87,39 @@ pub(crate) struct Size {
     is_long: bool,
 }
 
-impl Size {
-    /// The size of the response's body. Where there is none, the guard ends; otherwise, the body begins.
+/// How long a body says that it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Length {
+    pub(crate) exact: Option<u64>,
+    pub(crate) is_end: bool,
+}
+
+impl Length {
     #[inline(always)]
-    pub(crate) fn of<B: Body>(
-        response: &Response<B>,
+    pub(crate) fn of<B: Body>(body: &B) -> Self {
+        Self { exact: body.size_hint().exact(), is_end: body.is_end_stream() }
+    }
+}
+
+impl Size {
+    /// Of a body that holds no guard.
+    pub(crate) const NONE: Self = Self { left: None, is_long: false };
+
+    /// The size of a response's body. Where there is none, the guard ends; otherwise, the body begins.
+    #[inline(always)]
+    pub(crate) fn of(
+        headers: &HeaderMap,
+        length: Length,
         guard: &mut Option<Guard>,
         side: Side,
     ) -> Self {
         // HTTP/1 stops polling a body of known length once it has all of it.
-        let left = guard.as_ref().and_then(|_| content_length(response.headers()));
-        if left == Some(0) || response.body().is_end_stream() {
+        let left = guard.as_ref().and_then(|_| content_length(headers));
+        if left == Some(0) || length.is_end {
             *guard = None;
         }
         // The body may never be polled: a reader need not even take the head.
-        let size = response.body().size_hint().exact().or(left);
-        let is_long = size.is_none_or(|size| size > MAX_SHORT_BODY);
+        let is_long = length.exact.or(left).is_none_or(|size| size > MAX_SHORT_BODY);
         if let Some(permit) = guard.as_mut().and_then(Guard::permit) {
             match (is_long, side) {
                 (true, _) => permit.starts_long_body(),

@@ -20,11 +20,16 @@ use super::delayed_rejection::Delay;
 use super::guard::Guard;
 use super::rejection::{Caller, Rendered};
 use super::response_policy::ResponsePolicy;
-use crate::inner::take_polled;
+use crate::inner::Inner;
 use crate::limiter::Acquire;
 use crate::observe::Queued;
 
 mod decide;
+mod deliver;
+
+pub(crate) use self::deliver::Deliver;
+
+use self::deliver::WithBody;
 
 pin_project! {
     /// The future of [`Limited`](super::Limited).
@@ -82,23 +87,40 @@ struct Call<S, ReqBody> {
 
 impl<S, ReqBody> ResponseFuture<S, ReqBody>
 where
-    S: Service<Request<ReqBody>> + Clone,
+    S: Service<Request<ReqBody>>,
     ReqBody: 'static,
 {
     /// Calls the service inside at once if it can: keeping it, the request and the policy for later
     /// would cost as much as all the rest. `R`: the type of the response's body.
     #[inline(always)]
     pub(crate) fn new<R: Body + Send + 'static>(
-        inner: &mut S,
+        inner: &mut impl Inner<S, Request<ReqBody>>,
         request: Request<ReqBody>,
         policy: &Arc<Policy>,
     ) -> Self {
+        Self::showing::<R>(inner, request, policy, |_| ())
+    }
+
+    /// The same, but that a request which is not sent at once, and may be rejected, is shown to `look` before.
+    #[inline(always)]
+    pub(crate) fn showing<R: Body + Send + 'static>(
+        inner: &mut impl Inner<S, Request<ReqBody>>,
+        request: Request<ReqBody>,
+        policy: &Arc<Policy>,
+        look: impl FnOnce(&Request<ReqBody>),
+    ) -> Self {
         match policy.start(inner, &request) {
             Start::Now(guard, response) => {
+                // A layer inside may decide in its `call`.
+                let inside = guard.enter();
                 let future = inner.call(request);
+                drop(inside);
                 Self { state: State::Running { future, guard: Some(guard), response } }
             }
-            start => Self::start_later::<R>(start, inner, request, policy),
+            start => {
+                look(&request);
+                Self::start_later::<R>(start, inner, request, policy)
+            }
         }
     }
 
@@ -106,14 +128,14 @@ where
     #[cold]
     fn start_later<R: Body + Send + 'static>(
         start: Start<S::Error>,
-        inner: &mut S,
+        inner: &mut impl Inner<S, Request<ReqBody>>,
         request: Request<ReqBody>,
         policy: &Arc<Policy>,
     ) -> Self {
         let state = match start {
             Start::Now(guard, _) | Start::NotReady(guard) => {
                 let response = policy.response.of(&request);
-                let call = Some(Call { inner: take_polled(inner), request });
+                let call = Some(Call { inner: inner.take_polled(), request });
                 State::Starting { guard: Some(guard), call, response }
             }
             Start::Failed(error) => State::Failed { error: Some(error) },
@@ -138,6 +160,22 @@ where
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_delivering(cx, WithBody)
+    }
+}
+
+impl<S, ReqBody, ResBody> ResponseFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ReqBody: 'static,
+{
+    /// Polls the request, whatever the body of its response is and whatever is returned for it.
+    #[inline(always)]
+    pub(crate) fn poll_delivering<D: Deliver<ResBody>>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        deliver: D,
+    ) -> Poll<Result<D::Output, S::Error>> {
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
@@ -157,7 +195,9 @@ where
                     ready!(inner.poll_ready(cx))?;
                     let (guard, response) = (guard.take(), response.clone());
                     let Call { mut inner, request } = call.take().expect("present a line ago");
+                    let inside = guard.as_ref().and_then(Guard::enter);
                     let future = inner.call(request);
+                    drop(inside);
                     this.state.set(State::Running { future, guard, response });
                 }
                 // Ends with the head of the response; the body keeps the guard.
@@ -171,25 +211,27 @@ where
                     held.head_is_ready();
                     let Ok(response) = result else {
                         *guard = None;
-                        return polled.map_ok(|response| response.map(|_| ResponseBody::default()));
+                        return polled
+                            .map_ok(|response| deliver.served(response, guard, Size::NONE));
                     };
-                    if let Some(rejection) = policy.read_head(response, held) {
-                        return Poll::Ready(Ok(rejection.map(ResponseBody::rejected)));
+                    if let Some(by) = policy.read_head(response, held) {
+                        return polled.map_ok(|response| deliver.replaced(response, by));
                     }
                     if !policy.body_holds_guard(response, held.is_stream()) {
                         *guard = None;
                     }
-                    let size = Size::of(response, guard, policy.classifier.side());
-                    return polled.map_ok(|response| {
-                        response.map(|body| ResponseBody::around(body, guard.take(), size))
-                    });
+                    let length = D::length_of(response.body());
+                    let size =
+                        Size::of(response.headers(), length, guard, policy.classifier.side());
+                    return polled.map_ok(|response| deliver.served(response, guard, size));
                 }
                 StateProj::Rejected { shed, due, caller, policy, delay, body, rendered } => {
                     if let Some(body) = body.take() {
-                        *caller = policy.drain::<_, ResBody>(*caller, body);
+                        *caller = policy.drain::<_, D::Body>(*caller, body);
                     }
                     ready!(poll_delay(delay.as_mut(), cx));
-                    return Poll::Ready(Ok(policy.respond(*shed, *due, *caller, rendered.take())));
+                    let response = policy.respond(*shed, *due, *caller, rendered.take());
+                    return Poll::Ready(Ok(deliver.rejected(response)));
                 }
                 StateProj::Failed { error } => {
                     return Poll::Ready(Err(error.take().expect("not polled after completion")));

@@ -91,13 +91,18 @@ impl ReturnTickets {
 
     /// Whether the request may hold a ticket. Without any that was issued, the headers are not searched.
     pub(crate) fn may_be_in(&self, headers: &HeaderMap) -> bool {
-        self.0.issued.load(Ordering::Relaxed) > 0 && headers.contains_key(&RETURN_TICKET_FIELD)
+        self.find(headers).is_some()
+    }
+
+    fn find<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        let is_any_issued = self.0.issued.load(Ordering::Relaxed) > 0;
+        is_any_issued.then(|| headers.get(&RETURN_TICKET_FIELD)).flatten()
     }
 
     /// Whether the request holds a ticket of ours that is due and was not used before. Uses it.
     pub(crate) fn take(&self, headers: &HeaderMap, now: Instant) -> bool {
-        let Some(value) = headers.get(&RETURN_TICKET_FIELD) else { return false };
-        self.take_value(value.as_bytes(), now).is_some()
+        let found = self.find(headers);
+        found.is_some_and(|value| self.take_value(value.as_bytes(), now).is_some())
     }
 
     fn take_value(&self, text: &[u8], now: Instant) -> Option<()> {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,6 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::admission::body::ResponseBody;
-use crate::admission::classify::Side;
 use crate::client::classify::is_grpc_call;
 use crate::client::valid::{self, require};
 use crate::client::{deadline_exceeded, timeout_field};
@@ -198,17 +197,17 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(result) = this.future.poll(cx) {
-            let admitted = |response| ResponseBody::admitted(response, None, Side::Client);
-            return Poll::Ready(result.map(admitted));
+            return Poll::Ready(result.map(ResponseBody::unguarded));
         }
-        this.sleep.poll(cx).map(|()| Ok(timed_out(this.started.elapsed(), *this.speaks_grpc)))
+        ready!(this.sleep.poll(cx));
+        let response = timed_out(this.started.elapsed(), *this.speaks_grpc);
+        Poll::Ready(Ok(response.map(ResponseBody::rejected)))
     }
 }
 
-fn timed_out<B>(after: Duration, speaks_grpc: bool) -> Response<ResponseBody<B>> {
+fn timed_out(after: Duration, speaks_grpc: bool) -> Response<Bytes> {
     let text = if speaks_grpc { &b""[..] } else { b"no response in time" };
-    let body = ResponseBody::rejected(Bytes::from_static(text));
-    let mut response = deadline_exceeded::with_body(speaks_grpc, body);
+    let mut response = deadline_exceeded::with_body(speaks_grpc, Bytes::from_static(text));
     response.extensions_mut().insert(TimedOut(after));
     response
 }

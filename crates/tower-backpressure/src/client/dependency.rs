@@ -19,7 +19,6 @@ use super::breaker::{BreakerLayer, KnownBreaker};
 use super::cooldown::{CooldownLayer, KnownCooldown};
 use super::origin_limit::{KnownLimit, OriginLimitLayer};
 use crate::admission::body::ResponseBody;
-use crate::admission::classify::Side;
 use crate::admission::rejection::{Caller, Rejection};
 use crate::request_info::RequestInfo;
 
@@ -219,10 +218,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Running { future } => {
-                let admitted = |response| ResponseBody::admitted(response, None, Side::Server);
-                future.poll(cx).map_ok(admitted)
-            }
+            StateProj::Running { future } => future.poll(cx).map_ok(ResponseBody::unguarded),
             StateProj::Rejected { response } => {
                 // Nothing else here waits: a caller that retries in a loop must not starve others.
                 ready!(poll_proceed(cx)).made_progress();

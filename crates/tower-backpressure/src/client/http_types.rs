@@ -5,71 +5,49 @@ use std::mem::take;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use backpressure_core::Shed;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use reqwest::{Body, ResponseBuilderExt, Url};
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::attempt_timeout::TimedOut;
 use crate::deadline::Deadline;
 use crate::headers::criticality::{CRITICALITY_FIELD, criticality};
+use crate::inner::{Inner, poll_now, take_polled};
 
-/// reqwest's client as a service of http's types: the body of a request is reqwest's own request.
+/// reqwest's client as a service of http's types, for layers that change neither bodies nor URLs. The body of a request
+/// is reqwest's own request and the body of a response its own response, whose head is lent to them.
 #[derive(Clone, Debug)]
-pub(crate) struct HttpTypes<S>(pub(crate) S);
+pub(crate) struct WholeResponses<S>(S);
 
-pin_project! {
-    /// The future of reqwest's client, with a response of http's types.
-    pub(crate) struct HttpTypesFuture<F> {
-        #[pin]
-        future: F,
-    }
-}
+/// The same for one call: the client is called in place, and copied only where it is kept.
+#[derive(Debug)]
+pub(crate) struct CalledInPlace<'a, S>(pub(crate) &'a mut S);
 
-impl<S> Service<Request<reqwest::Request>> for HttpTypes<S>
+impl<S> Inner<WholeResponses<S>, Request<reqwest::Request>> for CalledInPlace<'_, S>
 where
-    S: Service<reqwest::Request, Response = reqwest::Response>,
+    S: Service<reqwest::Request, Response = reqwest::Response> + Clone,
 {
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = HttpTypesFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+    #[inline(always)]
+    fn poll_now(&mut self) -> Poll<Result<(), S::Error>> {
+        poll_now(self.0)
     }
 
-    fn call(&mut self, request: Request<reqwest::Request>) -> Self::Future {
-        HttpTypesFuture { future: self.0.call(request.into_body()) }
+    #[inline(always)]
+    fn call(&mut self, request: Request<reqwest::Request>) -> WholeResponsesFuture<S::Future> {
+        WholeResponsesFuture { future: self.0.call(request.into_body()) }
+    }
+
+    fn take_polled(&mut self) -> WholeResponses<S> {
+        WholeResponses(take_polled(self.0))
     }
 }
-
-impl<F, E> Future for HttpTypesFuture<F>
-where
-    F: Future<Output = Result<reqwest::Response, E>>,
-{
-    type Output = Result<Response<Body>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.project().future.poll(cx));
-        Poll::Ready(result.map(|response| {
-            let url = response.url().clone();
-            with_url(response.into(), url)
-        }))
-    }
-}
-
-/// The same, but that the body of a response is reqwest's own response, for layers that change none: its head is lent
-/// to them, and nothing is converted.
-#[derive(Clone, Debug)]
-pub(crate) struct WholeResponses<S>(pub(crate) S);
 
 pin_project! {
     /// The future of [`WholeResponses`].
     pub(crate) struct WholeResponsesFuture<F> {
         #[pin]
-        pub(crate) future: F,
+        future: F,
     }
 }
 
@@ -117,19 +95,6 @@ pub(crate) fn restored(response: Response<reqwest::Response>) -> reqwest::Respon
     whole
 }
 
-/// The response of a layer around [`HttpTypes`] as reqwest's; `url` is that of the request, for a response
-/// that a layer made.
-pub(crate) fn into_reqwest<B>(response: Response<B>, url: &Url) -> reqwest::Response
-where
-    B: http_body::Body<Data = bytes::Bytes> + Send + Sync + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let extensions = response.extensions();
-    let is_local = extensions.get::<Shed>().is_some() || extensions.get::<TimedOut>().is_some();
-    let response = if is_local { with_url(response, url.clone()) } else { response };
-    response.map(Body::wrap).into()
-}
-
 /// A request of http's type whose body is the whole request of reqwest's. Its head has the method, which
 /// the policy reads of every request.
 pub(crate) fn envelope(request: reqwest::Request) -> Request<reqwest::Request> {
@@ -159,10 +124,13 @@ pub(crate) fn fill_head(envelope: &mut Request<reqwest::Request>) {
     *envelope.headers_mut() = envelope.body().headers().clone();
 }
 
-/// Adds the URL to the extensions, where reqwest looks for it in a response that it did not make.
-fn with_url<B>(mut response: Response<B>, url: Url) -> Response<B> {
-    let with_url =
-        Response::builder().url(url).body(()).expect("a response with only a URL is valid");
-    response.extensions_mut().extend(with_url.into_parts().0.extensions);
-    response
+/// A response that reqwest did not make, with the URL, which reqwest looks for in its extensions.
+pub(crate) fn with_url(mut response: Response<impl Into<Body>>, url: Url) -> reqwest::Response {
+    let mut builder = Response::builder();
+    if let Some(extensions) = builder.extensions_mut() {
+        *extensions = take(response.extensions_mut());
+    }
+    let head = builder.url(url).body(()).expect("a response with only a URL is valid");
+    *response.extensions_mut() = head.into_parts().0.extensions;
+    response.into()
 }

@@ -162,6 +162,10 @@ mod wait;
 ///
 /// The service's own errors pass through after the last attempt. The layer adds none.
 ///
+/// If the error is `tower::BoxError`, send with `client.ready().await?.call(request).await` in an `async` block that is
+/// spawned. With `oneshot` rustc (1.95) cannot prove that the block is `Send`, as with tower's own timeout: inside the
+/// block it forgets that the boxed error borrows nothing.
+///
 /// # Cancellation
 ///
 /// The future may be dropped at any time. A retry that was charged to the budget and not yet sent is

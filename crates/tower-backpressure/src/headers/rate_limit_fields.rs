@@ -107,7 +107,7 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
-/// `"second";q=10;w=1, "concurrent";q=4;qu="concurrent-requests"`; empty where nothing is limited.
+/// `"api-second";q=10;w=1, "api-concurrent";q=4;qu="concurrent-requests"`; empty where nothing is limited.
 pub(crate) fn policy_field(allowances: &[Allowance]) -> HeaderValue {
     let mut text = String::new();
     for Allowance { name, quota, window } in allowances {
@@ -120,7 +120,7 @@ pub(crate) fn policy_field(allowances: &[Allowance]) -> HeaderValue {
     HeaderValue::try_from(text).expect("names of windows are visible ASCII")
 }
 
-/// `"second";r=3;t=1`.
+/// `"api-second";r=3;t=1`.
 fn limit_field(parts: &[(&Allowance, Left)]) -> HeaderValue {
     let mut text = String::with_capacity(32 * parts.len());
     for (Allowance { name, .. }, Left { remaining, more_in }) in parts {

@@ -9,11 +9,12 @@ use tokio::time::{Instant, sleep};
 use super::Limiter;
 
 /// How often [`Limiter::drained`] looks: permits are released without a lock, and without telling of it.
-const DRAINED_INTERVAL: Duration = Duration::from_millis(20);
+pub(crate) const DRAINED_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Limiter {
     /// Starts no request for `duration`, for example while a database fails over, and rejects none for it:
-    /// requests wait in the queue, at least 1024 of them where the queue has less room. Then, or after
+    /// requests wait in the queue, at least 1024 of them where the queue has less room, and lower priorities give way to
+    /// higher ones. Then, or after
     /// [`resume`](Self::resume), requests run as before. Those that have waited may wait for a permit for as long as
     /// the queue allows from then on, and at least a second. What is in flight is not interrupted. A process that is
     /// suspended for longer than the pause and that wait rejects what has waited: most of its callers have left.
@@ -100,8 +101,20 @@ impl Limiter {
     /// # Panics
     /// Outside a tokio runtime with time enabled.
     pub async fn drained(&self) {
-        while self.shared.in_flight() + self.shared.inspect(Controller::queued) > 0 {
+        while !self.is_empty() {
             sleep(DRAINED_INTERVAL).await;
         }
+    }
+
+    /// Whether no request is in flight and none in the queue. Only where none is in flight it takes the lock.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shared.in_flight() == 0 && self.shared.inspect(Controller::queued) == 0
+    }
+
+    /// Whether no request is in flight and the next one needs no decision, so that none is in the queue; without
+    /// the lock.
+    #[cfg(feature = "server")]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.shared.in_flight() == 0 && !self.shared.counter.needs_decision()
     }
 }

@@ -12,7 +12,6 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::admission::body::ResponseBody;
-use crate::admission::classify::Side;
 use crate::admission::{Policy, ResponseFuture};
 use crate::inner::{poll_now, take_polled};
 use crate::server::{QuotaFuture, QuotaRules};
@@ -108,7 +107,7 @@ where
                 }
                 StateProj::Passing { future } => {
                     let response = ready!(future.poll(cx))?;
-                    return Poll::Ready(Ok(ResponseBody::admitted(response, None, Side::Server)));
+                    return Poll::Ready(Ok(ResponseBody::unguarded(response)));
                 }
                 StateProj::Failed { error } => {
                     let error = error.take().expect("not polled after completion");

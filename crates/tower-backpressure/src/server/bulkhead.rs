@@ -102,7 +102,8 @@ impl BulkheadLayer {
         )
     }
 
-    /// Lets requests wait in a queue.
+    /// Lets requests wait in a queue. Where priorities matter there should be one: without a queue a request of a
+    /// high priority that finds no permit is rejected, and a flood of a low one takes each permit as it is released.
     #[must_use]
     pub fn queue(self, bounds: QueueBounds) -> Self {
         Self(self.0.queue(bounds))

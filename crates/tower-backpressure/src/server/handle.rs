@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use backpressure_core::limit::MAX;
+use tokio::time::sleep;
 
 use super::readiness::Readiness;
 use crate::admission::switches::Switches;
-use crate::limiter::{Limiter, Pressure, Snapshot};
+use crate::limiter::{DRAINED_INTERVAL, Limiter, Pressure, Snapshot};
 use crate::observe::{Kind, LimiterReport, Part, Registry, Report, Telemetry};
 
 /// Observes and operates one layer, from anywhere in the process: an admin route, a signal handler, a probe.
@@ -121,7 +122,8 @@ impl Handle {
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = self.state.limiter.snapshot();
         snapshot.in_flight += self.state.switches.count();
-        for compartment in self.state.compartments() {
+        let compartments = self.state.compartments().into_iter();
+        for compartment in compartments.filter(|it| !it.is_idle()) {
             let part = compartment.snapshot();
             snapshot.in_flight += part.in_flight;
             snapshot.apart += part.apart;
@@ -219,12 +221,19 @@ impl Handle {
     /// # Panics
     /// Outside a tokio runtime with time enabled.
     pub async fn drained(&self) {
+        let without_permit = || self.state.switches.count() + self.streams();
         loop {
-            let now = self.snapshot();
-            if now.in_flight + now.queued + self.streams() == 0 {
-                return;
+            // One limiter after the other: a look at one with requests in flight takes no lock. Before what holds no
+            // permit any more, since a response that turns out to be a stream releases its permit late.
+            match self.limiters().find(|limiter| !limiter.is_empty()) {
+                Some(limiter) => limiter.drained().await,
+                None if without_permit() == 0 => return,
+                None => {
+                    while without_permit() > 0 {
+                        sleep(DRAINED_INTERVAL).await;
+                    }
+                }
             }
-            tokio::time::sleep(DRAINED_INTERVAL).await;
         }
     }
 
@@ -260,8 +269,13 @@ impl Handle {
     /// Operates the limiter, and those of all compartments. A compartment of a later key is made as this limiter is,
     /// so that this one comes first.
     fn each(&self, operate: impl Fn(&Limiter)) {
-        operate(&self.state.limiter);
-        self.state.compartments().iter().for_each(operate);
+        self.limiters().for_each(|limiter| operate(&limiter));
+    }
+
+    /// The limiter, then those of all compartments.
+    fn limiters(&self) -> impl Iterator<Item = Limiter> + use<'_> {
+        let own = std::iter::once_with(|| self.state.limiter.clone());
+        own.chain(std::iter::once_with(|| self.state.compartments()).flatten())
     }
 
     /// Changes the bounds that hold now, or once the limit is not pinned any more.
@@ -303,9 +317,6 @@ impl Part for State {
         self
     }
 }
-
-/// How often [`Handle::drained`] looks: permits are released without telling of it.
-const DRAINED_INTERVAL: Duration = Duration::from_millis(20);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics under these locks.

@@ -115,7 +115,8 @@ pub struct QuotaLayer {
 const MAX_KEYS: usize = 1_000_000;
 
 impl QuotaLayer {
-    /// A quota for each key; `name` labels metrics and events.
+    /// A quota for each key; `name` labels metrics and events, and begins the names of the policies that clients are
+    /// told.
     #[must_use]
     pub fn per(name: &str, key: impl ExtractKey, quota: Quota) -> Self {
         let mut rules = Rules::new(name, key, quota, MAX_KEYS);
@@ -175,11 +176,12 @@ impl QuotaLayer {
     /// When there is a plan with this name.
     #[must_use]
     pub fn plan(mut self, name: &str, quota: Quota) -> Self {
+        let layer = self.handle.name().to_owned();
         let rules = self.edit();
         assert!(rules.plans.iter().all(|known| **known != *name), "a plan must have one quota");
         let position = u32::try_from(rules.plans.len()).expect("plans fit the memory");
         rules.plans.push(name.into());
-        rules.books.set_plan(position, Plan::new(name, quota));
+        rules.books.set_plan(position, Plan::new(&layer, name, quota));
         self
     }
 

@@ -7,8 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
+use tower_backpressure::client::ClientStack;
 use tower_backpressure::{AdmissionLayer, Attempts, QueueBounds, RetryLayer};
 
 use crate::memory_server::SECOND;
@@ -75,6 +77,49 @@ async fn a_herd_that_is_told_one_second_does_not_come_back_as_a_herd() {
         tenths[usize::try_from(tenth).unwrap().min(9)] += 1;
     }
     assert!(tenths.iter().all(|&tenth| (60..150).contains(&tenth)), "{tenths:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_herd_that_a_full_server_tells_one_second_each_time_is_served_within_three_attempts() {
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let (start, running, recorder) =
+        (Instant::now(), Arc::new(Semaphore::new(16)), arrivals.clone());
+    let server = service_fn(move |request: Request<Full<Bytes>>| {
+        recorder.lock().unwrap().push(start.elapsed());
+        let slot = Arc::clone(&running).try_acquire_owned();
+        async move {
+            if slot.is_err() {
+                let response = Response::builder().status(429).header("retry-after", "1");
+                return Ok(response.body(Full::default()).unwrap());
+            }
+            work(request).await
+        }
+    });
+    let clients = 640;
+    let calls: Vec<_> = (0..clients)
+        .map(|_| tokio::spawn(ClientStack::new("herd").layer(server.clone()).oneshot(post())))
+        .collect();
+    let (mut attempts, mut served) = (0, 0);
+    for call in calls {
+        let response = call.await.unwrap().unwrap();
+        attempts += Attempts::of(response.extensions()).0;
+        served += usize::from(response.status() == 200);
+    }
+    let arrivals = arrivals.lock().unwrap();
+    // Those that come back for the first time, in the second after the one they were told.
+    let mut tenths = [0; 10];
+    for at in &arrivals[clients..] {
+        let tenth = (at.as_millis() - 1_000) / 100;
+        if let Some(count) = tenths.get_mut(usize::try_from(tenth).unwrap()) {
+            *count += 1;
+        }
+    }
+    let mean = f64::from(tenths.iter().sum::<u32>()) / 10.0;
+    let peak = f64::from(*tenths.iter().max().unwrap());
+    assert_eq!(served, clients);
+    assert!(f64::from(attempts) <= 2.5 * clients as f64, "{attempts} attempts");
+    // The retry layer and the cool-down each add jitter, and the later of the two counts: up to twice the mean.
+    assert!(peak <= 2.5 * mean, "{tenths:?}");
 }
 
 /// Attempts a request, and the share of requests that is served, of an open loop at `load` times the capacity.

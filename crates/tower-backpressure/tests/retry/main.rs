@@ -30,6 +30,7 @@ mod random_responses;
 mod retryable;
 mod service_contract;
 mod socket_server;
+mod spawned;
 mod troubled;
 mod unsent;
 mod waits;

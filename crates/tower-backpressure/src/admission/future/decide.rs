@@ -5,13 +5,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{Call, Start, State};
-use crate::admission::body::ResponseBody;
 use crate::admission::delayed_rejection::Delay;
 use crate::admission::dry_run::DryRun;
 use crate::admission::guard::Guard;
@@ -19,7 +19,7 @@ use crate::admission::rejection::{Caller, Rendered};
 use crate::admission::response_policy::ResponsePolicy;
 use crate::admission::streams::StreamCheck;
 use crate::admission::{Policy, Recheck};
-use crate::inner::poll_now;
+use crate::inner::Inner;
 use crate::limiter::{Acquire, Acquired, Permit};
 use crate::request_info::RequestInfo;
 
@@ -27,12 +27,18 @@ impl Policy {
     /// Admits a request if that needs no decision, and prepares the service inside. A request whose deadline has
     /// passed is never admitted; the clock is read only where there is a deadline.
     #[inline(always)]
-    pub(super) fn start<S, B>(&self, inner: &mut S, request: &Request<B>) -> Start<S::Error>
+    pub(super) fn start<S, B>(
+        &self,
+        inner: &mut impl Inner<S, Request<B>>,
+        request: &Request<B>,
+    ) -> Start<S::Error>
     where
         S: Service<Request<B>>,
     {
         let needs_none = RequestInfo::needs_no_decision(request.extensions());
-        if !needs_none || self.switches.are_in_use() || self.has_ticket(request.headers()) {
+        // Where no permit is free the decision looks for a ticket.
+        let may_run = needs_none && self.limiter.has_open_permit() && !self.switches.are_in_use();
+        if !may_run || self.has_ticket(request.headers()) {
             return Start::Undecided;
         }
         let Some(permit) = self.limiter.try_acquire_undecided() else { return Start::Undecided };
@@ -41,7 +47,7 @@ impl Policy {
         if !starts_now {
             return Start::NotReady(guard);
         }
-        match poll_now(inner) {
+        match inner.poll_now() {
             Poll::Ready(Ok(())) => Start::Now(guard, self.response.of(request)),
             Poll::Ready(Err(error)) => Start::Failed(error),
             Poll::Pending => Start::NotReady(guard),
@@ -57,26 +63,26 @@ impl Policy {
     /// An exempt request runs at once and takes no permit.
     pub(super) fn run_exempt<S, B, F, E>(
         self: &Arc<Self>,
-        inner: &S,
+        inner: &mut impl Inner<S, Request<B>>,
         request: Request<B>,
     ) -> State<Call<S, B>, B, F, E>
     where
-        S: Clone,
+        S: Service<Request<B>>,
     {
         let guard = Guard::uncounted(self.switches.uncounted(), self.telemetry.exempt());
-        self.starting(guard, Call { inner: inner.clone(), request })
+        self.starting(guard, Call { inner: inner.take_polled(), request })
     }
 
     /// Lets the limiter decide on a request. `R`: the type of the response's body.
     #[cold]
     pub(super) fn decide<R, S, B, F, E>(
         self: &Arc<Self>,
-        inner: &S,
+        inner: &mut impl Inner<S, Request<B>>,
         mut request: Request<B>,
     ) -> State<Call<S, B>, B, F, E>
     where
         R: Body + Send + 'static,
-        S: Clone,
+        S: Service<Request<B>>,
         B: 'static,
     {
         let now = Instant::now();
@@ -89,7 +95,7 @@ impl Policy {
             Acquired::Rejected(shed) if self.is_dry_run_of(shed) => self.run_rejected(shed, now),
             Acquired::Queued(acquire) => {
                 let (acquire, queued) = (Box::pin(acquire), self.telemetry.queued(now));
-                let call = Some(Call { inner: inner.clone(), request });
+                let call = Some(Call { inner: inner.take_polled(), request });
                 return State::Queued { acquire, queued, policy: Arc::clone(self), call };
             }
             Acquired::Rejected(shed) => {
@@ -99,7 +105,7 @@ impl Policy {
                 guard
             }
         };
-        self.starting(guard, Call { inner: inner.clone(), request })
+        self.starting(guard, Call { inner: inner.take_polled(), request })
     }
 
     /// A request has waited: it runs, or is rejected.
@@ -253,14 +259,14 @@ impl Policy {
     }
 
     /// `due`: when the caller is told to come back.
-    pub(super) fn respond<R: Body>(
+    pub(super) fn respond(
         &self,
         shed: Shed,
         due: Instant,
         caller: Caller,
         rendered: Option<Rendered>,
-    ) -> Response<ResponseBody<R>> {
+    ) -> Response<Bytes> {
         let ticket = self.tickets.as_ref().map(|tickets| tickets.issue(due));
-        self.rejection.respond(shed, caller, ticket, rendered).map(ResponseBody::rejected)
+        self.rejection.respond(shed, caller, ticket, rendered)
     }
 }

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::{AttemptTimeout, timed_out};
 use crate::client::classify::is_grpc_call;
-use crate::client::http_types::into_reqwest;
+use crate::client::http_types::with_url;
 
 pin_project! {
     /// The future of [`AttemptTimeout`] over `reqwest::Client`.
@@ -66,8 +66,8 @@ where
             return Poll::Ready(result);
         }
         ready!(this.sleep.poll(cx));
-        let response = timed_out::<reqwest::Body>(this.started.elapsed(), *this.speaks_grpc);
-        Poll::Ready(Ok(into_reqwest(response, this.url)))
+        let response = timed_out(this.started.elapsed(), *this.speaks_grpc);
+        Poll::Ready(Ok(with_url(response, this.url.clone())))
     }
 }
 

@@ -3,15 +3,21 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
-use reqwest::Url;
+use reqwest::{Body, Url};
 use tower_service::Service;
 
 use super::OriginLimit;
-use crate::admission::ResponseFuture;
-use crate::client::http_types::{HttpTypes, envelope_with_info, fill_head, into_reqwest};
+use crate::admission::body::{Length, ResponseBody, Size};
+use crate::admission::guard::Guard;
+use crate::admission::{Deliver, ResponseFuture};
+use crate::client::http_types::{
+    CalledInPlace, WholeResponses, envelope_with_info, fill_head, restored, with_url,
+};
 use crate::client::origin_key::OriginKey;
 
 pin_project! {
@@ -22,9 +28,10 @@ pin_project! {
         S: Service<reqwest::Request, Response = reqwest::Response>,
     {
         #[pin]
-        future: ResponseFuture<HttpTypes<S>, reqwest::Request>,
-        // The URL of a rejection made here, which has no response of reqwest's to take it from.
-        url: Url,
+        future: ResponseFuture<WholeResponses<S>, reqwest::Request>,
+        // The URL of a rejection made here, which has no response of reqwest's to take it from; `None` where the request
+        // was sent at once.
+        url: Option<Box<Url>>,
     }
 }
 
@@ -42,17 +49,19 @@ where
     }
 
     fn call(&mut self, request: reqwest::Request) -> Self::Future {
-        let url = request.url().clone();
-        let policy = self.policies.policy(OriginKey::new(url.scheme(), url.authority()));
-        let mut client = HttpTypes(self.inner.clone());
+        let origin = OriginKey::new(request.url().scheme(), request.url().authority());
+        let policy = self.policies.policy(origin);
         let mut request = envelope_with_info(request);
         if policy.switches.exempts_some() {
             fill_head(&mut request);
         }
-        ReqwestFuture {
-            future: ResponseFuture::new::<reqwest::Body>(&mut client, request, &policy),
-            url,
-        }
+        let mut url = None;
+        let look = |request: &Request<reqwest::Request>| {
+            url = Some(Box::new(request.body().url().clone()))
+        };
+        let mut client = CalledInPlace(&mut self.inner);
+        let future = ResponseFuture::showing::<Body>(&mut client, request, &policy, look);
+        ReqwestFuture { future, url }
     }
 }
 
@@ -64,8 +73,48 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let result = ready!(this.future.poll(cx));
-        Poll::Ready(result.map(|response| into_reqwest(response, this.url)))
+        this.future.poll_delivering(cx, Whole { url: this.url })
+    }
+}
+
+/// reqwest's own response. It is taken apart only where its body has to hold the guard.
+struct Whole<'a> {
+    url: &'a mut Option<Box<Url>>,
+}
+
+impl Deliver<reqwest::Response> for Whole<'_> {
+    type Output = reqwest::Response;
+    type Body = Body;
+
+    fn length_of(body: &reqwest::Response) -> Length {
+        let exact = body.content_length();
+        Length { exact, is_end: exact == Some(0) }
+    }
+
+    #[inline(always)]
+    fn served(
+        self,
+        response: Response<reqwest::Response>,
+        guard: &mut Option<Guard>,
+        size: Size,
+    ) -> Self::Output {
+        if guard.is_none() {
+            return restored(response);
+        }
+        let url = response.body().url().clone();
+        let held = |whole: reqwest::Response| {
+            Body::wrap(ResponseBody::around(Body::from(whole), guard.take(), size))
+        };
+        with_url(response.map(held), url)
+    }
+
+    fn replaced(self, response: Response<reqwest::Response>, by: Response<Bytes>) -> Self::Output {
+        with_url(by, response.body().url().clone())
+    }
+
+    fn rejected(self, response: Response<Bytes>) -> Self::Output {
+        let url = self.url.take().expect("a request that was sent at once is not rejected");
+        with_url(response, *url)
     }
 }
 
@@ -74,6 +123,8 @@ where
     S: Service<reqwest::Request, Response = reqwest::Response>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReqwestFuture").field("url", &self.url.as_str()).finish_non_exhaustive()
+        f.debug_struct("ReqwestFuture")
+            .field("url", &self.url.as_ref().map(|url| url.as_str()))
+            .finish_non_exhaustive()
     }
 }

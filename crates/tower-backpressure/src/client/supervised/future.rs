@@ -17,7 +17,6 @@ use tower_service::Service;
 use super::attempt::Attempt;
 use super::shared::{Origin, Shared, Supervision};
 use crate::admission::body::ResponseBody;
-use crate::admission::classify::Side;
 use crate::admission::rejection::Caller;
 use crate::inner::Inner;
 
@@ -41,12 +40,20 @@ pin_project! {
         T: Supervision,
     {
         // Held, or the service inside is not ready.
-        Waiting { attempt: Option<Attempt<T>>, decided: bool, call: Option<(S, R)> },
+        Waiting { waiting: Option<Box<Waiting<S, T, R>>> },
         Running { attempt: Attempt<T>, #[pin] future: F },
         Rejected { response: Option<Response<Bytes>> },
         // The service inside could not be called.
         Failed { error: Option<E> },
     }
+}
+
+/// An attempt that is not sent yet. In a box: few attempts wait, and the room for a request would make all futures larger.
+struct Waiting<S, T: Supervision, R> {
+    attempt: Attempt<T>,
+    is_decided: bool,
+    inner: S,
+    request: R,
 }
 
 impl<S, T, ReqBody> SupervisedFuture<S, T, ReqBody>
@@ -64,10 +71,10 @@ where
         look: impl FnOnce(&Request<ReqBody>),
     ) -> Self {
         let mut attempt = Attempt::new(shared, origin, request.extensions());
-        let mut decided = attempt.send_if_open();
-        if !decided {
+        let mut is_decided = attempt.send_if_open();
+        if !is_decided {
             look(&request);
-            decided = match attempt.decide() {
+            is_decided = match attempt.decide() {
                 Ok(held) => held.is_none(),
                 Err(shed) => {
                     let response = Some(respond(shared, shed, &request));
@@ -75,7 +82,7 @@ where
                 }
             };
         }
-        let polled = match decided {
+        let polled = match is_decided {
             true => inner.poll_now(),
             false => Poll::Pending,
         };
@@ -83,8 +90,9 @@ where
             Poll::Ready(Ok(())) => State::Running { attempt, future: inner.call(request) },
             Poll::Ready(Err(error)) => State::Failed { error: Some(error) },
             Poll::Pending => {
-                let call = Some((inner.take_polled(), request));
-                State::Waiting { attempt: Some(attempt), decided, call }
+                let inner = inner.take_polled();
+                let waiting = Waiting { attempt, is_decided, inner, request };
+                State::Waiting { waiting: Some(Box::new(waiting)) }
             }
         };
         Self { state }
@@ -109,7 +117,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(self.poll_answer(cx));
         Poll::Ready(answer.map(|answer| match answer {
-            Answer::Sent(response) => ResponseBody::admitted(response, None, Side::Client),
+            Answer::Sent(response) => ResponseBody::unguarded(response),
             Answer::Rejected(response) => response.map(ResponseBody::rejected),
         }))
     }
@@ -129,20 +137,20 @@ where
         loop {
             match this.state.as_mut().project() {
                 // Waiting → Running when it may be sent, → Rejected otherwise.
-                StateProj::Waiting { attempt, decided, call } => {
-                    let (inner, request) = call.as_mut().expect("taken on leaving this state");
-                    let waiting = attempt.as_mut().expect("taken on leaving this state");
-                    if !*decided {
-                        if let Err(shed) = ready!(waiting.poll_decision(cx)) {
-                            let response = Some(respond(waiting.shared(), shed, request));
+                StateProj::Waiting { waiting: kept } => {
+                    let waiting = kept.as_mut().expect("taken on leaving this state");
+                    if !waiting.is_decided {
+                        if let Err(shed) = ready!(waiting.attempt.poll_decision(cx)) {
+                            let shared = waiting.attempt.shared();
+                            let response = Some(respond(shared, shed, &waiting.request));
                             this.state.set(State::Rejected { response });
                             continue;
                         }
-                        *decided = true;
+                        waiting.is_decided = true;
                     }
-                    ready!(inner.poll_ready(cx))?;
-                    let (mut inner, request) = call.take().expect("present a line ago");
-                    let mut attempt = attempt.take().expect("present a line ago");
+                    ready!(waiting.inner.poll_ready(cx))?;
+                    let waiting = *kept.take().expect("present a line ago");
+                    let Waiting { mut attempt, mut inner, request, .. } = waiting;
                     attempt.starts();
                     this.state.set(State::Running { attempt, future: inner.call(request) });
                 }

@@ -13,12 +13,10 @@ use tower_service::Service;
 use super::future::Answer;
 use super::shared::{Key, Supervision};
 use super::{Supervised, SupervisedFuture};
-use crate::admission::body::ResponseBody;
 use crate::client::http_types::{
-    WholeResponses, WholeResponsesFuture, envelope_with_info, fill_head, into_reqwest, restored,
+    CalledInPlace, WholeResponses, envelope_with_info, fill_head, restored, with_url,
 };
 use crate::client::origin_key::OriginKey;
-use crate::inner::{Inner, poll_now, take_polled};
 
 pin_project! {
     /// The future of [`Supervised`] over `reqwest::Client`.
@@ -32,7 +30,7 @@ pin_project! {
         future: SupervisedFuture<WholeResponses<S>, T, reqwest::Request>,
         // The URL of a rejection made here, which has no response of reqwest's to take it from; `None` where the request
         // was sent at once.
-        url: Option<Url>,
+        url: Option<Box<Url>>,
     }
 }
 
@@ -64,30 +62,12 @@ where
             }
         };
         let mut url = None;
-        let look = |request: &Request<reqwest::Request>| url = Some(request.body().url().clone());
-        let mut client = Client(&mut self.inner);
+        let look = |request: &Request<reqwest::Request>| {
+            url = Some(Box::new(request.body().url().clone()))
+        };
+        let mut client = CalledInPlace(&mut self.inner);
         let future = SupervisedFuture::new(&mut client, request, &self.shared, state, look);
         SupervisedReqwestFuture { future, url }
-    }
-}
-
-/// A client that is called in place, and copied only where it is kept.
-struct Client<'a, S>(&'a mut S);
-
-impl<S> Inner<WholeResponses<S>, Request<reqwest::Request>> for Client<'_, S>
-where
-    S: Service<reqwest::Request, Response = reqwest::Response> + Clone,
-{
-    fn poll_now(&mut self) -> Poll<Result<(), S::Error>> {
-        poll_now(self.0)
-    }
-
-    fn call(&mut self, request: Request<reqwest::Request>) -> WholeResponsesFuture<S::Future> {
-        WholeResponsesFuture { future: self.0.call(request.into_body()) }
-    }
-
-    fn take_polled(&mut self) -> WholeResponses<S> {
-        WholeResponses(take_polled(self.0))
     }
 }
 
@@ -104,9 +84,8 @@ where
         Poll::Ready(answer.map(|answer| match answer {
             Answer::Sent(response) => restored(response),
             Answer::Rejected(response) => {
-                let url =
-                    this.url.as_ref().expect("a request that was sent at once is not rejected");
-                into_reqwest(response.map(ResponseBody::<reqwest::Body>::rejected), url)
+                let url = this.url.take().expect("a request that was sent at once is not rejected");
+                with_url(response, *url)
             }
         }))
     }
@@ -119,7 +98,7 @@ where
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SupervisedReqwestFuture")
-            .field("url", &self.url.as_ref().map(Url::as_str))
+            .field("url", &self.url.as_ref().map(|url| url.as_str()))
             .finish_non_exhaustive()
     }
 }

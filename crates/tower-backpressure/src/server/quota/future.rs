@@ -119,7 +119,11 @@ where
         match polled {
             Poll::Ready(Ok(())) => {
                 running.begins(Duration::ZERO);
-                Self::Running { future: inner.call(request), running: Some(running) }
+                // A layer inside may decide in its `call`.
+                let inside = running.enter();
+                let future = inner.call(request);
+                drop(inside);
+                Self::Running { future, running: Some(running) }
             }
             Poll::Ready(Err(error)) => Self::Failed { error: Some(error) },
             Poll::Pending => Self::wait(take_polled(inner), request, running, delay),
@@ -183,7 +187,9 @@ where
                     let (mut inner, request) = call.take().expect("present a line ago");
                     let mut running = running.take().expect("taken on leaving this state");
                     running.begins(waited);
+                    let inside = running.enter();
                     let future = inner.call(request);
+                    drop(inside);
                     this.state.set(State::Running { future, running: Some(running) });
                 }
                 // Ends with the head of the response; the body keeps what counts the request.

@@ -108,7 +108,7 @@ impl QuotaHandle {
     pub fn set_plan(&self, name: &str, quota: Quota) -> bool {
         let books = &self.state.books;
         let Some(position) = books.table.plan_named(name) else { return false };
-        books.set_plan(position, Plan::new(name, quota));
+        books.set_plan(position, Plan::new(self.name(), name, quota));
         true
     }
 

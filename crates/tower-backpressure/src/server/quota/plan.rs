@@ -14,6 +14,8 @@ use crate::headers::rate_limit_fields::{Allowance, Left, RateLimitFields, policy
 pub(super) struct Plan {
     pub(super) name: Box<str>,
     pub(super) quota: Quota,
+    /// The name of the layer.
+    layer: Box<str>,
     /// Of the windows in their order, and of the requests at once.
     allowances: Vec<Allowance>,
     policy: HeaderValue,
@@ -23,20 +25,23 @@ pub(super) struct Plan {
 const CONCURRENT: &str = "concurrent";
 
 impl Plan {
-    pub(super) fn new(name: &str, quota: Quota) -> Self {
+    pub(super) fn new(layer: &str, name: &str, quota: Quota) -> Self {
         let mut allowances: Vec<_> = quota.windows().map(allowance).collect();
         allowances.extend(quota.max_in_flight().map(|max| Allowance {
             name: CONCURRENT.into(),
             quota: max.into(),
             window: None,
         }));
+        for allowance in &mut allowances {
+            allowance.name = policy_name(layer, &allowance.name).into();
+        }
         let policy = policy_field(&allowances);
-        Self { name: name.into(), quota, allowances, policy }
+        Self { name: name.into(), quota, layer: layer.into(), allowances, policy }
     }
 
     /// The same plan in memory of its own: one count of references for all tenants would be where threads meet.
     pub(super) fn twin(&self) -> Arc<Self> {
-        Arc::new(Self::new(&self.name, self.quota))
+        Arc::new(Self::new(&self.layer, &self.name, self.quota))
     }
 
     /// Tells what is left after a request that was admitted.
@@ -105,6 +110,14 @@ fn allowance(window: &QuotaWindow) -> Allowance {
     Allowance { name: name(period).into(), quota, window: Some(seconds) }
 }
 
+/// The name of a policy in the fields: that of its layer and of its window, so that nested layers have no two policies
+/// of one name. Characters that a string of a structured field has not, or only escaped, become `_`.
+fn policy_name(layer: &str, window: &str) -> String {
+    let is_plain = |it: char| matches!(it, ' '..='~') && !matches!(it, '"' | '\\');
+    let layer: String = layer.chars().map(|it| if is_plain(it) { it } else { '_' }).collect();
+    format!("{layer}-{window}")
+}
+
 /// The name of a window by its period: `second`, `minute`, `hour`, `day`, or for example `10s` and `100ms`.
 pub(super) fn name(period: Duration) -> String {
     let nanos = period.as_nanos();
@@ -144,13 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_policy_needs_no_escapes() {
+        let said = |layer, quota| {
+            Plan::new(layer, "default", quota).policy.to_str().expect("text").to_owned()
+        };
+        let quota = Quota::per_day(1);
+        assert_eq!(said("a \"b\\\u{e9}\n", quota), r#""a _b___-day";q=1;w=86400"#);
+        assert_eq!(said("", Quota::unlimited()), "");
+    }
+
+    #[test]
     fn a_window_that_is_no_whole_number_of_seconds_is_said_as_one_that_is() {
         let said = |tokens, millis| {
             let quota = Quota::per(tokens, Duration::from_millis(millis));
-            Plan::new("default", quota).policy.to_str().expect("text").to_owned()
+            Plan::new("api", "default", quota).policy.to_str().expect("text").to_owned()
         };
-        assert_eq!(said(10, 100), r#""100ms";q=100;w=1"#);
-        assert_eq!(said(10, 1_500), r#""1500ms";q=13;w=2"#);
-        assert_eq!(said(10, 60_000), r#""minute";q=10;w=60"#);
+        assert_eq!(said(10, 100), r#""api-100ms";q=100;w=1"#);
+        assert_eq!(said(10, 1_500), r#""api-1500ms";q=13;w=2"#);
+        assert_eq!(said(10, 60_000), r#""api-minute";q=10;w=60"#);
     }
 }

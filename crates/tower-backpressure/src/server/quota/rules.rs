@@ -89,7 +89,7 @@ impl Rules {
     pub(crate) const DEFAULT_PLAN: &str = DEFAULT_PLAN;
 
     pub(super) fn new<K: ExtractKey>(name: &str, key: K, quota: Quota, max_keys: usize) -> Self {
-        let table = Table::new(Plan::new(DEFAULT_PLAN, quota), max_keys);
+        let table = Table::new(Plan::new(name, DEFAULT_PLAN, quota), max_keys);
         Self {
             books: Arc::new(Books::new(table)),
             key: Arc::new(key),

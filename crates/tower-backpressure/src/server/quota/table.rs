@@ -228,7 +228,7 @@ mod tests {
     use std::time::Duration;
 
     fn table(quota: Quota, max_keys: usize) -> Table {
-        Table::new(Plan::new("default", quota), max_keys)
+        Table::new(Plan::new("layer", "default", quota), max_keys)
     }
 
     fn take(table: &Table, key: u64, now: Timestamp) -> bool {
@@ -296,7 +296,7 @@ mod tests {
             (0..key % 8).for_each(|_| assert!(take(&table, key, now)));
         }
         let both = Quota::per_second(100).and(Quota::per_hour(20));
-        table.set_plan(0, &Arc::new(Plan::new("default", both)), || now);
+        table.set_plan(0, &Arc::new(Plan::new("layer", "default", both)), || now);
         for key in 1..100 {
             let left = (0..50).filter(|_| take(&table, key, now)).count() as u64;
             assert_eq!(left, 20 - key % 8, "{key}");
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_key_that_moves_to_another_plan_takes_along_what_it_used() {
         let (table, now) = (table(Quota::per_hour(10), 1_000), Timestamp::ZERO);
-        table.set_plan(1, &Arc::new(Plan::new("large", Quota::per_hour(100))), || now);
+        table.set_plan(1, &Arc::new(Plan::new("layer", "large", Quota::per_hour(100))), || now);
         let slot = table.slot(&"batch".into());
         let takes = |plan| {
             (0..200)
@@ -349,7 +349,11 @@ mod tests {
                             .fetch_add(u64::from(take(table, key, now)), Ordering::Relaxed);
                         assert!(take(table, (thread << 32) + round + 4, now));
                         if thread == 0 && round % 200 == 0 {
-                            table.set_plan(0, &Arc::new(Plan::new("default", quota())), || now);
+                            table.set_plan(
+                                0,
+                                &Arc::new(Plan::new("layer", "default", quota())),
+                                || now,
+                            );
                         }
                     }
                 });

@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::{AdmissionLayer, RETURN_TICKET, RetryLayer};
 
+mod situations;
+
 /// A request without a body.
 type EmptyRequest = Request<Full<Bytes>>;
 
