@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backpressure_core::{
     Controller, Decision, Dequeued, Fixed, Hold, Outcome, QueueBounds, RequestInfo, Sample,
@@ -116,7 +116,7 @@ impl Contender {
     }
 
     fn run(&mut self) {
-        let start = Instant::now();
+        let start = tokio::time::Instant::now();
         for number in self.sent..self.sent + REQUESTS {
             (self.request)(tenant(number, self.kind.tenants));
         }
@@ -157,7 +157,7 @@ impl Service {
         self.now = self.now + BETWEEN;
         self.arrive(tenant);
         self.arrived += 1;
-        if self.load != Load::Overload || self.arrived % 2 == 0 {
+        if self.load != Load::Overload || self.arrived.is_multiple_of(2) {
             self.end();
         }
         while let Some(next) = self.controller.next(self.in_flight.len(), self.now) {
