@@ -50,6 +50,8 @@ pub(super) struct QueueSection {
 
 /// The most policies of a file: each request is compared with them in turn.
 const MAX_POLICIES: usize = 1_000;
+/// Requests in a queue that serves in order and is bounded by its length alone: all of them wait under overload.
+const MAX_LEN_IN_ORDER: usize = 1_024;
 /// A longer canary is a fleet with two policies.
 const MAX_CANARY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// With fewer requests than these, chance alone makes the rates of two equal policies differ by much.
@@ -104,7 +106,7 @@ impl Section for File {
 
 impl Section for QueueSection {
     fn fields(&mut self, to: &mut dyn Fields) {
-        to.field("max_len", "Requests in the queue. Default: 16384, of which as many as run within `max_wait`, or 1024.", &mut self.max_len);
+        to.field("max_len", "Requests in the queue. Default: 1024 in order, otherwise 16384, of which as many as run within `max_wait`, or 1024.", &mut self.max_len);
         to.field("max_wait", "How long each of them waits. Default: \"1s\".", &mut self.max_wait);
         to.field("in_order", "Whether the queue serves in order and keeps its length under overload. Default: false.", &mut self.in_order);
     }
@@ -113,11 +115,13 @@ impl Section for QueueSection {
 impl QueueSection {
     pub(super) fn bounds(&self) -> QueueBounds {
         let default = QueueBounds::default();
-        let max_len = self.max_len.get().unwrap_or(default.max_len);
         let max_wait = self.max_wait.get().unwrap_or(default.max_wait);
         match self.in_order.get() {
-            Some(true) => QueueBounds::in_order(max_len, max_wait),
-            _ => QueueBounds::new(max_len, max_wait),
+            Some(true) => {
+                let max_len = self.max_len.get().unwrap_or(MAX_LEN_IN_ORDER);
+                QueueBounds::in_order(max_len, max_wait)
+            }
+            _ => QueueBounds::new(self.max_len.get().unwrap_or(default.max_len), max_wait),
         }
     }
 }
