@@ -253,7 +253,7 @@ impl Controller {
         if let Some(next) = self.next_by_mode(now) {
             return next;
         }
-        let is_over_bound = self.queue.len() > self.max_len().max(self.kept());
+        let is_over_bound = self.is_over_bound();
         if let Some((ticket, hold)) = self.displace(now) {
             self.overload.displaced(now);
             let shed = match is_over_bound && !self.is_over_share(hold) {

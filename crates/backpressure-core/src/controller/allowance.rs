@@ -10,9 +10,6 @@ use crate::time::Timestamp;
 /// less: as long as a request is queued by default.
 const MIN_WAIT_FOR_OWN: Duration = Duration::from_secs(1);
 
-/// So many are queued whatever the throughput: it may have been measured at a limit that is too low.
-const MIN_QUEUED_IN_TIME: usize = 1_024;
-
 /// One of several controllers that share a total.
 ///
 /// Each has an allowance, which its limit is at most. Units move from one to another: the first gives units that are
@@ -88,20 +85,6 @@ impl Controller {
     /// How many requests may be queued: no request is rejected for units that are its own.
     pub(super) fn max_len(&self) -> usize {
         self.bounds.max_len.max(self.owed())
-    }
-
-    /// How many queued requests run before the last of them has been queued for as long as it may be. Those that are
-    /// queued stay where this falls: it is an estimate.
-    pub(super) fn queued_in_time(&self) -> usize {
-        if !self.bounds.adapts {
-            return usize::MAX;
-        }
-        if self.queue.len() < MIN_QUEUED_IN_TIME {
-            return MIN_QUEUED_IN_TIME;
-        }
-        let rate = self.releases.measured(self.responses_per_second()).unwrap_or(0.0);
-        let in_time = rate * self.bounds.max_wait.as_secs_f64() / self.cost.mean();
-        (in_time as usize).max(MIN_QUEUED_IN_TIME)
     }
 
     pub(super) fn max_wait(&self) -> Duration {

@@ -27,6 +27,8 @@ pub(super) const LOWEST_RANK: usize = 0;
 /// It matters for work that takes seconds.
 const MAX_PRIORITY_HOLD: Duration = Duration::from_secs(1);
 
+/// So many are queued whatever the throughput: it may have been measured at a limit that is too low.
+const MIN_QUEUED_IN_TIME: usize = 1_024;
 /// The mean cost is as old as this many requests, about as old as the throughput that it goes with.
 pub(super) const MEAN_COST_REQUESTS: u32 = 512;
 
@@ -118,8 +120,7 @@ impl Controller {
         is_held: bool,
         now: Timestamp,
     ) -> Result<Position, Reason> {
-        let in_time = self.queued_in_time().max(self.owed());
-        let max_len = self.queue_len_of(rank.index(), hold).min(in_time);
+        let max_len = self.queue_len_of(rank.index(), hold).min(self.queued_in_time());
         if max_len == 0 {
             return Err(Reason::Limit);
         }
@@ -256,7 +257,7 @@ impl Controller {
     pub(super) fn displace(&mut self, now: Timestamp) -> Option<(Ticket, Hold)> {
         let lowest = self.queue.lowest()?;
         let is_calm = !self.overload.is_overloaded() && !self.limit.is_in_vain();
-        if is_calm && self.queue.len() <= self.max_len().max(self.kept()) {
+        if is_calm && !self.is_over_bound() {
             return None;
         }
         let (ticket, entry) = self.first_to_give_way(lowest)?;
@@ -293,6 +294,26 @@ impl Controller {
     fn serves_newest_first(&self, rank: usize) -> bool {
         let share = self.demand_mix.share_from(rank);
         self.bounds.adapts && (self.limit.is_in_vain() || self.overload.serves_newest_first(share))
+    }
+
+    /// Whether more are queued than may be at any time.
+    pub(super) fn is_over_bound(&mut self) -> bool {
+        self.queue.len() > self.max_len().max(self.kept())
+    }
+
+    /// How many queued requests run before the last of them has been queued for as long as it may be. Those that are
+    /// queued stay where this falls: it is an estimate.
+    fn queued_in_time(&self) -> usize {
+        if !self.bounds.adapts {
+            return usize::MAX;
+        }
+        let least = MIN_QUEUED_IN_TIME.max(self.owed());
+        if self.queue.len() < least {
+            return least;
+        }
+        let rate = self.usual_releases_per_second().unwrap_or(0.0);
+        let in_time = rate * self.bounds.max_wait.as_secs_f64() / self.cost.mean();
+        (in_time as usize).max(least)
     }
 
     /// How many of this rank and of those above it may be queued. Never less for a higher rank.

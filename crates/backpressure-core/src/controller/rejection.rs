@@ -85,6 +85,11 @@ impl Controller {
         self.releases.per_second(self.responses_per_second(), self.limit(), now)
     }
 
+    /// The same as measured so far, whether or not any was released of late.
+    pub(super) fn usual_releases_per_second(&self) -> Option<f64> {
+        self.releases.measured(self.responses_per_second())
+    }
+
     /// How long a request that comes back when it was told to may be queued, behind `ahead` others: until its turn,
     /// if that takes longer than others may wait.
     ///
@@ -93,7 +98,7 @@ impl Controller {
     /// waits no longer for that.
     pub(super) fn max_wait_of_returning(&self, ahead: usize) -> Duration {
         let releases = self.cost.mean() * (ahead as f64 + MAX_RELEASES_BEYOND_TURN);
-        let rate = self.releases.measured(self.responses_per_second());
+        let rate = self.usual_releases_per_second();
         let turn = rate.and_then(|rate| Duration::try_from_secs_f64(releases / rate).ok());
         self.max_wait().max(turn.unwrap_or_default().min(MAX_WAIT_OF_RETURNING))
     }

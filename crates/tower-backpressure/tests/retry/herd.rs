@@ -1,6 +1,7 @@
 //! A thousand clients that send a request at once.
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::client::ClientStack;
@@ -18,6 +20,19 @@ use crate::memory_server::SECOND;
 const CLIENTS: usize = 1_000;
 /// Length of an open loop.
 const LOAD_SECONDS: f64 = 10.0;
+
+/// How many attempts calls took together, and how many of them were served.
+async fn attempts_and_served<B, E: Debug>(calls: Vec<Call<B, E>>) -> (u32, usize) {
+    let (mut attempts, mut served) = (0, 0);
+    for call in calls {
+        let response = call.await.unwrap().unwrap();
+        attempts += Attempts::of(response.extensions()).0;
+        served += usize::from(response.status() == 200);
+    }
+    (attempts, served)
+}
+
+type Call<B, E> = JoinHandle<Result<Response<B>, E>>;
 
 fn post() -> Request<Full<Bytes>> {
     Request::post("/orders").body(Full::default()).unwrap()
@@ -36,12 +51,7 @@ async fn our_server_serves_a_herd_with_two_attempts_each() {
     let calls: Vec<_> = (0..CLIENTS)
         .map(|_| tokio::spawn(RetryLayer::new().layer(server.clone()).oneshot(post())))
         .collect();
-    let (mut attempts, mut served) = (0, 0);
-    for call in calls {
-        let response = call.await.unwrap().unwrap();
-        attempts += Attempts::of(response.extensions()).0;
-        served += usize::from(response.status() == 200);
-    }
+    let (attempts, served) = attempts_and_served(calls).await;
     let attempts = f64::from(attempts) / CLIENTS as f64;
     assert_eq!(served, CLIENTS);
     assert!(attempts <= 2.02, "{attempts} attempts a request");
@@ -99,12 +109,7 @@ async fn a_herd_that_a_full_server_tells_one_second_each_time_is_served_within_t
     let calls: Vec<_> = (0..clients)
         .map(|_| tokio::spawn(ClientStack::new("herd").layer(server.clone()).oneshot(post())))
         .collect();
-    let (mut attempts, mut served) = (0, 0);
-    for call in calls {
-        let response = call.await.unwrap().unwrap();
-        attempts += Attempts::of(response.extensions()).0;
-        served += usize::from(response.status() == 200);
-    }
+    let (attempts, served) = attempts_and_served(calls).await;
     let arrivals = arrivals.lock().unwrap();
     // Those that come back for the first time, in the second after the one they were told.
     let mut tenths = [0; 10];
