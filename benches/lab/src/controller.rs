@@ -128,4 +128,6 @@ pub(crate) enum Next {
 pub(crate) struct Refusal {
     /// The wait that `Retry-After` asks for; `None`: there is no such header.
     pub(crate) retry_after: Option<Duration>,
+    /// Whether it brings a ticket, with which a client proves that it comes back when told.
+    pub(crate) ticket: bool,
 }

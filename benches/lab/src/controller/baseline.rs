@@ -27,7 +27,7 @@ pub(super) fn twice_the_knee(site: &Site) -> Box<dyn Controller> {
 
 /// The limit is twice the knee, and rejections say `Retry-After: 1`.
 pub(crate) fn one_second(site: &Site) -> Box<dyn Controller> {
-    let refusal = Refusal { retry_after: Some(Duration::from_secs(1)) };
+    let refusal = Refusal { retry_after: Some(Duration::from_secs(1)), ticket: false };
     Limiter::telling(Published(fixed(2.0 * site.knee)), refusal)
 }
 

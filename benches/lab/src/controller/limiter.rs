@@ -124,7 +124,7 @@ mod tests {
     fn as_many_as_the_limit_run_and_one_more_for_each_that_ends() {
         let mut limiter = Limiter::of(Published(Fixed::new(2)));
         let mut arrive = |id| limiter.arrive(attempt(id), at(0));
-        let shed = Answer::Shed(Refusal { retry_after: None });
+        let shed = Answer::Shed(Refusal::default());
         assert_eq!([arrive(1), arrive(2), arrive(3)], [Answer::Run, Answer::Run, shed]);
         limiter.depart(attempt(1), &success(1_000, 2), at(1));
         assert_eq!(limiter.arrive(attempt(4), at(1)), Answer::Run);

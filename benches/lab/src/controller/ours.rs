@@ -317,7 +317,7 @@ impl Controller for Ours {
 }
 
 fn refusal(shed: Shed) -> Refusal {
-    Refusal { retry_after: Some(shed.retry_after) }
+    Refusal { retry_after: Some(shed.retry_after), ticket: true }
 }
 
 fn names(next: Next, id: u64) -> bool {

@@ -178,7 +178,7 @@ impl Attempt {
 }
 
 fn refusal(shed: Shed) -> Refusal {
-    Refusal { retry_after: Some(shed.retry_after) }
+    Refusal { retry_after: Some(shed.retry_after), ticket: true }
 }
 
 impl Shipped {

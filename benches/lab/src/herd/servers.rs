@@ -30,7 +30,7 @@ impl Holding {
         if seconds.is_zero() || self.held.len() >= MOST {
             return Answer::Shed(refusal);
         }
-        let refusal = Refusal { retry_after: Some(seconds) };
+        let refusal = Refusal { retry_after: Some(seconds), ..refusal };
         self.held.insert((now + (wait - seconds), id), refusal);
         Answer::Wait
     }

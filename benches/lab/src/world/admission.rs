@@ -13,7 +13,6 @@ use super::clock::{mix, seconds};
 use super::event_queue::Event;
 use super::journal::AttemptOutcome;
 use super::plan::{ServerPlan, StreamPlan};
-use super::retries::returns_tickets;
 use super::slab::Id;
 use super::station::Station;
 
@@ -78,7 +77,7 @@ impl World<'_> {
         let promised = std::mem::take(&mut request.promised);
         let mut arrival = RequestInfo::default()
             .priority(priority(stream.priority))
-            .returning(promised && returns_tickets(stream.retry));
+            .returning(std::mem::take(&mut request.returning));
         if stream.tells && until < u64::MAX {
             arrival = arrival.deadline(Timestamp::from_nanos(until));
         }
@@ -155,7 +154,7 @@ impl World<'_> {
         if self.attempts.get(attempt.parent).is_some() {
             self.returns(attempt.parent, Outcome::Overload);
         } else {
-            self.attempt_ended(attempt.request, AttemptOutcome::Refused, refusal.retry_after);
+            self.attempt_ended(attempt.request, AttemptOutcome::Refused, refusal);
         }
     }
 
@@ -212,7 +211,7 @@ impl World<'_> {
         if self.plan.streams[known.spec.stream as usize].stream.cancels {
             self.cancels(id);
         }
-        self.attempt_ended(request, AttemptOutcome::Left, None);
+        self.attempt_ended(request, AttemptOutcome::Left, Refusal::default());
     }
 
     /// Cancels an attempt wherever it is. An attempt that computes is cancelled when it stops: a future cannot

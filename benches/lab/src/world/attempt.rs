@@ -2,7 +2,7 @@
 
 use backpressure_core::Outcome;
 
-use crate::controller::AttemptInfo;
+use crate::controller::{AttemptInfo, Refusal};
 use crate::scenario::stream::ALL_STAGES;
 
 use super::World;
@@ -177,7 +177,7 @@ impl World<'_> {
             Outcome::Overload => AttemptOutcome::Overloaded,
             _ => AttemptOutcome::Failed,
         };
-        self.attempt_ended(attempt.request, ended, None);
+        self.attempt_ended(attempt.request, ended, Refusal::default());
     }
 
     /// Calls the service of the present step.

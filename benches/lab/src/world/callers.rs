@@ -1,7 +1,5 @@
 //! Clients: how long they wait, and when they retry.
 
-use std::time::Duration;
-
 use super::World;
 use super::clock::nanos;
 use super::event_queue::Event;
@@ -9,6 +7,7 @@ use super::journal::{AttemptOutcome, AttemptRecord};
 use super::request::RequestSpec;
 use super::retries::{obeys, pause_of, returns_tickets};
 use super::slab::Id;
+use crate::controller::Refusal;
 
 /// A request, from its first attempt to its last.
 #[derive(Debug)]
@@ -21,6 +20,8 @@ pub(super) struct Request {
     sent: u64,
     /// Whether the next attempt is sent when a server told the client to.
     pub(super) promised: bool,
+    /// Whether it brings a ticket back.
+    pub(super) returning: bool,
     /// Whether an attempt has brought back a ticket, which pays for one retry.
     ticket_used: bool,
 }
@@ -34,6 +35,7 @@ impl Request {
             attempt: Id::NONE,
             sent: 0,
             promised: false,
+            returning: false,
             ticket_used: false,
         }
     }
@@ -60,12 +62,7 @@ impl World<'_> {
     }
 
     /// An attempt has ended while its client was waiting for it.
-    pub(super) fn attempt_ended(
-        &mut self,
-        id: Id,
-        outcome: AttemptOutcome,
-        told: Option<Duration>,
-    ) {
+    pub(super) fn attempt_ended(&mut self, id: Id, outcome: AttemptOutcome, refusal: Refusal) {
         let Some(request) = self.requests.get_mut(id) else { return };
         self.journal.ended.push(AttemptRecord {
             at: self.now,
@@ -79,7 +76,7 @@ impl World<'_> {
             self.finish_request(id);
             return;
         }
-        match self.pause(id, told) {
+        match self.pause(id, refusal) {
             Some(pause) => self.events.push(self.now + pause, Event::Sends(id)),
             None => self.finish_request(id),
         }
@@ -92,17 +89,20 @@ impl World<'_> {
     }
 
     /// Nanoseconds until the next attempt; `None`: there is none.
-    fn pause(&mut self, id: Id, told: Option<Duration>) -> Option<u64> {
+    fn pause(&mut self, id: Id, refusal: Refusal) -> Option<u64> {
         let request = self.requests.get_mut(id)?;
         let retry = self.plan.streams[request.spec.stream as usize].stream.retry;
-        let pause = pause_of(&request.spec, retry, request.attempts, told, self.now)?;
+        let pause =
+            pause_of(&request.spec, retry, request.attempts, refusal.retry_after, self.now)?;
         let source = &mut self.sources[request.spec.stream as usize];
-        let paid = told.is_some() && returns_tickets(retry) && !request.ticket_used;
+        let returning = refusal.ticket && returns_tickets(retry);
+        let paid = returning && !request.ticket_used;
         if !paid && !source.fleets.charge_retry(request.spec.user, self.now) {
             return None;
         }
         request.ticket_used |= paid;
-        request.promised = told.is_some() && obeys(retry);
+        request.returning = returning;
+        request.promised = refusal.retry_after.is_some() && obeys(retry);
         Some(pause)
     }
 }
