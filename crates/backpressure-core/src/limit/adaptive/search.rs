@@ -206,6 +206,14 @@ impl Search {
                 return Step::On(Self { down: true, above: Some(*cell), ..*self });
             }
         }
+        if let Some(above) = self.above.filter(|_| self.down && used) {
+            let below = self.base.and(cell);
+            if below.compare(&above).is_used(2.0) {
+                // What was measured above may have been chance: to stay below it would be for long.
+                let reach = above.in_flight() / self.from;
+                return Step::On(Self { reach, ..Self::up(self.from, below) });
+            }
+        }
         let beyond = KNEE_OVERSHOOT * (seen.error * width).clamp(0.0, 0.5).exp();
         Step::Knee(beyond * self.knee(limit, cell, used))
     }
@@ -273,6 +281,19 @@ mod tests {
     #[test]
     fn a_limit_that_was_measured_in_a_few_attempts_is_measured_again_before_it_is_left() {
         assert_eq!(down_after(2).candidate(), 44.0);
+    }
+
+    #[test]
+    fn a_search_does_not_end_below_a_limit_that_was_measured_in_a_few_attempts() {
+        let ends_at = |above: Cohort| {
+            let search =
+                Search { down: true, above: Some(above), ..Search::up(12.0, cell(16, 100, 12)) };
+            let low = cell(40, 100, 6);
+            search.next(6.0, &low, &low).expect("enough attempts").0
+        };
+        let Step::On(next) = ends_at(cell(16, 140, 24)) else { panic!("it ends in doubt") };
+        assert_eq!((next.from(), next.candidate()), (12.0, 24.0));
+        assert!(matches!(ends_at(cell(400, 400, 24)), Step::Knee(_)));
     }
 
     #[test]
