@@ -34,6 +34,8 @@ pub enum Behaviour {
 #[derive(Debug)]
 struct Shared {
     behaviour: Mutex<Behaviour>,
+    /// How it behaves to exchanges of keys with a prefix.
+    to_some: Mutex<Option<(Vec<u8>, Behaviour)>>,
     keys: Mutex<HashMap<Vec<u8>, State>>,
     exchanges: AtomicU64,
     epoch: Instant,
@@ -62,6 +64,7 @@ impl Default for MemoryStore {
     fn default() -> Self {
         let shared = Shared {
             behaviour: Mutex::new(Behaviour::Answers(Duration::from_millis(1))),
+            to_some: Mutex::default(),
             keys: Mutex::default(),
             exchanges: AtomicU64::new(0),
             epoch: Instant::now(),
@@ -74,6 +77,12 @@ impl MemoryStore {
     /// Changes how the store behaves from now on.
     pub fn behave(&self, behaviour: Behaviour) {
         *lock(&self.shared.behaviour) = behaviour;
+    }
+
+    /// Changes how the store behaves to exchanges of keys with this prefix from now on, as a cluster does that has
+    /// lost a node.
+    pub fn behave_to(&self, prefix: &str, behaviour: Behaviour) {
+        *lock(&self.shared.to_some) = Some((prefix.as_bytes().to_vec(), behaviour));
     }
 
     /// How many exchanges were begun.
@@ -93,6 +102,13 @@ impl MemoryStore {
         let keys = lock(&self.shared.keys);
         let state = keys.get(key.as_bytes());
         state.map_or(0, |state| state.replicas.values().map(|record| record.claimed).sum())
+    }
+
+    fn behaviour(&self, key: &[u8]) -> Behaviour {
+        match &*lock(&self.shared.to_some) {
+            Some((prefix, behaviour)) if key.starts_with(prefix) => *behaviour,
+            _ => *lock(&self.shared.behaviour),
+        }
     }
 
     fn apply(&self, exchange: &Exchange) -> Grant {
@@ -165,7 +181,7 @@ impl State {
 impl QuotaStore for MemoryStore {
     fn exchange(&self, exchange: Exchange) -> ExchangeFuture<'_> {
         self.shared.exchanges.fetch_add(1, Ordering::Relaxed);
-        let behaviour = *lock(&self.shared.behaviour);
+        let behaviour = self.behaviour(exchange.key.as_bytes());
         Box::pin(async move {
             match behaviour {
                 Behaviour::Answers(time) => {

@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 use serde::Deserialize;
 use tower_backpressure::Handle;
 use tower_backpressure::observe::{Kind, Registry};
@@ -239,7 +239,9 @@ impl Audit {
 ///
 /// A form can send neither the header nor JSON. A script of another site would have to ask before (CORS), and a browser
 /// says where a request comes from.
-pub(crate) fn forgery(headers: &HeaderMap) -> Option<&'static str> {
+pub(crate) fn forgery(head: &Parts) -> Option<&'static str> {
+    const ELSEWHERE: Option<&str> = Some("the request comes from another site");
+    let headers = &head.headers;
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     if !headers.contains_key(ACTION_HEADER) {
         return Some("the header x-backpressure-action is missing");
@@ -249,13 +251,22 @@ pub(crate) fn forgery(headers: &HeaderMap) -> Option<&'static str> {
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Some("the content type must be application/json");
     }
-    if text("sec-fetch-site").is_some_and(|site| site != "same-origin") {
-        return Some("the request comes from another site");
+    // A browser that says it by itself has compared the hosts that it knows: a proxy may change the one that is sent.
+    match text("sec-fetch-site") {
+        Some("same-origin") => return None,
+        Some(_) => return ELSEWHERE,
+        None => {}
     }
     let origin = text(header::ORIGIN.as_str())?;
-    let host = text(header::HOST.as_str()).unwrap_or_default();
     let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
-    (!authority.eq_ignore_ascii_case(host)).then_some("the request comes from another site")
+    // HTTP/2 has the host in its target. No script can send the header of proxies without asking before.
+    let target = head.uri.authority().map(|authority| authority.as_str());
+    let hosts = [target, text(header::HOST.as_str()), text("x-forwarded-host")];
+    let is_host = |host: &&str| authority.eq_ignore_ascii_case(host);
+    match hosts.iter().flatten().any(is_host) {
+        true => None,
+        false => ELSEWHERE,
+    }
 }
 
 impl fmt::Debug for Operations {
@@ -270,22 +281,23 @@ impl fmt::Debug for Operations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::Request;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|&(name, value)| {
-            (
-                name.parse::<axum::http::HeaderName>().expect("a name"),
-                value.parse().expect("a value"),
-            )
-        });
-        pairs.collect()
+    type Pairs<'a> = &'a [(&'static str, &'static str)];
+
+    fn head(target: &str, pairs: Pairs<'_>) -> Parts {
+        let request = Request::post(target);
+        let request =
+            pairs.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(()).expect("a valid request").into_parts().0
     }
+
+    const BASE: Pairs<'_> = &[(ACTION_HEADER, "1"), ("content-type", "application/json")];
 
     #[test]
     fn only_requests_of_the_same_site_are_accepted() {
-        let base = [(ACTION_HEADER, "1"), ("content-type", "application/json"), ("host", "a:1")];
-        assert_eq!(forgery(&headers(&base)), None, "a program that is no browser");
-        let with = |more: &[(&'static str, &'static str)]| headers(&[&base, more].concat());
+        let with = |more: Pairs<'_>| head("/", &[BASE, &[("host", "a:1")], more].concat());
+        assert_eq!(forgery(&with(&[])), None, "a program that is no browser");
         for (more, is_forged) in [
             (&[("origin", "http://a:1")][..], false),
             (&[("origin", "https://A:1"), ("sec-fetch-site", "same-origin")], false),
@@ -295,15 +307,38 @@ mod tests {
             (&[("sec-fetch-site", "same-site")], true),
             (&[("sec-fetch-site", "cross-site")], true),
             (&[("sec-fetch-site", "none")], true),
+            (&[("origin", "http://a:1"), ("sec-fetch-site", "cross-site")], true),
         ] {
             assert_eq!(forgery(&with(more)).is_some(), is_forged, "{more:?}");
         }
         for missing in 0..2 {
-            let mut base = base.to_vec();
+            let mut base = BASE.to_vec();
             base.remove(missing);
-            assert!(forgery(&headers(&base)).is_some(), "{base:?}");
+            assert!(forgery(&head("/", &base)).is_some(), "{base:?}");
         }
         let form = [(ACTION_HEADER, "1"), ("content-type", "text/plain;application/json")];
-        assert!(forgery(&headers(&form)).is_some());
+        assert!(forgery(&head("/", &form)).is_some());
+    }
+
+    #[test]
+    fn a_page_behind_a_proxy_that_changes_the_host_or_over_http_2_may_act() {
+        let origin = ("origin", "https://ops.example");
+        let inside = ("host", "10.0.0.7:8080");
+        for (target, more) in [
+            ("/", &[origin, inside, ("sec-fetch-site", "same-origin")][..]),
+            ("/", &[origin, inside, ("x-forwarded-host", "ops.example")]),
+            ("https://ops.example/", &[origin]),
+        ] {
+            assert_eq!(forgery(&head(target, &[BASE, more].concat())), None, "{target} {more:?}");
+        }
+        for (target, more) in [
+            ("/", &[origin, inside][..]),
+            ("/", &[origin, inside, ("x-forwarded-host", "other.example")]),
+            ("https://other.example/", &[origin]),
+            ("/", &[origin]),
+        ] {
+            let is_forged = forgery(&head(target, &[BASE, more].concat())).is_some();
+            assert!(is_forged, "{target} {more:?}");
+        }
     }
 }

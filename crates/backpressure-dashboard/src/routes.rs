@@ -38,18 +38,20 @@ const CONTENT_SECURITY_POLICY: &str = concat!(
     "'",
 );
 
-/// Of every response: nothing is stored, guessed, framed or sent elsewhere.
+/// Of every response: nothing is stored, changed, guessed, framed or sent elsewhere.
 const SECURITY_HEADERS: [(HeaderName, HeaderValue); 6] = [
     (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY)),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform")),
     (
         HeaderName::from_static("cross-origin-resource-policy"),
         HeaderValue::from_static("same-origin"),
     ),
 ];
+
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A stream ends after this time and the page connects anew, so that open pages delay the graceful shutdown of a server
 /// by no more than that.
@@ -121,7 +123,11 @@ async fn events(State(app): State<App>) -> axum::response::Response {
     drop(app);
     let ends = Instant::now() + STREAM_TIME;
     let events = stream::unfold(Some((published, place)), move |open| next_event(open, ends));
-    let headers = [(header::CONTENT_TYPE, "text/event-stream")];
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        // nginx and others keep a response back until it fills a buffer, which takes more seconds than a stream lasts.
+        (X_ACCEL_BUFFERING, "no"),
+    ];
     (headers, Body::from_stream(events)).into_response()
 }
 
@@ -145,7 +151,7 @@ async fn act(State(app): State<App>, request: Request) -> axum::response::Respon
     if app.operations.names().is_empty() {
         return refuse(StatusCode::FORBIDDEN, "this dashboard only reads");
     }
-    if let Some(why) = forgery(&head.headers) {
+    if let Some(why) = forgery(&head) {
         return refuse(StatusCode::FORBIDDEN, why);
     }
     let body = timeout(ACTION_TIME, axum::body::to_bytes(body, MAX_ACTION_BYTES)).await;

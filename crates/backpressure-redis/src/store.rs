@@ -68,7 +68,7 @@ impl RedisStore {
     }
 
     /// What keys in Redis begin with; `backpressure:quota` by default. The name of the layer and the key of the tenant
-    /// follow.
+    /// follow, after a colon each; colons in the name of the layer are percent-encoded.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
@@ -105,7 +105,9 @@ impl RedisStore {
     }
 
     fn key(&self, exchange: &Exchange) -> Vec<u8> {
-        let mut key = format!("{}:{}:", self.prefix, exchange.policy).into_bytes();
+        // A tenant may have any name: a colon in that of a layer would let it use up the quota of another layer.
+        let policy = exchange.policy.replace('%', "%25").replace(':', "%3A");
+        let mut key = format!("{}:{policy}:", self.prefix).into_bytes();
         key.extend_from_slice(exchange.key.as_bytes());
         key
     }
@@ -117,5 +119,26 @@ impl QuotaStore for RedisStore {
             let answer = self.run(&exchange).await?;
             Ok(grant(answer, exchange.quota.windows().count())?)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower_backpressure::server::QuotaKey;
+    use tower_backpressure::{Claim, Quota};
+
+    #[test]
+    fn no_tenant_of_one_layer_has_the_key_of_a_tenant_of_another() {
+        let store = RedisStore::open("redis://127.0.0.1/").expect("an address");
+        let key = |policy, tenant: &str| {
+            let claim = Claim::new(0, 0, 1);
+            let exchange =
+                Exchange::new(policy, QuotaKey::from(tenant), Quota::per_second(1), 1, claim);
+            String::from_utf8(store.key(&exchange)).expect("text")
+        };
+        assert_eq!(key("api", "v2:a"), "backpressure:quota:api:v2:a");
+        assert_eq!(key("api:v2", "a"), "backpressure:quota:api%3Av2:a");
+        assert_ne!(key("api:v2", "a"), key("api%3Av2", "a"));
     }
 }

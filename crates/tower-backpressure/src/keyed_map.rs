@@ -57,6 +57,13 @@ impl<T: Idle> KeyedMap<T> {
         Self { positions: HashMap::new(), entries: Vec::new(), ends: [NONE; 2], max_idle }
     }
 
+    /// The state of this key, if there is one: from now on the most recently used one.
+    pub(crate) fn find(&mut self, name: &str) -> Option<Arc<T>> {
+        let &position = self.positions.get(name)?;
+        self.touch(position);
+        Some(Arc::clone(&self.entries[position].state))
+    }
+
     /// The state of this key, from now on the most recently used one. `make` makes a new one.
     pub(crate) fn get_or_insert(
         &mut self,
@@ -64,9 +71,8 @@ impl<T: Idle> KeyedMap<T> {
         make: impl FnOnce() -> T,
     ) -> (Arc<T>, Forgotten<T>) {
         let mut forgotten = Forgotten::default();
-        if let Some(&position) = self.positions.get(name) {
-            self.touch(position);
-            return (Arc::clone(&self.entries[position].state), forgotten);
+        if let Some(state) = self.find(name) {
+            return (state, forgotten);
         }
         for forgotten in &mut forgotten {
             if self.entries.len() < self.max_idle {

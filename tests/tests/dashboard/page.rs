@@ -16,7 +16,7 @@ async fn every_response_forbids_to_store_frame_guess_or_load_from_elsewhere() {
         let response = get(&dashboard, path).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         let header = |name| response.headers().get(name).map_or("", |it| it.to_str().unwrap_or(""));
-        assert_eq!(header("cache-control"), "no-store", "{path}");
+        assert_eq!(header("cache-control"), "no-store, no-transform", "{path}");
         assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(header("cross-origin-resource-policy"), "same-origin", "{path}");
         let policy = header("content-security-policy");

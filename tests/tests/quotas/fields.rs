@@ -140,6 +140,35 @@ async fn nested_quotas_are_one_list_of_policies_with_different_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nested_quotas_of_one_name_and_of_the_service_inside_are_told_by_different_names() {
+    let layer = |quota| QuotaLayer::per("api", BY_KEY, quota);
+    let layers = (layer(Quota::per_second(1_000)), layer(Quota::per_second(10)));
+    let service = layers.layer(service_fn(|_| async {
+        let response = Response::builder()
+            .header("ratelimit-policy", r#""api-second";q=5;w=1, "other";q=1"#)
+            .header("ratelimit", r#""api-second";r=4"#);
+        Ok::<_, Infallible>(response.body(String::new()).expect("a response"))
+    }));
+    let response = service.clone().oneshot(request("a")).await.expect("no error");
+    let limits = items(&response, "ratelimit");
+    let policies = items(&response, "ratelimit-policy");
+    for (name, left) in [("api-second", 4), ("api-second-2", 9), ("api-second-3", 999)] {
+        assert_eq!(number(&limits, name, "r"), Some(left), "{name}");
+        assert_eq!(number(&policies, name, "q"), Some(left + 1), "{name}");
+    }
+    assert_eq!((limits.len(), policies.len()), (3, 4));
+    // The response of the layer that rejects has the names that its own fields have.
+    for _ in 0..9 {
+        let _ = service.clone().oneshot(request("a")).await.expect("no error");
+    }
+    let rejection = service.oneshot(request("a")).await.expect("no error");
+    let limits = items(&rejection, "ratelimit");
+    assert_eq!(number(&limits, "api-second", "r"), Some(0));
+    assert!(number(&limits, "api-second-2", "r").is_some_and(|left| left > 900));
+    assert!(text(rejection).await.contains(r#""violated-policies":["api-second"]"#));
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_nested_quotas_the_older_fields_tell_the_scarcest_whichever_is_outside() {
     let layer = |name, quota| QuotaLayer::per(name, BY_KEY, quota).fields(RateLimitFields::Legacy);
     let (scarce, ample) = (Quota::per_hour(10), Quota::per_second(1_000));

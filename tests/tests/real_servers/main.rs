@@ -1,8 +1,10 @@
-//! The client layers against nginx, haproxy and tonic: what is understood, never early, and not repeated.
+//! The client layers against nginx, haproxy and tonic: what is understood, never early, and not repeated; and the
+//! dashboard behind nginx.
 //!
 //! The tests of nginx and haproxy are ignored by default because they need these programs; `.ci/run` installs them
 //! and runs the tests. Each server counts what it gets in its own log. No test judges how fast the machine is.
 
+mod dashboard;
 mod haproxy;
 mod nginx;
 mod process;

@@ -45,8 +45,10 @@ pub struct Lease {
     pending: Option<Timestamp>,
     /// Whether a claim was sent that may have been heard, and was not answered.
     is_uncertain: bool,
-    /// Whether the store had less than was asked for, or did not answer.
+    /// Whether the store had less than was asked for.
     was_short: bool,
+    /// Claims in a row that have failed.
+    failures: u8,
     /// Until when the store has nothing.
     blocked_until: Timestamp,
     /// The tokens of the most expensive request that found too few.
@@ -119,6 +121,10 @@ const HORIZON: Duration = Duration::from_millis(200);
 /// Between an answer that granted too little and the next claim there is at least this time, so that a key that is used
 /// up costs at most twenty round trips a second. What comes back meanwhile is then granted at once.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
+/// After so many failures in a row the store cannot be asked for the key: see [`Lease::is_failing`].
+const MAX_FAILURES: u8 = 3;
+/// The pause after a failure is doubled with each further one, up to 32 times the shortest: 1.6 s.
+const MAX_DOUBLINGS: u8 = 5;
 /// The shortest time over which a rate is estimated.
 const MIN_SPAN: Duration = Duration::from_millis(10);
 /// A lease that is four times too large is given back after this time.
@@ -214,8 +220,7 @@ impl Lease {
 
     /// The claim to send now, if one is due. Until it is answered or has failed, there is no other.
     pub fn claim(&mut self, settings: &LeaseSettings, now: Timestamp) -> Option<Claim> {
-        let pause_is_over = !self.was_short || now >= self.heard + MIN_PAUSE;
-        if self.pending.is_some() || now < self.blocked_until || !pause_is_over {
+        if self.pending.is_some() || now < self.blocked_until || now < self.heard + self.pause() {
             return None;
         }
         let size = self.next_size(settings, now);
@@ -270,6 +275,7 @@ impl Lease {
         self.claimed = grant.claimed.clamp(least, most);
         self.blocked_until = now + grant.retry_after;
         self.was_short = !grant.retry_after.is_zero();
+        self.failures = 0;
         (self.heard, self.spent_when_heard) = (now, self.spent);
         (self.pending, self.is_uncertain) = (None, false);
         // What was asked for has been answered; later answers to it are ignored by the store.
@@ -279,7 +285,23 @@ impl Lease {
     /// The claim was not answered.
     pub fn failed(&mut self, now: Timestamp) {
         (self.heard, self.spent_when_heard) = (now, self.spent);
-        (self.pending, self.was_short) = (None, true);
+        self.failures = self.failures.saturating_add(1);
+        self.pending = None;
+    }
+
+    /// Whether the store cannot be asked for this key, although it may answer for others: a cluster has lost the node
+    /// of the key, or the key holds something else.
+    #[must_use]
+    pub const fn is_failing(&self) -> bool {
+        self.failures >= MAX_FAILURES
+    }
+
+    /// The time from the last answer or failure to the next claim.
+    fn pause(&self) -> Duration {
+        match (self.failures, self.was_short) {
+            (0, false) => Duration::ZERO,
+            (failures, _) => MIN_PAUSE * (1 << failures.saturating_sub(1).min(MAX_DOUBLINGS)),
+        }
     }
 
     /// For how long a claim has been on its way.

@@ -1,7 +1,7 @@
 //! Writing what a quota allows and what is left of it: the RateLimit fields
 //! (draft-ietf-httpapi-ratelimit-headers-11) and the `X-RateLimit-*` fields before them.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -37,6 +37,14 @@ pub(crate) struct Allowance {
     pub(crate) window: Option<u64>,
 }
 
+/// What a layer allows, and the field that tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Policies {
+    pub(crate) allowances: Vec<Allowance>,
+    /// Of the first turn.
+    pub(crate) field: HeaderValue,
+}
+
 /// What is left of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
@@ -62,13 +70,14 @@ impl RateLimitFields {
     pub(crate) fn write(
         self,
         headers: &mut HeaderMap,
-        policy: &HeaderValue,
+        policies: &Policies,
         parts: &[(&Allowance, Left)],
     ) {
-        if self.has_draft() && !policy.is_empty() {
-            headers.append(POLICY, policy.clone());
+        if self.has_draft() && !policies.allowances.is_empty() {
+            let turn = policies.turn(headers);
+            headers.append(POLICY, policies.in_turn(turn));
             if !parts.is_empty() {
-                headers.append(LIMIT, limit_field(parts));
+                headers.append(LIMIT, limit_field(parts, turn));
             }
         }
         if self.has_legacy() {
@@ -107,25 +116,73 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
+impl Policies {
+    pub(crate) fn new(allowances: Vec<Allowance>) -> Self {
+        let field = policy_field(&allowances, Turn::FIRST);
+        Self { allowances, field }
+    }
+
+    /// Names are unique in a list. A layer inside or another service may have told policies of the same names.
+    fn turn(&self, told: &HeaderMap) -> Turn {
+        if !told.contains_key(POLICY) && !told.contains_key(LIMIT) {
+            return Turn::FIRST;
+        }
+        let told = || told.get_all(POLICY).iter().chain(told.get_all(LIMIT));
+        let is_told = |name: &str| {
+            told().any(|line| line.as_bytes().windows(name.len()).any(|it| it == name.as_bytes()))
+        };
+        let is_free = |turn: &Turn| {
+            !self.allowances.iter().any(|it| is_told(&format!(r#""{}{turn}""#, it.name)))
+        };
+        (1..).map(Turn).find(is_free).expect("a field has fewer names than there are numbers")
+    }
+
+    fn in_turn(&self, turn: Turn) -> HeaderValue {
+        match turn {
+            Turn::FIRST => self.field.clone(),
+            _ => policy_field(&self.allowances, turn),
+        }
+    }
+}
+
+/// Which of several layers of one name tells its policies: what follows their names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Turn(usize);
+
+impl Turn {
+    const FIRST: Self = Self(1);
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::FIRST => Ok(()),
+            Self(number) => write!(f, "-{number}"),
+        }
+    }
+}
+
 /// `"api-second";q=10;w=1, "api-concurrent";q=4;qu="concurrent-requests"`; empty where nothing is limited.
-pub(crate) fn policy_field(allowances: &[Allowance]) -> HeaderValue {
+fn policy_field(allowances: &[Allowance], turn: Turn) -> HeaderValue {
     let mut text = String::new();
     for Allowance { name, quota, window } in allowances {
         let separator = if text.is_empty() { "" } else { ", " };
         let _ = match window {
-            Some(window) => write!(text, r#"{separator}"{name}";q={quota};w={window}"#),
-            None => write!(text, r#"{separator}"{name}";q={quota};qu="concurrent-requests""#),
+            Some(window) => write!(text, r#"{separator}"{name}{turn}";q={quota};w={window}"#),
+            None => {
+                write!(text, r#"{separator}"{name}{turn}";q={quota};qu="concurrent-requests""#)
+            }
         };
     }
     HeaderValue::try_from(text).expect("names of windows are visible ASCII")
 }
 
 /// `"api-second";r=3;t=1`.
-fn limit_field(parts: &[(&Allowance, Left)]) -> HeaderValue {
+fn limit_field(parts: &[(&Allowance, Left)], turn: Turn) -> HeaderValue {
     let mut text = String::with_capacity(32 * parts.len());
     for (Allowance { name, .. }, Left { remaining, more_in }) in parts {
         let separator = if text.is_empty() { "" } else { ", " };
-        let _ = write!(text, r#"{separator}"{name}";r={remaining}"#);
+        let _ = write!(text, r#"{separator}"{name}{turn}";r={remaining}"#);
         if let Some(more_in) = more_in {
             let _ = write!(text, ";t={}", seconds(*more_in));
         }

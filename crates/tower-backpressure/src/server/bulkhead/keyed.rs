@@ -1,7 +1,7 @@
 //! A bulkhead for each key: as many compartments as there are tenants, hosts or routes.
 
 use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use backpressure_core::QueueBounds;
 use backpressure_core::limit::MAX;
@@ -39,7 +39,7 @@ const MAX_IDLE: usize = 1_024;
 impl Keyed for Compartments {
     fn fill(&self, report: &mut Report) {
         let (recent, count) = {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = self.lock();
             (state.map.recent(EXAMINED), state.map.len())
         };
         let part = |(name, policy): (Arc<str>, Arc<Policy>)| {
@@ -51,7 +51,7 @@ impl Keyed for Compartments {
     }
 
     fn limiters(&self) -> Vec<Limiter> {
-        let all = self.state.lock().unwrap_or_else(PoisonError::into_inner).map.recent(usize::MAX);
+        let all = self.lock().map.recent(usize::MAX);
         all.into_iter().map(|(_, policy)| policy.limiter.clone()).collect()
     }
 }
@@ -78,25 +78,68 @@ impl Compartments {
     }
 
     fn get(&self, key: Option<QuotaKey>) -> Arc<Policy> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let State { map, name } = &mut *state;
         name.clear();
         if let Some(key) = key {
             // A key of any bytes has one name, which is not that of requests without a key.
             let _ = write!(name, "key:{}", key.as_bytes().escape_ascii());
         }
-        let (policy, forgotten) = map.get_or_insert(name, || self.policy(name));
-        // The lock is released before what was forgotten is dropped.
+        if let Some(policy) = map.find(name) {
+            return policy;
+        }
+        let name = name.clone();
         drop(state);
-        drop(forgotten);
+        self.insert(&name)
+    }
+
+    /// Makes a compartment without the lock: a flood of new keys does not hold up those that are known. Another request
+    /// of this key may have been faster.
+    #[cold]
+    fn insert(&self, name: &str) -> Arc<Policy> {
+        let mut made = Some(self.policy(name));
+        let make = || {
+            let made = made.take().expect("it is made once");
+            // Under the lock: what an operator does to all compartments misses none.
+            made.limiter.operate_as(&self.template.limiter);
+            made
+        };
+        let (policy, forgotten) = self.lock().map.get_or_insert(name, make);
+        // Without the lock as well.
+        drop((made, forgotten));
         policy
     }
 
-    #[cold]
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn policy(&self, name: &str) -> Policy {
         let template = (*self.template).clone();
         let limiter = Limiter::fixed(self.limit, self.queue);
-        limiter.operate_as(&template.limiter);
         Policy { limiter, telemetry: template.telemetry.of_origin(name), ..template }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn requests_that_are_the_first_of_a_key_at_once_share_one_compartment() {
+        let all = Compartments::new(&AdmissionLayer::fixed("keyed", 1), 1, QueueBounds::NONE);
+        let barrier = Barrier::new(4);
+        for key in 0..200_u64 {
+            let first = || {
+                barrier.wait();
+                all.get(Some(QuotaKey::from(key)))
+            };
+            let policies: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(first)).collect();
+                threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+            });
+            assert!(policies.iter().all(|policy| Arc::ptr_eq(policy, &policies[0])), "{key}");
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use backpressure_core::{Quota, QuotaRejection, QuotaWindow, Standing, Violated};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
-use crate::headers::rate_limit_fields::{Allowance, Left, RateLimitFields, policy_field};
+use crate::headers::rate_limit_fields::{Allowance, Left, Policies, RateLimitFields};
 
 /// A quota with a name, and what is said of it in responses, built beforehand.
 #[derive(Clone, Debug)]
@@ -17,8 +17,7 @@ pub(super) struct Plan {
     /// The name of the layer.
     layer: Box<str>,
     /// Of the windows in their order, and of the requests at once.
-    allowances: Vec<Allowance>,
-    policy: HeaderValue,
+    policies: Policies,
 }
 
 /// The name of the number of requests at once.
@@ -35,8 +34,8 @@ impl Plan {
         for allowance in &mut allowances {
             allowance.name = policy_name(layer, &allowance.name).into();
         }
-        let policy = policy_field(&allowances);
-        Self { name: name.into(), quota, layer: layer.into(), allowances, policy }
+        let policies = Policies::new(allowances);
+        Self { name: name.into(), quota, layer: layer.into(), policies }
     }
 
     /// The same plan in memory of its own: one count of references for all tenants would be where threads meet.
@@ -58,8 +57,8 @@ impl Plan {
             .quota
             .max_in_flight()
             .map(|max| Left { remaining: max.saturating_sub(in_flight).into(), more_in: None });
-        let parts: Vec<_> = self.allowances.iter().zip(windows.chain(free)).collect();
-        fields.write(headers, &self.policy, &parts);
+        let parts: Vec<_> = self.policies.allowances.iter().zip(windows.chain(free)).collect();
+        fields.write(headers, &self.policies, &parts);
     }
 
     /// Tells what was exceeded. Windows that were not are left out: `Retry-After` is not about them.
@@ -72,8 +71,9 @@ impl Plan {
     ) {
         let exceeded = |violated: &&Allowance| self.is_violated(violated, rejection.violated);
         let left = Left { remaining: 0, more_in: Some(retry_after) };
-        let parts: Vec<_> = self.allowances.iter().filter(exceeded).map(|it| (it, left)).collect();
-        fields.write(headers, &self.policy, &parts);
+        let parts: Vec<_> =
+            self.policies.allowances.iter().filter(exceeded).map(|it| (it, left)).collect();
+        fields.write(headers, &self.policies, &parts);
     }
 
     /// RFC 9457, with the type and the member that draft 11 of the RateLimit fields registers.
@@ -82,7 +82,8 @@ impl Plan {
             true => "The quota is used up. There is more after Retry-After.",
             false => "The request costs more than the quota ever allows at once.",
         };
-        let violated = self.allowances.iter().filter(|it| self.is_violated(it, rejection.violated));
+        let violated =
+            self.policies.allowances.iter().filter(|it| self.is_violated(it, rejection.violated));
         let names: Vec<_> = violated.map(|it| format!(r#""{}""#, it.name)).collect();
         Bytes::from(format!(
             r#"{{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Too Many Requests","status":429,"detail":"{detail}","violated-policies":[{}]}}"#,
@@ -94,7 +95,7 @@ impl Plan {
         match allowance.window {
             None => violated.in_flight(),
             Some(_) => {
-                let position = self.allowances.iter().position(|it| it == allowance);
+                let position = self.policies.allowances.iter().position(|it| it == allowance);
                 position.is_some_and(|position| violated.window(position))
             }
         }
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn the_name_of_a_policy_needs_no_escapes() {
         let said = |layer, quota| {
-            Plan::new(layer, "default", quota).policy.to_str().expect("text").to_owned()
+            Plan::new(layer, "default", quota).policies.field.to_str().expect("text").to_owned()
         };
         let quota = Quota::per_day(1);
         assert_eq!(said("a \"b\\\u{e9}\n", quota), r#""a _b___-day";q=1;w=86400"#);
@@ -170,7 +171,7 @@ mod tests {
     fn a_window_that_is_no_whole_number_of_seconds_is_said_as_one_that_is() {
         let said = |tokens, millis| {
             let quota = Quota::per(tokens, Duration::from_millis(millis));
-            Plan::new("api", "default", quota).policy.to_str().expect("text").to_owned()
+            Plan::new("api", "default", quota).policies.field.to_str().expect("text").to_owned()
         };
         assert_eq!(said(10, 100), r#""api-100ms";q=100;w=1"#);
         assert_eq!(said(10, 1_500), r#""api-1500ms";q=13;w=2"#);

@@ -1,8 +1,8 @@
 //! A quota that replicas share: leases, and what happens when the store cannot be asked.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backpressure_core::{Claim, TakenTokens, Timestamp};
@@ -24,7 +24,7 @@ mod shard;
 
 pub use self::options::{OnStoreFailure, SharedQuota};
 
-use self::exchange::Sent;
+use self::exchange::{Sent, Sweeper};
 use self::health::Health;
 use self::shard::{LeaseShard, Terms};
 
@@ -46,7 +46,8 @@ pub(super) struct Leases {
     max: AtomicUsize,
     telemetry: QuotaTelemetry,
     epoch: Instant,
-    sweeper: OnceLock<()>,
+    /// Whether the task that gives back what is not used runs.
+    is_swept: AtomicBool,
     /// Told of each answer: one for each shard.
     answers: Box<[Arc<Notify>]>,
 }
@@ -79,7 +80,7 @@ impl Leases {
             max: AtomicUsize::new(max_keys.div_ceil(SHARDS)),
             telemetry,
             epoch,
-            sweeper: OnceLock::new(),
+            is_swept: AtomicBool::new(false),
             answers: (0..SHARDS).map(|_| Arc::default()).collect(),
             options,
         }
@@ -96,7 +97,7 @@ impl Leases {
         };
         let mut shard = self.shard(subject.slot);
         let (decided, forgotten) = shard.decide(subject, &terms, now, || self.next());
-        let mut claim = if self.may_send(now) { shard.claim(subject.slot, now) } else { None };
+        let mut claim = shard.claim(subject.slot, |is_failing| self.may_send(is_failing, now), now);
         if let Some(due) = claim.take_if(|_| !self.health.take_turn(now)) {
             shard.answered(subject.slot, due.book, &due.claim, None, now);
         }
@@ -153,9 +154,10 @@ impl Leases {
         }
     }
 
-    /// Whether a claim may be sent now.
-    fn may_send(&self, now: Timestamp) -> bool {
-        self.exchanges.load(Ordering::Relaxed) < MAX_EXCHANGES && self.health.may_send(now)
+    /// Whether a claim of a key may be sent now.
+    fn may_send(&self, key_is_failing: bool, now: Timestamp) -> bool {
+        self.exchanges.load(Ordering::Relaxed) < MAX_EXCHANGES
+            && self.health.may_send(key_is_failing, now)
     }
 
     /// Sends a claim in a task of its own.
@@ -164,8 +166,8 @@ impl Leases {
         let sent = Sent::new(Arc::clone(self), slot, due, sequence);
         // Outside a runtime there is no way to ask the store: the claim has failed.
         let Ok(runtime) = Handle::try_current() else { return };
-        if self.sweeper.set(()).is_ok() {
-            runtime.spawn(exchange::sweep(Arc::downgrade(self)));
+        if !self.is_swept.swap(true, Ordering::Relaxed) {
+            runtime.spawn(Sweeper::new(self).run());
         }
         runtime.spawn(sent.exchange());
     }

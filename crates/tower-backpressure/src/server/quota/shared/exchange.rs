@@ -28,7 +28,7 @@ impl Sent {
 
     pub(super) async fn exchange(mut self) {
         let leases = Arc::clone(&self.leases);
-        let Due { key, quota, book, claim } = self.due.clone();
+        let Due { key, quota, book, claim, is_failing } = self.due.clone();
         let (policy, sequence) = (Arc::clone(&leases.policy), self.sequence);
         let exchange =
             Exchange { policy, key, quota, replica: leases.replica, book, sequence, claim };
@@ -48,8 +48,8 @@ impl Sent {
                 leases.set_replicas(grant.replicas);
                 self.grant = Some(grant);
             }
-            Ok(Err(error)) => leases.store_failed(&error.to_string()),
-            Err(_) => leases.store_failed("no answer in time"),
+            Ok(Err(error)) => leases.store_failed(&error.to_string(), is_failing),
+            Err(_) => leases.store_failed("no answer in time", is_failing),
         }
     }
 }
@@ -63,7 +63,12 @@ impl Drop for Sent {
 }
 
 impl Leases {
-    fn store_failed(&self, error: &str) {
+    /// A key that fails by itself is no reason to doubt the store: it would be in doubt for as long as one node of a
+    /// cluster is gone.
+    fn store_failed(&self, error: &str, key_is_failing: bool) {
+        if key_is_failing && !self.health.is_failing() {
+            return;
+        }
         if self.health.failed(self.now()) {
             self.telemetry.store_fails(&self.policy, error, self.options.on_failure.as_str());
         }
@@ -71,21 +76,37 @@ impl Leases {
 }
 
 /// Gives back what is not used, and forgets keys that have said all, until the layer is gone.
-pub(super) async fn sweep(leases: Weak<Leases>) {
-    loop {
-        sleep(SWEEP_INTERVAL).await;
-        let Some(leases) = leases.upgrade() else { return };
-        for shard in &leases.shards {
-            let now = leases.now();
-            let may_send = leases.may_send(now);
-            let due = lock(shard).sweep(now, may_send);
-            for (slot, due) in due {
-                match leases.health.take_turn(now) {
-                    true => leases.send(slot, due),
-                    false => leases.answered(slot, due.book, &due.claim, None),
+pub(super) struct Sweeper(Weak<Leases>);
+
+impl Sweeper {
+    pub(super) fn new(leases: &Arc<Leases>) -> Self {
+        Self(Arc::downgrade(leases))
+    }
+
+    pub(super) async fn run(self) {
+        loop {
+            sleep(SWEEP_INTERVAL).await;
+            let Some(leases) = self.0.upgrade() else { return };
+            for shard in &leases.shards {
+                let now = leases.now();
+                let due = lock(shard).sweep(|is_failing| leases.may_send(is_failing, now), now);
+                for (slot, due) in due {
+                    match leases.health.take_turn(now) {
+                        true => leases.send(slot, due),
+                        false => leases.answered(slot, due.book, &due.claim, None),
+                    }
                 }
+                tokio::task::consume_budget().await;
             }
-            tokio::task::consume_budget().await;
+        }
+    }
+}
+
+impl Drop for Sweeper {
+    /// A runtime that ends takes the task with it; the next request may be served by another one.
+    fn drop(&mut self) {
+        if let Some(leases) = self.0.upgrade() {
+            leases.is_swept.store(false, Ordering::Relaxed);
         }
     }
 }

@@ -36,9 +36,12 @@ impl Health {
         ask_at.since(now).max(MIN_PAUSE)
     }
 
-    /// Whether the store may be asked now.
-    pub(super) fn may_send(&self, now: Timestamp) -> bool {
-        !self.is_failing() || now.as_nanos() >= self.ask_at.load(Ordering::Relaxed)
+    /// Whether the store may be asked now for a key. A key that fails by itself leaves others the time to ask first: its
+    /// failure would say nothing of the store.
+    pub(super) fn may_send(&self, key_is_failing: bool, now: Timestamp) -> bool {
+        let ask_at = Timestamp::from_nanos(self.ask_at.load(Ordering::Relaxed));
+        let delay = if key_is_failing { MIN_PAUSE } else { Duration::ZERO };
+        !self.is_failing() || now >= ask_at + delay
     }
 
     /// Whether this claim may be sent now; while the store fails, one at a time.
@@ -89,7 +92,7 @@ mod tests {
         let mut asked = 0;
         for _ in 0..60_000 {
             now = now + Duration::from_millis(1);
-            if health.may_send(now) && health.take_turn(now) {
+            if health.may_send(false, now) && health.take_turn(now) {
                 asked += 1;
                 assert!(!health.take_turn(now), "one at a time");
                 health.failed(now);
@@ -97,6 +100,6 @@ mod tests {
         }
         assert!((30..=36).contains(&asked), "{asked}");
         assert!(health.answered() && !health.answered());
-        assert!(!health.is_failing() && health.may_send(now));
+        assert!(!health.is_failing() && health.may_send(false, now));
     }
 }

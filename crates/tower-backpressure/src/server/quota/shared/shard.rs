@@ -63,6 +63,8 @@ pub(super) struct Due {
     pub(super) quota: Quota,
     pub(super) book: u64,
     pub(super) claim: Claim,
+    /// Whether the claims of this key fail, whatever becomes of those of others.
+    pub(super) is_failing: bool,
 }
 
 /// When a request is told to come back that found its lease overdrawn, before the store has said whether there is more.
@@ -114,24 +116,33 @@ impl LeaseShard {
         (book.decide(shared, subject.cost, terms, now), forgotten)
     }
 
-    /// The claim of a key, if one is due.
-    pub(super) fn claim(&mut self, slot: Slot, now: Timestamp) -> Option<Due> {
-        let book = self.books.get_mut(slot.0)?;
+    /// The claim of a key, if one is due. `may_send`: whether that of a key may be sent now that fails, or does not.
+    pub(super) fn claim(
+        &mut self,
+        slot: Slot,
+        may_send: impl Fn(bool) -> bool,
+        now: Timestamp,
+    ) -> Option<Due> {
+        let book = self.books.get_mut(slot.0).filter(|book| may_send(book.lease.is_failing()))?;
         let shared = &self.plans[book.plan as usize];
         shared.plan.quota.windows().next()?;
-        let claim = book.lease.claim(&shared.lease, now)?;
-        Some(book.due(shared, claim))
+        book.lease.claim(&shared.lease, now).map(|claim| book.due(shared, claim))
     }
 
     /// The claims of keys that are not used any more; those that have said all are forgotten.
-    pub(super) fn sweep(&mut self, now: Timestamp, may_send: bool) -> Vec<(Slot, Due)> {
+    pub(super) fn sweep(
+        &mut self,
+        may_send: impl Fn(bool) -> bool,
+        now: Timestamp,
+    ) -> Vec<(Slot, Due)> {
         let (mut due, mut idle) = (Vec::new(), Vec::new());
         for (hash, book) in self.books.some_mut(MAX_SWEPT) {
             let shared = &self.plans[book.plan as usize];
             if book.in_flight == 0 && book.is_idle(shared, now) {
                 idle.push(hash);
-            } else if let Some(claim) = may_send.then(|| book.lease.settle_idle(now)).flatten() {
-                due.push((Slot(hash), book.due(shared, claim)));
+            } else if may_send(book.lease.is_failing()) {
+                let claim = book.lease.settle_idle(now);
+                due.extend(claim.map(|claim| (Slot(hash), book.due(shared, claim))));
             }
         }
         for hash in idle {
@@ -274,7 +285,7 @@ impl Book {
             return (alone, TakenFrom::Quota, false);
         }
         let has_waited = self.lease.pending_for(now).is_some_and(|time| time > terms.patience);
-        let is_failing = terms.is_failing || has_waited;
+        let is_failing = terms.is_failing || has_waited || self.lease.is_failing();
         let decision = match is_failing {
             true => self.lease.take_held(cost, now),
             false => self.lease.decide(cost, &shared.lease, now),
@@ -328,7 +339,8 @@ impl Book {
     }
 
     fn due(&self, shared: &SharedPlan, claim: Claim) -> Due {
-        Due { key: self.key, quota: shared.plan.quota, book: self.number, claim }
+        let is_failing = self.lease.is_failing();
+        Due { key: self.key, quota: shared.plan.quota, book: self.number, claim, is_failing }
     }
 }
 
