@@ -73,11 +73,6 @@ const CALM_LIMIT_FACTOR: f64 = 1.2;
 const SETTLING_TURNOVERS_DOWN: f64 = 1.4;
 /// More upwards: of requests admitted together, the first to end are the short ones.
 const SETTLING_TURNOVERS_UP: f64 = 2.8;
-/// Spread counts for no more when it comes to how long the past lasts.
-const MAX_SETTLING_SPREAD: f64 = 9.0;
-/// For a client no fewer than these. A full line at a server makes all attempts take as long, and connections
-/// that are being opened make some take longer: the last of the past takes more than all of one turnover.
-const MIN_CLIENT_TURNOVERS: f64 = 1.2;
 /// A limit that was not reached in so many turnovers of it binds nothing: there is no need to go on.
 const UNREACHED_TURNOVERS: f64 = 2.0;
 /// `usual` stands for so many attempts at most.
@@ -88,8 +83,6 @@ const BASE_RELATIVE_VARIANCE: f64 = 0.012;
 const SLOWDOWN_FACTOR: f64 = 4.0;
 /// Turnovers of the limit in which that must be seen: of requests admitted together the first to end are the short ones.
 const SLOWED_TURNOVERS: f64 = 2.0;
-/// Attempts that a search begins with at most.
-const MAX_BASE_SAMPLES: f64 = 300.0;
 
 impl Experiment {
     pub(super) fn new(limit: f64, overloaded: bool) -> Self {
@@ -195,8 +188,7 @@ impl Experiment {
 
     fn begin(&mut self) {
         let Mode::Base(before) = self.mode else { return };
-        let enough =
-            (self.cell.spread() / BASE_RELATIVE_VARIANCE).clamp(MIN_SAMPLES, MAX_BASE_SAMPLES);
+        let enough = (self.cell.spread() / BASE_RELATIVE_VARIANCE).max(MIN_SAMPLES);
         let promise = self.promise;
         if let Some(limit) = promise.and_then(|it| it.broken(self.limit, &self.impression)) {
             self.promise = None;
@@ -250,8 +242,7 @@ impl Experiment {
     /// Goes on upwards after one turnover of what is in flight, if nothing speaks against it.
     fn leap(&mut self) {
         let Mode::Search(search) = &self.mode else { return };
-        let least = if self.guarding { MIN_CLIENT_TURNOVERS } else { 1.0 };
-        if self.is_near_knee || self.impression.count() < (least * self.limit).max(MIN_SAMPLES) {
+        if self.is_near_knee || self.impression.count() < self.limit.max(MIN_SAMPLES) {
             return;
         }
         if let Some(search) = search.leap(&self.impression) {
@@ -268,11 +259,7 @@ impl Experiment {
             };
         }
         let search = if self.guarding { search.guarding() } else { search };
-        self.mode = Mode::Search(if self.guarding && self.is_near_knee {
-            search.guessing()
-        } else {
-            search
-        });
+        self.mode = Mode::Search(search);
         self.go(next);
     }
 
@@ -325,12 +312,10 @@ impl Experiment {
         self.reached = false;
         self.short = Cohort::default();
         self.impression = Cohort::default();
-        let spread = self.usual.spread().min(MAX_SETTLING_SPREAD);
-        let least = if self.guarding { MIN_CLIENT_TURNOVERS } else { 0.0 };
         let turnovers =
             if limit > self.limit { SETTLING_TURNOVERS_UP } else { SETTLING_TURNOVERS_DOWN };
-        let turnovers = (turnovers * (1.0 + spread) / 2.0).max(least);
-        self.settling = (self.limit - limit).max(0.0) + turnovers * limit;
+        let settling = turnovers * (1.0 + self.usual.spread()) / 2.0 * limit;
+        self.settling = (self.limit - limit).max(0.0) + settling;
         self.limit = limit;
         self.cell = Cohort::default();
     }

@@ -18,8 +18,6 @@ pub(super) struct Search {
     down: bool,
     /// From this elasticity on the larger limit is too high.
     waited: f64,
-    /// Standard errors by which a step up goes on in doubt.
-    doubt: f64,
     /// Steps that have paid.
     steps: u32,
     /// The factor from the limit to beat to the one to try.
@@ -80,7 +78,6 @@ impl Search {
             above: None,
             down: false,
             waited: WAITED_ELASTICITY,
-            doubt: 0.0,
             steps: 0,
             reach: 2.0,
             is_start: false,
@@ -91,12 +88,6 @@ impl Search {
     /// comparison in twenty is two errors off.
     pub(super) const fn guarding(self) -> Self {
         Self { waited: MOSTLY_WAITED, ..self }
-    }
-
-    /// The same from what only seemed to be the knee: to go up too far is found out at the next step, to stop too early
-    /// only in small ones.
-    pub(super) const fn guessing(self) -> Self {
-        Self { doubt: 1.0, ..self }
     }
 
     pub(super) const fn from(&self) -> f64 {
@@ -171,8 +162,7 @@ impl Search {
     }
 
     fn judge(&self, limit: f64, cell: &Cohort, seen: &Comparison, width: f64) -> Step {
-        let doubt = if self.down || cell.is_in_vain() { 0.0 } else { self.doubt };
-        let used = seen.is_used(doubt);
+        let used = seen.is_used(0.0);
         let is_served_again = self.is_in_vain() && !cell.is_in_vain();
         if self.down && (is_served_again || seen.elasticity - seen.error > MAX_QUEUE_ELASTICITY) {
             return Step::On(Self::start(limit, *cell));
