@@ -110,8 +110,21 @@ impl LatencyProfile {
         let is_queue = lower_bound > MIN_ELASTICITY
             && seen.elasticity < QUEUE_ELASTICITY.end
             && self.step_elasticity(top) >= QUEUE_ELASTICITY.start
+            && !self.is_contradicted(top)
             && (low + 1..=top).all(|band| self.step_elasticity(band) < QUEUE_ELASTICITY.end);
         is_queue.then(|| self.knee(low, top, seen))
+    }
+
+    /// Whether latency is shorter again with more in flight. The last to end of a band are the long ones, and the first
+    /// to end of the next are the short ones, which say nothing of those that may wait.
+    fn is_contradicted(&self, top: usize) -> bool {
+        let is_shorter = top + 1 < BANDS && self.step_elasticity(top + 1) < QUEUE_ELASTICITY.start;
+        is_shorter && self.is_explained()
+    }
+
+    /// Whether the attempts that ended of late account for most of the time for which permits were held.
+    fn is_explained(&self) -> bool {
+        2.0 * self.explained >= self.held
     }
 
     /// The queue in which attempts like this one clearly waited, if it is no burst and the limit is far above its knee.
@@ -132,7 +145,7 @@ impl LatencyProfile {
         let low = self.lowest_below(top)?;
         let seen = self.regression(low, top);
         // The first to end are the short ones: the others may wait.
-        let is_flat = 2.0 * self.explained >= self.held
+        let is_flat = self.is_explained()
             && self.step_elasticity(top) < QUEUE_ELASTICITY.start
             && seen.elasticity + FLAT_DEVIATIONS * seen.error < MOSTLY_WAITED;
         is_flat.then_some(seen)
@@ -259,6 +272,30 @@ mod tests {
         for change in 1..100 {
             assert!(profile(100, |in_flight| if in_flight < change { 20 } else { 200 }).is_none());
         }
+    }
+
+    #[test]
+    fn the_long_ones_that_are_left_of_fewer_in_flight_show_none() {
+        let ends = |others_end: bool| {
+            let mut profile = LatencyProfile::default();
+            let mut now = Timestamp::ZERO;
+            let mut add = |in_flight: usize, millis| {
+                let sample = Sample::new(Duration::from_millis(millis), Outcome::Success);
+                let sample = sample.in_flight(in_flight).in_flight_at_end(in_flight);
+                let gap = if others_end { millis / in_flight as u64 } else { 100 };
+                now = now + Duration::from_millis(gap);
+                profile.explain(&sample, now);
+                profile.add(&sample, now);
+                profile.hidden_queue(&sample).is_some()
+            };
+            for in_flight in [5, 11] {
+                (0..30).for_each(|_| _ = add(in_flight, 300));
+            }
+            (0..30).for_each(|_| _ = add(48, 300));
+            (0..30).any(|_| add(24, 1_000))
+        };
+        assert!(!ends(true), "with more in flight attempts end as soon as ever");
+        assert!(ends(false), "but not if only some of them have ended");
     }
 
     /// Whether latency seems flat when a request that takes so many milliseconds starts each millisecond, and half
