@@ -6,6 +6,9 @@ use std::time::Duration;
 use http::Extensions;
 use http::header::{HeaderMap, HeaderName};
 use http::status::StatusCode;
+use tokio::time::Instant;
+
+use crate::client::supervised::ResumesAt;
 
 mod error;
 pub(crate) mod grpc;
@@ -117,6 +120,12 @@ impl<'a> AttemptOutcome<'a> {
     pub(crate) fn is_success(&self) -> bool {
         let grpc = self.grpc_status();
         self.status().is_some_and(|status| status.is_success()) && matches!(grpc, None | Some(0))
+    }
+
+    /// How long a cool-down inside sends nothing to the origin.
+    pub(crate) fn resumes_in(&self) -> Option<Duration> {
+        let &ResumesAt(at) = self.extensions()?.get()?;
+        Some(at.saturating_duration_since(Instant::now()))
     }
 
     /// Whether the error says that the attempt took too long.

@@ -89,6 +89,8 @@ mod wait;
 ///   that were told the same number; after a delay with a fraction it is a tenth. It takes at most half of
 ///   what is left until the deadline, and never makes a retry early. [`RetryAfter::from_headers`] says which
 ///   fields and forms are understood.
+///   Where the response began a cool-down of a [`CooldownLayer`](crate::CooldownLayer) inside, the retry waits for
+///   its end, which has such a span in it.
 /// - A 429, 503 or 529, gRPC status 14 or 8, or HTTP/2 `ENHANCE_YOUR_CALM` names no time: at least one second,
 ///   doubled with each attempt, and up to as much again.
 /// - The connection could not be made: at least 250 ms, four times as long with each attempt, and up to as

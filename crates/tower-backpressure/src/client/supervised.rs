@@ -19,6 +19,7 @@ mod reqwest;
 mod shared;
 mod telemetry;
 
+pub(super) use self::attempt::ResumesAt;
 pub use self::future::SupervisedFuture;
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::SupervisedReqwestFuture;

@@ -199,7 +199,10 @@ impl Policy {
     ) -> Result<Wait, GiveUpReason> {
         let (backoff, jitter, attempts) = (self.backoff, &self.jitter, progress.attempts);
         Ok(match (asked, self.long_retry_after) {
-            (Asked::For(delay), _) => Wait::asked_for(delay, jitter, left),
+            (Asked::For(delay), _) => match outcome.resumes_in() {
+                Some(span) if left.allows(delay, span) => Wait::until_resumed(span),
+                _ => Wait::asked_for(delay, jitter, left),
+            },
             (Asked::ForTooMuch, LongRetryAfter::GiveUp) => return Err(GiveUpReason::RetryAfter),
             (Asked::ForTooMuch, LongRetryAfter::Clamp) => {
                 Wait::asked_for(self.max_retry_after, jitter, left)

@@ -59,6 +59,11 @@ pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
         false
     }
 
+    /// When the next attempt is sent, while none is.
+    fn resumes_at(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Whether it matters how long attempts take.
     fn is_timed(_options: &Self::Options) -> bool {
         false
