@@ -720,7 +720,8 @@
   }
 
   function checkLive() {
-    const silence = performance.now() - lastNews;
+    if (document.hidden) return;
+    const silence = performance.now() - Math.max(lastNews, shown);
     const isStale = lastNews === 0 || silence > STALE_AFTER_MS;
     document.body.classList.toggle("is-stale", isStale && lastNews > 0);
     setText(byId("live-text"), lastNews === 0 ? "Connecting" : isStale ? "Not connected" : "Live");
@@ -737,6 +738,7 @@
 
   let events = null;
   let opened = 0;
+  let shown = 0;
   let waiting = Promise.resolve();
 
   function connect() {
@@ -770,7 +772,14 @@
   byId("json").href = `${base}/state.json`;
   byId("reload").addEventListener("click", () => ask("Reload the policies?", "They are read again from where they come from.", "Reload", { action: "reload" }));
   addEventListener("resize", () => state && drawEdges(groups(state.policies)));
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && state) render(); });
+  // A page that is not seen has no stream: over HTTP/1.1 a browser opens six connections to one host, in all of its pages.
+  function seen() {
+    if (document.hidden) return events && events.close();
+    shown = performance.now();
+    connect();
+    if (state) render();
+  }
+  document.addEventListener("visibilitychange", seen);
   setInterval(checkLive, 500);
-  connect();
+  seen();
 })();
