@@ -362,10 +362,12 @@
       const cells = tenants.length ? this.tenantCells(tenants) : this.partCells(group, rows);
       if (shape !== this.shape) {
         this.shape = shape;
-        this.cells = cells.rows.map((row) => row.map((text, index) => h("td", { class: index ? "n" : "text", text, dir: index ? undefined : "auto" })));
-        this.parts.replaceChildren(h("table", {}, h("caption", { text: cells.caption }),
-          h("thead", {}, h("tr", {}, ...cells.heads.map((text, index) => h("th", { scope: "col", class: index ? "n" : undefined, text })))),
-          h("tbody", {}, ...this.cells.map((row) => h("tr", {}, ...row)))));
+        // The roles are said, as a narrow page shows the rows of a wide table as blocks.
+        const isWide = cells.heads.length > 4;
+        this.cells = cells.rows.map((row) => row.map((text, index) => h("td", { class: index ? "n" : "text", role: "cell", "data-head": cells.heads[index], text, dir: index ? undefined : "auto" })));
+        this.parts.replaceChildren(h("table", { class: isWide ? "wide" : undefined, role: "table" }, h("caption", { text: cells.caption }),
+          h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...cells.heads.map((text, index) => h("th", { scope: "col", role: "columnheader", class: index ? "n" : undefined, text })))),
+          h("tbody", { role: "rowgroup" }, ...this.cells.map((row) => h("tr", { role: "row" }, ...row)))));
         return;
       }
       cells.rows.forEach((row, at) => row.forEach((text, index) => setText(this.cells[at][index], text)));
