@@ -43,8 +43,13 @@ impl Controller {
     /// What there is to do, with `in_flight` in flight.
     #[must_use]
     pub fn backlog(&self, in_flight: usize, now: Timestamp) -> Backlog {
-        let (room, queued) = (self.queue_len_for(LOWEST_RANK), self.queued());
-        Backlog { room, in_flight, queued, is_overloaded: self.is_overloaded(now) }
+        Backlog {
+            limit: self.limit(),
+            in_flight,
+            room: self.queue_len_for(LOWEST_RANK),
+            queued: self.queued(),
+            is_overloaded: self.is_overloaded(now),
+        }
     }
 
     /// Whether demand is above capacity.

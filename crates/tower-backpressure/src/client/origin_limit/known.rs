@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backpressure_core::{HandlerWindow, Priority, Shed};
+use backpressure_core::{HandlerWindow, Priority, Shed, Timestamp};
 use http::Uri;
 use tokio::time::Instant;
 
@@ -21,17 +21,29 @@ pub(in crate::client) struct KnownLimit(Arc<Handlers>);
 /// The handlers that call an origin.
 struct Handlers {
     policy: Arc<Policy>,
-    /// Those that run, by the priority of their requests.
-    running: [AtomicUsize; PRIORITIES],
-    window: Mutex<HandlerWindow>,
+    /// Those that run, by the priority of their requests, of the present generation and the one before. Older ones
+    /// are taken to hang.
+    running: [[AtomicUsize; 2]; PRIORITIES],
+    generation: AtomicUsize,
+    window: Mutex<Window>,
     /// Whether the window bounds anything at present.
     is_bounding: AtomicBool,
+    epoch: Instant,
+}
+
+#[derive(Default)]
+struct Window {
+    handlers: HandlerWindow,
+    /// When the present generation began.
+    turned: Timestamp,
 }
 
 /// A handler that runs, until it is dropped.
 pub(in crate::client) struct RunningHandler {
     handlers: Arc<Handlers>,
     priority: Priority,
+    generation: usize,
+    started: Instant,
 }
 
 const PRIORITIES: usize = Priority::Critical as usize + 1;
@@ -42,8 +54,10 @@ impl OriginLimitLayer {
         KnownLimit(Arc::new(Handlers {
             policy: self.origins.policy(OriginKey::of_uri(origin)),
             running: Default::default(),
+            generation: AtomicUsize::new(0),
             window: Mutex::default(),
             is_bounding: AtomicBool::new(false),
+            epoch: Instant::now(),
         }))
     }
 }
@@ -57,8 +71,8 @@ impl KnownLimit {
     pub(in crate::client) fn start(&self, info: RequestInfo) -> Result<RunningHandler, Shed> {
         let handlers = &self.0;
         let Policy { limiter, switches, telemetry, .. } = &*handlers.policy;
+        let now = Instant::now();
         if !switches.exempts_some() {
-            let now = Instant::now();
             let shed = limiter.reject_early(info, now).or_else(|| handlers.reject(info, now));
             match shed {
                 Some(shed) if switches.is_dry_run() => telemetry.would_reject(shed, limiter, now),
@@ -69,19 +83,34 @@ impl KnownLimit {
                 None => {}
             }
         }
-        handlers.of(info.priority).fetch_add(1, Relaxed);
-        Ok(RunningHandler { handlers: Arc::clone(handlers), priority: info.priority })
+        let generation = handlers.generation.load(Relaxed);
+        handlers.of(info.priority, generation).fetch_add(1, Relaxed);
+        let handlers = Arc::clone(handlers);
+        Ok(RunningHandler { handlers, priority: info.priority, generation, started: now })
     }
 }
 
 impl Handlers {
-    fn of(&self, priority: Priority) -> &AtomicUsize {
-        &self.running[priority as usize]
+    fn of(&self, priority: Priority, generation: usize) -> &AtomicUsize {
+        &self.running[priority as usize][generation % 2]
+    }
+
+    /// Begins a generation when the present one is as old as a handler that hangs.
+    fn turn(&self, window: &mut Window, now: Timestamp) {
+        let hangs_after = window.handlers.hangs_after();
+        if hangs_after.is_none_or(|age| now.since(window.turned) < age) {
+            return;
+        }
+        window.turned = now;
+        let next = self.generation.load(Relaxed).wrapping_add(1);
+        self.running.iter().for_each(|running| running[next % 2].store(0, Relaxed));
+        self.generation.store(next, Relaxed);
     }
 
     /// Handlers of requests of this priority and above.
     fn running(&self, priority: Priority) -> usize {
-        self.running[priority as usize..].iter().map(|running| running.load(Relaxed)).sum()
+        let from = self.running[priority as usize..].iter().flatten();
+        from.map(|running| running.load(Relaxed)).sum()
     }
 
     /// Rejects a request whose call would find the queue full when it came there.
@@ -92,30 +121,43 @@ impl Handlers {
         }
         let mut window = self.window();
         let admits = match backlog {
-            Some(backlog) => window.admits(self.running(info.priority), backlog),
+            Some(backlog) => {
+                let now = self.timestamp(now);
+                self.turn(&mut window, now);
+                window.handlers.admits(self.running(info.priority), backlog, now)
+            }
             None => {
-                *window = HandlerWindow::new();
+                window.handlers = HandlerWindow::new();
                 true
             }
         };
-        self.is_bounding.store(window.is_bounding(), Relaxed);
+        self.is_bounding.store(window.handlers.is_bounding(), Relaxed);
         drop(window);
         (!admits).then(|| self.policy.limiter.reject_on_the_way(info, now))
     }
 
-    fn window(&self) -> MutexGuard<'_, HandlerWindow> {
+    fn timestamp(&self, at: Instant) -> Timestamp {
+        Timestamp::ZERO + at.saturating_duration_since(self.epoch)
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for RunningHandler {
     fn drop(&mut self) {
-        let handlers = &self.handlers;
+        let Self { handlers, priority, generation, started } = self;
         let running = handlers.running(Priority::Sheddable);
-        handlers.of(self.priority).fetch_sub(1, Relaxed);
+        if handlers.generation.load(Relaxed).wrapping_sub(*generation) <= 1 {
+            // A generation that has just begun may have forgotten it.
+            let one_less = |running: usize| running.checked_sub(1);
+            let _ = handlers.of(*priority, *generation).fetch_update(Relaxed, Relaxed, one_less);
+        }
         if handlers.is_bounding.load(Relaxed) {
-            if let Some(backlog) = handlers.policy.limiter.backlog(Instant::now()) {
-                handlers.window().ended(running, backlog);
+            let now = Instant::now();
+            if let Some(backlog) = handlers.policy.limiter.backlog(now) {
+                handlers.window().handlers.ended(running, now.duration_since(*started), backlog);
             }
         }
     }
