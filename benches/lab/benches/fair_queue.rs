@@ -31,9 +31,15 @@ fn main() -> ExitCode {
     if !arguments.iter().any(|argument| argument == "--bench") {
         return ExitCode::SUCCESS;
     }
-    let name = arguments.iter().position(|it| it == "--count").map(|at| &arguments[at + 1]);
+    let count = arguments.iter().position(|it| it == "--count");
+    let name = count.map(|at| arguments.get(at + 1).map_or("", |name| name));
     let is_chosen = |it: &&Kind| name.is_none_or(|name| name == it.name);
     let mut contenders: Vec<_> = KINDS.iter().filter(is_chosen).map(Contender::new).collect();
+    if contenders.is_empty() {
+        let names: Vec<_> = KINDS.iter().map(|it| format!("\"{}\"", it.name)).collect();
+        eprintln!("--count needs one of {}", names.join(", "));
+        return ExitCode::FAILURE;
+    }
     let rounds = if name.is_some() { 1 } else { ROUNDS };
     for round in 0..rounds {
         let turn = round % contenders.len();

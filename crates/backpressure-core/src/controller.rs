@@ -154,10 +154,7 @@ impl Controller {
     /// Decides on a request that arrives while `in_flight` others are in flight.
     pub fn arrive(&mut self, info: RequestInfo, in_flight: usize, now: Timestamp) -> Decision {
         self.check_pause(now);
-        if self.queue.is_empty() {
-            self.overload.end_if_quiet(self.latency.mean(), now);
-            self.overload.end_if_idle(in_flight, self.limit(), self.latency.mean(), now);
-        }
+        self.end_overload_if_idle(in_flight, now);
         let hold = self.hold_for(&info, now);
         self.record_arrival(self.rank_of(&info), &info, in_flight, now);
         self.check_stall(in_flight, now);
@@ -304,6 +301,13 @@ impl Controller {
     pub fn expire(&mut self, ticket: Ticket, now: Timestamp) -> Option<Shed> {
         let entry = self.take(ticket)?;
         Some(self.shed_expired(entry, now))
+    }
+
+    fn end_overload_if_idle(&mut self, in_flight: usize, now: Timestamp) {
+        if self.queue.is_empty() {
+            self.overload.end_if_quiet(self.latency.mean(), now);
+            self.overload.end_if_idle(in_flight, self.limit(), self.latency.mean(), now);
+        }
     }
 
     /// Counts a request that starts as served where nothing is measured of its end.

@@ -28,6 +28,7 @@ mod ewma;
 mod fair_shares;
 mod flood_detector;
 mod flow;
+mod handler_window;
 mod hold;
 mod idle_window;
 mod latency_estimate;
@@ -59,6 +60,7 @@ pub use crate::breaker::{Breaker, BreakerDecision, BreakerSettings, BreakerState
 pub use crate::controller::{Controller, Mode};
 pub use crate::cooldown::{Cooldown, CooldownDecision, CooldownState, Ending, Told};
 pub use crate::decision::{Decision, Dequeued};
+pub use crate::handler_window::{Backlog, HandlerWindow};
 pub use crate::hold::Hold;
 #[doc(inline)]
 pub use crate::limit::{

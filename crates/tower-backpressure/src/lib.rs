@@ -83,6 +83,7 @@ mod request_info;
 #[cfg(feature = "server")]
 pub mod server;
 mod shared_ref;
+mod stable_hash;
 
 pub use backpressure_core::{
     Adaptive, Cause, Claim, ClientLimit, Fixed, Grant, Limit, LimitChange, Metering, Mode,

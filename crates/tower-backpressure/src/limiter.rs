@@ -18,6 +18,8 @@ mod acquire;
 mod activity;
 mod bounds;
 mod counter;
+#[cfg(feature = "client")]
+mod early;
 mod holds;
 mod lender;
 mod limit_changes;
@@ -253,31 +255,6 @@ impl Limiter {
     /// What the first poll of [`acquire`](Self::acquire) does, without a future where none is needed.
     pub(crate) fn start_acquire(&self, info: RequestInfo, now: Instant) -> Acquired {
         Acquire::start(&self.shared, info, now)
-    }
-
-    /// The rejection of a request that would be rejected if it arrived now, which counts as one; `None`: it would
-    /// run or wait. One atomic read while a permit is free.
-    #[cfg(feature = "client")]
-    pub(crate) fn reject_early(&self, info: RequestInfo, now: Instant) -> Option<Shed> {
-        let shared = &self.shared;
-        let in_time = info.deadline.is_none_or(|deadline| now < deadline);
-        if in_time && self.has_open_permit() {
-            return None;
-        }
-        let asked = info.on_scale(|at| shared.timestamp(at));
-        let (in_flight, at) = (shared.counted_in_flight(), shared.timestamp(now));
-        if !shared.inspect(|controller| controller.would_reject(&asked, in_flight, at)) {
-            return None;
-        }
-        match self.start_acquire(info, now) {
-            Acquired::Rejected(shed) => Some(shed),
-            // A permit has become free in between.
-            Acquired::Permit(mut permit) => {
-                permit.skip_measurement();
-                None
-            }
-            Acquired::Queued(_) => None,
-        }
     }
 
     /// Whether the load is far above what can be served, as of the last request that found no permit:

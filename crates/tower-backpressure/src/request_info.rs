@@ -1,6 +1,6 @@
 //! What a limiter is told about a request.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 
 use backpressure_core::{Priority, Timestamp};
 #[cfg(feature = "http")]
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 #[cfg(feature = "http")]
 use crate::deadline::Deadline;
+use crate::stable_hash::hash_of;
 
 /// What a limiter is told about a request: how much it matters, until when it is of use, and the tenant it is for.
 ///
@@ -96,7 +97,7 @@ impl Task {
     /// The task with this identity. It may be one that callers choose: a caller with many gains nothing.
     #[must_use]
     pub fn new(identity: impl Hash) -> Self {
-        Self(number(identity))
+        Self(hash_of(identity))
     }
 
     #[cfg(feature = "policy")]
@@ -246,21 +247,18 @@ impl RequestInfo {
 impl Tenant {
     /// The tenant with this identity: an account number, the name in a certificate, an API key. Take one
     /// that the service has verified: a caller that may choose its tenant has as many as it likes.
+    ///
+    /// The number of text, bytes and integers is the same in all processes, so that replicas which share a quota agree
+    /// on it.
     #[must_use]
     pub fn new(identity: impl Hash) -> Self {
-        Self(number(identity))
+        Self(hash_of(identity))
     }
 
     #[cfg(feature = "server")]
     pub(crate) const fn number(self) -> u64 {
         self.0
     }
-}
-
-fn number(identity: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    identity.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {

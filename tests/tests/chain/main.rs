@@ -4,6 +4,7 @@
 mod on_sockets;
 mod passed_on;
 mod slow_dependency;
+mod upstream_work;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -15,7 +15,7 @@ use tower_backpressure::{
 
 use super::{Calls, END, MS, SECOND, SLOTS, SLOW_UNTIL, Slots, possible};
 
-type Call = Request<Full<Bytes>>;
+pub(super) type Call = Request<Full<Bytes>>;
 type Reply = Response<Full<Bytes>>;
 
 /// A service as its callers see it.

@@ -2,6 +2,7 @@
 //! clock.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -137,4 +138,52 @@ async fn a_limit_in_a_dry_run_rejects_nothing_at_the_door_either() {
     let service = dry.layer().layer(dry.handler());
     let responses = load(&service, 10 * MS, SECOND).await;
     assert!(limiter.is_some() && served(&responses) == responses.len());
+}
+
+/// Requests that hang in the handler, before their call, or behind it.
+#[derive(Clone, Copy, Debug)]
+enum Hangs {
+    BeforeItsCall,
+    AfterItsCall,
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_hang_take_no_capacity_of_the_origin_from_others() {
+    for hangs in [Hangs::BeforeItsCall, Hangs::AfterItsCall] {
+        let middle = Middle::new(4, QueueBounds::default());
+        let handler = middle.handler();
+        let service = service_fn(move |request: Request<()>| {
+            let handler = handler.clone();
+            async move {
+                let is_stuck = request.headers().contains_key("x-hangs");
+                if is_stuck && matches!(hangs, Hangs::BeforeItsCall) {
+                    pending::<()>().await;
+                }
+                let response = handler.oneshot(request).await;
+                if is_stuck {
+                    pending::<()>().await;
+                }
+                response
+            }
+        });
+        let service = middle.layer().layer(service);
+        let hanging = tokio::spawn({
+            let service = service.clone();
+            async move {
+                // Two of ten calls that come while the origin is overloaded.
+                for _ in 0..600 {
+                    sleep(SECOND / 30).await;
+                    let mut request = get(ORIGIN);
+                    request.headers_mut().insert("x-hangs", "1".parse().expect("a value"));
+                    tokio::spawn(service.clone().oneshot(request));
+                }
+            }
+        });
+        // Of 40 a second that the origin can do.
+        let responses = load(&service, SECOND / 120, 20 * SECOND).await;
+        hanging.abort();
+        let (served, (started, wasted)) = (served(&responses), middle.counts());
+        println!("{hangs:?}: {served} served, {started} started, {wasted} in vain");
+        assert!(served >= 500, "{hangs:?}: {served}");
+    }
 }

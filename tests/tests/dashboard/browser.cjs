@@ -141,6 +141,35 @@ async function aPageThatHearsNothingSaysSo(browser) {
   await page.close();
 }
 
+/// Says of a page whether it is seen, as its browser does when another page is brought to the front.
+function show(page, isShown) {
+  return page.evaluate((isShown) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => !isShown });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, isShown);
+}
+
+async function aPageThatIsNotSeenHoldsNoConnection(browser) {
+  const page = await open(browser, "/read");
+  // The state is one second old at most.
+  const readersAre = async (count) => {
+    const now = async () => (await state("/read")).clients.now;
+    for (let turn = 0; turn < 50 && await now() !== count; turn += 1) await pause(100);
+    assert.equal(await now(), count);
+  };
+  await readersAre(1);
+  await show(page, false);
+  await readersAre(0);
+  // Longer than after which a page that is seen connects again.
+  await pause(9000);
+  await readersAre(0);
+  await show(page, true);
+  assert.ok(await page.evaluate(() => document.getElementById("banner").hidden), "the service is not blamed for it");
+  await until(page, () => document.getElementById("live-text").textContent === "Live");
+  await readersAre(1);
+  await page.close();
+}
+
 /// A proxy before the service whose connections can all die without a word, as in a computer that slept.
 async function silentProxy() {
   const pairs = [];
@@ -224,7 +253,7 @@ async function everyLookIsAccessible(browser) {
 async function main() {
   const browser = await puppeteer.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu"] });
   try {
-    for (const check of [numbersMoveAndAreThoseOfTheJson, actionsNeedAnOperator, aPageThatHearsNothingSaysSo, aConnectionThatDiesInSilenceIsReplaced, calmPoliciesOfALongListAreFolded, theKeyboardReachesEverything, everyLookIsAccessible]) {
+    for (const check of [numbersMoveAndAreThoseOfTheJson, actionsNeedAnOperator, aPageThatHearsNothingSaysSo, aConnectionThatDiesInSilenceIsReplaced, aPageThatIsNotSeenHoldsNoConnection, calmPoliciesOfALongListAreFolded, theKeyboardReachesEverything, everyLookIsAccessible]) {
       await check(browser);
       console.log(`${check.name}: ok`);
     }

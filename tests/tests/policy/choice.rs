@@ -144,6 +144,27 @@ fn a_matched_route_is_compared_where_the_program_tells_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_route_of_a_nested_router_is_compared_with_its_prefix() {
+    use axum::extract::MatchedPath;
+    use axum::{Router, body::Body, routing::get};
+    let file = "[quota.one]\nwindow = [{ rate = \"1/h\" }]\n\
+                [[policy]]\nname = \"a\"\nmatch = { path = \"/api/users/{id}\" }\nquota = \"one\"\n";
+    let plain = PolicySet::parse(file).expect("a good file");
+    let loader = PolicyLoader::new()
+        .matched_path(|extensions| extensions.get::<MatchedPath>().map(MatchedPath::as_str));
+    let told = loader.parse(file).expect("a good file");
+    // A layer inside of the nested router sees paths without its prefix.
+    for (policies, expected) in [(plain, [200, 200]), (told, [200, 429])] {
+        let nested = Router::new().route("/users/{id}", get(|| async { "served" })).layer(policies);
+        let app: Router = Router::new().nest("/api", nested);
+        for status in expected {
+            let request = Request::get("/api/users/7").body(Body::empty()).expect("a request");
+            assert_eq!(app.clone().oneshot(request).await.expect("no error").status(), status);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn plans_of_tenants_and_several_windows_count() {
     let file = r#"
         [quota.tenants]

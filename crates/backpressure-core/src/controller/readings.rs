@@ -2,6 +2,8 @@
 
 use super::Controller;
 use super::mode::Mode;
+use super::queueing::LOWEST_RANK;
+use crate::handler_window::Backlog;
 use crate::limit::{Limit, Metering};
 use crate::limit_change::LimitChange;
 use crate::time::Timestamp;
@@ -36,6 +38,18 @@ impl Controller {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.len()
+    }
+
+    /// What there is to do, with `in_flight` in flight.
+    #[must_use]
+    pub fn backlog(&self, in_flight: usize, now: Timestamp) -> Backlog {
+        Backlog {
+            limit: self.limit(),
+            in_flight,
+            room: self.queue_len_for(LOWEST_RANK),
+            queued: self.queued(),
+            is_overloaded: self.is_overloaded(now),
+        }
     }
 
     /// Whether demand is above capacity.

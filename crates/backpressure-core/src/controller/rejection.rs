@@ -7,6 +7,7 @@ use crate::decision::Decision;
 use crate::hold::Hold;
 use crate::limit::Limit;
 use crate::queue::QueueEntry;
+use crate::request_info::RequestInfo;
 use crate::schedule::RetryAfterSchedule;
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
@@ -18,6 +19,26 @@ const MAX_RELEASES_BEYOND_TURN: f64 = 3.0;
 const MAX_WAIT_OF_RETURNING: Duration = Duration::from_secs(60);
 
 impl Controller {
+    /// Rejects a request before it comes here, as it would find the queue full: see
+    /// [`HandlerWindow`](crate::HandlerWindow). It counts as one that has arrived.
+    ///
+    /// ```
+    /// use backpressure_core::{Controller, Fixed, QueueBounds, Reason, RequestInfo, Timestamp};
+    ///
+    /// let mut controller = Controller::new(Box::new(Fixed::new(1)), QueueBounds::default());
+    /// let shed = controller.reject_early(&RequestInfo::default(), 1, Timestamp::ZERO);
+    /// assert_eq!(shed.reason, Reason::QueueFull);
+    /// ```
+    pub fn reject_early(&mut self, info: &RequestInfo, in_flight: usize, now: Timestamp) -> Shed {
+        self.end_overload_if_idle(in_flight, now);
+        let hold = self.hold_for(info, now);
+        self.record_arrival(self.rank_of(info), info, in_flight, now);
+        self.overload.limit_reached(self.latency.mean(), now);
+        self.flood.limit_reached(self.responses_per_second(), now);
+        self.overload.rejected(now);
+        self.shed_of(hold, Reason::QueueFull, now)
+    }
+
     pub(super) fn reject(&mut self, hold: Hold, reason: Reason, now: Timestamp) -> Decision {
         let is_late = reason == Reason::Deadline;
         Decision::Reject(match is_late {

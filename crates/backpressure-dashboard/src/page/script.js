@@ -362,10 +362,12 @@
       const cells = tenants.length ? this.tenantCells(tenants) : this.partCells(group, rows);
       if (shape !== this.shape) {
         this.shape = shape;
-        this.cells = cells.rows.map((row) => row.map((text, index) => h("td", { class: index ? "n" : "text", text, dir: index ? undefined : "auto" })));
-        this.parts.replaceChildren(h("table", {}, h("caption", { text: cells.caption }),
-          h("thead", {}, h("tr", {}, ...cells.heads.map((text, index) => h("th", { scope: "col", class: index ? "n" : undefined, text })))),
-          h("tbody", {}, ...this.cells.map((row) => h("tr", {}, ...row)))));
+        // The roles are said, as a narrow page shows the rows of a wide table as blocks.
+        const isWide = cells.heads.length > 4;
+        this.cells = cells.rows.map((row) => row.map((text, index) => h("td", { class: index ? "n" : "text", role: "cell", "data-head": cells.heads[index], text, dir: index ? undefined : "auto" })));
+        this.parts.replaceChildren(h("table", { class: isWide ? "wide" : undefined, role: "table" }, h("caption", { text: cells.caption }),
+          h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...cells.heads.map((text, index) => h("th", { scope: "col", role: "columnheader", class: index ? "n" : undefined, text })))),
+          h("tbody", { role: "rowgroup" }, ...this.cells.map((row) => h("tr", { role: "row" }, ...row)))));
         return;
       }
       cells.rows.forEach((row, at) => row.forEach((text, index) => setText(this.cells[at][index], text)));
@@ -720,7 +722,8 @@
   }
 
   function checkLive() {
-    const silence = performance.now() - lastNews;
+    if (document.hidden) return;
+    const silence = performance.now() - Math.max(lastNews, shown);
     const isStale = lastNews === 0 || silence > STALE_AFTER_MS;
     document.body.classList.toggle("is-stale", isStale && lastNews > 0);
     setText(byId("live-text"), lastNews === 0 ? "Connecting" : isStale ? "Not connected" : "Live");
@@ -737,6 +740,7 @@
 
   let events = null;
   let opened = 0;
+  let shown = 0;
   let waiting = Promise.resolve();
 
   function connect() {
@@ -770,7 +774,14 @@
   byId("json").href = `${base}/state.json`;
   byId("reload").addEventListener("click", () => ask("Reload the policies?", "They are read again from where they come from.", "Reload", { action: "reload" }));
   addEventListener("resize", () => state && drawEdges(groups(state.policies)));
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && state) render(); });
+  // A page that is not seen has no stream: over HTTP/1.1 a browser opens six connections to one host, in all of its pages.
+  function seen() {
+    if (document.hidden) return events && events.close();
+    shown = performance.now();
+    connect();
+    if (state) render();
+  }
+  document.addEventListener("visibilitychange", seen);
   setInterval(checkLive, 500);
-  connect();
+  seen();
 })();

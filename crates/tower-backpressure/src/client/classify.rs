@@ -6,6 +6,9 @@ use std::time::Duration;
 use http::Extensions;
 use http::header::{HeaderMap, HeaderName};
 use http::status::StatusCode;
+use tokio::time::Instant;
+
+use crate::client::supervised::ResumesAt;
 
 mod error;
 pub(crate) mod grpc;
@@ -25,6 +28,8 @@ pub struct AttemptOutcome<'a> {
     pub(crate) idempotent: bool,
     pub(crate) has_idempotency_key: bool,
     pub(crate) trusts_not_begun: bool,
+    /// The URL that the request was sent to, where the client inside may have followed a redirection.
+    pub(crate) sent_to: Option<&'a str>,
     pub(crate) end: AttemptEnd<'a>,
 }
 
@@ -34,6 +39,7 @@ pub(crate) enum AttemptEnd<'a> {
         status: StatusCode,
         headers: &'a HeaderMap,
         extensions: &'a Extensions,
+        url: Option<&'a str>,
     },
     /// `None`: the type of the error is not known.
     Error(Option<&'a (dyn Error + 'static)>),
@@ -101,10 +107,25 @@ impl<'a> AttemptOutcome<'a> {
         self.error().is_some_and(error::is_unsent)
     }
 
+    /// Whether the response is that of another request: the client inside has followed a redirection. The server
+    /// that redirected has carried out its part, whatever became of the rest. It is seen over reqwest, whose errors do
+    /// not tell.
+    #[must_use]
+    pub fn is_redirected(&self) -> bool {
+        let AttemptEnd::Response { url: Some(url), .. } = self.end else { return false };
+        self.sent_to.is_some_and(|sent_to| sent_to != url)
+    }
+
     /// Whether the request was carried out as it was meant.
     pub(crate) fn is_success(&self) -> bool {
         let grpc = self.grpc_status();
         self.status().is_some_and(|status| status.is_success()) && matches!(grpc, None | Some(0))
+    }
+
+    /// How long a cool-down inside sends nothing to the origin.
+    pub(crate) fn resumes_in(&self) -> Option<Duration> {
+        let &ResumesAt(at) = self.extensions()?.get()?;
+        Some(at.saturating_duration_since(Instant::now()))
     }
 
     /// Whether the error says that the attempt took too long.
@@ -123,8 +144,16 @@ impl<'a> AttemptOutcome<'a> {
     /// What the layer does without a rule: see [`RetryLayer`](crate::RetryLayer). A rule may return it.
     #[must_use]
     pub fn default_decision(&self) -> RetryDecision {
+        let decision = self.decision_without_redirection();
+        match decision.retry {
+            Retryable::Always if self.is_redirected() => RetryDecision::if_idempotent(),
+            _ => decision,
+        }
+    }
+
+    fn decision_without_redirection(&self) -> RetryDecision {
         match self.end {
-            AttemptEnd::Response { status, headers, extensions } => {
+            AttemptEnd::Response { status, headers, extensions, .. } => {
                 response::decide(self, status, headers, extensions)
             }
             // First: the sources of an upload's own error may tell of another connection that was refused.

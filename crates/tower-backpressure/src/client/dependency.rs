@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::breaker::{BreakerLayer, KnownBreaker};
 use super::cooldown::{CooldownLayer, KnownCooldown};
-use super::origin_limit::{KnownLimit, OriginLimitLayer};
+use super::origin_limit::{KnownLimit, OriginLimitLayer, RunningHandler};
 use crate::admission::body::ResponseBody;
 use crate::admission::rejection::{Caller, Rejection};
 use crate::request_info::RequestInfo;
@@ -60,7 +60,12 @@ pub use self::unavailable::Unavailable;
 /// | cool-down, longer than the layer holds calls or than the deadline of the request | is rejected, with the time that is left |
 /// | breaker open | is rejected, with the time that is left |
 /// | no permit of its limit is free, and the queue is full, or longer than the deadline allows | is rejected, with a time from the schedule of that limit |
+/// | more calls come than the limit lets through | runs when one that runs has ended; handlers that are on the way to their call count |
 /// | any other | runs; as calls are, that find out whether the origin is back |
+///
+/// Without the last but one, a handler would find the queue filled by those that started before it, and three of
+/// four would work in vain at three times the capacity. Put the layer on all routes that call the origin: calls of
+/// others fill the queue, and leave less of it to the handlers behind this layer.
 ///
 /// A layer in a dry run rejects nothing here either. States by a `key` of the user's do not count.
 ///
@@ -105,7 +110,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F> {
-        Running { #[pin] future: F },
+        Running { #[pin] future: F, running: Option<RunningHandler> },
         Rejected { response: Option<Response<Bytes>> },
     }
 }
@@ -148,13 +153,18 @@ impl DependencyLayer {
 }
 
 impl Known {
-    /// Why a call for this request would be rejected. Without a lock while all is well. The limit comes last, as a
-    /// call that another layer rejects never reaches it.
-    fn shed(&self, info: RequestInfo) -> Option<Shed> {
+    /// Starts the handler of a request. Without a lock while all is well. The limit comes last, as a call that another
+    /// layer rejects never reaches it.
+    ///
+    /// # Errors
+    /// Why a call for this request would be rejected.
+    fn start(&self, info: RequestInfo) -> Result<Option<RunningHandler>, Shed> {
         let by_breaker = || self.breaker.as_ref().and_then(KnownBreaker::shed);
         let by_cooldown = || self.cooldown.as_ref().and_then(|known| known.shed(info.deadline));
-        let by_limit = || self.limit.as_ref().and_then(|known| known.shed(info));
-        by_breaker().or_else(by_cooldown).or_else(by_limit)
+        match by_breaker().or_else(by_cooldown) {
+            Some(shed) => Err(shed),
+            None => self.limit.as_ref().map(|known| known.start(info)).transpose(),
+        }
     }
 }
 
@@ -197,9 +207,9 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let state = match self.known.shed(RequestInfo::of(request.extensions())) {
-            None => State::Running { future: self.inner.call(request) },
-            Some(shed) => {
+        let state = match self.known.start(RequestInfo::of(request.extensions())) {
+            Ok(running) => State::Running { future: self.inner.call(request), running },
+            Err(shed) => {
                 let caller = Caller::of(&request);
                 let response = Some(self.known.rejection.respond(shed, caller, None, None));
                 State::Rejected { response }
@@ -218,7 +228,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            StateProj::Running { future } => future.poll(cx).map_ok(ResponseBody::unguarded),
+            StateProj::Running { future, running } => {
+                let response = ready!(future.poll(cx));
+                *running = None;
+                Poll::Ready(response.map(ResponseBody::unguarded))
+            }
             StateProj::Rejected { response } => {
                 // Nothing else here waits: a caller that retries in a loop must not starve others.
                 ready!(poll_proceed(cx)).made_progress();

@@ -23,7 +23,7 @@ mod known;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 
-pub(super) use self::known::KnownLimit;
+pub(super) use self::known::{KnownLimit, RunningHandler};
 
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestFuture;

@@ -40,6 +40,9 @@ pub trait RequestHead: sealed::Sealed {
     /// The scheme and the authority that the request is sent to, as far as it names them.
     fn origin(&self) -> (&str, &str);
 
+    /// The URL, where the client inside may follow a redirection from it.
+    fn url(&self) -> Option<&str>;
+
     /// The address of its path or host, by which a retry layer inside another one recognises its request.
     /// Services in between move a request or rebuild its URI around the same path.
     fn identity(&self) -> usize;
@@ -84,6 +87,9 @@ pub trait ResponseHead: sealed::Sealed {
     /// The header fields.
     fn headers(&self) -> &HeaderMap;
 
+    /// The URL that it is from, where the client inside may have followed a redirection.
+    fn url(&self) -> Option<&str>;
+
     /// The extensions.
     fn extensions(&self) -> &Extensions;
 
@@ -123,6 +129,10 @@ impl<B> RequestHead for Request<B> {
             None => host().and_then(Result::ok).unwrap_or_default(),
         };
         (scheme, authority)
+    }
+
+    fn url(&self) -> Option<&str> {
+        None
     }
 
     fn identity(&self) -> usize {
@@ -180,6 +190,10 @@ impl<B: Body> ResponseHead for Response<B> {
 
     fn headers(&self) -> &HeaderMap {
         self.headers()
+    }
+
+    fn url(&self) -> Option<&str> {
+        None
     }
 
     fn extensions(&self) -> &Extensions {

@@ -56,6 +56,7 @@ mod wait;
 /// | 429, 421, 425; 503, or gRPC status 14 or 8, with `x-shed-reason` | yes | yes: the request was not begun |
 /// | 408, 502, 503, 504, 529; gRPC status 14, or 8 with pushback or `RetryInfo`; any status but a redirection with `x-should-retry: true` | yes | no: the request may have been carried out |
 /// | 409 after an attempt with the same `Idempotency-Key`, which may still be running | yes | – |
+/// | any of these responses after a redirection that reqwest has followed inside | as above | no: the server that redirected has carried out its part |
 /// | a mistake of the caller, such as a URL that cannot be sent to, or too many redirections | no | no |
 /// | a host that does not exist, a certificate that is not accepted, a response that cannot be decoded | no | no |
 /// | any other error of the service inside | yes | no |
@@ -69,6 +70,10 @@ mod wait;
 /// The rows "not begun" hold for `POST` only while [`trust_not_begun`](Self::trust_not_begun) is true.
 /// [`policy`](Self::policy) takes a rule that is asked first. The errors of hyper and h2 are known with
 /// the feature `hyper`, and those of reqwest with `reqwest`; [`error_type`](Self::error_type) adds others.
+///
+/// reqwest's errors do not tell of a redirection: a `POST` is sent again when its redirection leads to a host that
+/// refuses connections. For servers that redirect after they have carried out a `POST`, turn redirections off with
+/// `reqwest::redirect::Policy::none`, or set an `Idempotency-Key`.
 ///
 /// A request whose body cannot be copied is sent once; [`buffer_bodies`](Self::buffer_bodies) and
 /// [`rebuild`](Self::rebuild) are for such bodies. The head of a response decides; failures in the body or
@@ -84,6 +89,8 @@ mod wait;
 ///   that were told the same number; after a delay with a fraction it is a tenth. It takes at most half of
 ///   what is left until the deadline, and never makes a retry early. [`RetryAfter::from_headers`] says which
 ///   fields and forms are understood.
+///   Where the response began a cool-down of a [`CooldownLayer`](crate::CooldownLayer) inside, the retry waits for
+///   its end, which has such a span in it.
 /// - A 429, 503 or 529, gRPC status 14 or 8, or HTTP/2 `ENHANCE_YOUR_CALM` names no time: at least one second,
 ///   doubled with each attempt, and up to as much again.
 /// - The connection could not be made: at least 250 ms, four times as long with each attempt, and up to as

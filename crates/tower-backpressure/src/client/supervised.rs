@@ -18,13 +18,16 @@ mod part;
 mod reqwest;
 mod shared;
 mod telemetry;
+mod told;
 
+pub(super) use self::attempt::ResumesAt;
 pub use self::future::SupervisedFuture;
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::SupervisedReqwestFuture;
 pub(super) use self::shared::{
-    Ended, Held, Hold, How, Origin, Shared, Supervision, Transition, Verdict, told_wait, transition,
+    Ended, Held, Hold, How, Origin, Shared, Supervision, Transition, Verdict, transition,
 };
+pub(super) use self::told::told_wait;
 
 /// A service that asks before each attempt whether it may be sent, and learns from its response.
 ///

@@ -146,11 +146,12 @@ impl Shared {
     }
 
     /// Changes the controller.
-    pub(crate) fn change(&self, now: Timestamp, change: impl FnOnce(&mut Controller)) {
+    pub(crate) fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut Controller) -> T) -> T {
         self.with_state(now, |state, _| {
-            change(state.controller_mut());
+            let answer = change(state.controller_mut());
             self.published.settings(state.controller());
-        });
+            answer
+        })
     }
 
     /// Changes the bounds of the limit, if that makes a difference.

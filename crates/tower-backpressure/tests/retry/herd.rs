@@ -123,8 +123,8 @@ async fn a_herd_that_a_full_server_tells_one_second_each_time_is_served_within_t
     let peak = f64::from(*tenths.iter().max().unwrap());
     assert_eq!(served, clients);
     assert!(f64::from(attempts) <= 2.5 * clients as f64, "{attempts} attempts");
-    // The retry layer and the cool-down each add jitter, and the later of the two counts: up to twice the mean.
-    assert!(peak <= 2.5 * mean, "{tenths:?}");
+    // The cool-down alone spreads them: 64 in a tenth of the second, and four standard deviations.
+    assert!(peak <= 1.5 * mean, "{tenths:?}");
 }
 
 /// Attempts a request, and the share of requests that is served, of an open loop at `load` times the capacity.

@@ -27,6 +27,8 @@ mod over_reqwest;
 mod over_tonic;
 mod policy;
 mod random_responses;
+#[cfg(feature = "reqwest")]
+mod redirections;
 mod retryable;
 mod service_contract;
 mod socket_server;

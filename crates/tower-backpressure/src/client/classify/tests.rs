@@ -20,7 +20,8 @@ fn decision_of(
         idempotent: true,
         has_idempotency_key: false,
         trusts_not_begun: true,
-        end: AttemptEnd::Response { status, headers: &headers, extensions: &extensions },
+        sent_to: None,
+        end: AttemptEnd::Response { status, headers: &headers, extensions: &extensions, url: None },
     };
     change(&mut outcome);
     outcome.default_decision()
@@ -62,7 +63,8 @@ fn a_rejection_by_a_layer_of_this_client_needs_no_trust() {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let decision = decision_of(503, MARKED, |outcome| {
         outcome.trusts_not_begun = false;
-        let end = AttemptEnd::Response { status, headers: &headers, extensions: &extensions };
+        let end =
+            AttemptEnd::Response { status, headers: &headers, extensions: &extensions, url: None };
         let local = AttemptOutcome { end, ..*outcome };
         assert_eq!(local.default_decision(), RetryDecision::not_begun());
     });

@@ -109,6 +109,16 @@ impl Supervision for OriginCooldown {
         transition
     }
 
+    fn resumes_at(&self) -> Option<Timestamp> {
+        if self.is_open() {
+            return None;
+        }
+        match self.lock().state() {
+            CooldownState::Quiet(until) => Some(until),
+            _ => None,
+        }
+    }
+
     fn held(&self) -> Option<&Arc<Held>> {
         Some(&self.held)
     }

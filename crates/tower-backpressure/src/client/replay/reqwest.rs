@@ -29,6 +29,11 @@ impl RequestHead for reqwest::Request {
         (self.url().scheme(), self.url().authority())
     }
 
+    /// The response's URL has no fragment.
+    fn url(&self) -> Option<&str> {
+        self.url().as_str().split('#').next()
+    }
+
     fn identity(&self) -> usize {
         self.url().as_str().as_ptr().addr()
     }
@@ -75,6 +80,11 @@ impl ResponseHead for reqwest::Response {
         self.headers()
     }
 
+    fn url(&self) -> Option<&str> {
+        let url = self.url();
+        (url.host_str() != Some(HOST_OF_NO_URL)).then(|| url.as_str())
+    }
+
     fn extensions(&self) -> &Extensions {
         self.extensions()
     }
@@ -96,3 +106,6 @@ impl ResponseHead for reqwest::Response {
         None
     }
 }
+
+/// The host in the URL of a response that was made without one, from one of http's type.
+const HOST_OF_NO_URL: &str = "no.url.provided.local";

@@ -252,7 +252,8 @@ where
         progress.replayable =
             this.request.as_ref().is_some_and(|request| this.replay.can_send(request));
         if !progress.stands_back {
-            if let Some(grant) = policy.grant_retry(progress, outcome) {
+            let sent_to = this.request.as_ref().and_then(RequestHead::url);
+            if let Some(grant) = policy.grant_retry(progress, sent_to, outcome) {
                 return Some(grant);
             }
         }

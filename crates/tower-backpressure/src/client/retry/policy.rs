@@ -81,9 +81,10 @@ impl Policy {
     pub(super) fn grant_retry<Res: ResponseHead, E: 'static>(
         &self,
         progress: &mut Progress,
+        sent_to: Option<&str>,
         outcome: &Result<Res, E>,
     ) -> Option<Grant> {
-        let outcome = self.view(progress, outcome);
+        let outcome = self.view(progress, sent_to, outcome);
         let ruled = self.rule.as_ref().and_then(|Rule(rule)| rule(&outcome));
         let decision = ruled.unwrap_or_else(|| outcome.default_decision());
         if decision.retry == Retryable::No {
@@ -123,6 +124,7 @@ impl Policy {
     fn view<'a, Res: ResponseHead, E: 'static>(
         &self,
         progress: &Progress,
+        sent_to: Option<&'a str>,
         outcome: &'a Result<Res, E>,
     ) -> AttemptOutcome<'a> {
         let end = match outcome {
@@ -130,6 +132,7 @@ impl Policy {
                 status: response.status(),
                 headers: response.headers(),
                 extensions: response.extensions(),
+                url: response.url(),
             },
             Err(error) => AttemptEnd::Error(self.error_types.as_error(error)),
         };
@@ -138,6 +141,7 @@ impl Policy {
             idempotent: progress.idempotent,
             has_idempotency_key: progress.has_idempotency_key,
             trusts_not_begun: self.trusts_not_begun,
+            sent_to,
             end,
         }
     }
@@ -195,7 +199,10 @@ impl Policy {
     ) -> Result<Wait, GiveUpReason> {
         let (backoff, jitter, attempts) = (self.backoff, &self.jitter, progress.attempts);
         Ok(match (asked, self.long_retry_after) {
-            (Asked::For(delay), _) => Wait::asked_for(delay, jitter, left),
+            (Asked::For(delay), _) => match outcome.resumes_in() {
+                Some(span) if left.allows(delay, span) => Wait::until_resumed(span),
+                _ => Wait::asked_for(delay, jitter, left),
+            },
             (Asked::ForTooMuch, LongRetryAfter::GiveUp) => return Err(GiveUpReason::RetryAfter),
             (Asked::ForTooMuch, LongRetryAfter::Clamp) => {
                 Wait::asked_for(self.max_retry_after, jitter, left)

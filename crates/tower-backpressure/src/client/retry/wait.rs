@@ -55,6 +55,12 @@ impl Wait {
         let span = delay.saturating_add(left.jitter(delay, spread, jitter));
         Self { span, source: Source::RetryAfter }
     }
+
+    /// A cool-down inside has added the jitter. With a second one of its own the later of two moments would count, and
+    /// clients that were told the same would return when it is twice as likely.
+    pub(super) const fn until_resumed(span: Duration) -> Self {
+        Self { span, source: Source::RetryAfter }
+    }
 }
 
 /// The time until the deadline, if there is one. Jitter takes at most half of what a delay leaves of it,
@@ -64,8 +70,16 @@ pub(super) struct TimeLeft(pub(super) Option<Duration>);
 
 impl TimeLeft {
     fn jitter(self, delay: Duration, spread: Duration, jitter: &Jitter) -> Duration {
-        let room = self.0.map_or(Duration::MAX, |left| left.saturating_sub(delay) / 2);
-        jitter.up_to(spread.min(room))
+        jitter.up_to(spread.min(self.room(delay)))
+    }
+
+    /// Whether this span is no shorter than the delay, and no longer than with its jitter.
+    pub(super) fn allows(self, delay: Duration, span: Duration) -> bool {
+        span >= delay && span - delay <= self.room(delay)
+    }
+
+    fn room(self, delay: Duration) -> Duration {
+        self.0.map_or(Duration::MAX, |left| left.saturating_sub(delay) / 2)
     }
 }
 
@@ -187,6 +201,14 @@ mod tests {
             tenths[usize::try_from(extra / 100).unwrap().min(9)] += 1;
         }
         assert!(tenths.iter().all(|tenth| *tenth > 50), "{tenths:?}");
+    }
+
+    #[test]
+    fn the_end_of_a_cooldown_counts_if_it_is_not_early_and_leaves_time_for_the_attempt() {
+        let (second, left) = (Duration::from_secs(1), TimeLeft(Some(2 * Duration::from_secs(1))));
+        assert!(ANY.allows(second, 2 * second) && !ANY.allows(second, second / 2));
+        assert!(left.allows(second, second) && left.allows(second, 3 * second / 2));
+        assert!(!left.allows(second, 2 * second));
     }
 
     #[test]

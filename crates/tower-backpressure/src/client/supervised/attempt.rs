@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use backpressure_core::{Pass, Priority, Shed, Timestamp};
+use backpressure_core::{Outcome, Pass, Priority, Shed, Timestamp};
 use http::{Extensions, Response};
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -26,6 +26,11 @@ pub(super) struct Attempt<T: Supervision> {
     /// While it is held.
     hold: Option<Box<Holding>>,
 }
+
+/// In the extensions of a rejection: when this client sends the next attempt to its origin. The moment is spread
+/// over the clients that were told the same, so that a retry layer adds no jitter of its own.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::client) struct ResumesAt(pub(in crate::client) Instant);
 
 /// An attempt in flight.
 #[derive(Clone, Copy)]
@@ -130,6 +135,12 @@ impl<T: Supervision> Attempt<T> {
             Err(_) => How::Error,
         };
         self.learn(sent, how);
+        let Self { shared, origin, .. } = self;
+        if let (Outcome::Overload, Ok(response)) = (outcome, result) {
+            if let Some(at) = origin.state.resumes_at().filter(|_| !shared.common.dry_run) {
+                response.extensions_mut().insert(ResumesAt(shared.instant(at)));
+            }
+        }
     }
 
     fn learn(&self, Sent { pass, at }: Sent, how: How<'_>) {

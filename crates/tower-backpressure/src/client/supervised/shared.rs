@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::discriminant;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use backpressure_core::{Outcome, Pass, Priority, Reason, Shed, Timestamp};
 use http::request::Parts;
@@ -18,7 +18,6 @@ use crate::admission::classify::{Classifier, Side};
 use crate::admission::rejection::Rejection;
 use crate::client::origin_key::OriginKey;
 use crate::client::origin_map::OriginMap;
-use crate::headers::retry_after::RetryAfter;
 use crate::keyed_map::Idle;
 use crate::observe::{Kind, PartReport, Registry, next_id};
 
@@ -59,6 +58,11 @@ pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
         false
     }
 
+    /// When the next attempt is sent, while none is.
+    fn resumes_at(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Whether it matters how long attempts take.
     fn is_timed(_options: &Self::Options) -> bool {
         false
@@ -86,12 +90,6 @@ pub enum Verdict {
 
 /// The name of the state that a decision or a response has led to, if it is another one.
 pub(crate) type Transition = Option<&'static str>;
-
-/// For how long a response asks callers to stay away. `x-should-retry: false` is about the request.
-pub(in crate::client) fn told_wait(headers: &HeaderMap) -> Option<Duration> {
-    let told = RetryAfter::from_headers(headers, SystemTime::now())?;
-    (!told.forbids_retry() && !told.delay().is_zero()).then(|| told.delay())
-}
 
 /// The name of the state after a decision, if the state before was another one.
 pub(in crate::client) fn transition<S>(before: &S, after: &S, name: &'static str) -> Transition {

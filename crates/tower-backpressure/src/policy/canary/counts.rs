@@ -8,7 +8,7 @@
 //!
 //! Tenants differ: one that is always beyond its quota may be in the canary. So both parts are first compared under the
 //! file in force. If the canary's part fails more often there already, by a factor `r` at most, `p` is that of a part
-//! whose requests count `r` times.
+//! whose requests count `r` times. Nor is a canary worse whose part fails no more often than that part did before.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -121,9 +121,14 @@ impl Tally {
         if ours == 0 || others == 0 || our_failed == 0 || self.log_chance(1.0) > LOG_DIFFERENT {
             return 1.0;
         }
-        let high = our_failed as f64 + DEVIATIONS * (our_failed as f64).sqrt();
         let low = other_failed as f64 - DEVIATIONS * (other_failed as f64).sqrt();
-        (high / ours as f64) / (low.max(0.5) / others as f64)
+        self.highest_share() / (low.max(0.5) / others as f64)
+    }
+
+    /// The share of the canary's part that fails, at most; 0 if none has failed.
+    fn highest_share(&self) -> f64 {
+        let [_, (requests, failed)] = self.read();
+        (failed as f64 + DEVIATIONS * (failed as f64).sqrt()) / requests.max(1) as f64
     }
 }
 
@@ -216,8 +221,12 @@ impl Counts {
     /// What the canary is worse in, beyond doubt.
     pub(super) fn worse(&self) -> Option<Signal> {
         SIGNALS.into_iter().find(|&signal| {
-            let factor = self.before[signal as usize].factor();
-            self.all[signal as usize].is_worse(factor) && self.is_general(signal, factor)
+            let (before, all) = (&self.before[signal as usize], &self.all[signal as usize]);
+            let factor = before.factor();
+            let [_, share] = all.shares();
+            all.is_worse(factor)
+                && share > before.highest_share()
+                && self.is_general(signal, factor)
         })
     }
 

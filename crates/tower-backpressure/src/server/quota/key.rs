@@ -7,9 +7,9 @@ use http::HeaderName;
 use http::request::Parts;
 
 use crate::request_info::{RequestInfo, Tenant};
+use crate::stable_hash::digest;
 
 mod client_address;
-mod digest;
 
 pub use self::client_address::ClientAddress;
 
@@ -51,7 +51,7 @@ impl QuotaKey {
         }
         let start = MAX_LENGTH - DIGEST;
         bytes[..start].copy_from_slice(&key[..start]);
-        bytes[start..].copy_from_slice(&digest::digest(key));
+        bytes[start..].copy_from_slice(&digest(key));
         // No key that is kept as it is has this length.
         Self { bytes, length: MAX_LENGTH as u8 + 1 }
     }
