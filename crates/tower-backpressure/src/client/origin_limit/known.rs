@@ -63,17 +63,22 @@ impl OriginLimitLayer {
 }
 
 impl KnownLimit {
-    /// Starts a handler.
+    /// Starts a handler; `paced`: under overload only when one has ended.
     ///
     /// # Errors
     /// The rejection of a request whose call would be rejected, which counts as one of this layer. Any call that may
     /// be exempt passes.
-    pub(in crate::client) fn start(&self, info: RequestInfo) -> Result<RunningHandler, Shed> {
+    pub(in crate::client) fn start(
+        &self,
+        info: RequestInfo,
+        paced: bool,
+    ) -> Result<RunningHandler, Shed> {
         let handlers = &self.0;
         let Policy { limiter, switches, telemetry, .. } = &*handlers.policy;
         let now = Instant::now();
         if !switches.exempts_some() {
-            let shed = limiter.reject_early(info, now).or_else(|| handlers.reject(info, now));
+            let unpaced = limiter.reject_early(info, now);
+            let shed = unpaced.or_else(|| paced.then(|| handlers.reject(info, now)).flatten());
             match shed {
                 Some(shed) if switches.is_dry_run() => telemetry.would_reject(shed, limiter, now),
                 Some(shed) => {
