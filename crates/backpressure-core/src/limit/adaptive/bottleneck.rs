@@ -77,12 +77,12 @@ impl Adaptive {
 
     /// A queue behind an await that shows in latency as demand rises, while nothing better is known.
     ///
-    /// Without overload it has to grow, and a burst passes.
+    /// Without overload it has to grow, whatever is in flight, and a burst passes.
     pub(super) fn hidden_queue(&self, sample: &Sample, now: Timestamp) -> Option<HiddenQueue> {
         let harms = if self.overloaded {
             now.since(self.demand_changed) >= MAX_BURST
         } else {
-            self.profile.is_growing(sample)
+            self.profile.is_growing(sample) && !self.profile.is_contradicted(sample)
         };
         if self.is_known() || !harms {
             return None;

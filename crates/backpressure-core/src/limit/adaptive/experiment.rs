@@ -73,6 +73,8 @@ const CALM_LIMIT_FACTOR: f64 = 1.2;
 const SETTLING_TURNOVERS_DOWN: f64 = 1.4;
 /// More upwards: of requests admitted together, the first to end are the short ones.
 const SETTLING_TURNOVERS_UP: f64 = 2.8;
+/// Spread counts for no more: where one request in thousands takes thousands of times as long, a step would need hours.
+const MAX_SPREAD: f64 = 9.0;
 /// A limit that was not reached in so many turnovers of it binds nothing: there is no need to go on.
 const UNREACHED_TURNOVERS: f64 = 2.0;
 /// `usual` stands for so many attempts at most.
@@ -188,7 +190,7 @@ impl Experiment {
 
     fn begin(&mut self) {
         let Mode::Base(before) = self.mode else { return };
-        let enough = (self.cell.spread() / BASE_RELATIVE_VARIANCE).max(MIN_SAMPLES);
+        let enough = (self.cell.spread().min(MAX_SPREAD) / BASE_RELATIVE_VARIANCE).max(MIN_SAMPLES);
         let promise = self.promise;
         if let Some(limit) = promise.and_then(|it| it.broken(self.limit, &self.impression)) {
             self.promise = None;
@@ -314,7 +316,7 @@ impl Experiment {
         self.impression = Cohort::default();
         let turnovers =
             if limit > self.limit { SETTLING_TURNOVERS_UP } else { SETTLING_TURNOVERS_DOWN };
-        let settling = turnovers * (1.0 + self.usual.spread()) / 2.0 * limit;
+        let settling = turnovers * (1.0 + self.usual.spread().min(MAX_SPREAD)) / 2.0 * limit;
         self.settling = (self.limit - limit).max(0.0) + settling;
         self.limit = limit;
         self.cell = Cohort::default();

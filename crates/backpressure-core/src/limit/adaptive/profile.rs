@@ -110,15 +110,17 @@ impl LatencyProfile {
         let is_queue = lower_bound > MIN_ELASTICITY
             && seen.elasticity < QUEUE_ELASTICITY.end
             && self.step_elasticity(top) >= QUEUE_ELASTICITY.start
-            && !self.is_contradicted(top)
             && (low + 1..=top).all(|band| self.step_elasticity(band) < QUEUE_ELASTICITY.end);
         is_queue.then(|| self.knee(low, top, seen))
     }
 
-    /// Whether latency is shorter again with more in flight. The last to end of a band are the long ones, and the first
-    /// to end of the next are the short ones, which say nothing of those that may wait.
-    fn is_contradicted(&self, top: usize) -> bool {
-        let is_shorter = top + 1 < BANDS && self.step_elasticity(top + 1) < QUEUE_ELASTICITY.start;
+    /// Whether latency is shorter again with more in flight than at the admission of this attempt.
+    ///
+    /// The last to end of a band are the long ones. The first to end of the next are the short ones, which say nothing
+    /// of those that may wait.
+    pub(super) fn is_contradicted(&self, sample: &Sample) -> bool {
+        let top = band(sample.in_flight);
+        let is_shorter = top + 1 < BANDS && self.step_elasticity(top + 1) < 0.0;
         is_shorter && self.is_explained()
     }
 
@@ -286,7 +288,7 @@ mod tests {
                 now = now + Duration::from_millis(gap);
                 profile.explain(&sample, now);
                 profile.add(&sample, now);
-                profile.hidden_queue(&sample).is_some()
+                profile.hidden_queue(&sample).is_some() && !profile.is_contradicted(&sample)
             };
             for in_flight in [5, 11] {
                 (0..30).for_each(|_| _ = add(in_flight, 300));
