@@ -1,7 +1,5 @@
 //! The dashboard behind nginx as it is by default: it buffers responses, and sends the service a host of its own.
 
-use std::process::Command;
-
 use axum::Router;
 use backpressure_dashboard::Dashboard;
 use backpressure_tests::server::serve;
@@ -9,25 +7,16 @@ use http::StatusCode;
 use reqwest::Client;
 use tower_backpressure::AdmissionLayer;
 
-use crate::process::{Server, free_place, write_conf};
+use crate::process::{Server, free_place};
 
 async fn nginx_before(app: Router) -> Server {
     let service = serve(app).await;
     let (address, folder) = free_place("nginx-dashboard");
-    let conf = format!(
-        "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
-         events {{}}
-         http {{
-           access_log off;
-           client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-           uwsgi_temp_path {folder}; scgi_temp_path {folder};
-           server {{ listen {address}; location / {{ proxy_pass http://{service}; }} }}
-         }}",
-        folder = folder.display(),
+    let http = format!(
+        "access_log off;
+         server {{ listen {address}; location / {{ proxy_pass http://{service}; }} }}"
     );
-    let mut command = Command::new("nginx");
-    command.arg("-p").arg(&folder).arg("-c").arg(write_conf(&folder, &conf));
-    Server::start(command, folder, address).await
+    Server::nginx(&http, folder, address).await
 }
 
 #[tokio::test]

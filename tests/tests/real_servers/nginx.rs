@@ -1,6 +1,5 @@
 //! nginx with `limit_req` and `limit_conn`, which reject without a time unless they are told to name one.
 
-use std::process::Command;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,7 +8,7 @@ use backpressure_tests::server::serve;
 use reqwest::Method;
 use tokio::time::sleep;
 
-use crate::process::{Server, free_place, gap, write_conf};
+use crate::process::{Server, free_place, gap};
 use crate::{SECOND, retrying, send, stack};
 
 /// One request in two seconds for each path, and one at a time for `/slow`, which takes a second and a half.
@@ -22,23 +21,17 @@ async fn nginx() -> Server {
     let limited = |path: &str, more: &str| {
         format!("location = /{path} {{ limit_req zone=all; {more} root {}; }}\n", folder.display())
     };
-    let conf = format!(
-        "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
-         events {{}}
-         http {{
-           log_format short 'request $msec_digits $status $uri';
-           map $msec $msec_digits {{ '~^(\\d+)\\.(\\d+)$' $1$2; }}
-           access_log {folder}/log short;
-           client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
-           uwsgi_temp_path {folder}; scgi_temp_path {folder};
-           limit_req_zone $uri zone=all:1m rate=30r/m;
-           limit_conn_zone $uri zone=conn:1m;
-           server {{
-             listen {address};
-             error_page 405 =200 $uri;
-             {} {} {} {} {}
-             location = /slow {{ limit_conn conn 1; proxy_pass http://{slow}; }}
-           }}
+    let http = format!(
+        "log_format short 'request $msec_digits $status $uri';
+         map $msec $msec_digits {{ '~^(\\d+)\\.(\\d+)$' $1$2; }}
+         access_log {folder}/log short;
+         limit_req_zone $uri zone=all:1m rate=30r/m;
+         limit_conn_zone $uri zone=conn:1m;
+         server {{
+           listen {address};
+           error_page 405 =200 $uri;
+           {} {} {} {} {}
+           location = /slow {{ limit_conn conn 1; proxy_pass http://{slow}; }}
          }}",
         limited("429", "limit_req_status 429;"),
         limited("503", ""),
@@ -47,9 +40,7 @@ async fn nginx() -> Server {
         limited("malformed", "limit_req_status 429; add_header Retry-After soon always;"),
         folder = folder.display(),
     );
-    let mut command = Command::new("nginx");
-    command.arg("-p").arg(&folder).arg("-c").arg(write_conf(&folder, &conf));
-    Server::start(command, folder, address).await
+    Server::nginx(&http, folder, address).await
 }
 
 #[tokio::test]

@@ -40,6 +40,23 @@ impl Server {
         panic!("the server does not listen");
     }
 
+    /// Starts nginx with `http` in its block of that name.
+    pub(crate) async fn nginx(http: &str, folder: PathBuf, address: SocketAddr) -> Self {
+        let conf = format!(
+            "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
+             events {{}}
+             http {{
+               client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+               uwsgi_temp_path {folder}; scgi_temp_path {folder};
+               {http}
+             }}",
+            folder = folder.display(),
+        );
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(&folder).arg("-c").arg(write_conf(&folder, &conf));
+        Self::start(command, folder, address).await
+    }
+
     /// The requests for a path, oldest first, once there are `count` of them. The server writes a line after it
     /// has answered, so that the line may come later than the response.
     pub(crate) async fn logged(&self, path: &str, count: usize) -> Vec<Logged> {
