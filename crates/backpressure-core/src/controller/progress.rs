@@ -72,7 +72,8 @@ impl Controller {
         let reached = Reached {
             limit: self.limit(),
             known: self.limit.is_known(),
-            long: self.latency.percentile_98(),
+            // What is held for longer counts apart.
+            long: self.latency.percentile_98().min(self.silence()),
             workers: self.limit.workers().unwrap_or(1),
         };
         if self.stall.is_over(reached, self.worked, now) {
