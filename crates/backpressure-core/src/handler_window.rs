@@ -199,28 +199,23 @@ mod tests {
             let mut came = [vec![true; own], vec![false; others]].concat();
             let turn = step as usize % came.len().max(1);
             came.rotate_left(turn);
+            let mut end = |calls: usize| {
+                let took = STEP * (STEPS_BEFORE_CALL + LIMIT) as u32;
+                window.ended(running, took, backlog(calls));
+                running -= 1;
+            };
             for is_own in came {
                 let has_room = calls.len() < LIMIT + QUEUE;
                 if has_room {
                     calls.push_back(is_own);
                 } else if is_own {
                     rejected += usize::from(is_judged);
-                    window.ended(
-                        running,
-                        STEP * (STEPS_BEFORE_CALL + LIMIT) as u32,
-                        backlog(calls.len()),
-                    );
-                    running -= 1;
+                    end(calls.len());
                 }
             }
             if calls.pop_front() == Some(true) {
                 answered += usize::from(is_judged);
-                window.ended(
-                    running,
-                    STEP * (STEPS_BEFORE_CALL + LIMIT) as u32,
-                    backlog(calls.len()),
-                );
-                running -= 1;
+                end(calls.len());
             }
         }
         (answered, rejected)

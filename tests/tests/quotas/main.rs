@@ -2,6 +2,7 @@
 
 mod clients;
 mod costs;
+mod failing_keys;
 mod fields;
 mod keys;
 mod limits;

@@ -253,7 +253,6 @@ impl Limit for Adaptive {
                 self.set(limit, cause, now);
             }
         }
-        self.profile.explain(sample, now);
         self.profile.add(sample, now);
         if let Some(queue) = self.hidden_queue(sample, now) {
             self.go_to_knee(&queue, sample, now);

@@ -294,7 +294,6 @@ impl Limit for ClientLimit {
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
         // Once an experiment has found a knee, the profile decides nothing any more.
         if !self.experiment.is_known() {
-            self.profile.explain(sample, now);
             self.profile.add(sample, now);
         }
         if !sample.outcome.tells_latency() {

@@ -82,6 +82,7 @@ impl LatencyProfile {
             let band = &mut self.bands[band(in_flight)];
             band.at = band.at.max(at);
         }
+        self.explain(sample, now);
         self.learn(sample);
     }
 
@@ -92,8 +93,8 @@ impl LatencyProfile {
         }
     }
 
-    /// Counts the permit time that an attempt accounts for, whatever its outcome; [`flat`](Self::flat) needs it.
-    pub(super) fn explain(&mut self, sample: &Sample, now: Timestamp) {
+    /// Counts the permit time that an attempt accounts for, whatever its outcome.
+    fn explain(&mut self, sample: &Sample, now: Timestamp) {
         let in_flight = (sample.in_flight_at_end as f64).max(1.0);
         let kept = 1.0 - 1.0 / (RECENT_TURNOVERS * in_flight);
         self.held = kept * self.held + in_flight * now.since(self.last).as_secs_f64();
@@ -286,7 +287,6 @@ mod tests {
                 let sample = sample.in_flight(in_flight).in_flight_at_end(in_flight);
                 let gap = if others_end { millis / in_flight as u64 } else { 100 };
                 now = now + Duration::from_millis(gap);
-                profile.explain(&sample, now);
                 profile.add(&sample, now);
                 profile.hidden_queue(&sample).is_some() && !profile.is_contradicted(&sample)
             };
@@ -316,7 +316,6 @@ mod tests {
             let sample = Sample::new(Duration::from_millis(millis), Outcome::Success);
             let sample = sample.in_flight(in_flight).in_flight_at_end(in_flight);
             let now = Timestamp::ZERO + Duration::from_millis(end);
-            profile.explain(&sample, now);
             profile.add(&sample, now);
             in_flight >= 64 && profile.flat(&sample).is_some()
         })

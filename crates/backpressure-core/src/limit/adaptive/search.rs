@@ -50,6 +50,8 @@ const USED_ELASTICITY: f64 = 0.3;
 /// square of what it has in flight: meanwhile it has become faster, and what was measured before says nothing. Nor
 /// where hardly any attempt was answered before: what hung may answer again.
 const MAX_QUEUE_ELASTICITY: f64 = 2.0;
+/// Standard errors within which a limit above may have done as much as one below.
+const DOUBT_DEVIATIONS: f64 = 2.0;
 /// Largest factor of a first step up, however much latency has grown.
 const MAX_FIRST_STEP_FACTOR: f64 = 16.0;
 /// Overshoot of the estimated knee: this factor plus a share of the estimate's standard error. Without it
@@ -196,16 +198,20 @@ impl Search {
                 return Step::On(Self { down: true, above: Some(*cell), ..*self });
             }
         }
-        if let Some(above) = self.above.filter(|_| self.down && used) {
-            let below = self.base.and(cell);
-            if below.compare(&above).is_used(2.0) {
-                // What was measured above may have been chance: to stay below it would be for long.
-                let reach = above.in_flight() / self.from;
-                return Step::On(Self { reach, ..Self::up(self.from, below) });
-            }
+        if let Some(again) = self.up_again(cell).filter(|_| self.down && used) {
+            return Step::On(again);
         }
         let beyond = KNEE_OVERSHOOT * (seen.error * width).clamp(0.0, 0.5).exp();
         Step::Knee(beyond * self.knee(limit, cell, used))
+    }
+
+    /// The search for a limit above once more, where what was measured there may have been chance: to stay below it
+    /// would be for long. `cell` has done as much as the limit to beat.
+    fn up_again(&self, cell: &Cohort) -> Option<Self> {
+        let (above, below) = (self.above?, self.base.and(cell));
+        let reach = above.in_flight() / self.from;
+        let is_doubtful = below.compare(&above).is_used(DOUBT_DEVIATIONS);
+        is_doubtful.then(|| Self { reach, ..Self::up(self.from, below) })
     }
 
     /// Little's law: what a limit that was too high does in a second, at the latency of one that

@@ -153,13 +153,14 @@ impl Handlers {
 impl Drop for RunningHandler {
     fn drop(&mut self) {
         let Self { handlers, priority, generation, started } = self;
-        let running = handlers.running(Priority::Sheddable);
+        let is_bounding = handlers.is_bounding.load(Relaxed);
+        let running = is_bounding.then(|| handlers.running(Priority::Sheddable));
         if handlers.generation.load(Relaxed).wrapping_sub(*generation) <= 1 {
             // A generation that has just begun may have forgotten it.
             let one_less = |running: usize| running.checked_sub(1);
             let _ = handlers.of(*priority, *generation).fetch_update(Relaxed, Relaxed, one_less);
         }
-        if handlers.is_bounding.load(Relaxed) {
+        if let Some(running) = running {
             let now = Instant::now();
             if let Some(backlog) = handlers.policy.limiter.backlog(now) {
                 handlers.window().handlers.ended(running, now.duration_since(*started), backlog);
