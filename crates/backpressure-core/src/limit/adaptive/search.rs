@@ -172,13 +172,7 @@ impl Search {
         let pays = if self.down { seen.elasticity > self.waited } else { used };
         if self.down && pays && !self.is_in_vain() && seen.elasticity - seen.error < MOSTLY_WAITED {
             // The higher limit was looked at too briefly to leave it for good.
-            return Step::On(Self {
-                from: limit,
-                base: *cell,
-                down: false,
-                reach: self.from / limit,
-                ..*self
-            });
+            return Step::On(Self { reach: self.from / limit, ..Self::start(limit, *cell) });
         }
         if pays {
             let above = if self.down { Some(self.base) } else { self.above };
@@ -277,6 +271,15 @@ mod tests {
     #[test]
     fn a_limit_that_was_measured_in_a_few_attempts_is_measured_again_before_it_is_left() {
         assert_eq!(down_after(2).candidate(), 44.0);
+    }
+
+    #[test]
+    fn a_limit_that_was_measured_again_and_is_too_high_is_left_for_a_lower_one() {
+        let again = down_after(2);
+        let high = cell(100, 200, 44);
+        let (step, _) = again.next(44.0, &high, &high).expect("enough attempts");
+        let Step::On(next) = step else { panic!("{step:?}") };
+        assert!(next.candidate() < 22.0);
     }
 
     #[test]
