@@ -83,17 +83,14 @@ impl State {
 
     async fn comes_and_goes(&'static self) {
         let folder = tempfile::tempdir().expect("a folder");
-        let server = Server::start(
-            &[
-                ["--dir", folder.path().to_str().expect("text")],
-                ["--save", "3600 1"],
-                ["--enable-debug-command", "yes"],
-                ["--enable-protected-configs", "yes"],
-                ["--loading-process-events-interval-bytes", "1024"],
-            ]
-            .as_flattened(),
-        )
-        .await;
+        let options = [
+            ["--dir", folder.path().to_str().expect("text")],
+            ["--save", "3600 1"],
+            ["--enable-debug-command", "yes"],
+            ["--enable-protected-configs", "yes"],
+            ["--loading-process-events-interval-bytes", "1024"],
+        ];
+        let server = Server::start(options.as_flattened()).await;
         let address = server.address();
         let mut replicas =
             ["local-share", "open", "closed"].map(|mode| Replica::start(&address, mode));
@@ -104,7 +101,8 @@ impl State {
         server.run(self.begin).await;
         self.until_it_is_seen(&server).await;
         self.until(&mut replicas, "in", |[share, open, closed]| {
-            let is_a_third = share >= PER_SECOND / 3 * 7 / 10 && share <= PER_SECOND / 3 + LEASE;
+            let third = PER_SECOND / 3;
+            let is_a_third = (third * 7 / 10..=third + LEASE).contains(&share);
             is_a_third && open >= OFFERED * 9 / 10 && closed == 0
         })
         .await;
