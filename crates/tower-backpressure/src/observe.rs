@@ -35,6 +35,8 @@ use in_flight::{End, Followed};
 pub(crate) use metrics::StreamCount;
 #[cfg(all(feature = "metrics", feature = "policy"))]
 pub(crate) use metrics::policy_event;
+#[cfg(all(feature = "metrics", any(feature = "client", feature = "server")))]
+pub(crate) use metrics::shown::Shown;
 pub(crate) use nesting::Inside;
 pub use observer::{Event, Observer};
 #[cfg(feature = "opentelemetry")]
