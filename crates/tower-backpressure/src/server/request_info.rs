@@ -21,6 +21,10 @@ use crate::headers::request_start::queue_time;
 use crate::headers::timeout::timeout;
 use crate::request_info::RequestInfo;
 
+mod proxy_clock;
+
+use self::proxy_clock::ProxyClock;
+
 /// Reads what the headers of a request say of its priority and deadline, and puts a [`RequestInfo`] into its
 /// extensions for the layers inside.
 ///
@@ -51,7 +55,8 @@ use crate::request_info::RequestInfo;
 /// | [`x-previous-attempts`](crate::client::PREVIOUS_ATTEMPTS), `grpc-previous-rpc-attempts`, `x-envoy-attempt-count` | how often the caller has sent it before, which it then repeats itself |
 /// | `X-Request-Start`, `X-Queue-Start` | when a proxy received the request: time in its queue counts towards the deadline; from trusted peers only |
 ///
-/// A value that is malformed counts as absent.
+/// A value that is malformed counts as absent. The clock of a proxy may be behind: what each request of the last minute or two
+/// was on its way is no queue.
 ///
 /// # Trust
 /// A header is a claim. The claim of an untrusted caller may lower the priority and bring the deadline
@@ -117,6 +122,7 @@ struct Rules {
     trusts: Option<Arc<Predicate>>,
     criticality: HeaderName,
     timeout: Option<Duration>,
+    proxy_clock: Arc<ProxyClock>,
 }
 
 type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
@@ -131,6 +137,7 @@ impl RequestInfoLayer {
             trusts: None,
             criticality: CRITICALITY,
             timeout: None,
+            proxy_clock: Arc::new(ProxyClock::new()),
         };
         Self { rules: Arc::new(rules) }
     }
@@ -230,7 +237,10 @@ impl RequestInfoLayer {
             Some(claimed) => claimed.min(info.priority),
             None => info.priority,
         };
-        let queued = if is_trusted { queued_before(&head.headers) } else { Duration::ZERO };
+        let queued = match is_trusted {
+            true => rules.queued_before(&head.headers, arrived),
+            false => Duration::ZERO,
+        };
         let cost = is_trusted.then(|| cost(&head.headers)).flatten().unwrap_or(info.cost);
         let info = match attempts::previous(&head.headers) {
             Some(previous) => info.previous_attempts(previous),
@@ -265,6 +275,13 @@ impl Rules {
         let shortest = [timeout(headers), self.timeout].into_iter().flatten().min()?;
         arrived.checked_add(shortest.saturating_sub(queued))
     }
+
+    /// How long a request was in the queue of the proxy that sent it.
+    fn queued_before(&self, headers: &HeaderMap, arrived: Instant) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let on_its_way = queue_time(headers, now);
+        on_its_way.map(|time| self.proxy_clock.queued(time, arrived)).unwrap_or_default()
+    }
 }
 
 /// RFC 9218, section 4.1: 3 is the default, 7 is for background work, such as delivery of updates.
@@ -275,12 +292,6 @@ const fn priority_of_urgency(urgency: u8) -> Priority {
         4..=6 => Priority::Deferrable,
         _ => Priority::Sheddable,
     }
-}
-
-/// How long a request was in the queue of the proxy that sent it.
-fn queued_before(headers: &HeaderMap) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    queue_time(headers, now).unwrap_or_default()
 }
 
 impl<S> Layer<S> for RequestInfoLayer {
