@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use backpressure_core::Priority;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderName, Request};
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -15,15 +14,14 @@ use tower_service::Service;
 use crate::deadline::Deadline;
 use crate::headers::attempts;
 use crate::headers::cost::cost;
-use crate::headers::criticality::{CRITICALITY, criticality};
-use crate::headers::priority::urgency;
-use crate::headers::request_start::queue_time;
-use crate::headers::timeout::timeout;
+use crate::headers::criticality::CRITICALITY;
 use crate::request_info::RequestInfo;
 
 mod proxy_clock;
+mod rules;
 
 use self::proxy_clock::ProxyClock;
+use self::rules::Rules;
 
 /// Reads what the headers of a request say of its priority and deadline, and puts a [`RequestInfo`] into its
 /// extensions for the layers inside.
@@ -114,18 +112,6 @@ impl<F: Fn(&Parts) -> RequestInfo + Send + Sync + 'static> ExtractInfo for F {
         self(head)
     }
 }
-
-#[derive(Clone)]
-struct Rules {
-    base: Option<Arc<dyn ExtractInfo>>,
-    reads_headers: bool,
-    trusts: Option<Arc<Predicate>>,
-    criticality: HeaderName,
-    timeout: Option<Duration>,
-    proxy_clock: Arc<ProxyClock>,
-}
-
-type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
 impl RequestInfoLayer {
     /// Reads the headers of each request, and trusts no caller.
@@ -255,42 +241,6 @@ impl RequestInfoLayer {
 
     fn edit(&mut self) -> &mut Rules {
         Arc::make_mut(&mut self.rules)
-    }
-}
-
-impl Rules {
-    fn claimed_priority(&self, headers: &HeaderMap) -> Option<Priority> {
-        let by_name = criticality(headers, &self.criticality);
-        by_name.or_else(|| urgency(headers).map(priority_of_urgency))
-    }
-
-    /// The shorter of the caller's time and the service's own, from the time at which a proxy received the
-    /// request.
-    fn claimed_deadline(
-        &self,
-        headers: &HeaderMap,
-        arrived: Instant,
-        queued: Duration,
-    ) -> Option<Instant> {
-        let shortest = [timeout(headers), self.timeout].into_iter().flatten().min()?;
-        arrived.checked_add(shortest.saturating_sub(queued))
-    }
-
-    /// How long a request was in the queue of the proxy that sent it.
-    fn queued_before(&self, headers: &HeaderMap, arrived: Instant) -> Duration {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let on_its_way = queue_time(headers, now);
-        on_its_way.map(|time| self.proxy_clock.queued(time, arrived)).unwrap_or_default()
-    }
-}
-
-/// RFC 9218, section 4.1: 3 is the default, 7 is for background work, such as delivery of updates.
-const fn priority_of_urgency(urgency: u8) -> Priority {
-    match urgency {
-        0 => Priority::Critical,
-        1..=3 => Priority::Normal,
-        4..=6 => Priority::Deferrable,
-        _ => Priority::Sheddable,
     }
 }
 
