@@ -141,3 +141,19 @@ async fn a_wrong_report_that_is_corrected_forgives_nothing_of_other_requests() {
     reservation.settle(0);
     assert_eq!(remaining(&layer), 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn batches_whose_cost_is_settled_late_are_as_many_as_the_quota_has_tokens_for() {
+    let quota = Quota::per_second(10).max_debt(1_000);
+    let layer = QuotaLayer::per("batches", BY_KEY, quota).expose_reservation(true);
+    let mut served = 0;
+    for _ in 0..500 * 10 {
+        let mut request = request("a");
+        request.headers_mut().insert("x-will-cost", "1000".parse().expect("a value"));
+        let response = layer.layer(service_fn(model)).oneshot(request).await.expect("no error");
+        served += u32::from(response.status() == 200);
+        advance(Duration::from_millis(100)).await;
+    }
+    // Each is paid in a hundred seconds.
+    assert!((5..=6).contains(&served), "{served}");
+}
