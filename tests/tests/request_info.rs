@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_backpressure::{
     AdmissionLayer, BulkheadLayer, Deadline, Priority, QueueBounds, RequestInfo, RequestInfoLayer,
@@ -147,6 +147,7 @@ async fn time_in_the_queue_of_a_named_proxy_counts_towards_the_deadline() {
         deadline.saturating_duration_since(Instant::now())
     };
     let start = started(30 * SECOND);
+    assert!(left(&[("x-request-start", &started(Duration::ZERO)), PROXY]) > 9 * SECOND);
     assert_eq!(left(&[("x-request-start", &start), PROXY]), Duration::ZERO);
     assert_eq!(left(&[("x-queue-start", &start), PROXY]), Duration::ZERO);
     assert_eq!(
@@ -160,6 +161,29 @@ async fn time_in_the_queue_of_a_named_proxy_counts_towards_the_deadline() {
     assert_eq!(left(&[("x-request-start", &ahead), PROXY]), 10 * SECOND, "its clock is ahead");
     assert_eq!(left(&[("x-request-start", &started(90 * SECOND)), PROXY]), 10 * SECOND);
     assert_eq!(left(&[("x-request-start", "yesterday"), PROXY]), 10 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_whose_clock_is_behind_has_no_request_rejected() {
+    let layer = RequestInfoLayer::from_headers().timeout(10 * SECOND).trust(from_proxy);
+    let left = |behind: Duration| {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970") - behind;
+        let start = format!("t={}.{:03}", at.as_secs(), at.subsec_millis());
+        let deadline = read(&layer, &[("x-request-start", &start), PROXY]).deadline;
+        deadline.expect("the layer has a timeout").saturating_duration_since(Instant::now())
+    };
+    // Requests may pass the queue within these times on a busy machine.
+    let about = |seconds: u32| seconds * SECOND - SECOND / 2..=seconds * SECOND + SECOND / 2;
+    for _ in 0..300 {
+        let all = left(25 * SECOND);
+        assert!(about(10).contains(&all), "{all:?}");
+        let some = left(29 * SECOND);
+        assert!(about(6).contains(&some), "{some:?}");
+        advance(SECOND).await;
+    }
+    // It is set, and is right from now on.
+    assert!(about(10).contains(&left(Duration::ZERO)));
+    assert_eq!(left(25 * SECOND), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

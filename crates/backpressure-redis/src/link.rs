@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -60,9 +60,23 @@ impl Link {
         Self { shared: Arc::new(Shared { connect, status, is_connecting, unanswered }) }
     }
 
-    /// Sends a command, and gives up a connection that is lost or silent.
+    /// Sends a command, which does no harm if it runs twice. Where the connection turns out to be lost, as after a restart
+    /// of the server, the command is sent again on a new one.
     pub(crate) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
-        let mut connection = self.connection().await?;
+        match self.send_over(self.connection().await?, command).await {
+            Err(error) if error.is_connection_dropped() => {
+                self.send_over(self.connection().await?, command).await
+            }
+            result => result,
+        }
+    }
+
+    /// Sends a command over a connection, and gives it up where it is lost or silent.
+    async fn send_over(
+        &self,
+        mut connection: Box<dyn Connection>,
+        command: &Cmd,
+    ) -> RedisResult<Value> {
         let mut sent = Sent { link: self, is_answered: false };
         let result = connection.send(command).await.and_then(Value::extract_error);
         sent.is_answered = true;
@@ -149,14 +163,19 @@ impl Drop for Sent<'_> {
     }
 }
 
-/// Whether the connection is lost, or leads to a server that is no master any more: after a failover, its address or
-/// the sentinels name another.
+/// Errors of a server that another one may not have, once the address or the sentinels name another: a replica, one
+/// without its master, a master that is cut off from its replicas, and one that has forgotten who is connected.
+const CODES_OF_THE_WRONG_SERVER: [&str; 4] = ["READONLY", "MASTERDOWN", "NOREPLICAS", "NOAUTH"];
+
+/// Whether the connection is lost, or leads to a server that is of no use.
 fn is_of_no_use_after(error: &RedisError) -> bool {
     let is_lost = error.is_io_error() || error.is_connection_dropped();
     // Redis 6 wraps the error of a command in a script.
-    let is_replica = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
-        || error.detail().is_some_and(|detail| detail.contains("READONLY"));
-    is_lost || is_replica || error.is_unrecoverable_error()
+    let is_about = |code| {
+        error.code() == Some(code) || error.detail().is_some_and(|detail| detail.contains(code))
+    };
+    let is_of_the_wrong_server = CODES_OF_THE_WRONG_SERVER.into_iter().any(is_about);
+    is_lost || is_of_the_wrong_server || error.is_unrecoverable_error()
 }
 
 fn failed(error: &str) -> RedisError {
@@ -181,6 +200,22 @@ mod tests {
     impl Connect for Endless {
         fn connect(&self) -> Boxed<'_, RedisResult<Box<dyn Connection>>> {
             Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn errors_that_another_server_may_not_have_give_up_the_connection() {
+        let wrapped = "Error running script: @user_script:139: -READONLY You can't write";
+        let error = |code: &'static str, detail: &str| {
+            let value = redis::parse_redis_value(format!("-{code} {detail}\r\n").as_bytes());
+            value.and_then(Value::extract_error).expect_err("an error")
+        };
+        for (code, detail) in [("MASTERDOWN", "Link"), ("NOREPLICAS", "Not"), ("ERR", wrapped)] {
+            assert!(is_of_no_use_after(&error(code, detail)), "{code} {detail}");
+        }
+        for code in ["OOM", "BUSY", "LOADING", "WRONGTYPE", "NOPERM", "MISCONF", "NOSCRIPT", "ERR"]
+        {
+            assert!(!is_of_no_use_after(&error(code, "something else")), "{code}");
         }
     }
 

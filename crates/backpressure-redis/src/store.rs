@@ -68,7 +68,7 @@ impl RedisStore {
     }
 
     /// What keys in Redis begin with; `backpressure:quota` by default. The name of the layer and the key of the tenant
-    /// follow, after a colon each; colons in the name of the layer are percent-encoded.
+    /// follow, after a colon each. Colons in the name of the layer are percent-encoded, and opening braces in both.
     #[must_use]
     pub fn prefix(mut self, prefix: &str) -> Self {
         self.prefix = prefix.into();
@@ -105,11 +105,25 @@ impl RedisStore {
     }
 
     fn key(&self, exchange: &Exchange) -> Vec<u8> {
+        let mut key = self.prefix.as_bytes().to_vec();
+        key.push(b':');
         // A tenant may have any name: a colon in that of a layer would let it use up the quota of another layer.
-        let policy = exchange.policy.replace('%', "%25").replace(':', "%3A");
-        let mut key = format!("{}:{policy}:", self.prefix).into_bytes();
-        key.extend_from_slice(exchange.key.as_bytes());
+        escape(exchange.policy.as_bytes(), b"%{:", &mut key);
+        key.push(b':');
+        // A cluster selects the node by what is in braces: many tenants could choose the same one.
+        escape(exchange.key.as_bytes(), b"%{", &mut key);
         key
+    }
+}
+
+/// Appends a text with some of its bytes percent-encoded.
+fn escape(text: &[u8], special: &[u8], to: &mut Vec<u8>) {
+    for byte in text {
+        if special.contains(byte) {
+            to.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            to.push(*byte);
+        }
     }
 }
 
@@ -129,7 +143,7 @@ mod tests {
     use tower_backpressure::{Claim, Quota};
 
     #[test]
-    fn no_tenant_of_one_layer_has_the_key_of_a_tenant_of_another() {
+    fn no_tenant_has_the_key_of_another_layer_or_chooses_its_node() {
         let store = RedisStore::open("redis://127.0.0.1/").expect("an address");
         let key = |policy, tenant: &str| {
             let claim = Claim::new(0, 0, 1);
@@ -140,5 +154,7 @@ mod tests {
         assert_eq!(key("api", "v2:a"), "backpressure:quota:api:v2:a");
         assert_eq!(key("api:v2", "a"), "backpressure:quota:api%3Av2:a");
         assert_ne!(key("api:v2", "a"), key("api%3Av2", "a"));
+        assert_eq!(key("api", "{one}: node"), "backpressure:quota:api:%7Bone}: node");
+        assert_ne!(key("api", "{"), key("api", "%7B"));
     }
 }

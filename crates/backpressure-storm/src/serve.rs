@@ -11,9 +11,7 @@ use crate::Outcome;
 use crate::bench::Bench;
 use crate::timing::Timing;
 use clap::Args;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 /// Options of `serve`.
 #[derive(Debug, Args)]
@@ -30,12 +28,12 @@ pub(crate) fn run(options: &ServeOptions) -> Outcome<()> {
 }
 
 async fn serve(bench: &Bench, port: u16) -> Outcome<()> {
+    let listener = crate::server::bind(port).await?;
     let controls = Arc::new(Controls::default());
     let dependency = bench.serve(|| service::dependency(Arc::clone(&controls))).await?;
     let service =
         bench.serve(|| service::service(&controls, dependency.address, bench.connections)).await?;
     let clients = Clients::start(bench, &service, Arc::clone(&controls));
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
     println!("http://{}/", listener.local_addr()?);
     let router = pages::router(controls, clients.history());
     let page = tokio::spawn(async move { axum::serve(listener, router).await });

@@ -19,6 +19,17 @@ pub(crate) struct Server {
     stopped: mpsc::UnboundedReceiver<()>,
 }
 
+/// A listener on loopback. Port 0 is a free one.
+///
+/// # Errors
+/// The error names the port, and says how to have a free one.
+pub(crate) async fn bind(port: u16) -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| {
+        let text = format!("port {port}: {error}; --port 0 takes a free one");
+        io::Error::new(error.kind(), text)
+    })
+}
+
 impl Server {
     /// Serves a router from one worker thread, on a CPU of its own if there are two. The router is made in the
     /// runtime that will run it, so that layers that count its workers count one. Port 0 is a free one.
@@ -51,8 +62,7 @@ impl Server {
 
     async fn listen(&self, router: Router) -> io::Result<SocketAddr> {
         let runtime = self.runtime.as_ref().expect("it has not been stopped");
-        let bound =
-            runtime.spawn(TcpListener::bind(self.address)).await.map_err(io::Error::other)??;
+        let bound = runtime.spawn(bind(self.address.port())).await.map_err(io::Error::other)??;
         let address = bound.local_addr()?;
         let listener = bound.tap_io(|stream| _ = stream.set_nodelay(true));
         runtime.spawn(async move { axum::serve(listener, router).await });
@@ -75,5 +85,18 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shut_down();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_in_use_is_named() {
+        let taken = bind(0).await.expect("a free port");
+        let port = taken.local_addr().expect("bound").port();
+        let error = bind(port).await.expect_err("it is taken").to_string();
+        assert!(error.contains(&port.to_string()) && error.contains("--port 0"), "{error}");
     }
 }

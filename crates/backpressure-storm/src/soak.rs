@@ -6,6 +6,7 @@ use crate::pool::Pool;
 use crate::server::Server;
 use crate::timing::Timing;
 use clap::Args;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -26,7 +27,7 @@ use self::tally::Tally;
 #[derive(Debug, Args)]
 pub(crate) struct SoakOptions {
     /// How long the overload lasts
-    #[arg(long, default_value_t = 10.0, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 10.0, value_parser = parse_minutes, value_name = "NUMBER")]
     pub(crate) minutes: f64,
     /// Where the report goes
     #[arg(long, default_value = "target/storm/soak.md", value_name = "FILE")]
@@ -51,6 +52,18 @@ struct Soak {
 const LOAD: f64 = 5.0;
 /// How long requests may take to end after the last client has left: longer than a stalled upload is read.
 const SETTLE: Duration = Duration::from_secs(20);
+
+/// A second, below which no client has done much, up to a day.
+const MINUTES: RangeInclusive<f64> = 0.02..=1_440.0;
+
+fn parse_minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| "a number of minutes, such as 0.5".to_owned())?;
+    if MINUTES.contains(&minutes) {
+        Ok(minutes)
+    } else {
+        Err("a soak takes from 0.02 minutes to 1440".to_owned())
+    }
+}
 
 /// Runs the soak, writes its page, and says whether it passed.
 pub(crate) fn run(options: &SoakOptions) -> Outcome<bool> {

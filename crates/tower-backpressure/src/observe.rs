@@ -35,6 +35,8 @@ use in_flight::{End, Followed};
 pub(crate) use metrics::StreamCount;
 #[cfg(all(feature = "metrics", feature = "policy"))]
 pub(crate) use metrics::policy_event;
+#[cfg(all(feature = "metrics", any(feature = "client", feature = "server")))]
+pub(crate) use metrics::shown::Shown;
 pub(crate) use nesting::Inside;
 pub use observer::{Event, Observer};
 #[cfg(feature = "opentelemetry")]
@@ -71,7 +73,7 @@ pub(crate) struct Queued {
 struct Episode {
     policy: Arc<str>,
     /// The origin of a client's limit; `None` for a server.
-    origin: Option<Box<str>>,
+    origin: Option<Arc<str>>,
     /// What the registry shows: that of all origins together.
     stats: Arc<Stats>,
     epoch: Instant,
@@ -97,6 +99,12 @@ impl Telemetry {
         let (policy, stats) = (Arc::clone(&self.episode.policy), Arc::clone(self.stats()));
         let episode = Episode::new(policy, Some(origin.into()), stats);
         Self { episode: Arc::new(episode), ..self.clone() }
+    }
+
+    /// The origin of a client's limit; `None` for a server.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn origin(&self) -> Option<&Arc<str>> {
+        self.episode.origin.as_ref()
     }
 
     /// What the registry shows of this policy.
@@ -247,7 +255,7 @@ impl Drop for Queued {
 }
 
 impl Episode {
-    fn new(policy: Arc<str>, origin: Option<Box<str>>, stats: Arc<Stats>) -> Self {
+    fn new(policy: Arc<str>, origin: Option<Arc<str>>, stats: Arc<Stats>) -> Self {
         let (last_shed, shed) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { policy, origin, stats, epoch: Instant::now(), last_shed, shed }
     }

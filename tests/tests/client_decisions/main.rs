@@ -7,6 +7,7 @@ mod cancellation;
 mod cooldown;
 mod dependency;
 mod harmless;
+mod held_back;
 mod metrics;
 mod misbehaviour;
 mod rates;

@@ -15,6 +15,12 @@ fn remaining(layer: &QuotaLayer) -> u64 {
     layer.handle().standing("a").map_or(u64::MAX, |it| it.windows[0].remaining)
 }
 
+/// Whether a response tells the only window to have this many tokens left.
+fn tells<B>(response: &Response<B>, tokens: u64) -> bool {
+    field(response, "ratelimit").contains(&format!(";r={tokens}"))
+        && field(response, "ratelimit").matches(";r=").count() == 1
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_costs_its_weight() {
     let layer = QuotaLayer::per("weights", BY_KEY, Quota::per_hour(100))
@@ -73,7 +79,10 @@ async fn an_estimate_is_settled_by_the_handler_or_by_its_response_up_and_down() 
         let call = async |cost: &str| {
             let mut request = request("a");
             request.headers_mut().insert("x-will-cost", cost.parse().expect("a value"));
-            layer.layer(service_fn(model)).oneshot(request).await.expect("no error").status()
+            let response = layer.layer(service_fn(model)).oneshot(request).await.expect("no error");
+            let is_told = response.status() == 429 || tells(&response, remaining(&layer));
+            assert!(is_told, "{:?}", response.headers());
+            response.status()
         };
         assert_eq!(call("100").await, 200);
         assert_eq!(remaining(&layer), 900);
@@ -99,6 +108,7 @@ async fn a_request_that_a_layer_inside_rejects_costs_nothing() {
         let response = both.layer(Done).oneshot(request("a")).await.expect("no error");
         assert_eq!(response.status(), 503);
         assert!(response.headers().contains_key("retry-after"));
+        assert!(tells(&response, 10), "{:?}", response.headers());
         // The quota layer has let it through: it cannot promise that nothing was begun.
         assert!(!response.headers().contains_key("x-shed-reason"));
     }
@@ -130,4 +140,20 @@ async fn a_wrong_report_that_is_corrected_forgives_nothing_of_other_requests() {
     assert_eq!(remaining(&layer), 100);
     reservation.settle(0);
     assert_eq!(remaining(&layer), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_whose_cost_is_settled_late_are_as_many_as_the_quota_has_tokens_for() {
+    let quota = Quota::per_second(10).max_debt(1_000);
+    let layer = QuotaLayer::per("batches", BY_KEY, quota).expose_reservation(true);
+    let mut served = 0;
+    for _ in 0..500 * 10 {
+        let mut request = request("a");
+        request.headers_mut().insert("x-will-cost", "1000".parse().expect("a value"));
+        let response = layer.layer(service_fn(model)).oneshot(request).await.expect("no error");
+        served += u32::from(response.status() == 200);
+        advance(Duration::from_millis(100)).await;
+    }
+    // Each is paid in a hundred seconds.
+    assert!((5..=6).contains(&served), "{served}");
 }

@@ -9,3 +9,4 @@ mod failures;
 mod proxy;
 mod replica;
 mod server;
+mod states;

@@ -84,6 +84,19 @@ impl Server {
         client.get_multiplexed_async_connection().await.expect("the server listens")
     }
 
+    /// Runs commands, whose words are separated by spaces. One that has no answer in time is not waited for.
+    pub(crate) async fn run(&self, commands: &[&str]) {
+        let mut connection = self.connection().await;
+        for command in commands {
+            let words: Vec<_> = command.split(' ').collect();
+            let result: redis::RedisResult<redis::Value> =
+                redis::Cmd::new().arg(words).query_async(&mut connection).await;
+            if let Err(error) = result {
+                assert!(error.is_timeout(), "{command}: {error}");
+            }
+        }
+    }
+
     /// How many scripts the server has run.
     pub(crate) async fn scripts(&self) -> u64 {
         let mut connection = self.connection().await;

@@ -42,12 +42,18 @@ impl Target {
         if !options.url.contains("://") {
             return Err(wrong("a URL begins with http:// or https://"));
         }
+        if options.url.ends_with("://") {
+            return Err(wrong("there is no host"));
+        }
         let uri: Uri = options.url.parse().map_err(|error| wrong(&format!("{error}")))?;
         let tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             _ => return Err(wrong("a URL begins with http:// or https://")),
         };
+        if options.cacert.is_some() && !tls {
+            return Err(wrong("--cacert is for a URL that begins with https://"));
+        }
         let authority = uri.authority().ok_or_else(|| wrong("there is no host"))?.clone();
         if authority.as_str().contains('@') {
             return Err(
@@ -232,6 +238,8 @@ mod tests {
             (&["ftp://127.0.0.1/"], "http://"),
             (&["http://127.0.0.1:99999/"], "99999 is no port"),
             (&["https://[::1]:70000/"], "70000 is no port"),
+            (&["http://"], "there is no host"),
+            (&["http://127.0.0.1/", "--cacert", "ca.pem"], "https://"),
             (&["http://me:secret@127.0.0.1/"], "authorization"),
             (&["http://127.0.0.1/", "-H", "nonsense"], "name: value"),
             (&["http://127.0.0.1/", "-H", "content-length: 3"], "belongs to the connection"),

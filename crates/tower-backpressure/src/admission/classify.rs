@@ -55,9 +55,29 @@ impl Classifier {
         if let Some(&stated) = response.extensions().get::<Outcome>() {
             return stated;
         }
+        if is_of_another_origin(response) {
+            return Outcome::Success;
+        }
         let ruled = self.rule.as_ref().and_then(|rule| apply(&**rule, response));
         ruled.unwrap_or_else(|| classify(response, self.side))
     }
+}
+
+/// In the extensions of a failed response that another origin has sent: the one that was asked has answered with a
+/// redirection.
+#[cfg(feature = "reqwest")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfAnotherOrigin;
+
+/// Whether a failed response says nothing of the origin that was asked.
+#[cfg(feature = "reqwest")]
+pub(crate) fn is_of_another_origin<B>(response: &Response<B>) -> bool {
+    !response.status().is_success() && response.extensions().get::<OfAnotherOrigin>().is_some()
+}
+
+#[cfg(not(feature = "reqwest"))]
+pub(crate) const fn is_of_another_origin<B>(_response: &Response<B>) -> bool {
+    false
 }
 
 /// Applies a rule to the head of a response. `Parts` cannot borrow, so the head moves out and back.

@@ -32,16 +32,22 @@ mod origins;
 /// faster than the server can serve them. A server that rejects it again did not keep its schedule, and the next
 /// retry is charged as any other.
 ///
+/// Nor is a request charged that was not sent: one whose first attempt a [`CooldownLayer`](crate::CooldownLayer) or an
+/// [`OriginLimitLayer`](crate::OriginLimitLayer) inside rejected with a time of no more than five seconds. At most
+/// 16 384 such requests wait in a layer. A breaker and a throttle reject requests so that these fail at once: waiting
+/// for them is charged.
+///
 /// Clones share one balance. A budget belongs to one process: `n` processes add the same share of load,
-/// and their reserves add up to `n` × `reserve`. Give each origin a balance of its own, by a budget each or
-/// with [`per_origin`](Self::per_origin); otherwise one failing origin spends the retries of the others.
+/// and their reserves add up to `n` × `reserve`. [`per_origin`](Self::per_origin) gives each origin a balance of its
+/// own; otherwise one failing origin spends the retries of the others. The budget of a
+/// [`RetryLayer`](crate::RetryLayer) without this option is one per origin.
 ///
 /// | option | default | why |
 /// |---|---|---|
 /// | `ratio` | 0.1 | an overloaded service can bear a tenth more load (Google's SRE book, chapter 21) |
 /// | [`reserve`](Self::reserve) | 10 retries | covers a few failures at the start or at low traffic; small, since all processes of a fleet may spend theirs at once |
 /// | [`refill`](Self::refill) | 5 s; never with a ratio of 0 | a client with a request every five seconds always has a retry; a thousand empty clients add 200 retries a second |
-/// | [`per_origin`](Self::per_origin) | off | a layer is often made for one origin |
+/// | [`per_origin`](Self::per_origin) | off; on in a `RetryLayer` without a budget of yours | a budget may also be used without a layer |
 ///
 /// [`grpc`](Self::grpc) and [`aws`](Self::aws) have the rules of those clients instead, for the same
 /// behaviour in a mixed fleet.
@@ -207,10 +213,12 @@ impl RetryBudget {
         self.snapshot().balance
     }
 
-    /// The balance, and how many retries were granted and denied.
+    /// The balance, and how many retries were granted and denied. With [`per_origin`](Self::per_origin) it is the
+    /// lowest balance of all origins, and the counts of all of them.
     #[must_use]
     pub fn snapshot(&self) -> BudgetSnapshot {
-        self.balance.snapshot()
+        let of_origins = self.origins.as_ref().and_then(|origins| origins.snapshot());
+        of_origins.unwrap_or_else(|| self.balance.snapshot())
     }
 
     /// The budget of the origin of a request; `None` where all origins share this one.

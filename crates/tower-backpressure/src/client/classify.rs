@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
+use backpressure_core::Shed;
 use http::Extensions;
 use http::header::{HeaderMap, HeaderName};
 use http::status::StatusCode;
@@ -120,6 +121,11 @@ impl<'a> AttemptOutcome<'a> {
     pub(crate) fn is_success(&self) -> bool {
         let grpc = self.grpc_status();
         self.status().is_some_and(|status| status.is_success()) && matches!(grpc, None | Some(0))
+    }
+
+    /// The rejection by a layer of this client, in this process: the request was not sent.
+    pub(crate) fn rejected_here(&self) -> Option<&'a Shed> {
+        response::local_rejection(self.headers()?, self.extensions()?)
     }
 
     /// How long a cool-down inside sends nothing to the origin.

@@ -56,7 +56,7 @@ use self::state::{Options, OriginCooldown, ToldRule};
 /// | 429 with a time | a cool-down once 3 in a row have come over a tenth of a second, and no answer to any other request, or the first from an origin that never answered: a single one may be about one route |
 /// | 503 or 529 with a time, gRPC pushback | the same once 16 in a row have come, or 4 from an origin that never answered: a single one may come from one replica of many |
 /// | a 503 of a server of this crate | none: the time is that of this request alone |
-/// | a rejection without a time, or any other response | none |
+/// | a rejection without a time, any other response, or that of another origin after a redirection | none |
 ///
 /// [`RetryAfter::from_headers`] says which fields and forms are understood. [`told`](Self::told) takes a rule
 /// of your own. The time is at most [`max_cooldown`](Self::max_cooldown), and random jitter is added to it: up

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::mem::take;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
@@ -11,6 +12,9 @@ use reqwest::{Body, ResponseBuilderExt, Url};
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::origin_key::OriginKey;
+use super::replay::has_url;
+use crate::admission::classify::OfAnotherOrigin;
 use crate::deadline::Deadline;
 use crate::headers::criticality::{CRITICALITY_FIELD, criticality};
 use crate::inner::{Inner, poll_now, take_polled};
@@ -18,11 +22,19 @@ use crate::inner::{Inner, poll_now, take_polled};
 /// reqwest's client as a service of http's types, for layers that change neither bodies nor URLs. The body of a request
 /// is reqwest's own request and the body of a response its own response, whose head is lent to them.
 #[derive(Clone, Debug)]
-pub(crate) struct WholeResponses<S>(S);
+pub(crate) struct WholeResponses<S> {
+    client: S,
+    origin: Option<Arc<str>>,
+}
 
 /// The same for one call: the client is called in place, and copied only where it is kept.
 #[derive(Debug)]
-pub(crate) struct CalledInPlace<'a, S>(pub(crate) &'a mut S);
+pub(crate) struct CalledInPlace<'a, S> {
+    pub(crate) client: &'a mut S,
+    /// The name of the origin that is asked. Failures of another one, to which the client has followed a redirection,
+    /// are marked. `None`: all count.
+    pub(crate) origin: Option<&'a Arc<str>>,
+}
 
 impl<S> Inner<WholeResponses<S>, Request<reqwest::Request>> for CalledInPlace<'_, S>
 where
@@ -30,16 +42,17 @@ where
 {
     #[inline(always)]
     fn poll_now(&mut self) -> Poll<Result<(), S::Error>> {
-        poll_now(self.0)
+        poll_now(self.client)
     }
 
     #[inline(always)]
     fn call(&mut self, request: Request<reqwest::Request>) -> WholeResponsesFuture<S::Future> {
-        WholeResponsesFuture { future: self.0.call(request.into_body()) }
+        let future = self.client.call(request.into_body());
+        WholeResponsesFuture { future, origin: self.origin.cloned() }
     }
 
     fn take_polled(&mut self) -> WholeResponses<S> {
-        WholeResponses(take_polled(self.0))
+        WholeResponses { client: take_polled(self.client), origin: self.origin.cloned() }
     }
 }
 
@@ -48,6 +61,7 @@ pin_project! {
     pub(crate) struct WholeResponsesFuture<F> {
         #[pin]
         future: F,
+        origin: Option<Arc<str>>,
     }
 }
 
@@ -60,11 +74,12 @@ where
     type Future = WholeResponsesFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(cx)
+        self.client.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<reqwest::Request>) -> Self::Future {
-        WholeResponsesFuture { future: self.0.call(request.into_body()) }
+        let future = self.client.call(request.into_body());
+        WholeResponsesFuture { future, origin: self.origin.clone() }
     }
 }
 
@@ -75,8 +90,12 @@ where
     type Output = Result<Response<reqwest::Response>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.project().future.poll(cx));
+        let this = self.project();
+        let result = ready!(this.future.poll(cx));
         Poll::Ready(result.map(|mut whole| {
+            if !whole.status().is_success() && is_of_another(&whole, this.origin.as_deref()) {
+                whole.extensions_mut().insert(OfAnotherOrigin);
+            }
             let headers = take(whole.headers_mut());
             let extensions = take(whole.extensions_mut());
             let mut response = Response::new(whole);
@@ -86,6 +105,14 @@ where
             response
         }))
     }
+}
+
+/// Whether another origin has sent this response.
+fn is_of_another(response: &reqwest::Response, origin: Option<&str>) -> bool {
+    let url = response.url();
+    let mut name = String::new();
+    OriginKey::new(url.scheme(), url.authority()).write_to(&mut name);
+    has_url(response) && origin.is_some_and(|origin| origin != name)
 }
 
 /// reqwest's response with its head, which was lent.

@@ -92,6 +92,11 @@ pub use self::reqwest::ReqwestFuture;
 /// ignored. Requests without either share one limiter, since the client inside can send all of them to one
 /// server only.
 ///
+/// Where reqwest has followed a redirection to another origin, the origin that was asked has answered, whatever the other
+/// one said. So it is for [`CooldownLayer`], [`BreakerLayer`](crate::BreakerLayer) and
+/// [`ThrottleLayer`](crate::ThrottleLayer), unless a `key` of the user's names what shares a state. To limit the other
+/// origin as well, turn redirections off in reqwest and send the second request through the layers.
+///
 /// An idle origin is forgotten when 1024 others have been used since; when it is used again, its limit
 /// starts anew. An origin with requests in the queue or in flight is never forgotten.
 ///

@@ -17,6 +17,8 @@ use crate::request_info::RequestInfo;
 mod body;
 #[cfg(feature = "reqwest")]
 mod reqwest;
+#[cfg(feature = "reqwest")]
+pub(super) use self::reqwest::has_url;
 mod response_body;
 mod strategy;
 

@@ -249,6 +249,7 @@ impl Supervision for OriginThrottle {
         let accepted = match &ended.how {
             How::Cancelled => return None,
             How::Error => false,
+            How::Redirected => true,
             How::Response { outcome: Outcome::Ignore, .. } => return None,
             How::Response { outcome, .. } => *outcome != Outcome::Overload,
         };

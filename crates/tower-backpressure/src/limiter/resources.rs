@@ -50,7 +50,8 @@ use self::cgroup::Throttling;
 /// leaks, for example. The ceiling ends, and none is set until the resource was not short for a minute. A pause of the
 /// whole process, as of a suspended machine, is one late timer, and no shortage.
 ///
-/// Files of control groups of version 2 and 1 are read. One that is absent, or is not understood, is no signal.
+/// Files of control groups of version 2 and 1 are read, and those of the groups around that of the process. One that is
+/// absent, or is not understood, is no signal.
 #[derive(Clone, Debug, Default)]
 #[must_use = "nothing is watched before `start`"]
 pub struct ResourceWatch {

@@ -18,6 +18,7 @@ use crate::shared_ref::{SharedRef, Spare};
 mod handles;
 #[cfg(feature = "policy")]
 mod policy_events;
+pub(super) mod shown;
 
 use self::handles::Handles;
 #[cfg(feature = "policy")]
@@ -27,6 +28,12 @@ pub(crate) use self::policy_events::policy_event;
 /// after the layer was built still sees everything.
 #[derive(Clone)]
 pub(super) struct Metrics {
+    handles: Arc<OnceLock<Handles>>,
+    lifetime: Arc<Lifetime>,
+}
+
+/// Exists as long as the policy. The handles may exist for longer: requests in flight and threads keep them.
+struct Lifetime {
     policy: Arc<str>,
     handles: Arc<OnceLock<Handles>>,
 }
@@ -71,7 +78,8 @@ fn is_timed() -> bool {
 
 impl Metrics {
     pub(super) fn new(policy: &Arc<str>) -> Self {
-        Self { policy: Arc::clone(policy), handles: Arc::default() }
+        let (policy, handles) = (Arc::clone(policy), Arc::default());
+        Self { handles: Arc::clone(&handles), lifetime: Arc::new(Lifetime { policy, handles }) }
     }
 
     pub(super) fn in_flight(&self) -> InFlight {
@@ -138,7 +146,15 @@ impl Metrics {
     }
 
     fn handles(&self) -> &Handles {
-        self.handles.get_or_init(|| Handles::new(&self.policy))
+        self.handles.get_or_init(|| Handles::new(&self.lifetime.policy))
+    }
+}
+
+impl Drop for Lifetime {
+    fn drop(&mut self) {
+        if let Some(handles) = self.handles.get() {
+            handles.policy_has_ended();
+        }
     }
 }
 
@@ -194,7 +210,7 @@ impl Drop for QueueDepth {
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Metrics").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("Metrics").field("policy", &self.lifetime.policy).finish_non_exhaustive()
     }
 }
 

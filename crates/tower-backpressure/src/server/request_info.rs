@@ -3,11 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use backpressure_core::Priority;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Request};
+use http::{HeaderName, Request};
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -15,11 +14,14 @@ use tower_service::Service;
 use crate::deadline::Deadline;
 use crate::headers::attempts;
 use crate::headers::cost::cost;
-use crate::headers::criticality::{CRITICALITY, criticality};
-use crate::headers::priority::urgency;
-use crate::headers::request_start::queue_time;
-use crate::headers::timeout::timeout;
+use crate::headers::criticality::CRITICALITY;
 use crate::request_info::RequestInfo;
+
+mod proxy_clock;
+mod rules;
+
+use self::proxy_clock::ProxyClock;
+use self::rules::Rules;
 
 /// Reads what the headers of a request say of its priority and deadline, and puts a [`RequestInfo`] into its
 /// extensions for the layers inside.
@@ -51,7 +53,8 @@ use crate::request_info::RequestInfo;
 /// | [`x-previous-attempts`](crate::client::PREVIOUS_ATTEMPTS), `grpc-previous-rpc-attempts`, `x-envoy-attempt-count` | how often the caller has sent it before, which it then repeats itself |
 /// | `X-Request-Start`, `X-Queue-Start` | when a proxy received the request: time in its queue counts towards the deadline; from trusted peers only |
 ///
-/// A value that is malformed counts as absent.
+/// A value that is malformed counts as absent. The clock of a proxy may be behind: what each request of the last minute or two
+/// was on its way is no queue.
 ///
 /// # Trust
 /// A header is a claim. The claim of an untrusted caller may lower the priority and bring the deadline
@@ -110,17 +113,6 @@ impl<F: Fn(&Parts) -> RequestInfo + Send + Sync + 'static> ExtractInfo for F {
     }
 }
 
-#[derive(Clone)]
-struct Rules {
-    base: Option<Arc<dyn ExtractInfo>>,
-    reads_headers: bool,
-    trusts: Option<Arc<Predicate>>,
-    criticality: HeaderName,
-    timeout: Option<Duration>,
-}
-
-type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
-
 impl RequestInfoLayer {
     /// Reads the headers of each request, and trusts no caller.
     #[must_use]
@@ -131,6 +123,7 @@ impl RequestInfoLayer {
             trusts: None,
             criticality: CRITICALITY,
             timeout: None,
+            proxy_clock: Arc::new(ProxyClock::new()),
         };
         Self { rules: Arc::new(rules) }
     }
@@ -230,7 +223,10 @@ impl RequestInfoLayer {
             Some(claimed) => claimed.min(info.priority),
             None => info.priority,
         };
-        let queued = if is_trusted { queued_before(&head.headers) } else { Duration::ZERO };
+        let queued = match is_trusted {
+            true => rules.queued_before(&head.headers, arrived),
+            false => Duration::ZERO,
+        };
         let cost = is_trusted.then(|| cost(&head.headers)).flatten().unwrap_or(info.cost);
         let info = match attempts::previous(&head.headers) {
             Some(previous) => info.previous_attempts(previous),
@@ -246,41 +242,6 @@ impl RequestInfoLayer {
     fn edit(&mut self) -> &mut Rules {
         Arc::make_mut(&mut self.rules)
     }
-}
-
-impl Rules {
-    fn claimed_priority(&self, headers: &HeaderMap) -> Option<Priority> {
-        let by_name = criticality(headers, &self.criticality);
-        by_name.or_else(|| urgency(headers).map(priority_of_urgency))
-    }
-
-    /// The shorter of the caller's time and the service's own, from the time at which a proxy received the
-    /// request.
-    fn claimed_deadline(
-        &self,
-        headers: &HeaderMap,
-        arrived: Instant,
-        queued: Duration,
-    ) -> Option<Instant> {
-        let shortest = [timeout(headers), self.timeout].into_iter().flatten().min()?;
-        arrived.checked_add(shortest.saturating_sub(queued))
-    }
-}
-
-/// RFC 9218, section 4.1: 3 is the default, 7 is for background work, such as delivery of updates.
-const fn priority_of_urgency(urgency: u8) -> Priority {
-    match urgency {
-        0 => Priority::Critical,
-        1..=3 => Priority::Normal,
-        4..=6 => Priority::Deferrable,
-        _ => Priority::Sheddable,
-    }
-}
-
-/// How long a request was in the queue of the proxy that sent it.
-fn queued_before(headers: &HeaderMap) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    queue_time(headers, now).unwrap_or_default()
 }
 
 impl<S> Layer<S> for RequestInfoLayer {

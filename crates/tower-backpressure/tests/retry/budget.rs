@@ -193,3 +193,18 @@ async fn ten_thousand_calls_that_are_cancelled_at_random_points_balance() {
     assert_eq!(snapshot.balance, (100_000 - retries) as f64);
     assert!(retries > 5_000 && snapshot.denied == 0, "{retries}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn by_default_each_origin_has_a_budget_of_its_own() {
+    let arrivals = Arrivals::default();
+    let failing = RetryLayer::new().layer(server(&arrivals, &[response(502, &[])]));
+    let attempts = |uri: &'static str| {
+        let call = failing.clone().oneshot(Request::get(uri).body(()).unwrap());
+        async { Attempts::of(call.await.unwrap().extensions()).0 }
+    };
+    for _ in 0..20 {
+        attempts("http://dead.example/").await;
+    }
+    assert!(attempts("http://dead.example/").await < 3, "its retries are spent");
+    assert_eq!(attempts("http://other.example/").await, 3);
+}

@@ -145,6 +145,7 @@ impl Options {
             How::Cancelled if is_slow => return CallEnding::Slow,
             How::Cancelled => return CallEnding::Ignored,
             How::Error => return CallEnding::Failed { retry_after: None },
+            How::Redirected => Outcome::Success,
             How::Response { outcome, .. } => *outcome,
         };
         match outcome {
@@ -169,7 +170,7 @@ fn is_busy(how: &How<'_>) -> bool {
 fn failed(how: &How<'_>) -> CallEnding {
     let headers: Option<&HeaderMap> = match how {
         How::Response { headers, .. } => Some(headers),
-        How::Error | How::Cancelled => None,
+        How::Redirected | How::Error | How::Cancelled => None,
     };
     CallEnding::Failed { retry_after: headers.and_then(told_wait) }
 }

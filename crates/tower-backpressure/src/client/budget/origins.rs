@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use backpressure_core::RetryBudget as Rule;
 
+use super::BudgetSnapshot;
 use super::balance::Balance;
 
 /// A table with open addressing, without a lock and without removal.
@@ -17,7 +18,19 @@ pub(super) struct OriginBalances {
     rule: Rule,
     key: RandomState,
     slots: Box<[OnceLock<Slot>]>,
+    first: OnceLock<First>,
 }
+
+/// The origin of the first request, as it was spelled. Most clients talk to one origin, and find it again without hashing
+/// its name.
+struct First {
+    scheme: Box<str>,
+    authority: Box<str>,
+    balance: Arc<Balance>,
+}
+
+/// Longer spellings are hashed each time, as requests choose them.
+const MAX_SPELLING_BYTES: usize = 256;
 
 /// The hash of an origin, and its balance.
 type Slot = (u64, Arc<Balance>);
@@ -31,18 +44,38 @@ const TRIED: usize = 16;
 impl OriginBalances {
     pub(super) fn new(rule: Rule) -> Self {
         let slots = (0..SLOTS).map(|_| OnceLock::new()).collect();
-        Self { rule, key: RandomState::new(), slots }
+        Self { rule, key: RandomState::new(), slots, first: OnceLock::new() }
     }
 
     /// The balance of an origin. Where all slots that are tried belong to others, it is that of the first.
     pub(super) fn of(&self, scheme: &str, authority: &str) -> Arc<Balance> {
+        let first = self.first.get().filter(|first| first.is(scheme, authority));
+        first.map_or_else(|| self.find(scheme, authority), |first| Arc::clone(&first.balance))
+    }
+
+    fn find(&self, scheme: &str, authority: &str) -> Arc<Balance> {
         let hash = self.hash(scheme, authority);
         let first = usize::try_from(hash % SLOTS as u64).unwrap_or_default();
         let tried = || (first..first + TRIED).map(|slot| &self.slots[slot % SLOTS]);
         let entry = || (hash, Arc::new(Balance::new(self.rule.clone())));
         let own = tried().map(|slot| slot.get_or_init(entry)).find(|(owner, _)| *owner == hash);
         let (_, balance) = own.unwrap_or_else(|| self.slots[first].get_or_init(entry));
+        if authority.len() <= MAX_SPELLING_BYTES {
+            self.first.get_or_init(|| First::new(scheme, authority, balance));
+        }
         Arc::clone(balance)
+    }
+
+    /// The balance that is nearest to its end, with what all of them together have granted and denied; `None` before the
+    /// first request.
+    pub(super) fn snapshot(&self) -> Option<BudgetSnapshot> {
+        let used = self.slots.iter().filter_map(OnceLock::get);
+        used.map(|(_, balance)| balance.snapshot()).reduce(|one, other| BudgetSnapshot {
+            balance: one.balance.min(other.balance),
+            largest_balance: one.largest_balance,
+            granted: one.granted + other.granted,
+            denied: one.denied + other.denied,
+        })
     }
 
     /// Names of hosts and schemes are compared without case, and without the name of a user.
@@ -53,6 +86,16 @@ impl OriginBalances {
             hasher.write_u8(byte.to_ascii_lowercase());
         }
         hasher.finish()
+    }
+}
+
+impl First {
+    fn new(scheme: &str, authority: &str, balance: &Arc<Balance>) -> Self {
+        Self { scheme: scheme.into(), authority: authority.into(), balance: Arc::clone(balance) }
+    }
+
+    fn is(&self, scheme: &str, authority: &str) -> bool {
+        *self.authority == *authority && *self.scheme == *scheme
     }
 }
 
@@ -77,6 +120,18 @@ mod tests {
             assert!(!first[..name].iter().any(|other| Arc::ptr_eq(balance, other)), "{name}");
         }
         assert!(Arc::ptr_eq(&first[7], &balances.of("HTTPS", "me@HOST-7")));
+    }
+
+    #[test]
+    fn a_snapshot_shows_the_lowest_balance_and_the_sum_of_what_was_granted() {
+        let balances = OriginBalances::new(Rule::default());
+        assert_eq!(balances.snapshot(), None);
+        for (origin, retries) in [("a", 2), ("b", 5), ("c", 0)] {
+            let balance = balances.of("https", origin);
+            (0..retries).for_each(|_| assert!(balance.withdraw(false).is_some()));
+        }
+        let snapshot = balances.snapshot().expect("three are used");
+        assert_eq!((snapshot.balance, snapshot.granted, snapshot.denied), (5.0, 7, 0));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn decide(
     if status.is_success() {
         return grpc::decide(outcome, headers);
     }
-    if is_local_rejection(headers, extensions) {
+    if local_rejection(headers, extensions).is_some() {
         return RetryDecision::not_begun();
     }
     if says_not_begun(status, headers) {
@@ -47,10 +47,13 @@ pub(super) fn decide(
     }
 }
 
-/// Whether a layer of this client, in this process, rejected the request: it was not sent.
-fn is_local_rejection(headers: &HeaderMap, extensions: &Extensions) -> bool {
+/// The rejection by a layer of this client, in this process: the request was not sent.
+pub(super) fn local_rejection<'a>(
+    headers: &HeaderMap,
+    extensions: &'a Extensions,
+) -> Option<&'a Shed> {
     let marker: &HeaderName = &SHED_REASON_FIELD;
-    headers.contains_key(marker) && extensions.get::<Shed>().is_some()
+    extensions.get().filter(|_| headers.contains_key(marker))
 }
 
 fn is_transient(status: StatusCode) -> bool {

@@ -180,6 +180,7 @@ impl Options {
         let (outcome, status, headers) = match how {
             How::Cancelled => return Ending::Cancelled,
             How::Error => return Ending::Failed,
+            How::Redirected => return Ending::Answered,
             How::Response { outcome, status, headers } => (*outcome, *status, *headers),
         };
         if let Some(wait) = self.told.as_ref().and_then(|rule| rule(status, headers)) {

@@ -59,7 +59,8 @@ where
         let look = |request: &Request<reqwest::Request>| {
             url = Some(Box::new(request.body().url().clone()))
         };
-        let mut client = CalledInPlace(&mut self.inner);
+        let origin = policy.telemetry.origin();
+        let mut client = CalledInPlace { client: &mut self.inner, origin };
         let future = ResponseFuture::showing::<Body>(&mut client, request, &policy, look);
         ReqwestFuture { future, url }
     }

@@ -81,8 +81,7 @@ impl ResponseHead for reqwest::Response {
     }
 
     fn url(&self) -> Option<&str> {
-        let url = self.url();
-        (url.host_str() != Some(HOST_OF_NO_URL)).then(|| url.as_str())
+        has_url(self).then(|| self.url().as_str())
     }
 
     fn extensions(&self) -> &Extensions {
@@ -105,6 +104,11 @@ impl ResponseHead for reqwest::Response {
     fn deadline_exceeded(_is_grpc: bool, _gave_up: GaveUp) -> Option<Self> {
         None
     }
+}
+
+/// Whether a response has a URL of its own.
+pub(in crate::client) fn has_url(response: &reqwest::Response) -> bool {
+    response.url().host_str() != Some(HOST_OF_NO_URL)
 }
 
 /// The host in the URL of a response that was made without one, from one of http's type.

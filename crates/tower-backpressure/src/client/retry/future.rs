@@ -11,11 +11,11 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use super::drain::{Drain, MAX_DRAIN_TIME};
+use super::payment::Payment;
 use super::policy::{Grant, Policy};
 use super::progress::Progress;
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::attempts::{AttemptInProgress, Attempts};
-use crate::client::budget::Withdrawal;
 use crate::client::gave_up::{GaveUp, GiveUpReason};
 use crate::client::replay::{ByClone, KeepForRetry, RequestHead, ResponseHead};
 
@@ -34,9 +34,8 @@ pin_project! {
         inner: S,
         // What the next attempt sends; during an attempt, what is kept for a retry.
         request: Option<R::Kept>,
-        // Pays for the next attempt. `None` for the first attempt and for the first retry with a ticket, which
-        // are free.
-        withdrawal: Option<Withdrawal>,
+        // Pays for the next attempt; `None` for the first one.
+        payment: Option<Payment>,
         // The end of a wait. In the other steps the deadline, unless the client inside ends attempts.
         #[pin]
         timer: Option<Sleep>,
@@ -75,7 +74,7 @@ where
             replay,
             inner,
             request: Some(request),
-            withdrawal: None,
+            payment: None,
             timer,
             step: Step::Ready,
         }
@@ -223,7 +222,7 @@ where
         let again = progress.attempts < policy.max_attempts && !progress.stands_back;
         let request = this.replay.send(this.request, again);
         let request = request.expect("a retry is granted only if there is a request to send");
-        progress.spent = this.withdrawal.take().map(Withdrawal::spend).or(progress.spent);
+        progress.spent = this.payment.take().and_then(Payment::spend).or(progress.spent);
         match progress.attempts {
             _ if progress.stands_back => {}
             1 => {
@@ -273,9 +272,9 @@ where
     /// Drops the attempt, which may hold a permit that another request can use meanwhile.
     fn start_wait(self: Pin<&mut Self>, grant: Grant, outcome: Result<S::Response, S::Error>) {
         let mut this = self.project();
-        let Grant { at, wait, withdrawal, ticket } = grant;
+        let Grant { at, wait, payment, ticket } = grant;
         this.progress.waited += wait.span;
-        *this.withdrawal = withdrawal;
+        *this.payment = Some(payment);
         if let (Some(request), Some(ticket)) = (this.request.as_mut(), ticket) {
             request.headers_mut().insert(RETURN_TICKET, ticket);
             this.progress.has_returned = true;
@@ -290,7 +289,7 @@ where
         let mut this = self.project();
         this.policy.give_up(this.progress, GiveUpReason::Deadline);
         *this.request = None;
-        *this.withdrawal = None;
+        *this.payment = None;
         this.step.set(Step::Finished);
         this.timer.set(None);
         let gave_up = this.progress.gave_up().expect("it was set above");

@@ -137,7 +137,7 @@ impl<R> RetryLayer<R> {
     }
 
     /// The budget that all retries of this layer are charged to. Layers over one origin may share clones
-    /// of one budget.
+    /// of one budget. For a layer over many origins, use [`RetryBudget::per_origin`], as the default does.
     #[must_use]
     pub fn budget(mut self, budget: RetryBudget) -> Self {
         self.policy.telemetry.show_budget(&budget);

@@ -8,10 +8,11 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::long_retry_after::LongRetryAfter;
+use super::payment::{Payment, UnsentWaits};
 use super::progress::{Progress, RequestOptions};
 use super::wait::{Asked, Backoff, TimeLeft, word_of};
 use crate::admission::return_ticket::RETURN_TICKET;
-use crate::client::budget::{RetryBudget, Withdrawal};
+use crate::client::budget::RetryBudget;
 use crate::client::classify::{AttemptEnd, AttemptOutcome, ErrorTypes, RetryDecision, Retryable};
 use crate::client::gave_up::GiveUpReason;
 use crate::client::jitter::Jitter;
@@ -31,6 +32,7 @@ pub(super) struct Policy {
     pub(super) rule: Option<Rule>,
     pub(super) error_types: ErrorTypes,
     pub(super) jitter: Jitter,
+    pub(super) unsent_waits: UnsentWaits,
     pub(super) telemetry: RetryTelemetry,
 }
 
@@ -40,19 +42,18 @@ pub(super) struct Rule(pub(super) Arc<RuleFn>);
 
 type RuleFn = dyn Fn(&AttemptOutcome<'_>) -> Option<RetryDecision> + Send + Sync;
 
-/// Permission for one retry, which the budget or a ticket pays for.
+/// Permission for one retry.
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) at: Instant,
     pub(super) wait: Wait,
-    /// The charge to the budget; `None` where a ticket pays.
-    pub(super) withdrawal: Option<Withdrawal>,
+    pub(super) payment: Payment,
     pub(super) ticket: Option<HeaderValue>,
 }
 
 impl Policy {
     pub(super) fn new(telemetry: RetryTelemetry) -> Self {
-        let budget = RetryBudget::default();
+        let budget = RetryBudget::default().per_origin();
         telemetry.show_budget(&budget);
         let request = RequestOptions {
             deadline: DEFAULT_DEADLINE,
@@ -73,6 +74,7 @@ impl Policy {
             rule: None,
             error_types: ErrorTypes::default(),
             jitter: Jitter::new(fastrand::Rng::new()),
+            unsent_waits: UnsentWaits::new(),
             telemetry,
         }
     }
@@ -94,7 +96,9 @@ impl Policy {
             }
             return None;
         }
-        self.budget_of(progress).record_failure();
+        if outcome.rejected_here().is_none() {
+            self.budget_of(progress).record_failure();
+        }
         let word = outcome.headers().and_then(|headers| word_of(headers, self.strict_retry_after));
         progress.last_word = word.or(progress.last_word);
         let asked = Asked::by(word, self.max_retry_after);
@@ -177,16 +181,23 @@ impl Policy {
             (Some(headers), Source::RetryAfter) => headers.get(RETURN_TICKET).cloned(),
             _ => None,
         };
-        // The server bounds how many tickets it issues and has scheduled this retry: see `RETURN_TICKET`. One
-        // that rejects a ticket of its own schedules nothing.
-        let withdrawal = match ticket {
-            Some(_) if !progress.has_returned => None,
-            _ => {
-                let withdrawal = self.budget_of(progress).withdraw_after(outcome.is_timeout());
-                Some(withdrawal.ok_or(GiveUpReason::Budget)?)
-            }
+        let scheduled = ticket.is_some() && !progress.has_returned;
+        let payment = match scheduled {
+            // The server bounds how many tickets it issues: see `RETURN_TICKET`. One that rejects a ticket of its own
+            // schedules nothing.
+            true => Some(Payment::Ticket),
+            false => self.pay(progress, outcome),
         };
-        Ok(Grant { at, wait, withdrawal, ticket })
+        Ok(Grant { at, wait, payment: payment.ok_or(GiveUpReason::Budget)?, ticket })
+    }
+
+    /// What pays for a retry that no server has scheduled. One that is the first to be sent is no retry to the server.
+    fn pay(&self, progress: &Progress, outcome: &AttemptOutcome<'_>) -> Option<Payment> {
+        let unsent = outcome.rejected_here().filter(|_| progress.attempts == 1);
+        unsent.and_then(|&shed| self.unsent_waits.enter(shed)).or_else(|| {
+            let withdrawal = self.budget_of(progress).withdraw_after(outcome.is_timeout());
+            withdrawal.map(Payment::Budget)
+        })
     }
 
     /// The wait before the next attempt: the server's word first, then a backoff.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::shared::{Ended, Held, How, Origin, Shared, Supervision, Verdict};
 use super::telemetry;
+use crate::admission::classify::is_of_another_origin;
 use crate::request_info::RequestInfo;
 
 /// An attempt. Dropped while it is in flight, it was cancelled.
@@ -129,6 +130,7 @@ impl<T: Supervision> Attempt<T> {
         let Some(sent) = self.sent.take() else { return };
         let outcome = self.shared.common.classifier.outcome(result);
         let how = match result {
+            Ok(response) if is_of_another_origin(response) => How::Redirected,
             Ok(response) => {
                 How::Response { outcome, status: response.status(), headers: response.headers() }
             }

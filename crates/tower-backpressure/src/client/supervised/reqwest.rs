@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Request;
@@ -50,22 +51,24 @@ where
 
     fn call(&mut self, request: reqwest::Request) -> Self::Future {
         let mut request = envelope_with_info(request);
-        let (request, state) = match self.shared.common.key {
-            Key::Origin => {
+        let is_of_origin = matches!(self.shared.common.key, Key::Origin);
+        let (request, state) = match is_of_origin {
+            true => {
                 let url = request.body().url();
                 let state = self.shared.state(OriginKey::new(url.scheme(), url.authority()));
                 (request, state)
             }
-            Key::Rule(_) => {
+            false => {
                 fill_head(&mut request);
                 self.shared.state_of_request(request)
             }
         };
+        let name = is_of_origin.then(|| Arc::clone(&state.name));
         let mut url = None;
         let look = |request: &Request<reqwest::Request>| {
             url = Some(Box::new(request.body().url().clone()))
         };
-        let mut client = CalledInPlace(&mut self.inner);
+        let mut client = CalledInPlace { client: &mut self.inner, origin: name.as_ref() };
         let future = SupervisedFuture::new(&mut client, request, &self.shared, state, look);
         SupervisedReqwestFuture { future, url }
     }

@@ -111,6 +111,8 @@ pub struct Ended<'a> {
 pub(in crate::client) enum How<'a> {
     /// With this head of a response.
     Response { outcome: Outcome, status: StatusCode, headers: &'a HeaderMap },
+    /// With a redirection to another origin, whose response failed.
+    Redirected,
     /// With an error.
     Error,
     /// The caller left.
@@ -166,7 +168,7 @@ type Rule = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 #[derive(Debug)]
 pub(crate) struct Origin<T> {
     pub(in crate::client) state: T,
-    pub(super) name: Box<str>,
+    pub(super) name: Arc<str>,
 }
 
 impl<T: Idle> Idle for Origin<T> {
@@ -273,8 +275,7 @@ impl<T: Supervision> Shared<T> {
     }
 
     pub(in crate::client) fn state(&self, origin: OriginKey<'_>) -> Arc<Origin<T>> {
-        let make =
-            |name: &str| Origin { state: T::new(&self.options), name: name.to_owned().into() };
+        let make = |name: &str| Origin { state: T::new(&self.options), name: name.into() };
         self.states.get_or_insert(origin, make)
     }
 

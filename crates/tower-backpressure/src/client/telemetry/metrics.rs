@@ -19,6 +19,7 @@ use metrics::{
 use super::stats::REASONS;
 use super::{GiveUpReason, Source, Wait};
 use crate::client::budget::RetryBudget;
+use crate::observe::Shown;
 
 const ATTEMPTS: &str = "backpressure_attempts_total";
 const RETRIES: &str = "backpressure_retries_total";
@@ -39,6 +40,7 @@ struct Handles {
     retried: Counter,
     gave_up: [Counter; REASONS.len()],
     budget: Gauge,
+    shown: Shown,
     wait_by_retry_after: Histogram,
     wait_by_backoff: Histogram,
 }
@@ -93,9 +95,16 @@ impl Handles {
             retried: retries("retried"),
             gave_up: REASONS.map(|reason| retries(reason.as_str())),
             budget: gauge!(BUDGET, "policy" => policy.clone()),
+            shown: Shown::new(BUDGET, &policy),
             wait_by_retry_after: waits(Source::RetryAfter),
             wait_by_backoff: waits(Source::Backoff),
         }
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.shown.end(|| self.budget.set(0.0));
     }
 }
 

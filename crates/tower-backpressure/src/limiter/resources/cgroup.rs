@@ -1,12 +1,19 @@
-//! The files of a control group, of version 2 or 1.
+//! The files of a control group and of those around it, of version 2 or 1.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Where a control group has its files.
+/// The control group of a process.
 #[derive(Clone, Debug)]
 pub(in crate::limiter) struct Cgroup {
+    /// The group, and those around it, whose bounds hold for it as well. The innermost is the first.
+    groups: Vec<Group>,
+}
+
+/// Where one control group has its files.
+#[derive(Clone, Debug)]
+struct Group {
     folder: PathBuf,
 }
 
@@ -23,11 +30,13 @@ const MAX_BYTES: u64 = 16 * 1024;
 const UNBOUNDED: u64 = 1 << 60;
 
 impl Cgroup {
-    pub(super) const fn at(folder: PathBuf) -> Self {
-        Self { folder }
+    /// One group alone.
+    pub(super) fn at(folder: PathBuf) -> Self {
+        Self { groups: vec![Group { folder }] }
     }
 
-    /// The group of this process: the root of what a container sees, or the folder that the kernel names.
+    /// The group of this process: the root of what a container sees, or the folder that the kernel names, with all
+    /// between it and the root.
     pub(in crate::limiter) fn of_this_process() -> Self {
         let root = Path::new("/sys/fs/cgroup");
         let named = read(Path::new("/proc/self/cgroup")).and_then(|text| {
@@ -35,11 +44,39 @@ impl Cgroup {
             let folder = root.join(&path);
             (!path.contains("..") && folder.is_dir()).then_some(folder)
         });
-        Self::at(named.unwrap_or_else(|| root.to_owned()))
+        Self::within(root, &named.unwrap_or_else(|| root.to_owned()))
+    }
+
+    fn within(root: &Path, folder: &Path) -> Self {
+        let folders = folder.ancestors().take_while(|it| it.starts_with(root));
+        Self { groups: folders.map(|it| Group { folder: it.to_owned() }).collect() }
     }
 
     /// How many CPUs the group may keep busy; `None`: there is no quota.
     pub(in crate::limiter) fn cpu_quota(&self) -> Option<f64> {
+        self.groups.iter().filter_map(Group::cpu_quota).min_by(f64::total_cmp)
+    }
+
+    /// Of the group with the smallest quota, which is the one that throttles.
+    pub(super) fn throttling(&self) -> Option<Throttling> {
+        let quota = |group: &&Group| group.cpu_quota().unwrap_or(f64::INFINITY);
+        let smallest = self.groups.iter().min_by(|one, other| quota(one).total_cmp(&quota(other)));
+        smallest?.throttling()
+    }
+
+    /// The working set over its bound, of the group that is nearest to its own; `None`: there is no bound.
+    pub(super) fn memory_share(&self) -> Option<f64> {
+        self.groups.iter().filter_map(Group::memory_share).max_by(f64::total_cmp)
+    }
+
+    /// The share of the last ten seconds in which some task stalled for memory; `None` where the kernel does not tell.
+    pub(super) fn memory_stalls(&self) -> Option<f64> {
+        self.groups.first()?.memory_stalls()
+    }
+}
+
+impl Group {
+    fn cpu_quota(&self) -> Option<f64> {
         if let Some(text) = self.read("cpu.max") {
             let (quota, period) = text.trim().split_once(' ')?;
             return cpus(quota.parse().ok()?, period.trim().parse().ok()?);
@@ -47,14 +84,13 @@ impl Cgroup {
         cpus(self.number("cpu/cpu.cfs_quota_us")?, self.number("cpu/cpu.cfs_period_us")?)
     }
 
-    pub(super) fn throttling(&self) -> Option<Throttling> {
+    fn throttling(&self) -> Option<Throttling> {
         let text = self.read("cpu.stat").or_else(|| self.read("cpu/cpu.stat"))?;
         let (periods, throttled) = (field(&text, "nr_periods")?, field(&text, "nr_throttled")?);
         Some(Throttling { periods, throttled })
     }
 
-    /// The working set over its bound; `None`: there is no bound.
-    pub(super) fn memory_share(&self) -> Option<f64> {
+    fn memory_share(&self) -> Option<f64> {
         let (max, used, caches) = match self.number("memory.max") {
             Some(max) => {
                 (max, self.number("memory.current")?, self.caches("memory.stat", "inactive_file"))
@@ -69,8 +105,7 @@ impl Cgroup {
         is_bounded.then(|| used.saturating_sub(caches) as f64 / max as f64)
     }
 
-    /// The share of the last ten seconds in which some task stalled for memory; `None` where the kernel does not tell.
-    pub(super) fn memory_stalls(&self) -> Option<f64> {
+    fn memory_stalls(&self) -> Option<f64> {
         let text = self.read("memory.pressure")?;
         let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
         let value = some.split(' ').find_map(|part| part.strip_prefix("avg10="))?;
@@ -178,6 +213,30 @@ mod tests {
     }
 
     #[test]
+    fn the_bounds_of_the_groups_around_hold_as_well() {
+        let root = Folder::with(&[
+            ("cpu.stat", b"nr_periods 1\nnr_throttled 1\n"),
+            ("slice/cpu.max", b"200000 100000\n"),
+            ("slice/cpu.stat", b"nr_periods 40\nnr_throttled 10\n"),
+            ("slice/memory.max", b"1000\n"),
+            ("slice/memory.current", b"900\n"),
+            ("slice/service/cpu.max", b"max 100000\n"),
+            ("slice/service/cpu.stat", b"nr_periods 0\nnr_throttled 0\n"),
+            ("slice/service/memory.max", b"4000\n"),
+            ("slice/service/memory.current", b"800\n"),
+            ("slice/service/memory.pressure", b"some avg10=2.50 avg60=0.00 total=1\n"),
+        ]);
+        let group = Cgroup::within(&root.0, &root.0.join("slice/service"));
+        assert_eq!(group.cpu_quota(), Some(2.0));
+        assert_eq!(group.throttling(), Some(Throttling { periods: 40, throttled: 10 }));
+        assert_eq!(group.memory_share(), Some(0.9));
+        assert_eq!(group.memory_stalls(), Some(0.025));
+        assert_eq!(group.groups.len(), 3, "none outside of the root");
+        let slice = Cgroup::within(&root.0, &root.0.join("slice"));
+        assert_eq!((slice.cpu_quota(), slice.memory_stalls()), (Some(2.0), None));
+    }
+
+    #[test]
     fn no_bound_and_no_file_are_no_signal() {
         let unbounded = Folder::with(&[
             ("cpu.max", b"max 100000\n"),
@@ -224,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_file_without_end_is_read_up_to_a_bound() {
-        let endless = Cgroup::at("/dev".into());
+        let endless = Group { folder: "/dev".into() };
         assert_eq!(endless.number("zero"), None);
         assert_eq!(endless.read("zero").map(|text| text.len() as u64), Some(MAX_BYTES));
     }

@@ -1,6 +1,7 @@
 //! The metrics of one policy: their names, units and descriptions.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use backpressure_core::Reason;
 use metrics::{
@@ -8,6 +9,7 @@ use metrics::{
     gauge, histogram,
 };
 
+use super::shown::Shown;
 use crate::limiter::{CAUSES, Limiter};
 
 pub(super) struct Handles {
@@ -32,14 +34,17 @@ pub(super) struct Handles {
     policy: String,
 }
 
+const LIMIT: &str = "backpressure_limit";
+
 /// The state of a limiter.
 struct LimiterHandles {
     limit: Gauge,
     limit_min: Gauge,
     limit_max: Gauge,
     pressure: Gauge,
-    /// In the order of [`CAUSES`].
-    limit_changes: Vec<Counter>,
+    /// In the order of [`CAUSES`], each with the changes that it has been told.
+    limit_changes: Vec<(Counter, AtomicU64)>,
+    shown: Shown,
 }
 
 impl Handles {
@@ -87,9 +92,18 @@ impl Handles {
         handles.limit_min.set(min as f64);
         handles.limit_max.set(max as f64);
         handles.pressure.set(limiter.pressure().value());
-        for (counter, count) in handles.limit_changes.iter().zip(limiter.limit_changes()) {
-            counter.absolute(count);
+        for ((counter, told), count) in handles.limit_changes.iter().zip(limiter.limit_changes()) {
+            // Of another policy of this name, the counter may have more.
+            counter.increment(count.saturating_sub(told.fetch_max(count, Ordering::Relaxed)));
         }
+    }
+
+    /// Clears the gauges of the limiter, which is no more.
+    pub(super) fn policy_has_ended(&self) {
+        let Some(handles) = self.limiter.get() else { return };
+        let LimiterHandles { limit, limit_min, limit_max, pressure, shown, .. } = handles;
+        shown
+            .end(|| [limit, limit_min, limit_max, pressure].into_iter().for_each(|it| it.set(0.0)));
     }
 
     fn limiter(&self) -> &LimiterHandles {
@@ -100,13 +114,17 @@ impl Handles {
 impl LimiterHandles {
     fn new(policy: &str) -> Self {
         let policy = policy.to_owned();
-        let changes = |cause: &&'static str| counter!("backpressure_limit_changes_total", "policy" => policy.clone(), "cause" => *cause);
+        let changes = |cause: &&'static str| {
+            let counter = counter!("backpressure_limit_changes_total", "policy" => policy.clone(), "cause" => *cause);
+            (counter, AtomicU64::new(0))
+        };
         Self {
-            limit: gauge!("backpressure_limit", "policy" => policy.clone()),
+            limit: gauge!(LIMIT, "policy" => policy.clone()),
             limit_min: gauge!("backpressure_limit_min", "policy" => policy.clone()),
             limit_max: gauge!("backpressure_limit_max", "policy" => policy.clone()),
             pressure: gauge!("backpressure_pressure", "policy" => policy.clone()),
             limit_changes: CAUSES.iter().map(changes).collect(),
+            shown: Shown::new(LIMIT, &policy),
         }
     }
 }
@@ -141,7 +159,7 @@ fn describe() {
         "Open streams that count under a cap of their own."
     );
     describe_gauge!("backpressure_queue_depth", count, "Requests in the queue.");
-    describe_gauge!("backpressure_limit", count, "Requests that may be in flight at once.");
+    describe_gauge!(LIMIT, count, "Requests that may be in flight at once.");
     describe_gauge!("backpressure_limit_min", count, "Lower bound of the limit.");
     describe_gauge!("backpressure_limit_max", count, "Upper bound of the limit.");
     describe_gauge!(

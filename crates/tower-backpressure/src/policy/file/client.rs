@@ -186,7 +186,7 @@ impl Section for BudgetSection {
         );
         to.field(
             "per_origin",
-            "Whether each origin has a budget of its own. Default: false.",
+            "Whether each origin has a budget of its own. Default: true.",
             &mut self.per_origin,
         );
     }

@@ -51,7 +51,7 @@ impl Reservation {
     /// What the request has cost by now, as it was last told: at first what was reserved.
     #[must_use]
     pub fn tokens(&self) -> u64 {
-        self.0.lock().tokens
+        self.0.tokens()
     }
 
     /// The request has cost this many tokens by now: what was reserved beyond is given back, what is missing is
@@ -72,6 +72,10 @@ impl Reserved {
     pub(super) fn new(books: Arc<Books>, subject: Subject) -> Self {
         let (tokens, taken) = (subject.cost, TakenTokens::of(subject.cost));
         Self { books, subject, state: Mutex::new(State { tokens, taken }) }
+    }
+
+    pub(super) fn tokens(&self) -> u64 {
+        self.lock().tokens
     }
 
     pub(super) fn settle(&self, tokens: u64) {

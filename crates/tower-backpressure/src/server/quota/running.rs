@@ -37,6 +37,8 @@ pub(super) struct Running {
 struct Taken {
     subject: Subject,
     has_begun: bool,
+    /// What it has cost, as far as is known without the handler.
+    tokens: u64,
     /// What the handler settles, if it can.
     reserved: Option<Arc<Reserved>>,
 }
@@ -148,7 +150,7 @@ impl Rules {
         if let Some(reserved) = &reserved {
             request.extensions_mut().insert(Reservation::new(Arc::clone(reserved)));
         }
-        running.taken = Some(Taken { subject, has_begun: false, reserved });
+        running.taken = Some(Taken { subject, has_begun: false, tokens: subject.cost, reserved });
         let shows = !self.fields.is_none() && !self.switches.is_dry_run();
         running.decided = shows.then(|| Box::new(decided));
         running
@@ -224,12 +226,14 @@ impl Running {
         let was_rejected = self.response.mark_begun(&mut response);
         let mut response = self.settle(response, was_rejected);
         let replaced = was_rejected.then(|| replace_body(&mut response)).flatten();
-        let keeps_guard = self.response.body_holds_guard(&response, false);
+        let keeps_guard = replaced.is_none() && self.response.body_holds_guard(&response, false);
+        let guard = guard.filter(|_| keeps_guard);
         let mut response = match replaced {
             Some(replaced) => replaced.map(ResponseBody::rejected),
-            None => ResponseBody::admitted(response, guard.filter(|_| keeps_guard), Side::Server),
+            None => ResponseBody::admitted(response, guard, Side::Server),
         };
         if let Some(decided) = self.decided.take() {
+            let decided = self.standing_if_settled().unwrap_or(decided);
             let (fields, now) = (self.rules.fields, self.rules.books.now());
             let (standing, headers) = (decided.standing(now), response.headers_mut());
             decided.plan.write_left(fields, headers, standing, decided.in_flight);
@@ -237,8 +241,14 @@ impl Running {
         response
     }
 
+    /// How the key stands after tokens were given back, or more were taken, since the decision.
+    fn standing_if_settled(&self) -> Option<Box<Decided>> {
+        let taken = self.taken.as_ref().filter(|taken| taken.is_settled())?;
+        self.rules.books.peek(taken.subject.slot).map(Box::new)
+    }
+
     fn settle<B>(&mut self, response: Response<B>, was_rejected: bool) -> Response<B> {
-        let Some(taken) = &self.taken else { return response };
+        let Some(taken) = &mut self.taken else { return response };
         if was_rejected {
             taken.cost(&self.rules.books, 0);
             return response;
@@ -254,15 +264,22 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(taken) = self.taken.as_ref().filter(|taken| !taken.has_begun) {
+        if let Some(taken) = self.taken.as_mut().filter(|taken| !taken.has_begun) {
             taken.cost(&self.rules.books, 0);
         }
     }
 }
 
 impl Taken {
+    /// Whether it has cost something else than it had taken at first.
+    fn is_settled(&self) -> bool {
+        let tokens = self.reserved.as_ref().map_or(self.tokens, |reserved| reserved.tokens());
+        tokens != self.subject.cost
+    }
+
     /// The request has cost this many tokens.
-    fn cost(&self, books: &Books, tokens: u64) {
+    fn cost(&mut self, books: &Books, tokens: u64) {
+        self.tokens = tokens;
         match &self.reserved {
             Some(reserved) => reserved.settle(tokens),
             None => {

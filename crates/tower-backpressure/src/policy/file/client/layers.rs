@@ -124,7 +124,7 @@ impl BudgetSection {
         let budget = self.ratio.get().map_or_else(RetryBudget::default, RetryBudget::new);
         let budget = set(budget, self.reserve.get(), RetryBudget::reserve);
         let budget = set(budget, self.refill.get(), RetryBudget::refill);
-        if self.per_origin.get() == Some(true) { budget.per_origin() } else { budget }
+        if self.per_origin.get() == Some(false) { budget } else { budget.per_origin() }
     }
 }
 

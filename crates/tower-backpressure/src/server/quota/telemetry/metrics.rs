@@ -1,12 +1,15 @@
 //! Metrics through the `metrics` facade: see `docs/metrics.md`.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::{
-    Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+    Counter, Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
 };
+
+use crate::observe::Shown;
 
 /// The handles of one policy. The first request that needs one makes them.
 #[derive(Clone)]
@@ -19,7 +22,16 @@ struct Handles {
     beyond_soft: Counter,
     evicted_full: Counter,
     evicted_early: Counter,
+    failing: Mutex<Option<Failing>>,
 }
+
+/// Shows that the store of a policy fails, until dropped.
+struct Failing {
+    gauge: Gauge,
+    shown: Shown,
+}
+
+const FAILING: &str = "backpressure_quota_store_failing";
 
 impl Metrics {
     pub(super) fn new(policy: &Arc<str>) -> Self {
@@ -51,9 +63,8 @@ impl Metrics {
     }
 
     pub(super) fn store_is_failing(&self, is_failing: bool) {
-        self.handles();
-        gauge!("backpressure_quota_store_failing", "policy" => self.policy.to_string())
-            .set(f64::from(u8::from(is_failing)));
+        let failing = is_failing.then(|| Failing::new(&self.policy));
+        *self.handles().failing.lock().unwrap_or_else(PoisonError::into_inner) = failing;
     }
 
     fn handles(&self) -> &Handles {
@@ -83,17 +94,30 @@ impl Handles {
             Unit::Seconds,
             "Time of an exchange with the store of a shared quota, by result: ok, error or timeout."
         );
-        describe_gauge!(
-            "backpressure_quota_store_failing",
-            "1 while the store of a shared quota does not answer."
-        );
+        describe_gauge!(FAILING, "1 while the store of a shared quota does not answer.");
         let policy = policy.to_owned();
         let evicted = |kind: &'static str| counter!("backpressure_quota_evictions_total", "policy" => policy.clone(), "kind" => kind);
         Self {
             beyond_soft: counter!("backpressure_quota_soft_total", "policy" => policy.clone()),
             evicted_full: evicted("full"),
             evicted_early: evicted("early"),
+            failing: Mutex::new(None),
         }
+    }
+}
+
+impl Failing {
+    fn new(policy: &str) -> Self {
+        let gauge = gauge!(FAILING, "policy" => policy.to_owned());
+        let shown = Shown::new(FAILING, policy);
+        gauge.set(1.0);
+        Self { gauge, shown }
+    }
+}
+
+impl Drop for Failing {
+    fn drop(&mut self) {
+        self.shown.end(|| self.gauge.set(0.0));
     }
 }
 
