@@ -106,6 +106,8 @@ pub struct Controller {
     cost: Ewma,
     latency: LatencyEstimate,
     stall: StallDetector,
+    /// Whether the last request that was rejected was so before it came here: no more come than are served.
+    rejects_before: bool,
     /// Whether the limit was last told of overload.
     reported_overload: bool,
     mode: Mode,
@@ -142,6 +144,7 @@ impl Controller {
             cost: Ewma::settled_at(1.0, MEAN_COST_REQUESTS),
             latency: LatencyEstimate::new(),
             stall: StallDetector::default(),
+            rejects_before: false,
             reported_overload: false,
             mode: Mode::Admitting,
             kept: 0,
@@ -195,7 +198,10 @@ impl Controller {
             false => self.queue_or_reject_by_share(info, hold, is_held, in_flight, now),
         };
         match decision {
-            Decision::Reject(_) => self.overload.rejected(now),
+            Decision::Reject(_) => {
+                self.rejects_before = false;
+                self.overload.rejected(now);
+            }
             _ => self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now),
         }
         decision

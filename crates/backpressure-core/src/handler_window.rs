@@ -16,6 +16,10 @@ use crate::time::Timestamp;
 /// a queue is not to overflow then, nor to leave permits idle. Other callers of the origin fill the queue as well, so
 /// that the window is led by its own part of it.
 ///
+/// When the overload is over the window is not lifted at once: all that came then would start, and find the queue full
+/// when they call. As long as it keeps handlers from starting it doubles in the time of a handler, and it is lifted when
+/// it has kept none for twice that time.
+///
 /// A handler that hangs before its call stays in the window and brings no call. Where a permit has been free for as
 /// long as a handler takes, those on the way would have come: the window is raised by the permits that are free, once
 /// in that time.
@@ -28,19 +32,21 @@ use crate::time::Timestamp;
 ///
 /// let (mut window, now) = (HandlerWindow::new(), Timestamp::ZERO);
 /// let overload = Backlog { limit: 16, in_flight: 16, room: 8, queued: 2, is_overloaded: true };
-/// assert!(window.admits(20, Backlog { is_overloaded: false, ..overload }, now));
-/// assert!(!window.admits(20, overload, now), "one starts when one has ended");
-/// assert!(window.admits(19, overload, now));
+/// assert!(window.admits(20, None, now));
+/// assert!(!window.admits(20, Some(overload), now), "one starts when one has ended");
+/// assert!(window.admits(19, Some(overload), now));
 /// ```
 #[derive(Clone, Debug)]
 pub struct HandlerWindow {
-    /// `None` while the origin is not overloaded.
+    /// `None` while it bounds nothing.
     size: Option<f64>,
     /// The median time of handlers, in seconds; zero as long as none has ended. A mean would follow those that hang until
     /// their time-out.
     median: f64,
     /// Since when a permit of the origin has been free, as far as is known.
     free_since: Option<Timestamp>,
+    /// When the overload was over, or the window was doubled after that.
+    calm_since: Option<Timestamp>,
 }
 
 /// What the limit of an origin has to do.
@@ -60,7 +66,7 @@ pub struct Backlog {
 
 /// Part of what the queue lacks that a round of handlers corrects. What is corrected shows up to a round later: above a
 /// quarter the queue swings (`z² − z + GAIN` has complex roots). At a half, 7 % of the work was in vain in a service
-/// that works for 200 ms before its call; at a quarter mostly 2 %, in one run of eight up to 17 %.
+/// that works for 200 ms before its call.
 const GAIN: f64 = 0.25;
 /// Wanted length of the queue, as a share of the room.
 const WANTED_SHARE: f64 = 0.25;
@@ -76,15 +82,32 @@ impl HandlerWindow {
     /// A window that bounds nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { size: None, median: 0.0, free_since: None }
+        Self { size: None, median: 0.0, free_since: None, calm_since: None }
     }
 
-    /// Whether one more handler may start while this many run.
-    pub fn admits(&mut self, running: usize, backlog: Backlog, now: Timestamp) -> bool {
-        if !backlog.is_overloaded {
-            (self.size, self.free_since) = (None, None);
-            return true;
+    /// Whether one more handler may start while this many run. The backlog is `None` while permits are free.
+    pub fn admits(&mut self, running: usize, backlog: Option<Backlog>, now: Timestamp) -> bool {
+        match backlog.filter(|backlog| backlog.is_overloaded) {
+            Some(backlog) => self.admits_under_overload(running, backlog, now),
+            None => self.admits_after_overload(running, now),
         }
+    }
+
+    fn admits_after_overload(&mut self, running: usize, now: Timestamp) -> bool {
+        self.free_since = None;
+        let Some(size) = &mut self.size else { return true };
+        let calm = now.since(*self.calm_since.get_or_insert(now)).as_secs_f64();
+        match running as f64 >= *size {
+            true if calm < self.median => return false,
+            true => (*size, self.calm_since) = (2.0 * *size, Some(now)),
+            false if calm < 2.0 * self.median => {}
+            false => self.size = None,
+        }
+        true
+    }
+
+    fn admits_under_overload(&mut self, running: usize, backlog: Backlog, now: Timestamp) -> bool {
+        self.calm_since = None;
         let (running, free) = (running as f64, self.free_for_long(backlog, now));
         let size = self.size.get_or_insert(running);
         if free > 0 {
@@ -190,7 +213,7 @@ mod tests {
             };
             let mut started = 0;
             for _ in 0..per_step {
-                if window.admits(running, backlog(calls.len()), now) {
+                if window.admits(running, Some(backlog(calls.len())), now) {
                     (started, running) = (started + 1, running + 1);
                 }
             }
@@ -239,13 +262,20 @@ mod tests {
     }
 
     #[test]
-    fn it_bounds_nothing_once_the_overload_is_over() {
+    fn after_the_overload_it_doubles_in_the_time_of_a_handler_and_is_lifted_once_it_keeps_none() {
         let mut window = HandlerWindow::new();
-        let overload = Backlog { limit: 4, room: 4, in_flight: 4, queued: 9, is_overloaded: true };
-        assert!(!window.admits(10, overload, NOW));
-        assert!(window.is_bounding());
-        assert!(window.admits(1_000, Backlog { is_overloaded: false, ..overload }, NOW));
-        assert!(!window.is_bounding());
+        let overload = Backlog { limit: 4, room: 4, in_flight: 4, queued: 1, is_overloaded: true };
+        assert!(!window.admits(10, Some(overload), NOW));
+        window.ended(10, 10 * STEP, overload);
+        let calm = Some(Backlog { is_overloaded: false, ..overload });
+        assert!(!window.admits(10, calm, NOW) && !window.admits(10, None, NOW + 9 * STEP));
+        let later = NOW + 10 * STEP;
+        assert!(window.admits(10, calm, later) && window.admits(19, None, later));
+        assert!(!window.admits(20, None, later + 9 * STEP));
+        assert!(window.admits(20, None, later + 10 * STEP));
+        assert!(window.admits(30, None, later + 29 * STEP) && window.is_bounding());
+        assert!(window.admits(30, None, later + 30 * STEP) && !window.is_bounding());
+        assert!(window.admits(1_000, None, later + 30 * STEP));
     }
 
     #[test]
@@ -253,21 +283,23 @@ mod tests {
         let mut window = HandlerWindow::new();
         let overload =
             Backlog { limit: 1, room: 1, in_flight: 1, queued: 1_000, is_overloaded: true };
-        assert!(!window.admits(3, overload, NOW));
+        assert!(!window.admits(3, Some(overload), NOW));
         (0..100).for_each(|_| window.ended(3, STEP, overload));
-        assert!(window.admits(0, overload, NOW));
+        assert!(window.admits(0, Some(overload), NOW));
     }
 
     #[test]
     fn a_permit_that_stays_free_lets_handlers_pass_those_that_hang() {
         let mut window = HandlerWindow::new();
         let overload = Backlog { limit: 4, in_flight: 4, room: 4, queued: 2, is_overloaded: true };
-        assert!(!window.admits(30, overload, NOW));
+        assert!(!window.admits(30, Some(overload), NOW));
         (0..1_000).for_each(|_| window.ended(30, 100 * STEP, overload));
         let idle = Backlog { in_flight: 1, queued: 0, ..overload };
-        assert!(!window.admits(30, idle, NOW) && !window.admits(30, idle, NOW + 90 * STEP));
+        assert!(
+            !window.admits(30, Some(idle), NOW) && !window.admits(30, Some(idle), NOW + 90 * STEP)
+        );
         let later = NOW + 100 * STEP;
-        assert!(window.admits(30, idle, later) && window.admits(32, idle, later));
-        assert!(!window.admits(33, idle, later), "three permits were free");
+        assert!(window.admits(30, Some(idle), later) && window.admits(32, Some(idle), later));
+        assert!(!window.admits(33, Some(idle), later), "three permits were free");
     }
 }

@@ -146,8 +146,8 @@ impl OverloadDetector {
         (len.ceil() as usize).saturating_sub(running)
     }
 
-    /// Whether demand is so far above capacity that the newest request is to run first.
-    pub(crate) fn serves_newest_first(&self, demand_share: f64) -> bool {
+    /// Whether demand is so far above capacity that most requests of a queue would never be served.
+    pub(crate) fn is_far_above_capacity(&self, demand_share: f64) -> bool {
         self.is_overloaded() && self.load(demand_share) > NEWEST_FIRST_LOAD
     }
 

@@ -241,6 +241,42 @@ fn a_request_queued_for_a_worker_behind_newer_ones_is_not_run_in_the_next_pause_
     assert!(longest <= Duration::from_millis(15), "those that arrived last: {longest:?}");
 }
 
+#[test]
+fn requests_run_in_order_where_others_are_rejected_before_they_come() {
+    // Four permits of 10 ms each, and three times what they can do, of which two of three are rejected before they come,
+    // from the second second on.
+    let mut controller = Controller::new(Box::new(Fixed::new(4)), QueueBounds::default());
+    let (info, mut in_flight, mut arrived) = (RequestInfo::default(), 0, HashMap::new());
+    for tick in 0..3_600_u32 {
+        let now = Timestamp::ZERO + Duration::from_millis(10) / 12 * tick;
+        if tick > 1_200 && tick % 3 != 0 {
+            let _ = controller.reject_early(&info, in_flight, now);
+        } else {
+            match controller.arrive(info, in_flight, now) {
+                Decision::Run => in_flight += 1,
+                Decision::Queue(ticket, _) => _ = arrived.insert(ticket, now),
+                Decision::Reject(_) => {}
+            }
+        }
+        if tick > 12 && tick % 3 == 2 {
+            let sample = Sample::new(Duration::from_millis(10), Outcome::Success);
+            controller.complete(&sample.in_flight(in_flight), now);
+            in_flight -= 1;
+        }
+        while let Some(next) = controller.next(in_flight, now) {
+            let (Dequeued::Run(ticket) | Dequeued::Reject(ticket, _)) = next;
+            let queued = now.since(arrived.remove(&ticket).expect("it was queued"));
+            match next {
+                Dequeued::Run(_) => in_flight += 1,
+                Dequeued::Reject(..) => continue,
+            }
+            let in_order = arrived.values().all(|&other| now.since(other) <= queued);
+            assert!(in_order || tick <= 1_300, "newest first at tick {tick}");
+        }
+    }
+    assert!(!arrived.is_empty(), "some are queued, or there is no order");
+}
+
 /// A limit that rises with each attempt and is not known to protect the service.
 #[derive(Debug)]
 struct Rising(usize);

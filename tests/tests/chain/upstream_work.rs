@@ -131,15 +131,16 @@ async fn served(chain: &Remote, rate: f64, priority: Priority) -> f64 {
 
 #[tokio::test(start_paused = true)]
 async fn the_services_before_an_overloaded_one_do_not_work_in_vain() {
-    let cases =
-        [(1.2, 5, 0.04), (3.0, 5, 0.04), (10.0, 5, 0.04), (3.0, 50, 0.04), (3.0, 200, 0.25)];
-    for (load, pause, bar) in cases {
+    for (load, pause) in [(1.2, 5), (3.0, 5), (10.0, 5), (3.0, 50), (3.0, 200)] {
         let (chain, workers) = chain(pause * MS);
         let served = served(&chain, load * CAPACITY, Priority::Normal).await * load;
         let in_vain: Vec<_> = workers.iter().map(Workers::share_in_vain).collect();
         println!("{load} times, {pause} ms: served {served:.3}, in vain {in_vain:.4?}");
-        assert!(in_vain.iter().all(|&share| share <= bar), "{load} times, {pause} ms: {in_vain:?}");
-        assert!(served >= 0.8, "{load} times, {pause} ms: {served}");
+        assert!(
+            in_vain.iter().all(|&share| share <= 0.01),
+            "{load} times, {pause} ms: {in_vain:?}"
+        );
+        assert!(served >= 0.88, "{load} times, {pause} ms: {served}");
     }
 }
 

@@ -157,3 +157,31 @@ async fn batches_whose_cost_is_settled_late_are_as_many_as_the_quota_has_tokens_
     // Each is paid in a hundred seconds.
     assert!((5..=6).contains(&served), "{served}");
 }
+
+/// A login: right with the right password, in a while.
+async fn login(request: Request<String>) -> Result<Response<String>, Infallible> {
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let status = if request.body() == "right" { 200 } else { 401 };
+    Ok(Response::builder().status(status).body(String::new()).expect("a response"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_alone_are_counted_and_no_more_guesses_than_tokens_run_at_once() {
+    let layer = QuotaLayer::per("logins", BY_KEY, Quota::per_hour(5))
+        .settle(|head| head.status.is_success().then_some(0));
+    let attempt = |password: &str| {
+        let request = Request::post("/login").header("x-api-key", "a").body(password.to_owned());
+        layer.layer(service_fn(login)).oneshot(request.expect("a request"))
+    };
+    for _ in 0..50 {
+        assert_eq!(attempt("right").await.expect("no error").status(), 200);
+    }
+    let mut guesses = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        guesses.spawn(attempt("wrong"));
+    }
+    let statuses: Vec<_> = guesses.join_all().await.into_iter().map(Result::unwrap).collect();
+    let count = |status| statuses.iter().filter(|it| it.status() == status).count();
+    assert_eq!((count(401), count(429)), (5, 95));
+    assert_eq!(attempt("right").await.expect("no error").status(), 429);
+}

@@ -266,3 +266,16 @@ async fn servers_that_answer_nonsense_cost_no_request_its_answer() {
         assert_eq!(waiting, 0, "{said:?}");
     }
 }
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_server_that_closes_idle_connections_loses_no_exchange() {
+    let server = Server::start(&["--timeout", "1"]).await;
+    let store = store(&server);
+    for sequence in 1..=3 {
+        let claim = Claim::new(sequence - 1, sequence, sequence);
+        let grant = ask(&store, &exchange(Quota::per_day(100), 1, sequence, claim)).await;
+        assert_eq!((grant.claimed, grant.remaining[0]), (sequence, 100 - sequence));
+        server.until_it_has_no_other_client().await;
+    }
+}

@@ -97,6 +97,20 @@ impl Server {
         }
     }
 
+    /// Waits until only the test is connected.
+    pub(crate) async fn until_it_has_no_other_client(&self) {
+        let mut connection = self.connection().await;
+        for _ in 0..1_000 {
+            let list = redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await;
+            let clients: String = list.expect("an answer");
+            if clients.lines().count() == 1 {
+                return;
+            }
+            tokio::time::sleep(PROBE).await;
+        }
+        panic!("others stay connected");
+    }
+
     /// How many scripts the server has run.
     pub(crate) async fn scripts(&self) -> u64 {
         let mut connection = self.connection().await;

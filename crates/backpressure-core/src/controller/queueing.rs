@@ -292,8 +292,13 @@ impl Controller {
 
     /// Whether the newest request of this rank runs first, as most are queued in vain.
     fn serves_newest_first(&self, rank: usize) -> bool {
+        self.bounds.adapts && !self.rejects_before && self.is_far_above_capacity(rank)
+    }
+
+    /// Whether demand of this rank and those above it is so high that most of a queue would never be served.
+    fn is_far_above_capacity(&self, rank: usize) -> bool {
         let share = self.demand_mix.share_from(rank);
-        self.bounds.adapts && (self.limit.is_in_vain() || self.overload.serves_newest_first(share))
+        self.limit.is_in_vain() || self.overload.is_far_above_capacity(share)
     }
 
     /// Whether more are queued than may be at any time.
@@ -327,8 +332,9 @@ impl Controller {
             usize::MAX => usize::MAX,
             len => len.min(limit.max(MAX_QUEUE_OF_SMALL_LIMIT)),
         };
-        // Old requests cost nothing where the newest runs first, and fill the next gap between arrivals.
-        let reserve = if self.serves_newest_first(LOWEST_RANK) { (limit / 2).max(1) } else { 0 };
+        // Old requests cost nothing where the newest runs first, and fill the next gap between arrivals. Where others
+        // are rejected before they come here, these are all that there are for it.
+        let reserve = if self.is_far_above_capacity(LOWEST_RANK) { (limit / 2).max(1) } else { 0 };
         self.bounds.max_len.min(to_stay_busy.max(reserve)).max(self.owed())
     }
 }

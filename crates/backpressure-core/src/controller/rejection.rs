@@ -35,6 +35,7 @@ impl Controller {
         self.record_arrival(self.rank_of(info), info, in_flight, now);
         self.overload.limit_reached(self.latency.mean(), now);
         self.flood.limit_reached(self.responses_per_second(), now);
+        self.rejects_before = true;
         self.overload.rejected(now);
         self.shed_of(hold, Reason::QueueFull, now)
     }

@@ -97,7 +97,8 @@ impl AdmissionLayer {
     /// Admission with a limit that adapts; `name` labels its metrics and events.
     ///
     /// The limit takes into account the worker threads of the current tokio runtime; outside a
-    /// runtime, the available parallelism.
+    /// runtime, the available parallelism. A program with several runtimes, such as one for each core, makes a layer in each:
+    /// a limit for all would take the wait for a thread of one of them for that of a full service.
     #[must_use]
     pub fn adaptive(name: &str) -> Self {
         Self::over(name, Limiter::adaptive())

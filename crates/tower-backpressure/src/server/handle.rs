@@ -216,7 +216,8 @@ impl Handle {
         self.each(|limiter| limiter.drain());
     }
 
-    /// Resolves when no request is in flight or in the queue, those without a permit and streams included.
+    /// Resolves when no request is in flight or in the queue, those without a permit and streams included. A handler behind
+    /// the layer that waits for it waits for its own request: have it answer first.
     ///
     /// # Panics
     /// Outside a tokio runtime with time enabled.

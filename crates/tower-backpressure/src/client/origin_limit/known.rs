@@ -63,7 +63,7 @@ impl OriginLimitLayer {
 }
 
 impl KnownLimit {
-    /// Starts a handler; `paced`: under overload only when one has ended.
+    /// Starts a handler; `paced`: under overload only when one has ended. Only those that are paced are counted.
     ///
     /// # Errors
     /// The rejection of a request whose call would be rejected, which counts as one of this layer. Any call that may
@@ -72,7 +72,7 @@ impl KnownLimit {
         &self,
         info: RequestInfo,
         paced: bool,
-    ) -> Result<RunningHandler, Shed> {
+    ) -> Result<Option<RunningHandler>, Shed> {
         let handlers = &self.0;
         let Policy { limiter, switches, telemetry, .. } = &*handlers.policy;
         let now = Instant::now();
@@ -88,10 +88,12 @@ impl KnownLimit {
                 None => {}
             }
         }
-        let generation = handlers.generation.load(Relaxed);
-        handlers.of(info.priority, generation).fetch_add(1, Relaxed);
-        let handlers = Arc::clone(handlers);
-        Ok(RunningHandler { handlers, priority: info.priority, generation, started: now })
+        Ok(paced.then(|| {
+            let generation = handlers.generation.load(Relaxed);
+            handlers.of(info.priority, generation).fetch_add(1, Relaxed);
+            let handlers = Arc::clone(handlers);
+            RunningHandler { handlers, priority: info.priority, generation, started: now }
+        }))
     }
 }
 
@@ -124,18 +126,9 @@ impl Handlers {
         if backlog.is_none() && !self.is_bounding.load(Relaxed) {
             return None;
         }
-        let mut window = self.window();
-        let admits = match backlog {
-            Some(backlog) => {
-                let now = self.timestamp(now);
-                self.turn(&mut window, now);
-                window.handlers.admits(self.running(info.priority), backlog, now)
-            }
-            None => {
-                window.handlers = HandlerWindow::new();
-                true
-            }
-        };
+        let (mut window, at) = (self.window(), self.timestamp(now));
+        self.turn(&mut window, at);
+        let admits = window.handlers.admits(self.running(info.priority), backlog, at);
         self.is_bounding.store(window.handlers.is_bounding(), Relaxed);
         drop(window);
         (!admits).then(|| self.policy.limiter.reject_on_the_way(info, now))
