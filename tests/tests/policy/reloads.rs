@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backpressure_tests::recorded_metrics::RecordedMetrics;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tower::ServiceExt;
@@ -95,6 +96,26 @@ async fn a_policy_that_is_gone_serves_those_it_has_admitted_and_queued() {
         let Ok(response) = response.expect("no panic");
         assert_eq!(response.status(), 200);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_is_gone_leaves_no_limit_in_the_metrics() {
+    let recorded = RecordedMetrics::default();
+    let _here = metrics::set_default_local_recorder(&recorded);
+    let policies = PolicySet::parse(&bulkhead("unlisted", 3)).expect("a good file");
+    let service = service(&policies);
+    let limit = || recorded.gauge("backpressure_limit unlisted");
+    let hanging = tokio::spawn(service.clone().oneshot(request("/", None)));
+    sleep(MOMENT).await;
+    assert_eq!(limit(), 3.0);
+    policies.replace("[default]\n").expect("a good file");
+    assert_eq!(status(&service, request("/", QUICK)).await, 200);
+    hanging.abort();
+    assert!(hanging.await.is_err_and(|error| error.is_cancelled()));
+    assert_eq!(limit(), 0.0);
+    policies.replace(&bulkhead("unlisted", 5)).expect("a good file");
+    assert_eq!(status(&service, request("/", QUICK)).await, 200);
+    assert_eq!(limit(), 5.0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -94,6 +94,8 @@ mod wait;
 ///   its end, which has such a span in it.
 /// - A 429, 503 or 529, gRPC status 14 or 8, or HTTP/2 `ENHANCE_YOUR_CALM` names no time: at least one second,
 ///   doubled with each attempt, and up to as much again.
+/// - The `Retry-After` of a 429, 503 or 529 is zero or has passed: a random span of up to one second, as some servers round
+///   down.
 /// - The connection could not be made: at least 250 ms, four times as long with each attempt, and up to as
 ///   much again, so that three attempts outlast a restart of a second.
 /// - Otherwise, or when the time has passed: a random span up to `backoff`, which doubles with each

@@ -84,15 +84,15 @@ async fn retries_and_failures_are_counted_by_policy_and_outcome() {
     let tally = Tally::default();
     let _guard = metrics::set_default_local_recorder(&tally);
     let layer = RetryLayer::named("payments").budget(RetryBudget::new(0.0).reserve(3));
-    let rejecting = |retry_after: &'static str| {
+    let failing = |status: u16, retry_after: &'static str| {
         layer.layer(service_fn(move |_: Request<()>| {
-            let rejection = Response::builder().status(503);
-            let rejection = rejection.header("retry-after", retry_after).body(String::new());
-            ready(Ok::<_, Infallible>(rejection.unwrap()))
+            let failure = Response::builder().status(status);
+            let failure = failure.header("retry-after", retry_after).body(String::new());
+            ready(Ok::<_, Infallible>(failure.unwrap()))
         }))
     };
-    for retry_after in ["1", "0", "61", "59"] {
-        rejecting(retry_after).oneshot(Request::new(())).await.unwrap();
+    for (status, retry_after) in [(503, "1"), (502, "0"), (503, "61"), (503, "59")] {
+        failing(status, retry_after).oneshot(Request::new(())).await.unwrap();
     }
 
     let retries = |outcome| tally.count(&format!("backpressure_retries_total payments {outcome}"));

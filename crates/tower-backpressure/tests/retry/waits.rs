@@ -1,6 +1,12 @@
 //! When a request is sent again, and when the wait would be too long.
 
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use http::Request;
+use tower::service_fn;
 
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
@@ -29,12 +35,28 @@ async fn no_retry_is_sent_before_the_servers_retry_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_zero_or_in_the_past_leaves_the_wait_to_the_backoff() {
+async fn after_a_rejection_until_now_a_retry_is_sent_within_a_second() {
     for value in ["0", "Sun, 06 Nov 1994 08:49:37 GMT"] {
-        let gaps = gaps_after(&RetryLayer::new(), &[("retry-after", value)]).await;
+        let mut longest = Duration::ZERO;
+        for _ in 0..100 {
+            let gaps = gaps_after(&RetryLayer::new(), &[("retry-after", value)]).await;
+            longest = gaps.into_iter().fold(longest, Duration::max);
+        }
         // Tokio's timer counts in milliseconds and rounds up.
-        assert!(gaps[0] <= Duration::from_millis(51), "{value}: {gaps:?}");
-        assert!(gaps[1] <= Duration::from_millis(101), "{value}: {gaps:?}");
+        assert!((900..=1_001).contains(&longest.as_millis()), "{value}: {longest:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_of_zero_in_milliseconds_or_on_no_rejection_leaves_the_wait_to_the_backoff() {
+    for (status, field) in [(429, "retry-after-ms"), (502, "retry-after"), (408, "retry-after")] {
+        let arrivals = Arrivals::default();
+        let failed = || response(status, &[(field, "0")]);
+        let service = RetryLayer::new().layer(server(&arrivals, &[failed(), failed(), ok()]));
+        assert_eq!(service.oneshot(get()).await.unwrap().status(), 200);
+        let gaps = arrivals.gaps();
+        assert!(gaps[0] <= Duration::from_millis(51), "{status}: {gaps:?}");
+        assert!(gaps[1] <= Duration::from_millis(101), "{status}: {gaps:?}");
     }
 }
 
@@ -194,4 +216,41 @@ async fn the_same_seed_gives_the_same_waits() {
     let other = waits(RetryLayer::new().seed(43), 20).await;
     assert_eq!(once, again);
     assert_ne!(once, other);
+}
+
+/// A quota of two requests a second that says in whole seconds when the next one is allowed, rounded down.
+fn quota_that_rounds_down(
+    arrivals: &Arrivals,
+) -> impl tower::Service<
+    Request<()>,
+    Response = http::Response<String>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ use<> {
+    let (next, arrivals) = (Arc::new(Mutex::new(Instant::now())), arrivals.clone());
+    service_fn(move |_: Request<()>| {
+        arrivals.record();
+        let (mut next, now) = (next.lock().unwrap(), Instant::now());
+        let left = next.saturating_duration_since(now);
+        let answer = match left.is_zero() {
+            true => {
+                *next = now + SECOND / 2;
+                ok()
+            }
+            false => response(429, &[("retry-after", &left.as_secs().to_string())]),
+        };
+        ready(Ok::<_, Infallible>(answer))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_rounds_less_than_a_second_down_to_zero_is_waited_for() {
+    let (arrivals, layer) = (Arrivals::default(), RetryLayer::new().budget(ample_budget()));
+    let client = layer.layer(quota_that_rounds_down(&arrivals));
+    let mut served = 0;
+    for _ in 0..100 {
+        served += usize::from(client.clone().oneshot(get()).await.unwrap().status() == 200);
+    }
+    assert!(served >= 50, "{served} of 100");
 }

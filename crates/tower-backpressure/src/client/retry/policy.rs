@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
 use super::long_retry_after::LongRetryAfter;
@@ -218,12 +218,21 @@ impl Policy {
             (Asked::ForTooMuch, LongRetryAfter::Clamp) => {
                 Wait::asked_for(self.max_retry_after, jitter, left)
             }
+            (Asked::ForNone, _) if is_rejected_by_the_second(outcome) => {
+                Wait::asked_for(Duration::ZERO, jitter, left)
+            }
             (Asked::ForNone, _) => backoff.after(attempts, jitter),
             _ if outcome.is_rejection() => backoff.after_rejection(attempts, jitter, left),
             _ if outcome.is_unsent() => backoff.after_failed_connection(attempts, jitter, left),
             _ => backoff.after(attempts, jitter),
         })
     }
+}
+
+/// Whether the request was rejected until a time in whole seconds: servers round it down as well as up.
+fn is_rejected_by_the_second(outcome: &AttemptOutcome<'_>) -> bool {
+    let names_seconds = |headers: &HeaderMap| headers.contains_key(RETRY_AFTER);
+    outcome.is_rejection() && outcome.headers().is_some_and(names_seconds)
 }
 
 impl fmt::Debug for Rule {
