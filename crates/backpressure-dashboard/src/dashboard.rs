@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use crate::actions::reload::Reload;
 use crate::actions::{Audit, Authoriser, Command, Operations};
 use crate::routes;
-use crate::sampler::Sampler;
+use crate::sampler::{Route, Sampler};
 
 /// A dashboard of all policies of this process, which only reads.
 ///
@@ -41,13 +41,6 @@ pub struct Dashboard {
     pub(crate) routes: Vec<Route>,
     pub(crate) max_clients: Option<usize>,
     pub(crate) operations: Operations,
-}
-
-/// A route of the service, and the policies that its requests pass.
-#[derive(Clone, Debug)]
-pub(crate) struct Route {
-    pub(crate) name: String,
-    pub(crate) policies: Vec<String>,
 }
 
 /// The most pages that may be open at once, by default.

@@ -13,10 +13,16 @@ use tower_backpressure::observe::{Registry, Report, Watch};
 
 use crate::actions::{Audit, Operations, Outcome};
 use crate::clients::Clients;
-use crate::dashboard::Route;
 use crate::history::{History, SAMPLES};
 use crate::journal::{EntryView, Journal};
 use crate::view::{PolicyView, Recent, Status, shortened};
+
+/// A route of the service, and the policies that its requests pass.
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) name: String,
+    pub(crate) policies: Vec<String>,
+}
 
 /// What all pages of one dashboard share.
 #[derive(Debug)]

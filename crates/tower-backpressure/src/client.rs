@@ -48,6 +48,7 @@ mod origin_key;
 mod origin_limit;
 mod origin_map;
 mod replay;
+mod resumes_at;
 mod retry;
 mod stack;
 mod supervised;

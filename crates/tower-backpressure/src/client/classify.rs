@@ -9,7 +9,7 @@ use http::header::{HeaderMap, HeaderName};
 use http::status::StatusCode;
 use tokio::time::Instant;
 
-use crate::client::supervised::ResumesAt;
+use crate::client::resumes_at::ResumesAt;
 
 mod error;
 pub(crate) mod grpc;

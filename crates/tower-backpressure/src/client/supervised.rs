@@ -20,7 +20,6 @@ mod shared;
 mod telemetry;
 mod told;
 
-pub(super) use self::attempt::ResumesAt;
 pub use self::future::SupervisedFuture;
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::SupervisedReqwestFuture;

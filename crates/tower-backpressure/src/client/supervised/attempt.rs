@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::shared::{Ended, Held, How, Origin, Shared, Supervision, Verdict};
 use super::telemetry;
 use crate::admission::classify::is_of_another_origin;
+use crate::client::resumes_at::ResumesAt;
 use crate::request_info::RequestInfo;
 
 /// An attempt. Dropped while it is in flight, it was cancelled.
@@ -27,11 +28,6 @@ pub(super) struct Attempt<T: Supervision> {
     /// While it is held.
     hold: Option<Box<Holding>>,
 }
-
-/// In the extensions of a rejection: when this client sends the next attempt to its origin. The moment is spread
-/// over the clients that were told the same, so that a retry layer adds no jitter of its own.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::client) struct ResumesAt(pub(in crate::client) Instant);
 
 /// An attempt in flight.
 #[derive(Clone, Copy)]
