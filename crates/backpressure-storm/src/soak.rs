@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep};
 use tower_backpressure::{AdmissionLayer, Handle};
 
 mod clients;
+mod load;
 mod memory;
 mod page;
 mod raw;
 mod service;
 mod tally;
 
-use self::clients::Load;
+use self::load::Load;
 use self::memory::Memory;
 use self::tally::Tally;
 

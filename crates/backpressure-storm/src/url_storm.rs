@@ -3,12 +3,14 @@
 mod attempts;
 mod baseline;
 mod brown_out;
+mod call;
 mod capacity;
 mod connections;
 mod dial;
 mod failure;
 mod measure;
 pub(crate) mod options;
+mod outcome;
 mod page;
 mod phases;
 mod recovery;
@@ -20,6 +22,7 @@ mod steps;
 mod storm;
 mod tally;
 mod target;
+mod trigger;
 mod truth;
 mod verdict;
 

@@ -1,7 +1,8 @@
 //! Clients that speak HTTP by a library: plain ones, ones that leave, and ones that reset streams.
 
+use super::load::Load;
 use super::raw;
-use super::tally::{End, Tally};
+use super::tally::End;
 use crate::client::target;
 use crate::pool::Pool;
 use bytes::Bytes;
@@ -18,16 +19,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tower::BoxError;
-
-/// What all clients share.
-#[derive(Clone, Debug)]
-pub(super) struct Load {
-    pub(super) address: SocketAddr,
-    pub(super) pool: Pool,
-    /// Requests a second of all kinds together.
-    pub(super) rate: f64,
-    pub(super) tally: Tally,
-}
 
 /// Requests of one kind that may be open at once; a generator without a bound would measure its own memory.
 const MAX_OPEN: usize = 400;

@@ -1,6 +1,6 @@
 //! Clients that write to sockets what no library would: halves, nonsense, and many requests at once.
 
-use super::clients::Load;
+use super::load::Load;
 use super::tally::End;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;

@@ -4,9 +4,10 @@ use crate::answer::AnswerKind;
 use crate::client::NAIVE_ATTEMPTS;
 use crate::event_log::{EventKind, Log};
 use crate::generator::Ask;
+use crate::url_storm::call::Call;
 use crate::url_storm::connections::{Answer, Connections};
-use crate::url_storm::failure::Failure;
-use crate::url_storm::tally::{Call, Tally};
+use crate::url_storm::outcome::Outcome;
+use crate::url_storm::tally::Tally;
 use crate::url_storm::target::Target;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -67,18 +68,6 @@ pub(crate) struct Attempts {
     pub(crate) log: Arc<Log>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) number: Arc<AtomicU64>,
-}
-
-/// The outcome of an attempt.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Good(Answer),
-    /// 503, 429 or 529, and when to come back.
-    Refused(Answer, Option<Duration>),
-    /// Another status, or not the text that is expected.
-    Useless(Answer),
-    Late,
-    Failed(Failure),
 }
 
 impl Attempts {

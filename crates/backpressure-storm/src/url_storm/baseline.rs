@@ -1,10 +1,12 @@
 //! Before the storm: does the service answer usefully at all, and how fast is it without load?
 
 use crate::event_log::{Log, percentile};
-use crate::url_storm::attempts::{Attempts, Outcome};
+use crate::url_storm::attempts::Attempts;
+use crate::url_storm::call::Call;
 use crate::url_storm::failure::Failure;
 use crate::url_storm::measure::Lab;
-use crate::url_storm::tally::{Call, Tally};
+use crate::url_storm::outcome::Outcome;
+use crate::url_storm::tally::Tally;
 use http::HeaderMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 //! A bounded pool of connections to the service, for either version of HTTP.
 
 use crate::answer::GRPC_STATUS;
+use crate::url_storm::call::Call;
 use crate::url_storm::dial::{Dialed, Dialer, Sender};
 use crate::url_storm::failure::Failure;
-use crate::url_storm::tally::Call;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, Request, StatusCode, Uri};

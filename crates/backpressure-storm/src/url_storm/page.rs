@@ -7,9 +7,11 @@ use crate::report::page::{STYLE, doubtful, figure};
 use crate::text::{escaped, milliseconds, percent};
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::capacity::Rung;
+use crate::url_storm::recovery::BUCKET;
 use crate::url_storm::report::{conditions, recovered};
-use crate::url_storm::steps::{BUCKET, StepResult, Trigger};
+use crate::url_storm::steps::StepResult;
 use crate::url_storm::storm::Storm;
+use crate::url_storm::trigger::Trigger;
 use crate::url_storm::verdict::Verdict;
 
 const TEMPLATE: &str = include_str!("page.html");

@@ -3,7 +3,7 @@
 use crate::event_log::Window;
 use crate::plan::BASE;
 use crate::url_storm::measure::Lab;
-use crate::url_storm::steps::Trigger;
+use crate::url_storm::trigger::Trigger;
 use std::time::Duration;
 
 /// The phases of a step.

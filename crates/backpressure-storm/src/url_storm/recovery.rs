@@ -4,8 +4,10 @@ use crate::event_log::Counts;
 use crate::score::{over, recovery};
 use crate::url_storm::phases::Phases;
 use crate::url_storm::rest::Rest;
-use crate::url_storm::steps::BUCKET;
 use std::time::Duration;
+
+/// Bucket of a timeline: a quarter of the span over which recovery is judged.
+pub(crate) const BUCKET: Duration = Duration::from_millis(250);
 
 /// Seconds from the end of the trigger until as large a share is answered as before it.
 pub(crate) fn recovered(timeline: &[Counts], phases: &Phases, rest: &Rest) -> Option<f64> {

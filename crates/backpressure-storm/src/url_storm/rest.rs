@@ -1,10 +1,10 @@
 //! Waits between measurements until the service is at rest.
 
 use crate::event_log::Log;
-use crate::url_storm::attempts::Outcome;
 use crate::url_storm::baseline::Baseline;
 use crate::url_storm::failure::Failure;
 use crate::url_storm::measure::Lab;
+use crate::url_storm::outcome::Outcome;
 use crate::url_storm::tally::Tally;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,8 +3,9 @@
 use crate::text::{milliseconds, percent};
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::rest::Rest;
-use crate::url_storm::steps::{StepResult, Trigger};
+use crate::url_storm::steps::StepResult;
 use crate::url_storm::storm::Storm;
+use crate::url_storm::trigger::Trigger;
 use crate::url_storm::truth::Truth;
 use crate::url_storm::verdict::{Kind, Telling};
 use tower_backpressure::RetryAfter;

@@ -10,34 +10,14 @@ use crate::url_storm::baseline::Baseline;
 use crate::url_storm::brown_out::BrownOut;
 use crate::url_storm::measure::{Lab, Observed};
 use crate::url_storm::phases::{Phases, TOLD_BASE, TOLD_LOAD};
-use crate::url_storm::recovery::{kept_away, recovered};
+use crate::url_storm::recovery::{BUCKET, kept_away, recovered};
 use crate::url_storm::rest::{Rest, rest};
 use crate::url_storm::tally::GoodAttempt;
+use crate::url_storm::trigger::Trigger;
 use crate::url_storm::truth::{Needed, Truth};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// What is done to the service in a step.
-#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
-pub(crate) enum Trigger {
-    /// Offered load, over capacity.
-    Load(f64),
-    /// The brown-out, at [`BASE`] of the capacity.
-    BrownOut,
-    /// A short overload by patient clients, and then time for them to come back when told.
-    Told,
-}
-
-impl Trigger {
-    pub(crate) fn name(self) -> String {
-        match self {
-            Self::Load(load) => format!("{load}x"),
-            Self::BrownOut => "brown-out".into(),
-            Self::Told => "told".into(),
-        }
-    }
-}
 
 /// A step and its figures. Rates are per second.
 #[derive(Debug, Clone, Serialize)]
@@ -94,8 +74,6 @@ pub(crate) struct StepResult {
     pub(crate) rest: Rest,
 }
 
-/// Bucket of a timeline: a quarter of the span over which recovery is judged.
-pub(crate) const BUCKET: Duration = Duration::from_millis(250);
 /// Goodput over a capacity that was taken too low. Measured ones are right to a tenth.
 const BEATS: f64 = 1.3;
 /// Share of the offered requests that are answered by a service that is not overloaded.

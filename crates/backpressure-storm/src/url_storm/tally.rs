@@ -1,36 +1,12 @@
 //! What a step keeps of its attempts beside their events: what refusals said, and whether it was true.
 
-use crate::url_storm::attempts::Outcome;
+use crate::url_storm::call::Call;
 use crate::url_storm::failure::Failure;
+use crate::url_storm::outcome::Outcome;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// A call, which may have several attempts.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Call(Arc<CallState>);
-
-#[derive(Debug, Default)]
-struct CallState {
-    /// When the last refusal arrived, and what it told.
-    refused: Mutex<Option<(Instant, Duration)>>,
-    /// Bytes of the last response, its head counted as one.
-    received: AtomicUsize,
-}
-
-impl Call {
-    /// Notes that the response has this many bytes so far.
-    pub(crate) fn receive(&self, bytes: usize) {
-        self.0.received.store(bytes + 1, Ordering::Relaxed);
-    }
-
-    /// Bytes of the body so far; `None` before the head of a response.
-    pub(crate) fn received(&self) -> Option<usize> {
-        self.0.received.load(Ordering::Relaxed).checked_sub(1)
-    }
-}
 
 /// A refusal, since the start of the step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,7 +60,7 @@ impl Tally {
         let now = Instant::now();
         let at = now.saturating_duration_since(start);
         let mut kept = self.0.lock().expect("no thread panics while it notes");
-        let mut last = call.0.refused.lock().expect("no thread panics while it notes");
+        let mut last = call.last_refusal();
         if let Some((refused, told)) = last.take() {
             let obeyed = sent.saturating_duration_since(refused) + TIMER_SLACK >= told;
             kept.returns.push(Return { told, obeyed, let_in: matches!(outcome, Outcome::Good(_)) });

@@ -4,8 +4,9 @@ use crate::text::percent;
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::rest::Rest;
 use crate::url_storm::sentences::{back, capacity, headline, overload, told};
-use crate::url_storm::steps::{StepResult, Trigger};
+use crate::url_storm::steps::StepResult;
 use crate::url_storm::storm::Storm;
+use crate::url_storm::trigger::Trigger;
 use crate::url_storm::truth::Truth;
 use serde::Serialize;
 
