@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::scalar::found;
+use super::scalar::{found, shortened};
 use super::similar::suggestion;
 use super::{Item, Section, Span, TableReader};
 use crate::policy::error::{PolicyError, Problem};
@@ -129,16 +129,6 @@ pub(in crate::policy) fn check_name(name: &str) -> Result<(), String> {
     Err(format!(
         "a name has 1 to {MAX_NAME} letters, digits, \"-\", \"_\" or \".\", found \"{name}\""
     ))
-}
-
-/// A part of the file in a message: short, and without control characters.
-pub(in crate::policy) fn shortened(text: &str) -> String {
-    const MAX_CHARS: usize = 40;
-    let mut short: String = text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MAX_CHARS).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 /// Line and column of a byte, from 1; the column counts characters.

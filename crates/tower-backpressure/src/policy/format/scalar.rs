@@ -3,7 +3,6 @@
 use toml::de::DeValue;
 
 use super::json::Json;
-use super::reading::shortened;
 
 /// A value without parts that have names.
 pub(in crate::policy) trait Scalar: Clone {
@@ -23,6 +22,16 @@ pub(in crate::policy) trait Scalar: Clone {
 
 pub(super) fn mismatch(expected: &str, value: &DeValue<'_>) -> String {
     format!("must be {expected}, found {}", found(value))
+}
+
+/// A part of the file in a message: short, and without control characters.
+pub(in crate::policy) fn shortened(text: &str) -> String {
+    const MAX_CHARS: usize = 40;
+    let mut short: String = text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
+        short.push('…');
+    }
+    short
 }
 
 /// What stands in the file, in a few words.
