@@ -8,7 +8,7 @@ use crate::text::{escaped, milliseconds, percent};
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::capacity::Rung;
 use crate::url_storm::recovery::BUCKET;
-use crate::url_storm::report::{conditions, recovered};
+use crate::url_storm::report::conditions;
 use crate::url_storm::steps::StepResult;
 use crate::url_storm::storm::Storm;
 use crate::url_storm::trigger::Trigger;
@@ -260,7 +260,7 @@ fn row(step: &StepResult) -> String {
         of(truth.told, truth.refusals),
         truth.told_p50_s.map_or_else(|| "–".into(), |seconds| format!("{seconds:.1} s")),
         of(truth.let_in, truth.came_back),
-        recovered(step),
+        step.recovery(),
         step.service_cpu.map_or_else(|| "–".into(), |cpu| format!("{cpu:.2}")),
     ];
     let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();

@@ -71,28 +71,8 @@ fn row(step: &StepResult) -> String {
         share(step.refused_share),
         share(step.late_share),
         share(step.broken_share),
-        recovered(step),
+        step.recovery(),
         step.service_cpu.map_or_else(|| "–".into(), |cpu| format!("{cpu:.2}")),
-    )
-}
-
-/// The recovery as text; empty without a trigger.
-pub(crate) fn recovered(step: &StepResult) -> String {
-    match (step.triggered, step.recovered_s) {
-        (None, _) => String::new(),
-        (Some(_), Some(seconds)) => format!("{seconds:.2} s"),
-        (Some(_), None) if step.kept_away => "kept away".into(),
-        (Some(_), None) => "never".into(),
-    }
-}
-
-/// One line about a step.
-pub(crate) fn line(step: &StepResult) -> String {
-    let back = recovered(step);
-    let back = if back.is_empty() { back } else { format!(", recovered: {back}") };
-    format!(
-        "{:<10} {:<9} {:>8.1}/s good of {:>8.1}/s offered{back}",
-        step.step, step.clients, step.goodput, step.offered
     )
 }
 

@@ -2,12 +2,13 @@
 
 use crate::text::{milliseconds, percent};
 use crate::url_storm::attempts::ClientKind;
+use crate::url_storm::kind::Kind;
 use crate::url_storm::rest::Rest;
 use crate::url_storm::steps::StepResult;
 use crate::url_storm::storm::Storm;
+use crate::url_storm::telling::Telling;
 use crate::url_storm::trigger::Trigger;
 use crate::url_storm::truth::Truth;
-use crate::url_storm::verdict::{Kind, Telling};
 use tower_backpressure::RetryAfter;
 
 /// Share of attempts without any answer in time that is worth a sentence.

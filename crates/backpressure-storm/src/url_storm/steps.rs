@@ -83,6 +83,24 @@ const MAX_REPEATS_PER_STEP: u32 = 2;
 const MAX_REPEATS: u32 = 4;
 
 impl StepResult {
+    /// The recovery as text; empty without a trigger.
+    pub(crate) fn recovery(&self) -> String {
+        match (self.triggered, self.recovered_s) {
+            (None, _) => String::new(),
+            (Some(_), Some(seconds)) => format!("{seconds:.2} s"),
+            (Some(_), None) if self.kept_away => "kept away".into(),
+            (Some(_), None) => "never".into(),
+        }
+    }
+
+    /// One line about the step.
+    pub(crate) fn line(&self) -> String {
+        let Self { step, clients, goodput, offered, .. } = self;
+        let back = self.recovery();
+        let back = if back.is_empty() { back } else { format!(", recovered: {back}") };
+        format!("{step:<10} {clients:<9} {goodput:>8.1}/s good of {offered:>8.1}/s offered{back}")
+    }
+
     /// Whether the step shows how the service comes back.
     pub(crate) fn shows_recovery(&self) -> bool {
         self.triggered.is_some() && self.trigger != Trigger::Told

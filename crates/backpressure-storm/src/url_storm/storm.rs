@@ -114,7 +114,7 @@ impl Storm {
         for (trigger, kind) in self.plan(options) {
             progress.stage(&format!("{} {}", trigger.name(), kind.name()), stepper.lasts(trigger));
             let step = stepper.step(trigger, kind).await?;
-            progress.say(&super::report::line(&step));
+            progress.say(&step.line());
             let rest = step.rest.clone();
             self.steps.push(step);
             if let Some(why) = goes_on(&rest) {

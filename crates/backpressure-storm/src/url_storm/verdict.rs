@@ -2,48 +2,12 @@
 
 use crate::text::percent;
 use crate::url_storm::attempts::ClientKind;
-use crate::url_storm::rest::Rest;
+use crate::url_storm::kind::Kind;
 use crate::url_storm::sentences::{back, capacity, headline, overload, told};
 use crate::url_storm::steps::StepResult;
 use crate::url_storm::storm::Storm;
-use crate::url_storm::trigger::Trigger;
-use crate::url_storm::truth::Truth;
+use crate::url_storm::telling::{Telling, truth};
 use serde::Serialize;
-
-/// The service in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Kind {
-    /// It could not be offered more than it can do.
-    NotOverloaded,
-    /// It refuses above a constant rate, with nearly nothing in flight.
-    ConstantRate,
-    /// It keeps its goodput, answers in good time, and comes back.
-    Protected,
-    /// It keeps its goodput, and answers just before the deadline.
-    Late,
-    /// It loses part of its goodput, and comes back.
-    Bends,
-    /// It loses most of its goodput, and comes back when the overload is over.
-    Collapses,
-    /// Retries keep it down after the overload.
-    StaysDown,
-    /// Nothing listens any more.
-    Died,
-}
-
-/// What refusals say about time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Telling {
-    NoRefusals,
-    NotTold,
-    /// Too few clients came back, or none, to know.
-    NotChecked,
-    Truth,
-    TooEarly,
-    TooLong,
-}
 
 /// The verdict, and its sentences.
 #[derive(Debug, Clone, Serialize)]
@@ -61,23 +25,8 @@ pub(crate) struct Verdict {
     pub(crate) lines: Vec<String>,
 }
 
-/// Goodput below which a service bends, and below which it collapses. Half is what retries twice as many make of it.
-const KEEPS_GOODPUT: f64 = 0.8;
-const COLLAPSED: f64 = 0.5;
-/// Share of the deadline above which the median is no good time: clients of a slightly shorter one get nothing.
-const JUST_IN_TIME: f64 = 0.6;
-/// Fewer requests in flight than this are no concurrency that could be full. A single worker has one.
-const NOTHING_IN_FLIGHT: f64 = 0.7;
-/// Share of the refusals that tell a time, below which the service is said to tell none.
-const TELLS: f64 = 0.5;
-/// Share of the clients that came back when told, and were let in.
-const TRUE_SHARE: f64 = 0.7;
-/// Longest time too long: a whole number of seconds is rounded up by one.
-const ROUNDING_S: f64 = 2.0;
 /// Share of good answers with another length that says they may be no good answers: more than pages that differ.
 const UNLIKE: f64 = 0.05;
-/// Clients that came back, below which their share says nothing.
-const MIN_CAME_BACK: u32 = 20;
 
 impl Verdict {
     pub(crate) fn of(storm: &Storm) -> Self {
@@ -91,8 +40,8 @@ impl Verdict {
             shares.reduce(f64::min)
         };
         let truth = truth(&storm.steps);
-        let retry_after = telling(&truth);
-        let kind = kind(storm, &overloads);
+        let retry_after = Telling::of(&truth);
+        let kind = Kind::of(storm, &overloads);
         let doubt = doubt(storm);
         let recoveries: Vec<Option<f64>> = storm
             .steps
@@ -143,76 +92,15 @@ fn doubt(storm: &Storm) -> Option<String> {
     (!why.is_empty()).then(|| format!("In doubt: {}.", why.join("; and ")))
 }
 
-fn kind(storm: &Storm, overloads: &[&StepResult]) -> Kind {
-    if storm.rests().any(|rest| *rest == Rest::Dead) {
-        return Kind::Died;
-    }
-    if storm.rests().any(|rest| matches!(rest, Rest::Down(_))) {
-        return Kind::StaysDown;
-    }
-    if storm.steps.iter().any(StepResult::stays_down) {
-        return Kind::StaysDown;
-    }
-    let lowest = overloads.iter().map(|step| step.goodput_over_possible).reduce(f64::min);
-    let Some(lowest) = lowest else {
-        let failed = storm.steps.iter().any(|step| step.goodput_over_possible < COLLAPSED);
-        return if failed { Kind::Collapses } else { Kind::NotOverloaded };
-    };
-    let late = |step: &StepResult| {
-        step.attempt_p50_ms.is_some_and(|p50| p50 > JUST_IN_TIME * storm.deadline_ms)
-    };
-    if lowest < COLLAPSED {
-        Kind::Collapses
-    } else if lowest < KEEPS_GOODPUT {
-        Kind::Bends
-    } else if overloads.iter().any(|step| late(step)) {
-        Kind::Late
-    } else if overloads.iter().all(|step| refuses_without_work(step)) {
-        Kind::ConstantRate
-    } else {
-        Kind::Protected
-    }
-}
-
-/// By Little's law, goodput × latency is the mean number of answered requests in flight.
-fn refuses_without_work(step: &StepResult) -> bool {
-    let in_flight = step.goodput * step.attempt_p50_ms.unwrap_or(0.0) / 1e3;
-    step.refused_share > 0.1 && in_flight < NOTHING_IN_FLIGHT
-}
-
-/// That of the step that was made for it, or of the one with the most refusals.
-fn truth(steps: &[StepResult]) -> Truth {
-    let told = steps.iter().find(|step| step.trigger == Trigger::Told);
-    let most = steps.iter().max_by_key(|step| step.retry_after.refusals);
-    told.filter(|step| step.retry_after.refusals > 0)
-        .or(most)
-        .map(|step| step.retry_after)
-        .unwrap_or_default()
-}
-
-fn telling(truth: &Truth) -> Telling {
-    let share = |part: u32, whole: u32| f64::from(part) / f64::from(whole.max(1));
-    if truth.refusals == 0 {
-        Telling::NoRefusals
-    } else if share(truth.told, truth.refusals) < TELLS {
-        Telling::NotTold
-    } else if truth.too_long_p50_s.is_some_and(|seconds| seconds > ROUNDING_S) {
-        Telling::TooLong
-    } else if truth.came_back < MIN_CAME_BACK {
-        Telling::NotChecked
-    } else if share(truth.let_in, truth.came_back) < TRUE_SHARE {
-        Telling::TooEarly
-    } else {
-        Telling::Truth
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::event_log::Window;
     use crate::url_storm::options::UrlOptions;
+    use crate::url_storm::rest::Rest;
     use crate::url_storm::target::Target;
+    use crate::url_storm::trigger::Trigger;
+    use crate::url_storm::truth::Truth;
     use std::time::Duration;
 
     fn step(trigger: Trigger, share: f64, attempt_ms: f64, refused_share: f64) -> StepResult {
@@ -316,22 +204,6 @@ mod tests {
             let verdict = Verdict::of(&storm);
             assert_eq!(verdict.kind, expected);
             assert!(verdict.lines[3].contains("search of the capacity"), "{:?}", verdict.lines);
-        }
-    }
-
-    #[test]
-    fn what_refusals_told_is_true_too_early_too_long_or_not_told() {
-        let truth =
-            Truth { refusals: 100, told: 100, came_back: 50, let_in: 45, ..Truth::default() };
-        for (truth, expected) in [
-            (truth, Telling::Truth),
-            (Truth { let_in: 20, ..truth }, Telling::TooEarly),
-            (Truth { too_long_p50_s: Some(9.0), ..truth }, Telling::TooLong),
-            (Truth { told: 10, ..truth }, Telling::NotTold),
-            (Truth { came_back: 3, let_in: 3, ..truth }, Telling::NotChecked),
-            (Truth::default(), Telling::NoRefusals),
-        ] {
-            assert_eq!(telling(&truth), expected, "{truth:?}");
         }
     }
 }
