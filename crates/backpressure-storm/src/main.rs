@@ -23,6 +23,7 @@ mod pool;
 mod precise_timer;
 mod progress;
 mod report;
+mod scenario;
 mod score;
 mod serve;
 mod server;

@@ -2,7 +2,8 @@
 
 use crate::calibrate::Calibration;
 use crate::event_log::{Counts, Event, Window, latencies, percentile};
-use crate::plan::{Entry, SLOWER};
+use crate::plan::Entry;
+use crate::scenario::SLOWER;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
     use crate::event_log::EventKind;
     use crate::handler::Handler;
-    use crate::plan::Scenario;
+    use crate::scenario::Scenario;
     use crate::stack::Stack;
 
     const CALIBRATION: Calibration = Calibration {

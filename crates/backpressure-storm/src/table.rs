@@ -4,7 +4,7 @@ use crate::calibrate::{Calibration, UNDISTURBED};
 use crate::cpu;
 use crate::findings::Findings;
 use crate::handler::Handler;
-use crate::plan::{SLOWER, Scenario};
+use crate::scenario::{SLOWER, Scenario};
 use crate::trial::Trial;
 use crate::verdict::{mark, trust};
 use std::fmt::Write;

@@ -2,7 +2,7 @@
 
 use crate::arrivals::Step;
 use crate::event_log::Window;
-use crate::plan::{BASE, Scenario};
+use crate::scenario::{BASE, Scenario};
 use std::time::Duration;
 
 /// Durations of the phases.
@@ -120,7 +120,7 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::QUICK_SCENARIOS;
+    use crate::scenario::QUICK_SCENARIOS;
     use clap::ValueEnum;
 
     #[test]

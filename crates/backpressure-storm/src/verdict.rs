@@ -2,7 +2,7 @@
 
 use crate::findings::Findings;
 use crate::handler::Handler;
-use crate::plan::Scenario;
+use crate::scenario::Scenario;
 use crate::text::{milliseconds, percent};
 use crate::trial::Trial;
 

@@ -5,7 +5,7 @@ use crate::chart::outcomes::{Outcomes, per_second, seconds, smoothed};
 use crate::chart::scale::Axis;
 use crate::chart::{Band, Chart, LEFT, Line, Point, over_load};
 use crate::findings::Findings;
-use crate::plan::{BASE, SLOWER, Scenario};
+use crate::scenario::{BASE, SLOWER, Scenario};
 use crate::score::ceiling;
 use crate::stack::Stack;
 use crate::text::{milliseconds, percent};

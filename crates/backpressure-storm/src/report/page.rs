@@ -6,7 +6,7 @@ use crate::chart::Chart;
 use crate::chart::outcomes::KEY;
 use crate::findings::Findings;
 use crate::handler::Handler;
-use crate::plan::{BASE, SLOWER, Scenario};
+use crate::scenario::{BASE, SLOWER, Scenario};
 use crate::stack::Stack;
 use crate::table;
 use crate::text::{escaped, milliseconds, percent};

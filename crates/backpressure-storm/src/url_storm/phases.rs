@@ -1,7 +1,7 @@
 //! The phases of a step of the storm, and how long each lasts.
 
 use crate::event_log::Window;
-use crate::plan::BASE;
+use crate::scenario::BASE;
 use crate::url_storm::measure::Lab;
 use crate::url_storm::trigger::Trigger;
 use std::time::Duration;

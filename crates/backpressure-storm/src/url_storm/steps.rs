@@ -3,7 +3,7 @@
 use crate::arrivals::{Step, poisson};
 use crate::event_log::{Counts, Window, latencies, percentile, timeline};
 use crate::machine::Disturbance;
-use crate::plan::BASE;
+use crate::scenario::BASE;
 use crate::score::{over, rounded};
 use crate::url_storm::attempts::ClientKind;
 use crate::url_storm::baseline::Baseline;
