@@ -4,7 +4,7 @@
 pub(crate) enum Trigger {
     /// Offered load, over capacity.
     Load(f64),
-    /// The brown-out, at [`BASE`] of the capacity.
+    /// The brown-out, at [`BASE`](crate::scenario::BASE) of the capacity.
     BrownOut,
     /// A short overload by patient clients, and then time for them to come back when told.
     Told,
