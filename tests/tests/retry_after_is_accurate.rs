@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
+use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -227,6 +229,58 @@ async fn retry_after_grows_while_all_permits_are_held() {
             retry_after[2] >= 8 && retry_after[3] >= 30 && retry_after[0] <= 2,
             "{kind}: {retry_after:?}"
         );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_hung_keeps_no_caller_away_for_longer_than_it_hung() {
+    const BEGIN: u64 = 60;
+    const HANG: u64 = 5;
+    for layer in [AdmissionLayer::fixed("api", 8), AdmissionLayer::adaptive("api").max(8)] {
+        let layer = layer.queue(SHORT_QUEUE);
+        let dependency = Arc::new(RwLock::new(()));
+        let used = dependency.clone();
+        let service = layer.layer(service_fn(move |_: Request<()>| {
+            let dependency = used.clone();
+            async move {
+                let _answers = dependency.read().await;
+                sleep(Duration::from_millis(40)).await;
+                Ok::<_, Infallible>(Response::new(String::new()))
+            }
+        }));
+        let mut sent = Vec::new();
+        for second in 0..BEGIN + 2 * HANG {
+            if second == BEGIN {
+                let hangs = dependency.clone().write_owned().await;
+                tokio::spawn(async move { (sleep(Duration::from_secs(HANG)).await, hangs) });
+            }
+            // Half of the 200 a second that it can do, and a burst that finds the queue full.
+            let burst = if second == BEGIN + HANG + 2 { 40 } else { 1 };
+            for count in std::iter::once(burst).chain([1; 99]) {
+                let all = send_at_once(&service, count);
+                sent.push((second, tokio::spawn(all.join_all())));
+                sleep(Duration::from_millis(10)).await;
+            }
+        }
+        let (mut during, mut after) = (Vec::new(), Vec::new());
+        for (second, results) in sent {
+            let told = results.await.expect("no panic").into_iter().filter_map(Result::err);
+            match second {
+                ..BEGIN => assert_eq!(told.count(), 0, "second {second}"),
+                _ if second < BEGIN + HANG => during.extend(told),
+                _ if second > BEGIN + HANG => after.extend(told),
+                _ => {}
+            }
+        }
+        println!(
+            "told {:?} of {}, {:?} of {}",
+            during.iter().max(),
+            during.len(),
+            after.iter().max(),
+            after.len()
+        );
+        assert!(during.len() > 400 && during.iter().all(|&told| told <= 2 * HANG), "{during:?}");
+        assert!(!after.is_empty() && after.iter().all(|&told| told <= HANG), "{after:?}");
     }
 }
 

@@ -333,7 +333,9 @@ impl Controller {
     }
 
     fn observe_releases(&mut self, in_flight: usize, now: Timestamp) {
-        self.releases.observe(in_flight, self.limit(), self.open() == 0, now);
+        let (limit, decides_all) = (self.limit(), self.open() == 0);
+        let estimate = || self.throughput.per_second(self.limit.workers());
+        self.releases.observe(in_flight, limit, decides_all, estimate, now);
     }
 
     /// Whether a new request can run at once without passing a queued one.

@@ -8,7 +8,8 @@ use crate::time::Timestamp;
 /// Reserves moments in the future, so that rejected requests come back one by one, as fast as they can
 /// be served. A constant Retry-After brings all of them back within the same second.
 ///
-/// The next moment is `max(previous, now + queued / throughput) + kept_share / spare`. `spare` is the throughput
+/// The next moment is `max(previous, now + queued / throughput) + kept_share / spare`, and as much later as permits
+/// are stuck. `spare` is the throughput
 /// of the service less the requests that come without having been told to. `kept_share` is the share of the
 /// reservations that clients keep: how many arrive of those due. It falls when clients never come back, or retry
 /// at once; what was reserved for them is then given to others.
@@ -130,24 +131,32 @@ impl RetryAfterSchedule {
     }
 
     /// Reserves the moment for a request that is rejected now, behind `queued` others; how long until
-    /// then. The service finishes `throughput` requests a second; `None`: unknown.
+    /// then. The service finishes `throughput` requests a second; `None`: unknown. It finishes none for the time
+    /// that it is `stuck`.
     pub(crate) fn reserve(
         &mut self,
         throughput: Option<f64>,
         queued: usize,
+        stuck: Duration,
         now: Timestamp,
     ) -> Duration {
         self.advance(now);
         let wait = match throughput {
-            Some(throughput) => self.next_wait(throughput, queued, now),
-            None => seconds(1.0 + UNMEASURED_SPREAD_SECS * self.next_fraction()),
+            Some(throughput) => self.next_wait(throughput, queued, stuck, now),
+            None => stuck + seconds(1.0 + UNMEASURED_SPREAD_SECS * self.next_fraction()),
         };
         let due = &mut self.due[slot((now + wait).since(Timestamp::ZERO).as_secs())];
         *due = due.saturating_add(1);
         wait
     }
 
-    fn next_wait(&mut self, throughput: f64, queued: usize, now: Timestamp) -> Duration {
+    fn next_wait(
+        &mut self,
+        throughput: f64,
+        queued: usize,
+        stuck: Duration,
+        now: Timestamp,
+    ) -> Duration {
         let unprompted = self.unprompted.mean();
         let outstanding = self.last_reserved.since(now).as_secs_f64() * throughput;
         let min_share = match self.has_proven_returns() {
@@ -166,7 +175,7 @@ impl RetryAfterSchedule {
         let queue_ends = now + seconds(queued as f64 / (RESERVED_SHARE * throughput));
         let previous = self.last_reserved.max(queue_ends);
         let next = previous + seconds(self.kept_share * step);
-        let wait = next.since(now).max(Duration::from_nanos(1));
+        let wait = stuck + next.since(now).max(Duration::from_nanos(1));
         if wait > seconds(max_wait) {
             return seconds(max_wait * (1.0 + self.next_fraction()) / 2.0);
         }
@@ -307,14 +316,15 @@ mod tests {
     #[test]
     fn no_two_requests_are_told_the_same_moment() {
         let mut schedule = after_five_minutes_of(50);
-        let waits: Vec<_> = (0..20).map(|_| schedule.reserve(Some(100.0), 0, at(300.0))).collect();
+        let waits: Vec<_> =
+            (0..20).map(|_| schedule.reserve(Some(100.0), 0, Duration::ZERO, at(300.0))).collect();
         assert!(waits.windows(2).all(|pair| pair[0] < pair[1]), "{waits:?}");
     }
 
     #[test]
     fn a_rejected_burst_returns_no_faster_than_the_spare_throughput_and_not_much_slower() {
         let mut schedule = after_five_minutes_of(50);
-        let waits = (0..200).map(|_| schedule.reserve(Some(100.0), 0, at(300.0)));
+        let waits = (0..200).map(|_| schedule.reserve(Some(100.0), 0, Duration::ZERO, at(300.0)));
         let last = waits.max().expect("200 reserved").as_secs_f64();
         assert!((4.0..4.5).contains(&last), "200 at some 50 a second: {last} s");
     }
@@ -323,10 +333,13 @@ mod tests {
     fn a_wait_beyond_the_maximum_is_spread_and_never_exceeds_a_minute() {
         let mut schedule = after_five_minutes_of(10);
         for _ in 0..100_000 {
-            assert!(schedule.reserve(Some(10.0), 0, at(300.0)).as_secs_f64() <= MAX_WAIT_SECS);
+            assert!(
+                schedule.reserve(Some(10.0), 0, Duration::ZERO, at(300.0)).as_secs_f64()
+                    <= MAX_WAIT_SECS
+            );
         }
         for capacity in [0.0, f64::NAN, f64::INFINITY] {
-            let wait = schedule.reserve(Some(capacity), 3, at(300.0));
+            let wait = schedule.reserve(Some(capacity), 3, Duration::ZERO, at(300.0));
             assert!(
                 wait > Duration::ZERO && wait.as_secs_f64() <= MAX_WAIT_SECS,
                 "{capacity}: {wait:?}"
@@ -337,7 +350,8 @@ mod tests {
     #[test]
     fn without_a_measurement_waits_are_spread_and_the_first_hardly_exceeds_a_second() {
         let mut schedule = RetryAfterSchedule::new();
-        let waits: Vec<_> = (0..1_000).map(|_| schedule.reserve(None, 0, at(0.0))).collect();
+        let waits: Vec<_> =
+            (0..1_000).map(|_| schedule.reserve(None, 0, Duration::ZERO, at(0.0))).collect();
         assert!(waits[0] < Duration::from_millis(1_100), "{:?}", waits[0]);
         for second in 1..5 {
             let within = Duration::from_secs(second)..Duration::from_secs(second + 1);
@@ -350,21 +364,26 @@ mod tests {
     fn reservations_that_are_over_delay_no_later_one() {
         let mut schedule = after_five_minutes_of(100);
         for _ in 0..50 {
-            schedule.reserve(Some(100.0), 0, at(300.0));
+            schedule.reserve(Some(100.0), 0, Duration::ZERO, at(300.0));
         }
-        assert!(schedule.reserve(Some(100.0), 0, at(600.0)) < Duration::from_millis(100));
+        assert!(
+            schedule.reserve(Some(100.0), 0, Duration::ZERO, at(600.0))
+                < Duration::from_millis(100)
+        );
     }
 
     #[test]
     fn reservations_that_are_not_kept_are_given_to_others_within_seconds() {
         let mut schedule = RetryAfterSchedule::new();
-        let last =
-            (0..150).map(|_| schedule.reserve(Some(6.7), 0, at(60.0))).max().expect("150 reserved");
+        let last = (0..150)
+            .map(|_| schedule.reserve(Some(6.7), 0, Duration::ZERO, at(60.0)))
+            .max()
+            .expect("150 reserved");
         assert!(last > Duration::from_secs(20), "{last:?}");
         // No request comes back, except for one client that polls once a second.
         let wait_of = |schedule: &mut RetryAfterSchedule, second| {
             schedule.arrived(1, at(second));
-            schedule.reserve(Some(6.7), 0, at(second)).as_secs_f64()
+            schedule.reserve(Some(6.7), 0, Duration::ZERO, at(second)).as_secs_f64()
         };
         let waits: Vec<_> = (61..70).map(|n| wait_of(&mut schedule, f64::from(n))).collect();
         assert!(waits[3..].iter().all(|&wait| wait < 3.0), "{waits:?}");
@@ -377,7 +396,7 @@ mod tests {
         for n in 0..6_000 {
             let now = at(300.0 + f64::from(n) / 200.0);
             schedule.arrived(1, now);
-            last = schedule.reserve(Some(50.0), 0, now).as_secs_f64();
+            last = schedule.reserve(Some(50.0), 0, Duration::ZERO, now).as_secs_f64();
         }
         assert!(last < 15.0, "four times the throughput, no reservation is kept: {last} s");
     }
@@ -394,7 +413,7 @@ mod tests {
                 schedule.returned(now);
             }
             schedule.arrived(1, now);
-            let wait = schedule.reserve(Some(200.0), 0, now);
+            let wait = schedule.reserve(Some(200.0), 0, Duration::ZERO, now);
             // One in ten comes back, at the next whole second and up to a second late.
             if n % 10 == 0 {
                 let seconds = wait.as_secs_f64().ceil() + f64::from(n % 97) / 97.0;
@@ -436,7 +455,7 @@ mod tests {
         let mut schedule = after_five_minutes_of(50);
         for _ in 0..1_000 {
             schedule.arrived(1, at(300.0));
-            schedule.reserve(Some(100.0), 0, at(300.0));
+            schedule.reserve(Some(100.0), 0, Duration::ZERO, at(300.0));
         }
         for second in 301..320 {
             schedule.arrived(98, at(f64::from(second)));
@@ -465,7 +484,7 @@ mod tests {
     #[test]
     fn queued_requests_go_first() {
         let mut schedule = after_five_minutes_of(50);
-        let wait = schedule.reserve(Some(100.0), 100, at(300.0)).as_secs_f64();
+        let wait = schedule.reserve(Some(100.0), 100, Duration::ZERO, at(300.0)).as_secs_f64();
         assert!((1.0..1.2).contains(&wait), "100 queued, 100 a second are served: {wait} s");
     }
 
@@ -473,7 +492,7 @@ mod tests {
     fn a_burst_in_the_first_second_of_all_is_not_taken_for_the_rate_of_new_requests() {
         let mut schedule = RetryAfterSchedule::new();
         schedule.arrived(300, at(0.0));
-        let waits = (0..200).map(|_| schedule.reserve(Some(80.0), 0, at(1.0)));
+        let waits = (0..200).map(|_| schedule.reserve(Some(80.0), 0, Duration::ZERO, at(1.0)));
         let last = waits.max().expect("200 reserved").as_secs_f64();
         assert!((2.5..2.8).contains(&last), "200 at some 80 a second: {last} s");
     }

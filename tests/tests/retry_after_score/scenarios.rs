@@ -218,6 +218,14 @@ fn slow_work() -> Vec<Scenario> {
             in_loops(Ignores(20 * MILLI), 30, 0.0, 20.0, 1),
             at_random(Obeys, 0.8 * capacity, 22.0, 120.0, 2)),
         )),
+        brief(fixed(
+            "after a storm of 3 s work, honest .5×",
+            2,
+            3 * SECOND,
+            clients!(site, capacity:
+            in_loops(Ignores(50 * MILLI), 8, 0.0, 30.0, 1),
+            at_random(Obeys, 0.5 * capacity, 33.0, 600.0, 2)),
+        )),
         fixed(
             "slow work: 4 slots of 5 s at 1.2×",
             4,
@@ -242,21 +250,11 @@ fn crowds_without_tickets() -> Vec<Scenario> {
 
 /// Two permits, each held for seconds: promises are few, and each is as uncertain as the next release.
 fn few_permits() -> Vec<Scenario> {
-    vec![
-        brief(fixed(
-            "after a storm of 3 s work, honest .5×",
-            2,
-            3 * SECOND,
-            clients!(site, capacity:
-            in_loops(Ignores(50 * MILLI), 8, 0.0, 30.0, 1),
-            at_random(Obeys, 0.5 * capacity, 33.0, 600.0, 2)),
-        )),
-        fixed(
-            "slow work: 2 slots of 20 s at .7×",
-            2,
-            20 * SECOND,
-            clients!(site, capacity:
-            at_random(Obeys, 0.7 * capacity, 0.0, 3_000.0, 1)),
-        ),
-    ]
+    vec![fixed(
+        "slow work: 2 slots of 20 s at .7×",
+        2,
+        20 * SECOND,
+        clients!(site, capacity:
+        at_random(Obeys, 0.7 * capacity, 0.0, 3_000.0, 1)),
+    )]
 }

@@ -316,7 +316,7 @@ impl Controller {
         if self.queue.len() < least {
             return least;
         }
-        let rate = self.usual_releases_per_second().unwrap_or(0.0);
+        let rate = self.releases_per_second().unwrap_or(0.0);
         let in_time = rate * self.bounds.max_wait.as_secs_f64() / self.cost.mean();
         (in_time as usize).max(least)
     }

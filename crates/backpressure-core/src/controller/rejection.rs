@@ -50,9 +50,9 @@ impl Controller {
 
     /// A rejection with a reserved moment to come back, when this many units are free again.
     pub(super) fn shed(&mut self, reason: Reason, units: u32, now: Timestamp) -> Shed {
-        let rate = self.releases_per_second(now).map(|rate| rate / f64::from(units));
-        let queued = self.still_queued(now);
-        Shed { reason, retry_after: self.schedule.reserve(rate, queued, now) }
+        let rate = self.releases_per_second().map(|rate| rate / f64::from(units));
+        let (queued, stuck) = (self.still_queued(now), self.stuck_for(now));
+        Shed { reason, retry_after: self.schedule.reserve(rate, queued, stuck, now) }
     }
 
     /// Queued requests that will run before one that comes back. Where the oldest has been queued for too
@@ -78,8 +78,8 @@ impl Controller {
     /// Rejects a queued request because the operator shortened the queue. It may come back when
     /// it would have run.
     pub(super) fn shed_in_turn(&mut self, reason: Reason, now: Timestamp) -> Shed {
-        let rate = self.requests_per_second(now);
-        Shed { reason, retry_after: RetryAfterSchedule::wait_for(rate, self.queue.len() + 1) }
+        let turn = RetryAfterSchedule::wait_for(self.requests_per_second(), self.queue.len() + 1);
+        Shed { reason, retry_after: turn + self.stuck_for(now) }
     }
 
     /// Rejects a request whose deadline has passed on arrival. While there is a free permit, another
@@ -98,18 +98,18 @@ impl Controller {
     }
 
     /// Requests that return their permits a second; `None`: unknown.
-    pub(super) fn requests_per_second(&self, now: Timestamp) -> Option<f64> {
-        self.releases_per_second(now).map(|rate| rate / self.cost.mean())
+    pub(super) fn requests_per_second(&self) -> Option<f64> {
+        self.releases_per_second().map(|rate| rate / self.cost.mean())
     }
 
-    /// Units released a second; `None`: unknown.
-    fn releases_per_second(&self, now: Timestamp) -> Option<f64> {
-        self.releases.per_second(self.responses_per_second(), self.limit(), now)
-    }
-
-    /// The same as measured so far, whether or not any was released of late.
-    pub(super) fn usual_releases_per_second(&self) -> Option<f64> {
+    /// Units released a second, while they are; `None`: unknown.
+    pub(super) fn releases_per_second(&self) -> Option<f64> {
         self.releases.measured(self.responses_per_second())
+    }
+
+    /// How long until the next unit is released, beyond what is usual.
+    pub(super) fn stuck_for(&self, now: Timestamp) -> Duration {
+        self.releases.stuck_for(self.limit(), self.responses_per_second(), now)
     }
 
     /// How long a request that comes back when it was told to may be queued, behind `ahead` others: until its turn,
@@ -120,7 +120,7 @@ impl Controller {
     /// waits no longer for that.
     pub(super) fn max_wait_of_returning(&self, ahead: usize) -> Duration {
         let releases = self.cost.mean() * (ahead as f64 + MAX_RELEASES_BEYOND_TURN);
-        let rate = self.usual_releases_per_second();
+        let rate = self.releases_per_second();
         let turn = rate.and_then(|rate| Duration::try_from_secs_f64(releases / rate).ok());
         self.max_wait().max(turn.unwrap_or_default().min(MAX_WAIT_OF_RETURNING))
     }

@@ -159,8 +159,9 @@ impl Controller {
     pub(super) fn shed_of(&mut self, hold: Hold, reason: Reason, now: Timestamp) -> Shed {
         match hold.share {
             Some(share) if reason == Reason::TenantShare || self.is_over_share(hold) => {
-                let per_second = self.requests_per_second(now).unwrap_or(1.0);
-                let retry_after = self.tenants.time_to_return(share, per_second, now);
+                let per_second = self.requests_per_second().unwrap_or(1.0);
+                let turn = self.tenants.time_to_return(share, per_second, now);
+                let retry_after = turn + self.stuck_for(now);
                 Shed { reason: Reason::TenantShare, retry_after }
             }
             _ => self.shed(reason, hold.units, now),
