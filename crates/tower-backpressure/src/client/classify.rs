@@ -9,7 +9,7 @@ use http::header::{HeaderMap, HeaderName};
 use http::status::StatusCode;
 use tokio::time::Instant;
 
-use crate::client::resumes_at::ResumesAt;
+use crate::client::cooldown_marks::{ResumesAt, ToldAgain};
 
 mod error;
 pub(crate) mod grpc;
@@ -126,6 +126,11 @@ impl<'a> AttemptOutcome<'a> {
     /// The rejection by a layer of this client, in this process: the request was not sent.
     pub(crate) fn rejected_here(&self) -> Option<&'a Shed> {
         response::local_rejection(self.headers()?, self.extensions()?)
+    }
+
+    /// Whether this client has asked the origin again when it had said, and was told to come back once more.
+    pub(crate) fn is_told_again(&self) -> bool {
+        self.extensions().is_some_and(|extensions| extensions.get::<ToldAgain>().is_some())
     }
 
     /// How long a cool-down inside sends nothing to the origin.

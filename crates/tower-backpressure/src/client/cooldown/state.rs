@@ -119,6 +119,10 @@ impl Supervision for OriginCooldown {
         }
     }
 
+    fn has_told_again(&self) -> bool {
+        self.lock().has_told_again()
+    }
+
     fn held(&self) -> Option<&Arc<Held>> {
         Some(&self.held)
     }

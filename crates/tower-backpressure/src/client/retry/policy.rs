@@ -97,6 +97,7 @@ impl Policy {
             return None;
         }
         if outcome.rejected_here().is_none() {
+            progress.was_sent = true;
             self.budget_of(progress).record_failure();
         }
         let word = outcome.headers().and_then(|headers| word_of(headers, self.strict_retry_after));
@@ -191,10 +192,13 @@ impl Policy {
         Ok(Grant { at, wait, payment: payment.ok_or(GiveUpReason::Budget)?, ticket })
     }
 
-    /// What pays for a retry that no server has scheduled. One that is the first to be sent is no retry to the server.
+    /// What pays for a retry that no server has scheduled. One that is the first to be sent is no retry to the server, and is
+    /// free while the time that the server names can be relied on.
     fn pay(&self, progress: &Progress, outcome: &AttemptOutcome<'_>) -> Option<Payment> {
-        let unsent = outcome.rejected_here().filter(|_| progress.attempts == 1);
-        unsent.and_then(|&shed| self.unsent_waits.enter(shed)).or_else(|| {
+        let is_free = !progress.was_sent && !outcome.is_told_again();
+        let unsent = outcome.rejected_here().filter(|_| is_free);
+        let enter = |&shed| self.unsent_waits.enter(shed, progress.waited);
+        unsent.and_then(enter).or_else(|| {
             let withdrawal = self.budget_of(progress).withdraw_after(outcome.is_timeout());
             withdrawal.map(Payment::Budget)
         })
