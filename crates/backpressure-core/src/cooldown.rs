@@ -192,8 +192,8 @@ impl Cooldown {
         }
     }
 
-    /// Whether the origin did not keep its word: asked again after the time that it had named, it named another one, and has
-    /// answered nothing since. It is rather down than busy for a moment.
+    /// Whether the origin did not keep its word: after the time that it had named, it named another one, and has answered
+    /// nothing in between or since. It is rather down than busy for a moment.
     ///
     /// ```
     /// use backpressure_core::{Cooldown, CooldownDecision, Ending, Timestamp, Told};
@@ -210,7 +210,7 @@ impl Cooldown {
     /// ```
     #[must_use]
     pub const fn has_told_again(&self) -> bool {
-        self.evidence.has_told_again
+        self.evidence.pauses > 1
     }
 
     /// The state now.
@@ -253,8 +253,7 @@ impl Cooldown {
                 }
             }
             phase => {
-                self.evidence.has_told_again |=
-                    is_current && matches!(phase, Phase::Probing { .. });
+                self.evidence.pauses = self.evidence.pauses.saturating_add(1);
                 let is_new = matches!(phase, Phase::Inactive) || self.evidence.is_selective;
                 let is_worth_it = self.evidence.has_answered || wait >= LONG_PAUSE;
                 let is_due = is_new && is_worth_it && self.skipped.0 == 0;

@@ -13,8 +13,8 @@ pub(super) struct Evidence {
     rejected_since: Timestamp,
     /// Whether any attempt was ever answered.
     pub(super) has_answered: bool,
-    /// Whether a probe was told to come back, and nothing was answered since.
-    pub(super) has_told_again: bool,
+    /// Pauses that have begun since the last answer.
+    pub(super) pauses: u32,
     /// Whether the origin was found to answer attempts while it tells others to come back.
     pub(super) is_selective: bool,
     /// Attempts that were released together when that was found. That many of them are rejected together is
@@ -44,7 +44,7 @@ impl Evidence {
         rejections: 0,
         rejected_since: Timestamp::ZERO,
         has_answered: false,
-        has_told_again: false,
+        pauses: 0,
         is_selective: false,
         released: 0,
     };
@@ -52,7 +52,7 @@ impl Evidence {
     pub(super) fn add(&mut self, ending: Ending, now: Timestamp) {
         match ending {
             Ending::Answered => {
-                (self.rejections, self.has_answered, self.has_told_again) = (0, true, false);
+                (self.rejections, self.has_answered, self.pauses) = (0, true, 0);
             }
             Ending::Told(_) if self.released > 0 => self.released -= 1,
             Ending::Told(_) => {

@@ -148,8 +148,13 @@ impl<'a> AttemptOutcome<'a> {
     pub(crate) fn is_rejection(&self) -> bool {
         match self.end {
             AttemptEnd::Response { status, headers, .. } => is_rejection(status, headers),
-            AttemptEnd::Error(error) => error.is_some_and(error::is_rejection),
+            AttemptEnd::Error(_) => self.is_rejected_by_error(),
         }
+    }
+
+    /// Whether it did so in the transport, so that there is no response.
+    pub(crate) fn is_rejected_by_error(&self) -> bool {
+        self.error().is_some_and(error::is_rejection)
     }
 
     /// What the layer does without a rule: see [`RetryLayer`](crate::RetryLayer). A rule may return it.

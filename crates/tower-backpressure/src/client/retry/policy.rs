@@ -14,9 +14,10 @@ use super::wait::{Asked, Backoff, TimeLeft, word_of};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::budget::RetryBudget;
 use crate::client::classify::{AttemptEnd, AttemptOutcome, ErrorTypes, RetryDecision, Retryable};
+use crate::client::cooldown::CooldownLayer;
 use crate::client::gave_up::GiveUpReason;
 use crate::client::jitter::Jitter;
-use crate::client::replay::ResponseHead;
+use crate::client::replay::{RequestHead, ResponseHead};
 use crate::client::telemetry::{RetryTelemetry, Source, Wait};
 
 /// What the services of one layer share. It is cloned only while options are set.
@@ -33,6 +34,8 @@ pub(super) struct Policy {
     pub(super) error_types: ErrorTypes,
     pub(super) jitter: Jitter,
     pub(super) unsent_waits: UnsentWaits,
+    /// The layer inside that is told of errors which only this layer can look into.
+    pub(super) cooldown: Option<CooldownLayer>,
     pub(super) telemetry: RetryTelemetry,
 }
 
@@ -75,18 +78,25 @@ impl Policy {
             error_types: ErrorTypes::default(),
             jitter: Jitter::new(fastrand::Rng::new()),
             unsent_waits: UnsentWaits::new(),
+            cooldown: None,
             telemetry,
         }
     }
 
-    /// Grants a retry after this outcome of an attempt; `None` where the outcome is returned to the caller.
+    /// Grants a retry of this request after this outcome of an attempt; `None` where the outcome is returned to the caller.
     pub(super) fn grant_retry<Res: ResponseHead, E: 'static>(
         &self,
         progress: &mut Progress,
-        sent_to: Option<&str>,
+        request: Option<&impl RequestHead>,
         outcome: &Result<Res, E>,
     ) -> Option<Grant> {
-        let outcome = self.view(progress, sent_to, outcome);
+        let outcome = self.view(progress, request.and_then(RequestHead::url), outcome);
+        if let (Some(cooldown), Some(request)) = (&self.cooldown, request) {
+            if outcome.is_rejected_by_error() {
+                let (scheme, authority) = request.origin();
+                cooldown.rejected_by_error(scheme, authority);
+            }
+        }
         let ruled = self.rule.as_ref().and_then(|Rule(rule)| rule(&outcome));
         let decision = ruled.unwrap_or_else(|| outcome.default_decision());
         if decision.retry == Retryable::No {

@@ -126,7 +126,7 @@ pub(in crate::client) enum How<'a> {
 pub(crate) struct Shared<T: Supervision> {
     pub(in crate::client) options: T::Options,
     pub(in crate::client) common: Common,
-    pub(super) states: OriginMap<Origin<T>>,
+    pub(in crate::client) states: OriginMap<Origin<T>>,
     epoch: Instant,
     pub(super) id: u64,
 }
@@ -284,7 +284,7 @@ impl<T: Supervision> Shared<T> {
         Some(Shed::new(T::REASON, retry_after))
     }
 
-    pub(super) fn report(&self, origin: &Origin<T>, transition: Transition) {
+    pub(in crate::client) fn report(&self, origin: &Origin<T>, transition: Transition) {
         if let Some(to) = transition {
             self.common.telemetry.changed(&origin.name, to);
         }
