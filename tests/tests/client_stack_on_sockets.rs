@@ -21,7 +21,8 @@ use tower_backpressure::{
     BreakerLayer, ClientStack, CooldownLayer, RetryLayer, Shed, backpressure_client,
 };
 
-/// `/quota` rejects all requests until a second has passed since the first, `/hangs` never answers, `/text` does.
+/// `/quota` rejects all requests until a second has passed since the first, `/busy` all of them for longer than a test takes,
+/// `/hangs` never answers, `/text` does.
 async fn start() -> (SocketAddr, Arc<AtomicUsize>) {
     let hits = Arc::new(AtomicUsize::new(0));
     let first = Arc::new(std::sync::OnceLock::new());
@@ -38,6 +39,7 @@ async fn start() -> (SocketAddr, Arc<AtomicUsize>) {
     };
     let app = Router::new()
         .route("/quota", get(quota))
+        .route("/busy", get((StatusCode::TOO_MANY_REQUESTS, [("retry-after", "600")])))
         .route("/hangs", get(std::future::pending::<&str>))
         .route("/text", get(|| async { "x".repeat(100_000) }));
     (serve(app).await, hits)
@@ -62,10 +64,13 @@ async fn all_callers_wait_for_what_one_was_told_and_are_served_over_reqwest() {
     let client = ClientStack::new("quota").cooldown(cooldown.clone()).layer(reqwest_client());
     let url = url(address, "/quota");
     let first = tokio::spawn(client.clone().oneshot(get_request(&url)));
-    while cooldown
-        .snapshot(&url.as_str().parse::<Uri>().expect("a URI"))
-        .is_none_or(|state| state.phase == CooldownPhase::Inactive)
-    {
+    let origin: Uri = url.as_str().parse().expect("a URI");
+    let is_told = || {
+        let known = cooldown.snapshot(&origin);
+        known.is_some_and(|it| it.phase != CooldownPhase::Inactive)
+    };
+    // A test that is suspended for that second finds the first call served.
+    while !is_told() && !first.is_finished() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let calls: Vec<_> =
@@ -81,19 +86,19 @@ async fn all_callers_wait_for_what_one_was_told_and_are_served_over_reqwest() {
 #[tokio::test]
 async fn responses_made_in_the_client_have_the_url_of_their_request() {
     let (address, _) = start().await;
-    let cooldown = CooldownLayer::new("quota").hold(0, Duration::ZERO);
-    let client = ClientStack::new("quota")
-        .retry(RetryLayer::named("quota").max_attempts(1))
-        .cooldown(cooldown)
-        .attempt_timeout(Duration::from_millis(200))
-        .layer(reqwest_client());
-    let (hangs, quota) = (url(address, "/hangs"), url(address, "/quota"));
-    let late = client.clone().oneshot(get_request(&hangs)).await.expect("a response");
+    let (hangs, busy) = (url(address, "/hangs"), url(address, "/busy"));
+    let stack = || {
+        let cooldown = CooldownLayer::new("busy").hold(0, Duration::ZERO);
+        ClientStack::new("busy").retry(RetryLayer::named("busy").max_attempts(1)).cooldown(cooldown)
+    };
+    let client = stack().attempt_timeout(Duration::from_millis(200)).layer(reqwest_client());
+    let late = client.oneshot(get_request(&hangs)).await.expect("a response");
     assert_eq!((late.status().as_u16(), late.url()), (504, &hangs));
     assert!(late.extensions().get::<TimedOut>().is_some());
+    let client = stack().layer(reqwest_client());
     for expected in [429, 503] {
-        let response = client.clone().oneshot(get_request(&quota)).await.expect("a response");
-        assert_eq!((response.status().as_u16(), response.url()), (expected, &quota));
+        let response = client.clone().oneshot(get_request(&busy)).await.expect("a response");
+        assert_eq!((response.status().as_u16(), response.url()), (expected, &busy));
         assert_eq!(response.extensions().get::<Shed>().is_some(), expected == 503);
         assert!(response.headers().contains_key("retry-after"));
     }

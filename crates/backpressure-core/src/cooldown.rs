@@ -6,8 +6,10 @@ use crate::ramp::{Pass, Ramp, next_phase};
 use crate::time::Timestamp;
 
 mod ending;
+mod evidence;
 
 pub use self::ending::{Ending, Told};
+use self::evidence::Evidence;
 
 /// What one caller was told, applied to all callers of an origin.
 ///
@@ -41,16 +43,7 @@ pub struct Cooldown {
     phase: Phase,
     /// Number of the phase, which passes carry.
     number: u32,
-    /// Rejections that named a time since the last answer, and the moment of the first of them.
-    rejections: u32,
-    rejected_since: Timestamp,
-    /// Whether any attempt was ever answered.
-    has_answered: bool,
-    /// Whether the origin was found to answer attempts while it tells others to come back.
-    is_selective: bool,
-    /// Attempts that were released together when that was found. That many of them are rejected together is
-    /// no sign of anything.
-    released: usize,
+    evidence: Evidence,
     /// Pauses without an early attempt: how many there are still to be, and how many after the next early
     /// attempt that is told to come back.
     skipped: (u32, u32),
@@ -103,22 +96,6 @@ pub enum CooldownState {
     Resuming,
 }
 
-/// Rejections by quota in a row, without an answer to any other attempt, that are taken to hold for all
-/// attempts. After one, a route with a quota of its own would stop all others; with more, an origin that
-/// rejects each attempt is asked more often than it takes to find out.
-const BELIEVED_QUOTA: u32 = 3;
-/// And for how long no answer has come. Many attempts are in flight at once to a busy origin: then three in a
-/// row come by chance where it rejects a share of them. About a round trip to a far origin.
-const MIN_REJECTED: Duration = Duration::from_millis(100);
-/// The same number for load. With one dead replica of sixteen as many in a row do
-/// not come by chance, and at half of all responses once in 65 536. An origin that is down is asked this
-/// often before its clients are quiet.
-const BELIEVED_LOAD: u32 = 16;
-/// The same of an origin that has answered nothing yet: there is no sign that it serves anything.
-const BELIEVED_QUOTA_AT_START: u32 = 1;
-const BELIEVED_LOAD_AT_START: u32 = 4;
-/// The same while attempts resume. With one, an origin that rejects a share would be sent next to nothing.
-const BELIEVED_WHILE_RESUMING: u32 = 3;
 /// How long the others wait for the response to a probe before one more is sent. A lost probe would hold
 /// all attempts; more than one a second would be no pause.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -143,16 +120,7 @@ impl Cooldown {
     /// An origin that has said nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            phase: Phase::Inactive,
-            number: 0,
-            rejections: 0,
-            rejected_since: Timestamp::ZERO,
-            has_answered: false,
-            is_selective: false,
-            released: 0,
-            skipped: (0, 1),
-        }
+        Self { phase: Phase::Inactive, number: 0, evidence: Evidence::NONE, skipped: (0, 1) }
     }
 
     /// Decides on an attempt.
@@ -211,17 +179,7 @@ impl Cooldown {
     /// An attempt has ended, while `held` others wait to be sent.
     pub fn ended(&mut self, pass: Pass, ending: Ending, held: usize, now: Timestamp) {
         let is_current = pass == Pass(self.number);
-        match ending {
-            Ending::Answered => (self.rejections, self.has_answered) = (0, true),
-            Ending::Told(_) if self.released > 0 => self.released -= 1,
-            Ending::Told(_) => {
-                if self.rejections == 0 {
-                    self.rejected_since = now;
-                }
-                self.rejections = self.rejections.saturating_add(1);
-            }
-            Ending::Failed | Ending::Cancelled => {}
-        }
+        self.evidence.add(ending, now);
         match ending {
             Ending::Told(told) if self.believes(told, now) => {
                 let (Told::Quota(wait) | Told::Load(wait)) = told;
@@ -232,6 +190,27 @@ impl Cooldown {
         if is_current {
             self.end_in_phase(ending, held, now);
         }
+    }
+
+    /// Whether the origin did not keep its word: after the time that it had named, it named another one, and has answered
+    /// nothing in between or since. It is rather down than busy for a moment.
+    ///
+    /// ```
+    /// use backpressure_core::{Cooldown, CooldownDecision, Ending, Timestamp, Told};
+    /// use std::time::Duration;
+    ///
+    /// let (mut cooldown, mut now) = (Cooldown::new(), Timestamp::ZERO);
+    /// let wait = Duration::from_secs(2);
+    /// for has_told_again in [false, true] {
+    ///     let CooldownDecision::Send(pass) = cooldown.decide(now) else { panic!("it may be asked") };
+    ///     cooldown.ended(pass, Ending::Told(Told::Quota(wait)), 0, now);
+    ///     assert_eq!(cooldown.has_told_again(), has_told_again);
+    ///     now = now + wait;
+    /// }
+    /// ```
+    #[must_use]
+    pub const fn has_told_again(&self) -> bool {
+        self.evidence.pauses > 1
     }
 
     /// The state now.
@@ -248,17 +227,9 @@ impl Cooldown {
     /// Whether it holds for all attempts. A probe that is rejected continues the pause; before a pause, and once
     /// attempts are answered again, others have to agree.
     fn believes(&self, told: Told, now: Timestamp) -> bool {
-        let needed = match (told, self.has_answered) {
-            (Told::Quota(_), true) if !self.is_selective => BELIEVED_QUOTA,
-            (Told::Quota(_), true) => BELIEVED_LOAD,
-            (Told::Quota(_), false) => BELIEVED_QUOTA_AT_START,
-            (Told::Load(_), true) => BELIEVED_LOAD,
-            (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
-        };
-        let lasts = !self.has_answered || now.since(self.rejected_since) >= MIN_REJECTED;
         match self.phase {
-            Phase::Inactive => lasts && self.rejections >= needed,
-            Phase::Resuming { .. } => self.rejections >= BELIEVED_WHILE_RESUMING,
+            Phase::Inactive => self.evidence.begins(told, now),
+            Phase::Resuming { .. } => self.evidence.ends_resumption(),
             Phase::Quiet { .. } | Phase::Probing { .. } => true,
         }
     }
@@ -276,14 +247,15 @@ impl Cooldown {
                         false => Early::None,
                     };
                     if others == MAX_EARLY {
-                        self.is_selective = false;
+                        self.evidence.is_selective = false;
                         self.skipped = (self.skipped.1, (2 * self.skipped.1).min(MAX_SKIPPED));
                     }
                 }
             }
             phase => {
-                let is_new = matches!(phase, Phase::Inactive) || self.is_selective;
-                let is_worth_it = self.has_answered || wait >= LONG_PAUSE;
+                self.evidence.pauses = self.evidence.pauses.saturating_add(1);
+                let is_new = matches!(phase, Phase::Inactive) || self.evidence.is_selective;
+                let is_worth_it = self.evidence.has_answered || wait >= LONG_PAUSE;
                 let is_due = is_new && is_worth_it && self.skipped.0 == 0;
                 self.skipped.0 = self.skipped.0.saturating_sub(1);
                 let first = Early::At(now + early_wait(wait), 0);
@@ -310,7 +282,8 @@ impl Cooldown {
                 }
             }
             (Phase::Quiet { .. }, Ending::Answered) => {
-                (self.is_selective, self.released, self.skipped) = (true, held, (0, 1));
+                self.evidence.released_as_selective(held);
+                self.skipped = (0, 1);
                 self.enter(Phase::Inactive);
             }
             (Phase::Quiet { early, .. }, _) => *early = Early::None,
@@ -350,6 +323,7 @@ impl Default for Cooldown {
 
 #[cfg(test)]
 mod tests {
+    use super::evidence::{BELIEVED_LOAD, BELIEVED_LOAD_AT_START, MIN_REJECTED};
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -10,6 +10,7 @@ mod harmless;
 mod held_back;
 mod metrics;
 mod misbehaviour;
+mod outages;
 mod rates;
 mod resumption;
 mod stack;

@@ -13,10 +13,7 @@ use tokio::time::{Instant, sleep};
 use tower_backpressure::server::{Exchange, QuotaKey, QuotaStore};
 use tower_backpressure::{Claim, Grant, Quota};
 
-use crate::server::{Server, free_port};
-
-/// How long a server may take to do what it was told to, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::server::{PATIENCE, Server, free_port};
 
 fn claim_of(key: &str, sequence: u64) -> Exchange {
     let claim = Claim::new(sequence - 1, sequence, sequence);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use backpressure_redis::RedisStore;
 use http::{Request, Response};
 use tokio::task::unconstrained;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_backpressure::Quota;
 use tower_backpressure::server::{OnStoreFailure, QuotaKey, QuotaLayer, SharedQuota};
@@ -38,6 +38,37 @@ pub(crate) struct Counts {
     pub(crate) waited: u64,
     /// The longest that a request took, which depends on how busy the machine is.
     pub(crate) slowest_micros: u64,
+    /// How long it has run by its own clock: what it says may be read late.
+    pub(crate) micros: u64,
+}
+
+/// What some replicas have done in a time.
+pub(crate) struct Span {
+    pub(crate) admitted: Vec<u64>,
+    pub(crate) seconds: f64,
+}
+
+impl Span {
+    pub(crate) fn total(&self) -> u64 {
+        self.admitted.iter().sum()
+    }
+
+    /// The quota of this time. Each of them has begun and ended its part up to 50 ms before the others.
+    pub(crate) fn quota(&self) -> u64 {
+        ((self.seconds + 0.1) * PER_SECOND as f64) as u64
+    }
+}
+
+/// Lets replicas run for this long, and returns what they did meanwhile.
+pub(crate) async fn run(replicas: &mut [Replica], time: Duration) -> Span {
+    let before: Vec<_> = replicas.iter_mut().map(Replica::counts).collect();
+    sleep(time).await;
+    let after: Vec<_> = replicas.iter_mut().map(Replica::counts).collect();
+    let admitted =
+        after.iter().zip(&before).map(|(after, before)| after.admitted - before.admitted);
+    let micros = after.iter().zip(&before).map(|(after, before)| after.micros - before.micros);
+    let seconds = micros.max().unwrap_or_default() as f64 / 1e6;
+    Span { admitted: admitted.collect(), seconds }
 }
 
 const ADDRESS: &str = "QUOTA_ADDRESS";
@@ -58,8 +89,9 @@ impl Replica {
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let numbers: Vec<u64> = line.split(' ').filter_map(|it| it.parse().ok()).collect();
-                if let [admitted, rejected, waited, slowest_micros] = numbers[..] {
-                    let _ = sender.send(Counts { admitted, rejected, waited, slowest_micros });
+                if let [admitted, rejected, waited, slowest_micros, micros] = numbers[..] {
+                    let counts = Counts { admitted, rejected, waited, slowest_micros, micros };
+                    let _ = sender.send(counts);
                 }
             }
         });
@@ -133,7 +165,8 @@ async fn a_replica() {
     let service = layer(&address, on_failure).layer(service_fn(async |_: Request<()>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
-    let (mut counts, mut said) = (Counts::default(), Instant::now());
+    let (mut counts, began) = (Counts::default(), Instant::now());
+    let mut said = began;
     let mut ticks = interval(Duration::from_secs(1) / OFFERED as u32);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     loop {
@@ -149,8 +182,9 @@ async fn a_replica() {
             counts.rejected += 1
         }
         if said.elapsed() >= Duration::from_millis(50) {
-            let Counts { admitted, rejected, waited, slowest_micros } = counts;
-            println!("{admitted} {rejected} {waited} {slowest_micros}");
+            let Counts { admitted, rejected, waited, slowest_micros, .. } = counts;
+            let micros = began.elapsed().as_micros();
+            println!("{admitted} {rejected} {waited} {slowest_micros} {micros}");
             said = Instant::now();
         }
     }

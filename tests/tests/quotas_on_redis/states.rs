@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::failures::assert_that_none_waited;
-use crate::replica::{LEASE, OFFERED, PER_SECOND, Replica};
+use crate::replica::{LEASE, OFFERED, PER_SECOND, Replica, run};
 use crate::server::Server;
 
 /// A state of a server in which it runs no script that writes.
@@ -115,7 +115,7 @@ impl State {
         assert_that_none_waited(&mut replicas);
     }
 
-    /// Waits until what the replicas admit in a second is as it should be.
+    /// Waits until what the replicas admit a second is as it should be.
     async fn until(
         &self,
         replicas: &mut [Replica; 3],
@@ -124,12 +124,10 @@ impl State {
     ) {
         let start = Instant::now();
         loop {
-            let before = replicas.each_mut().map(|it| it.counts().admitted);
-            sleep(Duration::from_secs(1)).await;
-            let mut admitted = replicas.each_mut().map(|it| it.counts().admitted);
-            for (admitted, before) in admitted.iter_mut().zip(before) {
-                *admitted -= before;
-            }
+            let span = run(replicas, Duration::from_secs(1)).await;
+            let rate = |&admitted: &u64| (admitted as f64 / span.seconds) as u64;
+            let rates: Vec<_> = span.admitted.iter().map(rate).collect();
+            let admitted = <[u64; 3]>::try_from(rates).expect("one for each replica");
             println!("{} {when} {:.1?}: {admitted:?}", self.code, start.elapsed());
             if is_right(admitted) {
                 return;
@@ -139,7 +137,7 @@ impl State {
     }
 }
 
-/// Whether three replicas have admitted the quota of a second, of which they tell 50 ms late.
+/// Whether three replicas admit the quota of a second.
 fn is_the_quota(admitted: u64) -> bool {
     let most = PER_SECOND * 11 / 10 + 3 * LEASE;
     (PER_SECOND * 8 / 10..=most).contains(&admitted)

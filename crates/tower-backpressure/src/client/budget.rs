@@ -32,8 +32,9 @@ mod origins;
 /// faster than the server can serve them. A server that rejects it again did not keep its schedule, and the next
 /// retry is charged as any other.
 ///
-/// Nor is a request charged that was not sent: one whose first attempt a [`CooldownLayer`](crate::CooldownLayer) or an
-/// [`OriginLimitLayer`](crate::OriginLimitLayer) inside rejected with a time of no more than five seconds. At most
+/// Nor is a request charged of which no attempt was sent, as a [`CooldownLayer`](crate::CooldownLayer) or an
+/// [`OriginLimitLayer`](crate::OriginLimitLayer) inside rejected it, for no more than five seconds in all. It is charged
+/// once the origin has not kept its word: asked again after the time that it named, it named another one. At most
 /// 16 384 such requests wait in a layer. A breaker and a throttle reject requests so that these fail at once: waiting
 /// for them is charged.
 ///

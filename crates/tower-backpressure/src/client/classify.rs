@@ -9,7 +9,7 @@ use http::header::{HeaderMap, HeaderName};
 use http::status::StatusCode;
 use tokio::time::Instant;
 
-use crate::client::resumes_at::ResumesAt;
+use crate::client::cooldown_marks::{ResumesAt, ToldAgain};
 
 mod error;
 pub(crate) mod grpc;
@@ -128,6 +128,11 @@ impl<'a> AttemptOutcome<'a> {
         response::local_rejection(self.headers()?, self.extensions()?)
     }
 
+    /// Whether this client has asked the origin again when it had said, and was told to come back once more.
+    pub(crate) fn is_told_again(&self) -> bool {
+        self.extensions().is_some_and(|extensions| extensions.get::<ToldAgain>().is_some())
+    }
+
     /// How long a cool-down inside sends nothing to the origin.
     pub(crate) fn resumes_in(&self) -> Option<Duration> {
         let &ResumesAt(at) = self.extensions()?.get()?;
@@ -143,8 +148,13 @@ impl<'a> AttemptOutcome<'a> {
     pub(crate) fn is_rejection(&self) -> bool {
         match self.end {
             AttemptEnd::Response { status, headers, .. } => is_rejection(status, headers),
-            AttemptEnd::Error(error) => error.is_some_and(error::is_rejection),
+            AttemptEnd::Error(_) => self.is_rejected_by_error(),
         }
+    }
+
+    /// Whether it did so in the transport, so that there is no response.
+    pub(crate) fn is_rejected_by_error(&self) -> bool {
+        self.error().is_some_and(error::is_rejection)
     }
 
     /// What the layer does without a rule: see [`RetryLayer`](crate::RetryLayer). A rule may return it.

@@ -56,6 +56,7 @@ use self::state::{Options, OriginCooldown, ToldRule};
 /// | 429 with a time | a cool-down once 3 in a row have come over a tenth of a second, and no answer to any other request, or the first from an origin that never answered: a single one may be about one route |
 /// | 503 or 529 with a time, gRPC pushback | the same once 16 in a row have come, or 4 from an origin that never answered: a single one may come from one replica of many |
 /// | a 503 of a server of this crate | none: the time is that of this request alone |
+/// | HTTP/2 `ENHANCE_YOUR_CALM`, for a stream or a connection, of which a [`RetryLayer::cooldown`](crate::RetryLayer::cooldown) tells | as a 429 that names a second |
 /// | a rejection without a time, any other response, or that of another origin after a redirection | none |
 ///
 /// [`RetryAfter::from_headers`] says which fields and forms are understood. [`told`](Self::told) takes a rule
@@ -270,6 +271,15 @@ impl CooldownLayer {
         let origin = self.shared.known_name(origin)?;
         let left = origin.state.snapshot(now).left;
         (!left.is_zero() && !self.shared.common.dry_run).then(|| Shed::new(Reason::Cooldown, left))
+    }
+
+    /// The origin has rejected an attempt with an error: the layer sees it end, and cannot look into it.
+    pub(super) fn rejected_by_error(&self, scheme: &str, authority: &str) {
+        let Some(origin) = self.shared.states.get(OriginKey::new(scheme, authority)) else {
+            return;
+        };
+        let transition = origin.state.rejected_by_error(&self.shared.options, self.shared.now());
+        self.shared.report(&origin, transition);
     }
 
     fn edit(

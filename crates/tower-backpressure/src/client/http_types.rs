@@ -109,10 +109,11 @@ where
 
 /// Whether another origin has sent this response.
 fn is_of_another(response: &reqwest::Response, origin: Option<&str>) -> bool {
+    let Some(origin) = origin.filter(|_| has_url(response)) else { return false };
     let url = response.url();
     let mut name = String::new();
     OriginKey::new(url.scheme(), url.authority()).write_to(&mut name);
-    has_url(response) && origin.is_some_and(|origin| origin != name)
+    name != origin
 }
 
 /// reqwest's response with its head, which was lent.

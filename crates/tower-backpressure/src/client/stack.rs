@@ -60,8 +60,9 @@ use super::retry::{Retry, RetryLayer};
 /// # use tower::ServiceBuilder;
 /// # let hyper = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
 /// let cooldown = CooldownLayer::new("payments-api");
+/// let retry = RetryLayer::named("payments-api").deadline(Duration::from_secs(30));
 /// let client = ServiceBuilder::new()
-///     .layer(RetryLayer::named("payments-api").deadline(Duration::from_secs(30)))
+///     .layer(retry.cooldown(&cooldown))
 ///     .layer(cooldown.clone())
 ///     .layer(OriginLimitLayer::new("payments-api").cooldown(&cooldown))
 ///     .layer(BreakerLayer::new("payments-api"))
@@ -201,7 +202,7 @@ impl<S, R: Clone> Layer<S> for ClientStack<R> {
         self.origin_limit.link(&self.cooldown);
         let client = self.breaker.layer(self.attempt_timeout.layer(client));
         let client = self.cooldown.layer(self.origin_limit.layer(client));
-        BackpressureClient { inner: self.retry.layer(client) }
+        BackpressureClient { inner: self.retry.linked(&self.cooldown).layer(client) }
     }
 }
 

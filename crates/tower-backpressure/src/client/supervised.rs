@@ -13,6 +13,7 @@ use crate::admission::body::ResponseBody;
 
 mod attempt;
 mod future;
+mod held;
 mod part;
 #[cfg(feature = "reqwest")]
 mod reqwest;
@@ -21,10 +22,11 @@ mod telemetry;
 mod told;
 
 pub use self::future::SupervisedFuture;
+pub(super) use self::held::{Held, Hold};
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::SupervisedReqwestFuture;
 pub(super) use self::shared::{
-    Ended, Held, Hold, How, Origin, Shared, Supervision, Transition, Verdict, transition,
+    Ended, How, Origin, Shared, Supervision, Transition, Verdict, transition,
 };
 pub(super) use self::told::told_wait;
 

@@ -1,5 +1,7 @@
 //! What an HTTP/2 peer says about requests that it did not process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower::{Layer, ServiceExt};
-use tower_backpressure::{Attempts, Retry, RetryLayer};
+use tower_backpressure::client::CooldownPhase;
+use tower_backpressure::{Attempts, ClientStack, CooldownLayer, Retry, RetryLayer};
 
 use crate::memory_server::ample_budget;
 
@@ -92,6 +95,55 @@ async fn a_get_whose_stream_was_reset_to_calm_the_client_waits_for_a_second() {
     drop(response);
     let times = times.await.unwrap();
     assert!(times[1] - times[0] >= Duration::from_secs(1), "{times:?}");
+}
+
+/// Resets all streams of all connections to calm the client, while it is told to; returns how many there were.
+async fn serve_all(listener: TcpListener, calms: Arc<AtomicBool>, streams: Arc<AtomicUsize>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (calms, streams) = (calms.clone(), streams.clone());
+        tokio::spawn(async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                streams.fetch_add(1, SeqCst);
+                match calms.load(SeqCst) {
+                    true => respond.send_reset(Reason::ENHANCE_YOUR_CALM),
+                    false => drop(respond.send_response(Response::new(()), true).unwrap()),
+                }
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn streams_that_are_reset_to_calm_the_client_begin_a_cooldown_for_all_callers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = post(&listener).uri().clone();
+    let (calms, streams) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    tokio::spawn(serve_all(listener, calms.clone(), streams.clone()));
+    let cooldown = CooldownLayer::new("calm");
+    let hyper = Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let client = ClientStack::new("calm").cooldown(cooldown.clone()).layer(hyper);
+    let send =
+        || client.clone().oneshot(Request::post(&uri).body(Full::<Bytes>::default()).unwrap());
+    assert_eq!(send().await.unwrap().status(), 200);
+    calms.store(true, SeqCst);
+    let phase = || cooldown.snapshot(&uri).unwrap().phase;
+    for _ in 0..10 {
+        // It may have been carried out, so that it is not repeated.
+        assert!(send().await.is_err());
+        if phase() == CooldownPhase::Quiet {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    assert_eq!(phase(), CooldownPhase::Quiet);
+    let before = streams.load(SeqCst);
+    calms.store(false, SeqCst);
+    let calls: Vec<_> = (0..20).map(|_| tokio::spawn(send())).collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(streams.load(SeqCst) - before, 20);
 }
 
 #[tokio::test]

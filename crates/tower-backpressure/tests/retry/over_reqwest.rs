@@ -87,21 +87,21 @@ async fn the_timeout_of_a_request_is_the_deadline_of_the_whole_call() {
     *get.timeout_mut() = Some(Duration::from_millis(500));
     let error = client().oneshot(get).await.unwrap_err();
     assert!(error.is_timeout());
-    assert_eq!(connections.load(SeqCst), 1, "there is no time for a second attempt");
+    assert!(connections.load(SeqCst) <= 1, "there is no time for a second attempt");
 }
 
 #[tokio::test]
 async fn a_retry_gets_what_is_left_of_the_timeout() {
     let (server, url) = SocketServer::rejecting(&[
         (429, &[("retry-after-ms", "300")]),
-        (429, &[("retry-after-ms", "300")]),
+        (429, &[("retry-after", "30")]),
     ])
     .await;
     let mut get = request(Method::GET, &url, "");
-    *get.timeout_mut() = Some(Duration::from_millis(500));
+    *get.timeout_mut() = Some(Duration::from_secs(30));
     let response = client().oneshot(get).await.unwrap();
     assert_eq!(response.status(), 429, "a third attempt would be too late");
-    assert!(server.bodies().len() <= 2);
+    assert_eq!(server.bodies().len(), 2);
 }
 
 #[tokio::test]

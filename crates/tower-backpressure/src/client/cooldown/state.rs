@@ -119,6 +119,10 @@ impl Supervision for OriginCooldown {
         }
     }
 
+    fn has_told_again(&self) -> bool {
+        self.lock().has_told_again()
+    }
+
     fn held(&self) -> Option<&Arc<Held>> {
         Some(&self.held)
     }
@@ -135,6 +139,16 @@ impl OriginCooldown {
     /// What is left of a cool-down, for an attempt that came now; without a lock while there is none.
     pub(super) fn pause(&self, now: impl FnOnce() -> Timestamp) -> Option<Duration> {
         if self.is_open() { None } else { self.lock().pause(now()) }
+    }
+
+    /// The origin has rejected an attempt with an error, which named no time.
+    pub(super) fn rejected_by_error(&self, options: &Options, now: Timestamp) -> Transition {
+        let mut cooldown = self.lock();
+        let before = cooldown.state();
+        self.has_answered.store(false, Ordering::Relaxed);
+        let told = Told::Quota(options.bounded(PAUSE_AFTER_ERROR));
+        cooldown.ended(Pass::UNTRACKED, Ending::Told(told), self.held.count(), now);
+        self.settle(&cooldown, before)
     }
 
     pub(super) fn snapshot(&self, now: Timestamp) -> CooldownSnapshot {
@@ -226,6 +240,8 @@ impl fmt::Debug for Options {
 
 /// Not registered; used by several large APIs under overload.
 const SITE_IS_OVERLOADED: u16 = 529;
+/// As long as `RetryLayer` waits after a rejection that names no time.
+const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 /// Jitter of one part in this many, as in `RetryLayer`.
 const JITTER_DIVISOR: u32 = 10;
 /// A response frees a place and makes room for one more.

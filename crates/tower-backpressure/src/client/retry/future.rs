@@ -251,8 +251,7 @@ where
         progress.replayable =
             this.request.as_ref().is_some_and(|request| this.replay.can_send(request));
         if !progress.stands_back {
-            let sent_to = this.request.as_ref().and_then(RequestHead::url);
-            if let Some(grant) = policy.grant_retry(progress, sent_to, outcome) {
+            if let Some(grant) = policy.grant_retry(progress, this.request.as_ref(), outcome) {
                 return Some(grant);
             }
         }

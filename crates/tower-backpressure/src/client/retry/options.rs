@@ -11,6 +11,7 @@ use super::policy::{Policy, Rule};
 use super::{LongRetryAfter, RetryLayer, wait};
 use crate::client::budget::RetryBudget;
 use crate::client::classify::{AttemptOutcome, RetryDecision};
+use crate::client::cooldown::CooldownLayer;
 use crate::client::jitter::Jitter;
 use crate::client::replay::{Buffered, ByClone, Rebuilt, ReplayBody};
 use crate::client::telemetry::RetryTelemetry;
@@ -143,6 +144,35 @@ impl<R> RetryLayer<R> {
         self.policy.telemetry.show_budget(&budget);
         self.edit().request.budget = budget;
         self
+    }
+
+    /// Tells the cool-downs of the layer inside when a server rejects a request with an error: HTTP/2
+    /// `ENHANCE_YOUR_CALM`. Layers inside see that an attempt failed, but cannot look into errors of any type. It is
+    /// told of requests that this layer could send again. [`ClientStack`](crate::ClientStack) does it by itself.
+    ///
+    /// ```
+    /// use tower::ServiceBuilder;
+    /// use tower_backpressure::{CooldownLayer, RetryLayer};
+    ///
+    /// let cooldown = CooldownLayer::new("search");
+    /// let layers = ServiceBuilder::new()
+    ///     .layer(RetryLayer::named("search").cooldown(&cooldown))
+    ///     .layer(cooldown);
+    /// # let _ = layers;
+    /// ```
+    #[must_use]
+    pub fn cooldown(mut self, cooldown: &CooldownLayer) -> Self {
+        self.edit().cooldown = Some(cooldown.clone());
+        self
+    }
+
+    /// The same for a layer that tells no other one yet.
+    pub(in crate::client) fn linked(&self, cooldown: &CooldownLayer) -> Self
+    where
+        R: Clone,
+    {
+        let layer = self.clone();
+        if layer.policy.cooldown.is_some() { layer } else { layer.cooldown(cooldown) }
     }
 
     /// The time from `call` after which no retry is sent, and at which an attempt in flight ends. A

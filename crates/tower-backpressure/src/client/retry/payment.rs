@@ -39,11 +39,11 @@ impl UnsentWaits {
         Self(Arc::new(Semaphore::new(MAX_UNSENT_WAITS)))
     }
 
-    /// A place for a request that was rejected here; `None` if it would wait for too long, or too many do. A breaker
-    /// and a throttle reject requests so that these fail at once.
-    pub(super) fn enter(&self, shed: Shed) -> Option<Payment> {
+    /// A place for a request that was rejected here, and has `waited` before; `None` if it would wait for too long, or too
+    /// many do. A breaker and a throttle reject requests so that these fail at once.
+    pub(super) fn enter(&self, shed: Shed, waited: Duration) -> Option<Payment> {
         let fails_fast = matches!(shed.reason, Reason::Breaker | Reason::Throttle);
-        if fails_fast || shed.retry_after > MAX_UNSENT_WAIT {
+        if fails_fast || waited.saturating_add(shed.retry_after) > MAX_UNSENT_WAIT {
             return None;
         }
         let place = Arc::clone(&self.0).try_acquire_owned().ok()?;
@@ -63,6 +63,8 @@ const MAX_UNSENT_WAIT: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn shed(reason: Reason, seconds: u64) -> Shed {
         Shed::new(reason, Duration::from_secs(seconds))
     }
@@ -71,18 +73,18 @@ mod tests {
     fn a_request_waits_without_a_charge_only_for_a_cooldown_or_a_limit_and_not_for_long() {
         let waits = UnsentWaits::new();
         for reason in [Reason::Cooldown, Reason::Limit, Reason::QueueFull, Reason::QueueTimeout] {
-            assert!(waits.enter(shed(reason, 5)).is_some(), "{reason:?}");
-            assert!(waits.enter(shed(reason, 6)).is_none(), "{reason:?}");
+            assert!(waits.enter(shed(reason, 5), Duration::ZERO).is_some(), "{reason:?}");
+            assert!(waits.enter(shed(reason, 4), 2 * SECOND).is_none(), "{reason:?}");
         }
         for reason in [Reason::Breaker, Reason::Throttle] {
-            assert!(waits.enter(shed(reason, 1)).is_none(), "{reason:?}");
+            assert!(waits.enter(shed(reason, 1), Duration::ZERO).is_none(), "{reason:?}");
         }
     }
 
     #[test]
     fn their_number_is_bounded_and_one_that_ends_makes_room() {
         let waits = UnsentWaits::new();
-        let enter = || waits.enter(shed(Reason::Cooldown, 1));
+        let enter = || waits.enter(shed(Reason::Cooldown, 1), Duration::ZERO);
         let mut waiting: Vec<_> = (0..MAX_UNSENT_WAITS).map(|_| enter()).collect();
         assert!(waiting.iter().all(Option::is_some) && enter().is_none());
         waiting.pop();

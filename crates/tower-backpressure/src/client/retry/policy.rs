@@ -14,9 +14,10 @@ use super::wait::{Asked, Backoff, TimeLeft, word_of};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::budget::RetryBudget;
 use crate::client::classify::{AttemptEnd, AttemptOutcome, ErrorTypes, RetryDecision, Retryable};
+use crate::client::cooldown::CooldownLayer;
 use crate::client::gave_up::GiveUpReason;
 use crate::client::jitter::Jitter;
-use crate::client::replay::ResponseHead;
+use crate::client::replay::{RequestHead, ResponseHead};
 use crate::client::telemetry::{RetryTelemetry, Source, Wait};
 
 /// What the services of one layer share. It is cloned only while options are set.
@@ -33,6 +34,8 @@ pub(super) struct Policy {
     pub(super) error_types: ErrorTypes,
     pub(super) jitter: Jitter,
     pub(super) unsent_waits: UnsentWaits,
+    /// The layer inside that is told of errors which only this layer can look into.
+    pub(super) cooldown: Option<CooldownLayer>,
     pub(super) telemetry: RetryTelemetry,
 }
 
@@ -75,18 +78,25 @@ impl Policy {
             error_types: ErrorTypes::default(),
             jitter: Jitter::new(fastrand::Rng::new()),
             unsent_waits: UnsentWaits::new(),
+            cooldown: None,
             telemetry,
         }
     }
 
-    /// Grants a retry after this outcome of an attempt; `None` where the outcome is returned to the caller.
+    /// Grants a retry of this request after this outcome of an attempt; `None` where the outcome is returned to the caller.
     pub(super) fn grant_retry<Res: ResponseHead, E: 'static>(
         &self,
         progress: &mut Progress,
-        sent_to: Option<&str>,
+        request: Option<&impl RequestHead>,
         outcome: &Result<Res, E>,
     ) -> Option<Grant> {
-        let outcome = self.view(progress, sent_to, outcome);
+        let outcome = self.view(progress, request.and_then(RequestHead::url), outcome);
+        if let (Some(cooldown), Some(request)) = (&self.cooldown, request) {
+            if outcome.is_rejected_by_error() {
+                let (scheme, authority) = request.origin();
+                cooldown.rejected_by_error(scheme, authority);
+            }
+        }
         let ruled = self.rule.as_ref().and_then(|Rule(rule)| rule(&outcome));
         let decision = ruled.unwrap_or_else(|| outcome.default_decision());
         if decision.retry == Retryable::No {
@@ -97,6 +107,7 @@ impl Policy {
             return None;
         }
         if outcome.rejected_here().is_none() {
+            progress.was_sent = true;
             self.budget_of(progress).record_failure();
         }
         let word = outcome.headers().and_then(|headers| word_of(headers, self.strict_retry_after));
@@ -191,10 +202,13 @@ impl Policy {
         Ok(Grant { at, wait, payment: payment.ok_or(GiveUpReason::Budget)?, ticket })
     }
 
-    /// What pays for a retry that no server has scheduled. One that is the first to be sent is no retry to the server.
+    /// What pays for a retry that no server has scheduled. One that is the first to be sent is no retry to the server, and is
+    /// free while the time that the server names can be relied on.
     fn pay(&self, progress: &Progress, outcome: &AttemptOutcome<'_>) -> Option<Payment> {
-        let unsent = outcome.rejected_here().filter(|_| progress.attempts == 1);
-        unsent.and_then(|&shed| self.unsent_waits.enter(shed)).or_else(|| {
+        let is_free = !progress.was_sent && !outcome.is_told_again();
+        let unsent = outcome.rejected_here().filter(|_| is_free);
+        let enter = |&shed| self.unsent_waits.enter(shed, progress.waited);
+        unsent.and_then(enter).or_else(|| {
             let withdrawal = self.budget_of(progress).withdraw_after(outcome.is_timeout());
             withdrawal.map(Payment::Budget)
         })

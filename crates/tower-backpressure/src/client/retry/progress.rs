@@ -47,6 +47,8 @@ pub(super) struct Progress {
     pub(super) cut_at: Option<Instant>,
     /// Whether the services inside do not know it from the request.
     pub(super) is_cut_earlier: bool,
+    /// Whether any attempt was sent, or only rejected in this client.
+    pub(super) was_sent: bool,
     /// The time waited between attempts.
     pub(super) waited: Duration,
     /// The last delay that the server asked for.
@@ -86,6 +88,7 @@ impl Progress {
             deadline: earliest(of_layer, of_request),
             cut_at,
             is_cut_earlier: set_on_layer.is_some_and(|at| of_request.is_none_or(|own| at < own)),
+            was_sent: false,
             waited: Duration::ZERO,
             last_word: None,
             budget: options.budget.of_request(request),

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use backpressure_core::{Outcome, Pass, Priority, Shed, Timestamp};
-use http::{Extensions, Response};
+use bytes::Bytes;
+use http::{Extensions, Request, Response};
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::shared::{Ended, Held, How, Origin, Shared, Supervision, Verdict};
+use super::held::Held;
+use super::shared::{Ended, How, Origin, Shared, Supervision, Verdict};
 use super::telemetry;
 use crate::admission::classify::is_of_another_origin;
-use crate::client::resumes_at::ResumesAt;
+use crate::admission::rejection::Caller;
+use crate::client::cooldown_marks::{ResumesAt, ToldAgain};
 use crate::request_info::RequestInfo;
 
 /// An attempt. Dropped while it is in flight, it was cancelled.
@@ -200,8 +203,15 @@ impl<T: Supervision> Attempt<T> {
         }
     }
 
-    pub(super) fn shared(&self) -> &Shared<T> {
-        &self.shared
+    /// The response in its place, as it is not sent.
+    pub(super) fn respond<B>(&self, shed: Shed, request: &Request<B>) -> Response<Bytes> {
+        let Self { shared, origin, .. } = self;
+        let caller = Caller::of(request).without_connection();
+        let mut response = shared.common.rejection.respond(shed, caller, None, None);
+        if origin.state.has_told_again() {
+            response.extensions_mut().insert(ToldAgain);
+        }
+        response
     }
 }
 

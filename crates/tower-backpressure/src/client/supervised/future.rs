@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use backpressure_core::Shed;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -17,7 +16,6 @@ use tower_service::Service;
 use super::attempt::Attempt;
 use super::shared::{Origin, Shared, Supervision};
 use crate::admission::body::ResponseBody;
-use crate::admission::rejection::Caller;
 use crate::inner::Inner;
 
 pin_project! {
@@ -77,7 +75,7 @@ where
             is_decided = match attempt.decide() {
                 Ok(held) => held.is_none(),
                 Err(shed) => {
-                    let response = Some(respond(shared, shed, &request));
+                    let response = Some(attempt.respond(shed, &request));
                     return Self { state: State::Rejected { response } };
                 }
             };
@@ -141,8 +139,7 @@ where
                     let waiting = kept.as_mut().expect("taken on leaving this state");
                     if !waiting.is_decided {
                         if let Err(shed) = ready!(waiting.attempt.poll_decision(cx)) {
-                            let shared = waiting.attempt.shared();
-                            let response = Some(respond(shared, shed, &waiting.request));
+                            let response = Some(waiting.attempt.respond(shed, &waiting.request));
                             this.state.set(State::Rejected { response });
                             continue;
                         }
@@ -171,16 +168,6 @@ where
             }
         }
     }
-}
-
-/// The response to an attempt that was not sent.
-fn respond<T: Supervision, B>(
-    shared: &Shared<T>,
-    shed: Shed,
-    request: &Request<B>,
-) -> Response<Bytes> {
-    let caller = Caller::of(request).without_connection();
-    shared.common.rejection.respond(shed, caller, None, None)
 }
 
 impl<S, T, ReqBody> fmt::Debug for SupervisedFuture<S, T, ReqBody>

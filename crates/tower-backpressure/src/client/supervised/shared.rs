@@ -2,17 +2,15 @@
 
 use std::fmt;
 use std::mem::discriminant;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use backpressure_core::{Outcome, Pass, Priority, Reason, Shed, Timestamp};
 use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode, Uri, response};
-use tokio::sync::Notify;
-use tokio::sync::futures::OwnedNotified;
 use tokio::time::Instant;
 
+use super::held::{Held, Hold};
 use super::telemetry::Telemetry;
 use crate::admission::classify::{Classifier, Side};
 use crate::admission::rejection::Rejection;
@@ -61,6 +59,11 @@ pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
     /// When the next attempt is sent, while none is.
     fn resumes_at(&self) -> Option<Timestamp> {
         None
+    }
+
+    /// Whether the origin, asked again when it had said, has said again when to come back.
+    fn has_told_again(&self) -> bool {
+        false
     }
 
     /// Whether it matters how long attempts take.
@@ -123,7 +126,7 @@ pub(in crate::client) enum How<'a> {
 pub(crate) struct Shared<T: Supervision> {
     pub(in crate::client) options: T::Options,
     pub(in crate::client) common: Common,
-    pub(super) states: OriginMap<Origin<T>>,
+    pub(in crate::client) states: OriginMap<Origin<T>>,
     epoch: Instant,
     pub(super) id: u64,
 }
@@ -137,20 +140,6 @@ pub(in crate::client) struct Common {
     pub(in crate::client) hold: Hold,
     pub(super) rejection: Rejection,
     pub(super) telemetry: Telemetry,
-}
-
-/// How many attempts are held, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::client) struct Hold {
-    pub(in crate::client) max_held: usize,
-    pub(in crate::client) max_wait: Duration,
-}
-
-/// The attempts of one origin that are held.
-#[derive(Debug, Default)]
-pub struct Held {
-    count: AtomicUsize,
-    notify: Arc<Notify>,
 }
 
 /// What has a state of its own.
@@ -174,34 +163,6 @@ pub(crate) struct Origin<T> {
 impl<T: Idle> Idle for Origin<T> {
     fn is_idle(&self) -> bool {
         self.state.is_idle()
-    }
-}
-
-impl Held {
-    pub(in crate::client) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Lets this many of them ask again, the longest held first.
-    pub(in crate::client) fn wake(&self, count: usize) {
-        (0..count).for_each(|_| self.notify.notify_one());
-    }
-
-    pub(in crate::client) fn wake_all(&self) {
-        self.notify.notify_waiters();
-    }
-
-    /// Ready when this attempt may ask again.
-    pub(super) fn notified(&self) -> OwnedNotified {
-        Arc::clone(&self.notify).notified_owned()
-    }
-
-    pub(super) fn enter(&self) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn leave(&self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -323,7 +284,7 @@ impl<T: Supervision> Shared<T> {
         Some(Shed::new(T::REASON, retry_after))
     }
 
-    pub(super) fn report(&self, origin: &Origin<T>, transition: Transition) {
+    pub(in crate::client) fn report(&self, origin: &Origin<T>, transition: Transition) {
         if let Some(to) = transition {
             self.common.telemetry.changed(&origin.name, to);
         }

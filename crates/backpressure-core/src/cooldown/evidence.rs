@@ -1,0 +1,90 @@
+//! What the responses of an origin are evidence of.
+
+use std::time::Duration;
+
+use super::{Ending, Told};
+use crate::time::Timestamp;
+
+/// What an origin has answered, and whether its word on when to come back is believed to hold for all attempts.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    /// Rejections that named a time since the last answer, and the moment of the first of them.
+    rejections: u32,
+    rejected_since: Timestamp,
+    /// Whether any attempt was ever answered.
+    pub(super) has_answered: bool,
+    /// Pauses that have begun since the last answer.
+    pub(super) pauses: u32,
+    /// Whether the origin was found to answer attempts while it tells others to come back.
+    pub(super) is_selective: bool,
+    /// Attempts that were released together when that was found. That many of them are rejected together is
+    /// no sign of anything.
+    released: usize,
+}
+
+/// Rejections by quota in a row, without an answer to any other attempt, that are taken to hold for all
+/// attempts. After one, a route with a quota of its own would stop all others; with more, an origin that
+/// rejects each attempt is asked more often than it takes to find out.
+const BELIEVED_QUOTA: u32 = 3;
+/// And for how long no answer has come. Many attempts are in flight at once to a busy origin: then three in a
+/// row come by chance where it rejects a share of them. About a round trip to a far origin.
+pub(super) const MIN_REJECTED: Duration = Duration::from_millis(100);
+/// The same number for load. With one dead replica of sixteen as many in a row do
+/// not come by chance, and at half of all responses once in 65 536. An origin that is down is asked this
+/// often before its clients are quiet.
+pub(super) const BELIEVED_LOAD: u32 = 16;
+/// The same of an origin that has answered nothing yet: there is no sign that it serves anything.
+const BELIEVED_QUOTA_AT_START: u32 = 1;
+pub(super) const BELIEVED_LOAD_AT_START: u32 = 4;
+/// The same while attempts resume. With one, an origin that rejects a share would be sent next to nothing.
+const BELIEVED_WHILE_RESUMING: u32 = 3;
+
+impl Evidence {
+    pub(super) const NONE: Self = Self {
+        rejections: 0,
+        rejected_since: Timestamp::ZERO,
+        has_answered: false,
+        pauses: 0,
+        is_selective: false,
+        released: 0,
+    };
+
+    pub(super) fn add(&mut self, ending: Ending, now: Timestamp) {
+        match ending {
+            Ending::Answered => {
+                (self.rejections, self.has_answered, self.pauses) = (0, true, 0);
+            }
+            Ending::Told(_) if self.released > 0 => self.released -= 1,
+            Ending::Told(_) => {
+                if self.rejections == 0 {
+                    self.rejected_since = now;
+                }
+                self.rejections = self.rejections.saturating_add(1);
+            }
+            Ending::Failed | Ending::Cancelled => {}
+        }
+    }
+
+    /// An attempt was answered during a pause, which ends with it for this many others.
+    pub(super) const fn released_as_selective(&mut self, held: usize) {
+        (self.is_selective, self.released) = (true, held);
+    }
+
+    /// Whether it is enough to begin a pause.
+    pub(super) fn begins(&self, told: Told, now: Timestamp) -> bool {
+        let needed = match (told, self.has_answered) {
+            (Told::Quota(_), true) if !self.is_selective => BELIEVED_QUOTA,
+            (Told::Quota(_), true) => BELIEVED_LOAD,
+            (Told::Quota(_), false) => BELIEVED_QUOTA_AT_START,
+            (Told::Load(_), true) => BELIEVED_LOAD,
+            (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
+        };
+        let lasts = !self.has_answered || now.since(self.rejected_since) >= MIN_REJECTED;
+        lasts && self.rejections >= needed
+    }
+
+    /// Whether it is enough for another pause while attempts resume after one.
+    pub(super) const fn ends_resumption(&self) -> bool {
+        self.rejections >= BELIEVED_WHILE_RESUMING
+    }
+}
