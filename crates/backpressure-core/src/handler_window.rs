@@ -70,9 +70,10 @@ pub struct Backlog {
 const GAIN: f64 = 0.25;
 /// Wanted length of the queue, as a share of the room.
 const WANTED_SHARE: f64 = 0.25;
-/// Age over the median time of a handler from which on it is taken to hang: of exponential times one in sixteen is
-/// longer, and is forgotten between once and twice that age.
-const HANGS_OVER_MEDIAN: f64 = 4.0;
+/// Age over the median time of a handler from which on it is taken to hang: of exponential times one in 64 is longer. From
+/// 4 on, handlers whose calls are in the queue are taken to hang as well: 1.5 % of the work is in vain in a service that
+/// works for 200 ms before its call.
+const HANGS_OVER_MEDIAN: f64 = 6.0;
 /// The same where handlers are fast: pauses of the process delay all of them.
 const MIN_HANGS_AFTER: Duration = Duration::from_millis(100);
 /// What the median moves by with each handler: it follows a change by half in fourteen.

@@ -147,8 +147,9 @@ enum Hangs {
     AfterItsCall,
 }
 
-/// Requests served in twenty seconds of three times the capacity, while two of ten calls hang.
-async fn served_beside(hangs: Hangs, paced: bool) -> usize {
+/// Requests served in twenty seconds of three times the capacity, while two of ten calls hang, which come this often a
+/// second.
+async fn served_beside(hangs: Hangs, per_second: u32, paced: bool) -> usize {
     let middle = Middle::new(4, QueueBounds::default());
     let handler = middle.handler();
     let service = service_fn(move |request: Request<()>| {
@@ -169,8 +170,8 @@ async fn served_beside(hangs: Hangs, paced: bool) -> usize {
     let hanging = tokio::spawn({
         let service = service.clone();
         async move {
-            for _ in 0..600 {
-                sleep(SECOND / 30).await;
+            for _ in 0..20 * per_second {
+                sleep(SECOND / per_second).await;
                 let mut request = get(ORIGIN);
                 request.headers_mut().insert("x-hangs", "1".parse().expect("a value"));
                 tokio::spawn(service.clone().oneshot(request));
@@ -180,15 +181,22 @@ async fn served_beside(hangs: Hangs, paced: bool) -> usize {
     let responses = load(&service, SECOND / 120, 20 * SECOND).await;
     hanging.abort();
     let (served, (started, wasted)) = (served(&responses), middle.counts());
-    println!("{hangs:?}, paced {paced}: {served} served, {started} started, {wasted} in vain");
+    println!(
+        "{hangs:?}, {per_second}/s, paced {paced}: {served} served, {started} started, {wasted} in vain"
+    );
     served
 }
 
 #[tokio::test(start_paused = true)]
 async fn handlers_that_hang_take_little_capacity_of_the_origin_from_others() {
     for hangs in [Hangs::BeforeItsCall, Hangs::AfterItsCall] {
-        let (paced, unpaced) =
-            (served_beside(hangs, true).await, served_beside(hangs, false).await);
-        assert!(5 * paced >= 4 * unpaced, "{hangs:?}: {paced} of {unpaced}");
+        // None of these is in step with the others, of which 120 come.
+        let (mut paced, mut unpaced) = (0, 0);
+        for per_second in [27, 29, 31, 33] {
+            paced += served_beside(hangs, per_second, true).await;
+            unpaced += served_beside(hangs, per_second, false).await;
+        }
+        println!("{hangs:?}: {paced} of {unpaced}");
+        assert!(20 * paced >= 19 * unpaced, "{hangs:?}: {paced} of {unpaced}");
     }
 }

@@ -21,9 +21,9 @@ pub(in crate::client) struct KnownLimit(Arc<Handlers>);
 /// The handlers that call an origin.
 struct Handlers {
     policy: Arc<Policy>,
-    /// Those that run, by the priority of their requests, of the present generation and the one before. Older ones
-    /// are taken to hang.
-    running: [[AtomicUsize; 2]; PRIORITIES],
+    /// Those that run, by the priority of their requests, of the present generation and those before. Older ones are
+    /// taken to hang.
+    running: [[AtomicUsize; GENERATIONS]; PRIORITIES],
     generation: AtomicUsize,
     window: Mutex<Window>,
     /// Whether the window bounds anything at present.
@@ -47,6 +47,9 @@ pub(in crate::client) struct RunningHandler {
 }
 
 const PRIORITIES: usize = Priority::Critical as usize + 1;
+/// With two, half of all handlers that hang were forgotten at one moment, as many others started, and the queue was full
+/// when they called.
+const GENERATIONS: usize = 8;
 
 impl OriginLimitLayer {
     /// The limit of an origin, which is made if there is none yet.
@@ -99,19 +102,23 @@ impl KnownLimit {
 
 impl Handlers {
     fn of(&self, priority: Priority, generation: usize) -> &AtomicUsize {
-        &self.running[priority as usize][generation % 2]
+        &self.running[priority as usize][generation % GENERATIONS]
     }
 
-    /// Begins a generation when the present one is as old as a handler that hangs.
+    /// Begins a generation when all before the present one together are as old as a handler that hangs.
     fn turn(&self, window: &mut Window, now: Timestamp) {
-        let hangs_after = window.handlers.hangs_after();
-        if hangs_after.is_none_or(|age| now.since(window.turned) < age) {
-            return;
+        let Some(hangs_after) = window.handlers.hangs_after() else { return };
+        let length = hangs_after / (GENERATIONS - 1) as u32;
+        for _ in 0..GENERATIONS {
+            if now.since(window.turned) < length {
+                return;
+            }
+            window.turned = window.turned + length;
+            let next = self.generation.load(Relaxed).wrapping_add(1);
+            self.running.iter().for_each(|running| running[next % GENERATIONS].store(0, Relaxed));
+            self.generation.store(next, Relaxed);
         }
         window.turned = now;
-        let next = self.generation.load(Relaxed).wrapping_add(1);
-        self.running.iter().for_each(|running| running[next % 2].store(0, Relaxed));
-        self.generation.store(next, Relaxed);
     }
 
     /// Handlers of requests of this priority and above.
@@ -148,7 +155,7 @@ impl Drop for RunningHandler {
         let Self { handlers, priority, generation, started } = self;
         let is_bounding = handlers.is_bounding.load(Relaxed);
         let running = is_bounding.then(|| handlers.running(Priority::Sheddable));
-        if handlers.generation.load(Relaxed).wrapping_sub(*generation) <= 1 {
+        if handlers.generation.load(Relaxed).wrapping_sub(*generation) < GENERATIONS {
             // A generation that has just begun may have forgotten it.
             let one_less = |running: usize| running.checked_sub(1);
             let _ = handlers.of(*priority, *generation).fetch_update(Relaxed, Relaxed, one_less);
