@@ -94,9 +94,11 @@ fn stack(seed: u64) -> ClientStack {
 #[tokio::test(start_paused = true)]
 async fn calls_to_an_origin_that_is_down_fail_about_when_they_were_held_and_few_reach_it() {
     let told_a_second = [Down::Status(503, Some("1")), Down::Status(429, Some("1"))];
-    let others = [Down::Status(503, Some("5")), Down::Status(503, None), Down::Refuses];
+    let others = [Down::Status(503, Some("5")), Down::Status(503, None)];
     let held = told_a_second.map(|down| (down, 3.6, 60));
-    let cases = held.into_iter().chain(others.map(|down| (down, 2.6, 600)));
+    let others = others.map(|down| (down, 2.6, 600));
+    // For its first seconds it may be about to restart.
+    let cases = held.into_iter().chain(others).chain([(Down::Refuses, 0.6, 800)]);
     for (down, seconds, attempts) in cases {
         for seed in 1..=4 {
             let length = (18 + seed as u32) * SECOND;
@@ -128,6 +130,16 @@ async fn the_stack_serves_as_many_calls_that_begin_in_an_outage_as_retries_alone
                     .served;
         }
         assert!(with_stack >= alone, "{told}: {with_stack}, alone {alone}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_begin_while_an_origin_restarts_are_served() {
+    for millis in [100, 300, 1_000, 1_200] {
+        let (length, arrivals) = (millis * MS, Arrivals::new());
+        let client = stack(1).layer(origin(Down::Refuses, length, &arrivals));
+        let ends = outage(client, length, &arrivals).await;
+        assert_eq!(ends.served, (millis / 20) as usize, "{millis} ms");
     }
 }
 

@@ -35,7 +35,8 @@ mod origins;
 /// Nor is a request charged of which no attempt was sent, as a [`CooldownLayer`](crate::CooldownLayer) or an
 /// [`OriginLimitLayer`](crate::OriginLimitLayer) inside rejected it, for no more than five seconds in all. It is charged
 /// once the origin has not kept its word: asked again after the time that it named, it named another one. At most
-/// 16 384 such requests wait in a layer. A breaker and a throttle reject requests so that these fail at once: waiting
+/// 16 384 such requests wait in a layer. So it is with one whose connections were refused, as long as the origin has refused
+/// all for no more than three seconds: a server that restarts gets each request once. A breaker and a throttle reject requests so that these fail at once: waiting
 /// for them is charged.
 ///
 /// Clones share one balance. A budget belongs to one process: `n` processes add the same share of load,
@@ -227,6 +228,16 @@ impl RetryBudget {
         self.origins.as_ref()?;
         let (scheme, authority) = request.origin();
         self.named(scheme, authority)
+    }
+
+    /// The origin has refused a connection. Returns for how long it has refused all.
+    pub(crate) fn connection_refused(&self) -> Duration {
+        self.balance.connection_refused()
+    }
+
+    /// The origin has taken a connection.
+    pub(crate) fn connected(&self) {
+        self.balance.connected();
     }
 
     /// Whether it has to be told of successes and failures.

@@ -108,6 +108,11 @@ impl<'a> AttemptOutcome<'a> {
         self.error().is_some_and(error::is_unsent)
     }
 
+    /// Whether nothing listens at the origin.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.error().is_some_and(error::is_refused)
+    }
+
     /// Whether the response is that of another request: the client inside has followed a redirection. The server
     /// that redirected has carried out its part, whatever became of the rest. It is seen over reqwest, whose errors do
     /// not tell.

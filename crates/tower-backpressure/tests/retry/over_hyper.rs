@@ -15,7 +15,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tokio::net::{TcpListener, TcpSocket};
 use tower::{BoxError, Layer, ServiceExt};
-use tower_backpressure::{Attempts, Retry, RetryLayer};
+use tower_backpressure::{Attempts, Retry, RetryBudget, RetryLayer};
 
 use crate::socket_server::{SocketServer, rejecting_in_segments};
 
@@ -60,13 +60,17 @@ async fn a_post_that_may_have_been_begun_is_sent_once_and_its_response_is_return
 }
 
 #[tokio::test]
-async fn a_failed_connection_is_an_error_after_all_attempts() {
+async fn a_refused_connection_is_an_error_after_all_attempts_and_costs_the_budget_nothing() {
     // The socket is bound, so that no other process gets the port, and does not listen.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/", socket.local_addr().unwrap());
-    let get = Request::get(url).body(Full::default()).unwrap();
-    assert!(client().oneshot(get).await.unwrap_err().is_connect());
+    let get = Request::get(url).body(Full::<Bytes>::default()).unwrap();
+    let budget = RetryBudget::new(0.0).reserve(2).refill(Duration::ZERO);
+    let client = RetryLayer::new().budget(budget.clone());
+    let client = client.layer(Client::builder(TokioExecutor::new()).build_http());
+    assert!(client.oneshot(get).await.unwrap_err().is_connect());
+    assert_eq!(budget.balance(), 2.0);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use backpressure_core::{Charge, RetryBudget as Rule, Timestamp};
 use tokio::time::Instant;
@@ -24,6 +25,8 @@ pub(super) struct Balance {
     max_untold: u64,
     counts_first_attempts: bool,
     counts_results: bool,
+    /// Since when connections are refused, in microseconds after `opened`; zero while they are made.
+    refused_since: AtomicU64,
     ledger: Mutex<Ledger>,
 }
 
@@ -43,6 +46,7 @@ impl Balance {
             max_untold: rule.events_that_fill(),
             counts_first_attempts: rule.counts_first_attempts(),
             counts_results: rule.counts_results(),
+            refused_since: AtomicU64::new(0),
             ledger: Mutex::new(Ledger { rule, granted: 0, denied: 0 }),
         }
     }
@@ -90,6 +94,21 @@ impl Balance {
         let mut ledger = self.ledger();
         ledger.rule.refund(charge);
         ledger.granted -= 1;
+    }
+
+    /// A connection was refused. Returns for how long all have been.
+    pub(super) fn connection_refused(&self) -> Duration {
+        let elapsed = self.now().since(Timestamp::ZERO);
+        let now = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX).max(1);
+        let since = self.refused_since.compare_exchange(0, now, Relaxed, Relaxed);
+        Duration::from_micros(now.saturating_sub(since.err().unwrap_or(now)))
+    }
+
+    /// A connection was made.
+    pub(super) fn connected(&self) {
+        if self.refused_since.load(Relaxed) > 0 {
+            self.refused_since.store(0, Relaxed);
+        }
     }
 
     pub(super) fn snapshot(&self) -> BudgetSnapshot {

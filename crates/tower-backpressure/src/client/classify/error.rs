@@ -72,6 +72,11 @@ pub(super) fn is_unsent(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|cause| is_refused_connection(cause) || is_failed_connection(cause))
 }
 
+/// Whether nothing listens where the request was to be sent. The peer has had no work.
+pub(super) fn is_refused(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(is_refused_connection)
+}
+
 /// `connect` alone fails with this kind on TCP.
 fn is_refused_connection(cause: &(dyn Error + 'static)) -> bool {
     let cause = cause.downcast_ref::<io::Error>();

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backpressure_core::{Reason, Shed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::client::budget::{Spent, Withdrawal};
@@ -14,7 +13,7 @@ pub(super) enum Payment {
     Budget(Withdrawal),
     /// The server has scheduled the retry.
     Ticket,
-    /// A layer of this client has rejected the attempt before, which was not sent.
+    /// No attempt was sent: layers of this client have rejected them, or connections were refused.
     Unsent {
         _place: OwnedSemaphorePermit,
     },
@@ -39,11 +38,10 @@ impl UnsentWaits {
         Self(Arc::new(Semaphore::new(MAX_UNSENT_WAITS)))
     }
 
-    /// A place for a request that was rejected here, and has `waited` before; `None` if it would wait for too long, or too
-    /// many do. A breaker and a throttle reject requests so that these fail at once.
-    pub(super) fn enter(&self, shed: Shed, waited: Duration) -> Option<Payment> {
-        let fails_fast = matches!(shed.reason, Reason::Breaker | Reason::Throttle);
-        if fails_fast || waited.saturating_add(shed.retry_after) > MAX_UNSENT_WAIT {
+    /// A place for a request that is to wait for this long, and has `waited` before; `None` if that is too long, or too many
+    /// wait.
+    pub(super) fn enter(&self, wait: Duration, waited: Duration) -> Option<Payment> {
+        if waited.saturating_add(wait) > MAX_UNSENT_WAIT {
             return None;
         }
         let place = Arc::clone(&self.0).try_acquire_owned().ok()?;
@@ -65,26 +63,18 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn shed(reason: Reason, seconds: u64) -> Shed {
-        Shed::new(reason, Duration::from_secs(seconds))
-    }
-
     #[test]
-    fn a_request_waits_without_a_charge_only_for_a_cooldown_or_a_limit_and_not_for_long() {
+    fn a_request_does_not_wait_for_long_without_a_charge() {
         let waits = UnsentWaits::new();
-        for reason in [Reason::Cooldown, Reason::Limit, Reason::QueueFull, Reason::QueueTimeout] {
-            assert!(waits.enter(shed(reason, 5), Duration::ZERO).is_some(), "{reason:?}");
-            assert!(waits.enter(shed(reason, 4), 2 * SECOND).is_none(), "{reason:?}");
-        }
-        for reason in [Reason::Breaker, Reason::Throttle] {
-            assert!(waits.enter(shed(reason, 1), Duration::ZERO).is_none(), "{reason:?}");
-        }
+        assert!(waits.enter(5 * SECOND, Duration::ZERO).is_some());
+        assert!(waits.enter(3 * SECOND, 2 * SECOND).is_some());
+        assert!(waits.enter(4 * SECOND, 2 * SECOND).is_none());
     }
 
     #[test]
     fn their_number_is_bounded_and_one_that_ends_makes_room() {
         let waits = UnsentWaits::new();
-        let enter = || waits.enter(shed(Reason::Cooldown, 1), Duration::ZERO);
+        let enter = || waits.enter(SECOND, Duration::ZERO);
         let mut waiting: Vec<_> = (0..MAX_UNSENT_WAITS).map(|_| enter()).collect();
         assert!(waiting.iter().all(Option::is_some) && enter().is_none());
         waiting.pop();

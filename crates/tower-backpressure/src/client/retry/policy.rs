@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use backpressure_core::{Reason, Shed};
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
@@ -97,6 +98,11 @@ impl Policy {
                 cooldown.rejected_by_error(scheme, authority);
             }
         }
+        let is_refused = outcome.is_refused();
+        let is_held_back = outcome.rejected_here().is_some();
+        if !is_held_back && !outcome.is_unsent() {
+            self.budget_of(progress).connected();
+        }
         let ruled = self.rule.as_ref().and_then(|Rule(rule)| rule(&outcome));
         let decision = ruled.unwrap_or_else(|| outcome.default_decision());
         if decision.retry == Retryable::No {
@@ -106,10 +112,10 @@ impl Policy {
             }
             return None;
         }
-        if outcome.rejected_here().is_none() {
-            progress.was_sent = true;
+        if !is_held_back {
             self.budget_of(progress).record_failure();
         }
+        progress.was_sent |= !is_held_back && !is_refused;
         let word = outcome.headers().and_then(|headers| word_of(headers, self.strict_retry_after));
         progress.last_word = word.or(progress.last_word);
         let asked = Asked::by(word, self.max_retry_after);
@@ -197,21 +203,32 @@ impl Policy {
             // The server bounds how many tickets it issues: see `RETURN_TICKET`. One that rejects a ticket of its own
             // schedules nothing.
             true => Some(Payment::Ticket),
-            false => self.pay(progress, outcome),
+            false => self.pay(progress, outcome, wait.span),
         };
         Ok(Grant { at, wait, payment: payment.ok_or(GiveUpReason::Budget)?, ticket })
     }
 
     /// What pays for a retry that no server has scheduled. One that is the first to be sent is no retry to the server, and is
-    /// free while the time that the server names can be relied on.
-    fn pay(&self, progress: &Progress, outcome: &AttemptOutcome<'_>) -> Option<Payment> {
-        let is_free = !progress.was_sent && !outcome.is_told_again();
-        let unsent = outcome.rejected_here().filter(|_| is_free);
-        let enter = |&shed| self.unsent_waits.enter(shed, progress.waited);
-        unsent.and_then(enter).or_else(|| {
-            let withdrawal = self.budget_of(progress).withdraw_after(outcome.is_timeout());
-            withdrawal.map(Payment::Budget)
-        })
+    /// free while it can be relied on that the server is back in time.
+    fn pay(
+        &self,
+        progress: &Progress,
+        outcome: &AttemptOutcome<'_>,
+        wait: Duration,
+    ) -> Option<Payment> {
+        let budget = self.budget_of(progress);
+        let unsent_for = match outcome.rejected_here() {
+            Some(shed) => {
+                (may_wait_for(shed) && !outcome.is_told_again()).then_some(shed.retry_after)
+            }
+            None => {
+                let restarts = || budget.connection_refused() <= LONGEST_RESTART;
+                (outcome.is_refused() && restarts()).then_some(wait)
+            }
+        };
+        let unsent_for = unsent_for.filter(|_| !progress.was_sent);
+        let free = unsent_for.and_then(|wait| self.unsent_waits.enter(wait, progress.waited));
+        free.or_else(|| budget.withdraw_after(outcome.is_timeout()).map(Payment::Budget))
     }
 
     /// The wait before the next attempt: the server's word first, then a backoff.
@@ -243,6 +260,11 @@ impl Policy {
     }
 }
 
+/// A breaker and a throttle reject requests so that these fail at once.
+const fn may_wait_for(shed: &Shed) -> bool {
+    !matches!(shed.reason, Reason::Breaker | Reason::Throttle)
+}
+
 /// Whether the request was rejected until a time in whole seconds: servers round it down as well as up.
 fn is_rejected_by_the_second(outcome: &AttemptOutcome<'_>) -> bool {
     let names_seconds = |headers: &HeaderMap| headers.contains_key(RETRY_AFTER);
@@ -260,6 +282,9 @@ const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 
 /// About when callers and proxies in front of a client give up.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Three attempts to connect span up to 2.5 s. Where an origin is down for longer, requests fail early.
+const LONGEST_RESTART: Duration = Duration::from_secs(3);
 
 /// The cap that most clients use. A caller would rather have the response than wait for longer.
 const DEFAULT_MAX_RETRY_AFTER: Duration = Duration::from_secs(60);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,7 +53,8 @@ pub(super) struct Trouble {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Report {
-    /// Requests that came in the trouble and the second after, and attempts.
+    /// Requests that came in the trouble and the second after, and attempts that reached the origin: where it refuses the
+    /// connection, nothing does.
     pub(super) requests: usize,
     pub(super) attempts: usize,
     pub(super) served_meanwhile: f64,
@@ -70,20 +72,19 @@ struct Call {
 pub(super) async fn run(trouble: Trouble, rate: u32) -> Report {
     let start = Instant::now();
     let attempts = Arc::new(Mutex::new(Vec::<Duration>::new()));
-    let counter = Arc::clone(&attempts);
+    let (counter, numbers) = (Arc::clone(&attempts), Arc::new(AtomicUsize::new(1)));
     let origin = service_fn(move |_: Request<()>| {
         let at = start.elapsed();
-        let number = {
-            let mut attempts = counter.lock().unwrap();
-            attempts.push(at);
-            attempts.len()
-        };
         let is_troubled = (BEGINS..ENDS).contains(&at);
-        let answer = match number % trouble.one_in == 0 {
+        let answer = match numbers.fetch_add(1, Relaxed) % trouble.one_in == 0 {
             true => Some(trouble.answer),
             false => trouble.otherwise,
         };
-        respond(answer.filter(|_| is_troubled))
+        let answer = answer.filter(|_| is_troubled);
+        if !matches!(answer, Some(Answer::Fails(io::ErrorKind::ConnectionRefused))) {
+            counter.lock().unwrap().push(at);
+        }
+        respond(answer)
     });
     let stack = ClientStack::new("api")
         .deadline(5 * SECOND)
