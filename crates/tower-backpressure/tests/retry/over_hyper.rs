@@ -14,7 +14,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use tokio::net::{TcpListener, TcpSocket};
-use tower::{BoxError, Layer, ServiceExt};
+use tokio::sync::Semaphore;
+use tower::{BoxError, Layer, ServiceExt, service_fn};
 use tower_backpressure::{Attempts, Retry, RetryBudget, RetryLayer};
 
 use crate::socket_server::{SocketServer, rejecting_in_segments};
@@ -71,6 +72,36 @@ async fn a_refused_connection_is_an_error_after_all_attempts_and_costs_the_budge
     let client = client.layer(Client::builder(TokioExecutor::new()).build_http());
     assert!(client.oneshot(get).await.unwrap_err().is_connect());
     assert_eq!(budget.balance(), 2.0);
+}
+
+#[tokio::test]
+async fn all_requests_that_come_while_a_server_restarts_are_served() {
+    const REQUESTS: u32 = 50;
+    // The socket is bound, so that no other process gets the port, and does not listen yet.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", socket.local_addr().unwrap());
+    let hyper: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let failures = Arc::new(Semaphore::new(0));
+    let counter = Arc::clone(&failures);
+    let counted = service_fn(move |request: Request<Full<Bytes>>| {
+        let (call, counter) = (hyper.request(request), Arc::clone(&counter));
+        async move {
+            let end = call.await;
+            counter.add_permits(usize::from(end.is_err()));
+            end
+        }
+    });
+    let client = RetryLayer::new().layer(counted);
+    let post = || Request::post(&url).body(Full::from("an order")).unwrap();
+    let calls: Vec<_> =
+        (0..REQUESTS).map(|_| tokio::spawn(client.clone().oneshot(post()))).collect();
+    let _all_are_refused = failures.acquire_many(REQUESTS).await.unwrap();
+    let server = SocketServer::on(socket.listen(1_024).unwrap());
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(server.bodies(), vec!["an order"; REQUESTS as usize]);
 }
 
 #[tokio::test]
