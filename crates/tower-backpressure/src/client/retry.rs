@@ -141,6 +141,7 @@ mod wait;
 /// | [`deadline`](Self::deadline) | 30 s, for retries only | about when callers and proxies give up; a batch job has more time and should say so |
 /// | [`policy`](Self::policy) | none | the rows above fit most servers |
 /// | [`error_type`](Self::error_type) | `io::Error`, boxed errors | other types belong to the client inside |
+/// | [`cooldown`](Self::cooldown) | none | a cool-down inside cannot look into errors; `ClientStack` sets its own |
 /// | [`max_retry_after`](Self::max_retry_after) | 60 s | the cap of most clients; it has an effect only under a longer deadline |
 /// | [`long_retry_after`](Self::long_retry_after) | give up | an earlier retry would be rejected again |
 /// | [`strict_retry_after`](Self::strict_retry_after) | false | servers send more forms than RFC 9110 allows |
