@@ -41,6 +41,14 @@ impl Watched {
         Self { folder, file, name, events, policies, _watch: watch }
     }
 
+    /// Puts this text in the place of the file at once. A file that is written in place is empty for a moment, which a busy
+    /// machine may draw out.
+    fn replace(&self, text: &str) {
+        let new = self.folder.path().join("new");
+        fs::write(&new, text).expect("written");
+        fs::rename(new, &self.file).expect("renamed");
+    }
+
     fn limit(&self) -> usize {
         Handle::named(self.name).expect("the layer").snapshot().limit
     }
@@ -114,7 +122,7 @@ async fn a_file_that_is_written_in_parts_takes_effect_when_it_is_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_file_and_a_missing_one_are_reported_once_and_a_good_one_takes_effect_again() {
     let watched = Watched::new("mended");
-    fs::write(&watched.file, "[bulkhead.mended]\nlimit = 0\n").expect("written");
+    watched.replace("[bulkhead.mended]\nlimit = 0\n");
     watched.fails().await;
     assert_eq!(watched.limit(), 1);
     fs::remove_file(&watched.file).expect("removed");
