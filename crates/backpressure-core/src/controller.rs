@@ -192,7 +192,7 @@ impl Controller {
         }
         self.ask(hold, now);
         self.overload.limit_reached(self.latency.mean(), now);
-        self.flood.limit_reached(self.responses_per_second(), now);
+        self.note_limit_reached(now);
         let decision = match leaves_permits {
             true => Decision::Reject(self.shed_of(hold, Reason::TenantShare, now)),
             false => self.queue_or_reject_by_share(info, hold, is_held, in_flight, now),
@@ -224,7 +224,7 @@ impl Controller {
             return Ok(());
         }
         self.hold_ranks_below(rank.index(), now);
-        self.flood.limit_reached(self.responses_per_second(), now);
+        self.note_limit_reached(now);
         Err(self.shed_of(hold, Reason::Limit, now))
     }
 

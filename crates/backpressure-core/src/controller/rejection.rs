@@ -34,7 +34,7 @@ impl Controller {
         let hold = self.hold_for(info, now);
         self.record_arrival(self.rank_of(info), info, in_flight, now);
         self.overload.limit_reached(self.latency.mean(), now);
-        self.flood.limit_reached(self.responses_per_second(), now);
+        self.note_limit_reached(now);
         self.rejects_before = true;
         self.overload.rejected(now);
         self.shed_of(hold, Reason::QueueFull, now)
@@ -95,6 +95,11 @@ impl Controller {
             return Decision::Reject(Shed { reason: Reason::Deadline, retry_after });
         }
         self.reject(hold, Reason::Deadline, now)
+    }
+
+    /// A request finds the limit reached.
+    pub(super) fn note_limit_reached(&mut self, now: Timestamp) {
+        self.flood.limit_reached(self.responses_per_second(), self.latency.busy(), now);
     }
 
     /// Requests that return their permits a second; `None`: unknown.
