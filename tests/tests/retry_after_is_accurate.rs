@@ -312,6 +312,22 @@ async fn requests_of_a_removed_queue_are_told_to_return_within_three_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_caller_is_told_to_stay_away_for_more_than_a_minute_while_a_handler_hangs() {
+    let layer =
+        AdmissionLayer::fixed("api", 1).queue(QueueBounds::new(1_000, Duration::from_secs(600)));
+    let service = service_of(&layer, Some(Duration::from_secs(1)));
+    for _ in 0..20 {
+        assert_eq!(send(&service).await, Ok(()));
+    }
+    hold_all(&layer, Duration::from_secs(300));
+    let queued = send_at_once(&service, 200);
+    sleep(Duration::from_secs(100)).await;
+    layer.limiter().bound_queue(QueueBounds::NONE);
+    let told: Vec<_> = queued.join_all().await.into_iter().filter_map(Result::err).collect();
+    assert!(told.len() > 150 && told.iter().all(|told| (30..=60).contains(told)), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_that_returns_when_told_is_admitted() {
     for (limit, millis, load, burst) in [(16, 10, 0.5, 5_000), (4, 20, 0.3, 500), (2, 300, 0.5, 60)]
     {

@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 /// Mean times between two releases for which a returning request waits, beside those for the requests ahead of it:
 /// chance leaves none for longer once in e³ = 20 times.
 const MAX_RELEASES_BEYOND_TURN: f64 = 3.0;
-/// A returning request waits no longer than it can be told to stay away.
-const MAX_WAIT_OF_RETURNING: Duration = Duration::from_secs(60);
+/// The longest time that a request is told to stay away, and that it waits for its turn when it returns.
+const LONGEST_TOLD: Duration = Duration::from_secs(60);
 
 impl Controller {
     /// Rejects a request before it comes here, as it would find the queue full: see
@@ -79,7 +79,7 @@ impl Controller {
     /// it would have run.
     pub(super) fn shed_in_turn(&mut self, reason: Reason, now: Timestamp) -> Shed {
         let turn = RetryAfterSchedule::wait_for(self.requests_per_second(), self.queue.len() + 1);
-        Shed { reason, retry_after: turn + self.stuck_for(now) }
+        Shed { reason, retry_after: self.after_stall(turn, now) }
     }
 
     /// Rejects a request whose deadline has passed on arrival. While there is a free permit, another
@@ -112,8 +112,13 @@ impl Controller {
         self.releases.measured(self.responses_per_second())
     }
 
+    /// A time to come back, later by as long as permits are stuck.
+    pub(super) fn after_stall(&self, wait: Duration, now: Timestamp) -> Duration {
+        (wait + self.stuck_for(now)).min(LONGEST_TOLD)
+    }
+
     /// How long until the next unit is released, beyond what is usual.
-    pub(super) fn stuck_for(&self, now: Timestamp) -> Duration {
+    fn stuck_for(&self, now: Timestamp) -> Duration {
         self.releases.stuck_for(self.limit(), self.responses_per_second(), now)
     }
 
@@ -127,7 +132,7 @@ impl Controller {
         let releases = self.cost.mean() * (ahead as f64 + MAX_RELEASES_BEYOND_TURN);
         let rate = self.releases_per_second();
         let turn = rate.and_then(|rate| Duration::try_from_secs_f64(releases / rate).ok());
-        self.max_wait().max(turn.unwrap_or_default().min(MAX_WAIT_OF_RETURNING))
+        self.max_wait().max(turn.unwrap_or_default().min(LONGEST_TOLD))
     }
 
     /// Responses a second that the service can do, by their latency, in units; `None`: unknown.

@@ -161,8 +161,7 @@ impl Controller {
             Some(share) if reason == Reason::TenantShare || self.is_over_share(hold) => {
                 let per_second = self.requests_per_second().unwrap_or(1.0);
                 let turn = self.tenants.time_to_return(share, per_second, now);
-                let retry_after = turn + self.stuck_for(now);
-                Shed { reason: Reason::TenantShare, retry_after }
+                Shed { reason: Reason::TenantShare, retry_after: self.after_stall(turn, now) }
             }
             _ => self.shed(reason, hold.units, now),
         }
