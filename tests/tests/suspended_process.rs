@@ -117,6 +117,13 @@ impl Server {
         (results.len(), results.into_iter().filter_map(Result::err).collect())
     }
 
+    /// Asks that of a third of the load, next to nothing is rejected.
+    async fn serves_a_third_of_the_load(&self, kind: &str) {
+        let (sent, rejected) = self.rejected_at_a_third_of_the_load().await;
+        println!("{kind}: of {sent} at a third of the load these were rejected: {rejected:?}");
+        assert!(rejected.len() * 100 <= sent, "{kind}: {rejected:?} of {sent}");
+    }
+
     /// Waits until nothing is in flight or queued.
     async fn becomes_idle(&self) {
         let mut state = String::new();
@@ -195,9 +202,7 @@ async fn a_suspension_under_overload_is_over_seconds_after_its_end() {
         assert!(told <= LONGEST_TOLD, "{kind}: {told} s");
         drop(callers);
         server.becomes_idle().await;
-        let (sent, rejected) = server.rejected_at_a_third_of_the_load().await;
-        println!("{kind}: of {sent} at a third of the load these were rejected: {rejected:?}");
-        assert!(rejected.len() * 100 <= sent, "{kind}: {rejected:?} of {sent}");
+        server.serves_a_third_of_the_load(kind).await;
     }
 }
 
@@ -211,9 +216,7 @@ async fn a_suspension_in_a_flood_leaves_a_service_that_serves_seconds_after_the_
         sleep(2 * SECOND).await;
         drop(flood);
         server.becomes_idle().await;
-        let (sent, rejected) = server.rejected_at_a_third_of_the_load().await;
-        println!("{kind}: of {sent} at a third of the load these were rejected: {rejected:?}");
-        assert!(rejected.len() * 100 <= sent, "{kind}: {rejected:?} of {sent}");
+        server.serves_a_third_of_the_load(kind).await;
     }
 }
 
@@ -228,9 +231,7 @@ async fn suspensions_during_the_search_for_a_limit_leave_one_that_serves() {
     sleep(2 * SECOND).await;
     drop(flood);
     server.becomes_idle().await;
-    let (sent, rejected) = server.rejected_at_a_third_of_the_load().await;
-    println!("of {sent} at a third of the load these were rejected: {rejected:?}");
-    assert!(rejected.len() * 100 <= sent, "{rejected:?} of {sent}");
+    server.serves_a_third_of_the_load("adaptive").await;
 }
 
 #[tokio::test]
@@ -254,8 +255,7 @@ async fn a_drain_in_which_the_process_is_suspended_ends_and_can_be_undone() {
         );
         drop(flood);
         server.admin("resume").await;
-        let (sent, rejected) = server.rejected_at_a_third_of_the_load().await;
-        assert!(rejected.len() * 100 <= sent, "{kind}: {rejected:?} of {sent}");
+        server.serves_a_third_of_the_load(kind).await;
         server.becomes_idle().await;
     }
 }

@@ -70,7 +70,8 @@ const FEW_RESERVATIONS: f64 = 8.0;
 const MIN_SHARE_FEW: f64 = 1.0;
 /// The longest wait: what clients commonly accept as a Retry-After. Where it does not suffice, waits are
 /// spread over its second half.
-const MAX_WAIT_SECS: f64 = 60.0;
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT_SECS: f64 = MAX_WAIT.as_secs() as f64;
 /// The same where new requests alone exceed the throughput and none proves that it comes back. Shorter,
 /// and clients that obey would add to the flood; longer, and clients with a deadline would give up.
 const MAX_WAIT_IN_FLOOD_SECS: f64 = 10.0;

@@ -8,15 +8,13 @@ use crate::hold::Hold;
 use crate::limit::Limit;
 use crate::queue::QueueEntry;
 use crate::request_info::RequestInfo;
-use crate::schedule::RetryAfterSchedule;
+use crate::schedule::{MAX_WAIT, RetryAfterSchedule};
 use crate::shed::{Reason, Shed};
 use crate::time::Timestamp;
 
 /// Mean times between two releases for which a returning request waits, beside those for the requests ahead of it:
 /// chance leaves none for longer once in e³ = 20 times.
 const MAX_RELEASES_BEYOND_TURN: f64 = 3.0;
-/// The longest time that a request is told to stay away, and that it waits for its turn when it returns.
-const LONGEST_TOLD: Duration = Duration::from_secs(60);
 
 impl Controller {
     /// Rejects a request before it comes here, as it would find the queue full: see
@@ -114,7 +112,7 @@ impl Controller {
 
     /// A time to come back, later by as long as permits are stuck.
     pub(super) fn after_stall(&self, wait: Duration, now: Timestamp) -> Duration {
-        (wait + self.stuck_for(now)).min(LONGEST_TOLD)
+        (wait + self.stuck_for(now)).min(MAX_WAIT)
     }
 
     /// How long until the next unit is released, beyond what is usual.
@@ -127,12 +125,12 @@ impl Controller {
     ///
     /// A permit was promised to it, and the moment was a guess: with few permits that are held for long, the next
     /// one is rarely free within a queue's usual time. Where permits are held for longer than ever before, it
-    /// waits no longer for that.
+    /// waits no longer for that, and never longer than it can be told to stay away.
     pub(super) fn max_wait_of_returning(&self, ahead: usize) -> Duration {
         let releases = self.cost.mean() * (ahead as f64 + MAX_RELEASES_BEYOND_TURN);
         let rate = self.releases_per_second();
         let turn = rate.and_then(|rate| Duration::try_from_secs_f64(releases / rate).ok());
-        self.max_wait().max(turn.unwrap_or_default().min(LONGEST_TOLD))
+        self.max_wait().max(turn.unwrap_or_default().min(MAX_WAIT))
     }
 
     /// Responses a second that the service can do, by their latency, in units; `None`: unknown.

@@ -8,6 +8,7 @@ use super::orders::{Accounts, Orders};
 use super::{NEWCOMER_FLOWS, Room, Standing};
 use crate::flow::Flow;
 use crate::hold::Hold;
+use crate::schedule::MAX_WAIT;
 use crate::time::Timestamp;
 
 /// The flows that compete with each other.
@@ -36,8 +37,6 @@ const WEIGHT_UNIT: u32 = NEWCOMER_FLOWS as u32;
 const RESERVED_FOR: Duration = Duration::from_secs(1);
 /// The share of the permits that is reserved at most.
 const MAX_RESERVED: usize = 10;
-/// The longest time that a rejected request is told: from half of it on, times are spread.
-const MAX_RETURN: Duration = Duration::from_secs(60);
 
 /// Tenants that are new, and how they become flows of their own.
 impl Class {
@@ -185,11 +184,12 @@ impl Class {
         let (now, weight) = (self.now, self.orders.weight.max(1) as f64);
         self.edit(flow, None, |account| {
             let share = (f64::from(account.weight) / weight).min(1.0);
-            let step = (per_second * share).recip().clamp(1e-9, MAX_RETURN.as_secs_f64());
+            let step = (per_second * share).recip().clamp(1e-9, MAX_WAIT.as_secs_f64());
             let step = Duration::from_secs_f64(step);
             let first = now + step.saturating_mul(account.queued);
             let told = account.told.max(first) + step;
-            account.told = if told.since(now) > MAX_RETURN { now + MAX_RETURN / 2 } else { told };
+            // Beyond, times are spread from its half on.
+            account.told = if told.since(now) > MAX_WAIT { now + MAX_WAIT / 2 } else { told };
             account.told.since(now)
         })
     }
