@@ -15,11 +15,12 @@ use self::evidence::Evidence;
 ///
 /// ```text
 /// Inactive → Quiet      a response says when to come back, and is believed
+/// Inactive → Quiet      several attempts in a row meet no server, as while it restarts
 /// Quiet    → Inactive   an early attempt was answered: the time does not hold for all of them
 /// Quiet    → Probing    the time has passed: one attempt is sent
 /// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response
 /// Resuming → Inactive   no attempt is held any more
-/// Probing  → Quiet      the response says again when to come back
+/// Probing  → Quiet      the response says again when to come back, or there is still no server
 /// Resuming → Quiet      several responses in a row do
 /// ```
 ///
@@ -185,6 +186,9 @@ impl Cooldown {
                 let (Told::Quota(wait) | Told::Load(wait)) = told;
                 return self.keep_quiet(wait, is_current, now);
             }
+            Ending::Unanswered(pause) if self.is_away(is_current, now) => {
+                return self.enter(Phase::Quiet { until: now + pause, early: Early::None });
+            }
             _ => {}
         }
         if is_current {
@@ -231,6 +235,15 @@ impl Cooldown {
             Phase::Inactive => self.evidence.begins(told, now),
             Phase::Resuming { .. } => self.evidence.ends_resumption(),
             Phase::Quiet { .. } | Phase::Probing { .. } => true,
+        }
+    }
+
+    /// Whether the origin restarts, so that an attempt that was not answered begins a pause, or another one.
+    fn is_away(&self, is_current: bool, now: Timestamp) -> bool {
+        match self.phase {
+            Phase::Inactive => self.evidence.begins_outage(now),
+            Phase::Probing { .. } => is_current && self.evidence.may_restart(now),
+            Phase::Quiet { .. } | Phase::Resuming { .. } => false,
         }
     }
 
@@ -485,6 +498,59 @@ mod tests {
         }
         cooldown.ended(early[2], told, 5, START + SECOND);
         assert_eq!(cooldown.state(), CooldownState::Quiet(START + 2 * SECOND));
+    }
+
+    /// Attempts that meet no server, one each twenty milliseconds from then to then; those that were sent.
+    fn unanswered(cooldown: &mut Cooldown, from: Timestamp, length: Duration) -> Vec<Timestamp> {
+        let mut sent = Vec::new();
+        for now in (0..length.as_millis() as u32 / 20).map(|n| from + n * SECOND / 50) {
+            if let Some(pass) = send(cooldown, now) {
+                cooldown.ended(pass, Ending::Unanswered(SECOND / 4), 3, now);
+                sent.push(now);
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn an_origin_that_restarts_is_asked_by_eight_attempts_and_then_by_probes_until_it_is_back() {
+        let mut cooldown = Cooldown::new();
+        end(&mut cooldown, Ending::Answered, 0, START);
+        let sent = unanswered(&mut cooldown, START, SECOND);
+        assert_eq!(sent.len(), 8 + 3);
+        assert!(!cooldown.has_told_again());
+        end(&mut cooldown, Ending::Answered, 3, START + SECOND + SECOND / 4);
+        assert_eq!(cooldown.state(), CooldownState::Resuming);
+        end(&mut cooldown, Ending::Answered, 0, START + 2 * SECOND);
+        let soon_again = unanswered(&mut cooldown, START + 5 * SECOND, 5 * SECOND);
+        assert_eq!(soon_again.len(), 250, "its trouble did not end");
+        end(&mut cooldown, Ending::Answered, 0, START + 20 * SECOND);
+        let later = unanswered(&mut cooldown, START + 30 * SECOND, SECOND);
+        assert_eq!(later.len(), 8 + 3);
+    }
+
+    #[test]
+    fn an_origin_that_is_down_for_long_or_never_answered_is_asked_as_often_as_without_a_cooldown() {
+        let mut cooldown = Cooldown::new();
+        assert_eq!(unanswered(&mut cooldown, START, SECOND).len(), 50);
+        let later = START + 20 * SECOND;
+        end(&mut cooldown, Ending::Answered, 0, later);
+        let sent = unanswered(&mut cooldown, later, 10 * SECOND);
+        let pauses = sent.windows(2).filter(|pair| pair[1].since(pair[0]) > SECOND / 10).count();
+        assert!((11..=13).contains(&pauses), "for three seconds: {pauses}");
+        assert!(sent.len() > 340, "{}", sent.len());
+    }
+
+    #[test]
+    fn attempts_among_which_half_or_more_are_answered_begin_no_pause() {
+        let mut cooldown = Cooldown::new();
+        for n in 0..500 {
+            let is_answered = n % 8 == 0;
+            let ending =
+                if is_answered { Ending::Answered } else { Ending::Unanswered(SECOND / 4) };
+            end(&mut cooldown, ending, 0, START + n * SECOND / 50);
+        }
+        assert_eq!(cooldown.state(), CooldownState::Inactive);
     }
 
     #[test]

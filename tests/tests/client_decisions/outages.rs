@@ -16,6 +16,8 @@ use super::{Arrivals, MS, ORIGIN, Reply, SECOND, get, ok, reply};
 #[derive(Clone, Copy, Debug)]
 enum Down {
     Refuses,
+    /// As behind a proxy that forwards connections.
+    Breaks,
     Status(u16, Option<&'static str>),
 }
 
@@ -73,6 +75,7 @@ fn origin(
             match down {
                 _ if !(UP..UP + length).contains(&at) => Ok(ok()),
                 Down::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
+                Down::Breaks => Err(io::ErrorKind::ConnectionReset.into()),
                 Down::Status(status, None) => Ok(reply(status, &[])),
                 Down::Status(status, Some(after)) => Ok(reply(status, &[("retry-after", after)])),
             }
@@ -94,11 +97,15 @@ fn stack(seed: u64) -> ClientStack {
 #[tokio::test(start_paused = true)]
 async fn calls_to_an_origin_that_is_down_fail_about_when_they_were_held_and_few_reach_it() {
     let told_a_second = [Down::Status(503, Some("1")), Down::Status(429, Some("1"))];
-    let others = [Down::Status(503, Some("5")), Down::Status(503, None)];
+    let others = [
+        Down::Status(503, Some("5")),
+        Down::Status(503, None),
+        Down::Status(502, None),
+        Down::Breaks,
+    ];
     let held = told_a_second.map(|down| (down, 3.6, 60));
     let others = others.map(|down| (down, 2.6, 600));
-    // For its first seconds it may be about to restart.
-    let cases = held.into_iter().chain(others).chain([(Down::Refuses, 0.6, 800)]);
+    let cases = held.into_iter().chain(others).chain([(Down::Refuses, 0.6, 600)]);
     for (down, seconds, attempts) in cases {
         for seed in 1..=4 {
             let length = (18 + seed as u32) * SECOND;
@@ -134,12 +141,19 @@ async fn the_stack_serves_as_many_calls_that_begin_in_an_outage_as_retries_alone
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_begin_while_an_origin_restarts_are_served() {
-    for millis in [100, 300, 1_000, 1_200] {
-        let (length, arrivals) = (millis * MS, Arrivals::new());
-        let client = stack(1).layer(origin(Down::Refuses, length, &arrivals));
-        let ends = outage(client, length, &arrivals).await;
-        assert_eq!(ends.served, (millis / 20) as usize, "{millis} ms");
+async fn calls_that_begin_while_an_origin_restarts_are_served_and_few_reach_it() {
+    let behind_a_proxy = [502, 503].map(|status| Down::Status(status, None));
+    for down in behind_a_proxy.into_iter().chain([Down::Refuses, Down::Breaks]) {
+        // All but one: the reserve of the budget pays for those that find out.
+        let unpaid = usize::from(matches!(down, Down::Status(502, _) | Down::Breaks));
+        for (millis, seed) in [100, 300, 1_000, 1_200].into_iter().zip(1..) {
+            let (length, arrivals) = (millis * MS, Arrivals::new());
+            let client = stack(seed).layer(origin(down, length, &arrivals));
+            let ends = outage(client, length, &arrivals).await;
+            let context = format!("{down:?} for {millis} ms: {ends:?}");
+            assert!(ends.served + unpaid >= (millis / 20) as usize, "{context}");
+            assert!(ends.attempts <= 16, "{context}");
+        }
     }
 }
 

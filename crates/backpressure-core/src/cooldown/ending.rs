@@ -8,8 +8,10 @@ use std::time::Duration;
 pub enum Ending {
     /// The origin did its work, whatever the result.
     Answered,
-    /// An error, or a rejection that names no time. It says nothing about when to come back.
+    /// The origin failed at it, or rejected it without a time. That says nothing about when to come back.
     Failed,
+    /// No server was there to answer. Where the origin restarts, no other attempt is sent for this long.
+    Unanswered(Duration),
     /// A response says when to come back.
     Told(Told),
     /// The caller left before the response.

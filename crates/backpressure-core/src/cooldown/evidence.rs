@@ -20,7 +20,27 @@ pub(super) struct Evidence {
     /// Attempts that were released together when that was found. That many of them are rejected together is
     /// no sign of anything.
     released: usize,
+    outage: Outage,
 }
+
+/// Attempts without a server to answer them.
+#[derive(Debug)]
+struct Outage {
+    /// How many there were since the last answer.
+    unanswered: u32,
+    /// The first of them before which there was none for a while, and the last one.
+    began: Timestamp,
+    last: Option<Timestamp>,
+}
+
+/// Unanswered attempts in a row that begin a pause. Half of the attempts fail so where one of two replicas is down: as many in
+/// a row come once in 256 times then. With more, those that the retries of a client can repair would be used up.
+const BELIEVED_UNANSWERED: u32 = 8;
+/// How long a restart takes at most. An origin that is away for longer is down: its callers are better told so.
+const LONGEST_RESTART: Duration = Duration::from_secs(3);
+/// An origin of which an attempt was unanswered less than this before does not restart: it is overloaded, or one of its
+/// replicas is down.
+const MIN_TIME_BETWEEN_RESTARTS: Duration = Duration::from_secs(10);
 
 /// Rejections by quota in a row, without an answer to any other attempt, that are taken to hold for all
 /// attempts. After one, a route with a quota of its own would stop all others; with more, an origin that
@@ -47,12 +67,14 @@ impl Evidence {
         pauses: 0,
         is_selective: false,
         released: 0,
+        outage: Outage { unanswered: 0, began: Timestamp::ZERO, last: None },
     };
 
     pub(super) fn add(&mut self, ending: Ending, now: Timestamp) {
         match ending {
             Ending::Answered => {
                 (self.rejections, self.has_answered, self.pauses) = (0, true, 0);
+                self.outage.unanswered = 0;
             }
             Ending::Told(_) if self.released > 0 => self.released -= 1,
             Ending::Told(_) => {
@@ -61,6 +83,7 @@ impl Evidence {
                 }
                 self.rejections = self.rejections.saturating_add(1);
             }
+            Ending::Unanswered(_) => self.outage.unanswered(now),
             Ending::Failed | Ending::Cancelled => {}
         }
     }
@@ -83,8 +106,30 @@ impl Evidence {
         lasts && self.rejections >= needed
     }
 
+    /// Whether an origin that has answered before may be restarting.
+    pub(super) fn begins_outage(&self, now: Timestamp) -> bool {
+        let lasts = now.since(self.outage.began) >= MIN_REJECTED;
+        let is_enough = self.has_answered && self.outage.unanswered >= BELIEVED_UNANSWERED;
+        lasts && is_enough && self.may_restart(now)
+    }
+
+    /// Whether it has been away for no longer than a restart takes.
+    pub(super) fn may_restart(&self, now: Timestamp) -> bool {
+        now.since(self.outage.began) <= LONGEST_RESTART
+    }
+
     /// Whether it is enough for another pause while attempts resume after one.
     pub(super) const fn ends_resumption(&self) -> bool {
         self.rejections >= BELIEVED_WHILE_RESUMING
+    }
+}
+
+impl Outage {
+    fn unanswered(&mut self, now: Timestamp) {
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.last.is_none_or(|last| now.since(last) >= MIN_TIME_BETWEEN_RESTARTS) {
+            self.began = now;
+        }
+        self.last = Some(now);
     }
 }

@@ -17,7 +17,7 @@ mod response;
 
 pub(crate) use self::error::ErrorTypes;
 pub(crate) use self::grpc::is_call as is_grpc_call;
-pub(crate) use self::response::is_rejection;
+pub(crate) use self::response::{is_of_proxy_without_server, is_rejection};
 
 /// A server recognises a request that it has seen by this key: draft-ietf-httpapi-idempotency-key-header.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -111,6 +111,14 @@ impl<'a> AttemptOutcome<'a> {
     /// Whether nothing listens at the origin.
     pub(crate) fn is_refused(&self) -> bool {
         self.error().is_some_and(error::is_refused)
+    }
+
+    /// Whether no server was there to answer: a proxy in front of it says so, or the connection failed.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        match self.end {
+            AttemptEnd::Response { status, .. } => is_of_proxy_without_server(status),
+            AttemptEnd::Error(error) => error.is_none_or(error::is_lost_connection),
+        }
     }
 
     /// Whether the response is that of another request: the client inside has followed a redirection. The server

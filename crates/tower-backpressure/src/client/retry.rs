@@ -97,7 +97,8 @@ mod wait;
 /// - The `Retry-After` of a 429, 503 or 529 is zero or has passed: a random span of up to one second, as some servers round
 ///   down.
 /// - The connection could not be made: at least 250 ms, four times as long with each attempt, and up to as
-///   much again, so that three attempts outlast a restart of a second.
+///   much again, so that three attempts outlast a restart of a second. The same after a second attempt that met no
+///   server: a 502, or a connection that broke. The first may be an accident, and is repeated at once.
 /// - Otherwise, or when the time has passed: a random span up to `backoff`, which doubles with each
 ///   attempt.
 ///

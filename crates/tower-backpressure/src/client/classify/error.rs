@@ -139,6 +139,11 @@ pub(super) fn is_rejection(_error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// Whether the connection could not be made, or broke: the peer neither rejected the request nor let it wait.
+pub(super) fn is_lost_connection(error: &(dyn Error + 'static)) -> bool {
+    !(is_not_processed(error) || is_rejection(error) || is_timeout(error))
+}
+
 /// Whether the attempt took too long.
 pub(super) fn is_timeout(error: &(dyn Error + 'static)) -> bool {
     chain(error).any(|cause| {

@@ -22,6 +22,11 @@ pub(crate) fn is_rejection(status: StatusCode, headers: &HeaderMap) -> bool {
     }
 }
 
+/// Whether a proxy answers so while no server behind it is up. A server that is up may answer so as well.
+pub(crate) const fn is_of_proxy_without_server(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE)
+}
+
 pub(super) fn decide(
     outcome: &AttemptOutcome<'_>,
     status: StatusCode,

@@ -11,6 +11,7 @@ use backpressure_core::{
 use http::{HeaderMap, StatusCode};
 
 use super::{CooldownPhase, CooldownSnapshot};
+use crate::client::classify::is_of_proxy_without_server;
 use crate::client::jitter::Jitter;
 use crate::client::supervised::{
     Ended, Held, How, Supervision, Transition, Verdict, told_wait, transition,
@@ -193,7 +194,7 @@ impl Options {
     fn ending(&self, how: &How<'_>) -> Ending {
         let (outcome, status, headers) = match how {
             How::Cancelled => return Ending::Cancelled,
-            How::Error => return Ending::Failed,
+            How::Error => return self.unanswered(),
             How::Redirected => return Ending::Answered,
             How::Response { outcome, status, headers } => (*outcome, *status, *headers),
         };
@@ -206,6 +207,7 @@ impl Options {
             Outcome::Overload => self.rejection(status, headers),
             _ if status.as_u16() == SITE_IS_OVERLOADED => self.rejection(status, headers),
             Outcome::Success => Ending::Answered,
+            _ if is_of_proxy_without_server(status) => self.unanswered(),
             _ => Ending::Failed,
         }
     }
@@ -218,8 +220,13 @@ impl Options {
             _ if is_personal => Ending::Failed,
             Some(wait) if is_quota => Ending::Told(Told::Quota(self.bounded(wait))),
             Some(wait) => Ending::Told(Told::Load(self.bounded(wait))),
+            None if is_of_proxy_without_server(status) => self.unanswered(),
             None => Ending::Failed,
         }
+    }
+
+    fn unanswered(&self) -> Ending {
+        Ending::Unanswered(PAUSE_IN_OUTAGE + self.jitter.up_to(PAUSE_IN_OUTAGE))
     }
 
     /// Bounded, with jitter.
@@ -242,6 +249,8 @@ impl fmt::Debug for Options {
 const SITE_IS_OVERLOADED: u16 = 529;
 /// As long as `RetryLayer` waits after a rejection that names no time.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
+/// As long as `RetryLayer` waits after a connection that could not be made.
+const PAUSE_IN_OUTAGE: Duration = Duration::from_millis(250);
 /// Jitter of one part in this many, as in `RetryLayer`.
 const JITTER_DIVISOR: u32 = 10;
 /// A response frees a place and makes room for one more.

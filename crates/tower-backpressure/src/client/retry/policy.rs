@@ -254,7 +254,10 @@ impl Policy {
             }
             (Asked::ForNone, _) => backoff.after(attempts, jitter),
             _ if outcome.is_rejection() => backoff.after_rejection(attempts, jitter, left),
-            _ if outcome.is_unsent() => backoff.after_failed_connection(attempts, jitter, left),
+            // Once may be an accident, which the next attempt repairs at once.
+            _ if outcome.is_unsent() || attempts > 1 && outcome.is_unanswered() => {
+                backoff.after_failed_connection(attempts, jitter, left)
+            }
             _ => backoff.after(attempts, jitter),
         })
     }
