@@ -5,7 +5,7 @@ use super::clock::nanos;
 use super::event_queue::Event;
 use super::journal::{AttemptOutcome, AttemptRecord};
 use super::request::RequestSpec;
-use super::retries::{obeys, pause_of, returns_tickets};
+use super::retries::{AttemptEnd, obeys, pause_of, returns_tickets};
 use super::slab::Id;
 use crate::controller::Refusal;
 
@@ -76,7 +76,11 @@ impl World<'_> {
             self.finish_request(id);
             return;
         }
-        match self.pause(id, refusal) {
+        let end = match outcome {
+            AttemptOutcome::Left => AttemptEnd::TimedOut,
+            _ => AttemptEnd::Rejected(refusal.retry_after),
+        };
+        match self.pause(id, end, refusal) {
             Some(pause) => self.events.push(self.now + pause, Event::Sends(id)),
             None => self.finish_request(id),
         }
@@ -89,11 +93,10 @@ impl World<'_> {
     }
 
     /// Nanoseconds until the next attempt; `None`: there is none.
-    fn pause(&mut self, id: Id, refusal: Refusal) -> Option<u64> {
+    fn pause(&mut self, id: Id, end: AttemptEnd, refusal: Refusal) -> Option<u64> {
         let request = self.requests.get_mut(id)?;
         let retry = self.plan.streams[request.spec.stream as usize].stream.retry;
-        let pause =
-            pause_of(&request.spec, retry, request.attempts, refusal.retry_after, self.now)?;
+        let pause = pause_of(&request.spec, retry, request.attempts, end, self.now)?;
         let source = &mut self.sources[request.spec.stream as usize];
         let returning = refusal.ticket && returns_tickets(retry);
         let paid = returning && !request.ticket_used;

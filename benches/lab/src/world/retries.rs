@@ -45,27 +45,38 @@ impl Fleets {
 
 // Mixed into the key of a request for the pause before an attempt.
 const PAUSE: u64 = 1 << 31;
-/// Pauses, in seconds, of a client that was told nothing and has no schedule of its own: up to the first,
-/// doubled each time, at most the longest. The defaults of `RetryLayer`.
+/// Pauses, in seconds, of a client that got no response and has no schedule of its own: up to the first, doubled each
+/// time, at most the longest. The defaults of `RetryLayer`.
 const FIRST_PAUSE: f64 = 0.05;
 const LONGEST_PAUSE: f64 = 5.0;
+/// The pause of `RetryLayer`, in seconds, after a first rejection without a time.
+const FIRST_PAUSE_AFTER_REJECTION: f64 = 1.0;
 /// Longest `Retry-After`, in seconds, that `RetryLayer` waits for.
 const LONGEST_TOLD: f64 = 60.0;
 const SECOND: u64 = 1_000_000_000;
 
-/// Pause of a client after this many attempts when it was told to wait for `told`; `None`: it gives up.
+/// How an attempt ended that may be repeated.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AttemptEnd {
+    /// Its client has left.
+    TimedOut,
+    /// It was rejected, with the wait that `Retry-After` asks for, if there is one.
+    Rejected(Option<Duration>),
+}
+
+/// Pause of a client after this many attempts, of which the last ended so; `None`: it gives up.
 pub(super) fn pause_of(
     spec: &RequestSpec,
     retry: Retry,
     attempts: u32,
-    told: Option<Duration>,
+    end: AttemptEnd,
     now: u64,
 ) -> Option<u64> {
     if attempts >= retry.attempts() {
         return None;
     }
     let draw = fraction(mix(spec.key, PAUSE + u64::from(attempts)));
-    let pause = pause(retry, attempts, told, draw)?;
+    let pause = pause(retry, attempts, end, draw)?;
     (now + pause < spec.ends).then_some(pause)
 }
 
@@ -80,22 +91,27 @@ pub(crate) const fn returns_tickets(retry: Retry) -> bool {
 }
 
 /// The pause after this many attempts; `draw` is a random number in 0..1.
-fn pause(retry: Retry, attempts: u32, told: Option<Duration>, draw: f64) -> Option<u64> {
-    let jittered = |base: f64, cap: f64| {
-        let doubled = base * 2.0_f64.powi(attempts.min(60) as i32 - 1);
-        nanos(draw * doubled.min(cap))
+fn pause(retry: Retry, attempts: u32, end: AttemptEnd, draw: f64) -> Option<u64> {
+    let doubled = |base: f64, cap: f64| (base * 2.0_f64.powi(attempts.min(60) as i32 - 1)).min(cap);
+    let jittered = |base: f64, cap: f64| nanos(draw * doubled(base, cap));
+    let (told, is_rejected) = match end {
+        AttemptEnd::TimedOut => (None, false),
+        AttemptEnd::Rejected(told) => (told, true),
     };
-    let blind = jittered(FIRST_PAUSE, LONGEST_PAUSE);
     Some(match (retry, told) {
         (Retry::None, _) => return None,
         (Retry::Naive { after, .. }, _) => nanos(after),
         (Retry::Jittered { base, cap, .. } | Retry::Budget { base, cap, .. }, _) => {
             jittered(base, cap)
         }
-        (Retry::Obedient { .. } | Retry::Ours { .. }, None) => blind,
+        // As `client/retry/wait.rs` of the library, here and below.
+        (Retry::Ours { .. }, None) if is_rejected => {
+            nanos((1.0 + draw) * doubled(FIRST_PAUSE_AFTER_REJECTION, LONGEST_PAUSE))
+        }
+        (Retry::Obedient { .. } | Retry::Ours { .. }, None) => jittered(FIRST_PAUSE, LONGEST_PAUSE),
         (Retry::Obedient { whole_seconds: true, .. }, Some(told)) => whole_seconds(told),
         (Retry::Obedient { .. }, Some(told)) => told.as_nanos() as u64,
-        // As `client/retry/wait.rs` of the library: the wait it was told, and up to a second or a tenth more.
+        // The wait it was told, and up to a second or a tenth more.
         (Retry::Ours { .. }, Some(told)) => {
             let floor = whole_seconds(told);
             if floor > nanos(LONGEST_TOLD) {
@@ -115,7 +131,11 @@ fn whole_seconds(told: Duration) -> u64 {
 mod tests {
     use super::*;
 
-    const TOLD: Duration = Duration::from_millis(2_300);
+    const TOLD: AttemptEnd = told(2_300);
+
+    const fn told(millis: u64) -> AttemptEnd {
+        AttemptEnd::Rejected(Some(Duration::from_millis(millis)))
+    }
 
     fn obedient(whole_seconds: bool) -> Retry {
         Retry::Obedient { attempts: 3, whole_seconds }
@@ -123,41 +143,45 @@ mod tests {
 
     #[test]
     fn a_client_that_obeys_to_the_letter_waits_exactly_as_long_as_it_was_told() {
-        assert_eq!(pause(obedient(false), 1, Some(TOLD), 0.9), Some(2_300_000_000));
-        assert_eq!(pause(obedient(true), 1, Some(TOLD), 0.9), Some(3 * SECOND));
-        let at_once = Some(Duration::from_millis(1));
-        assert_eq!(pause(obedient(true), 1, at_once, 0.9), Some(SECOND));
+        assert_eq!(pause(obedient(false), 1, TOLD, 0.9), Some(2_300_000_000));
+        assert_eq!(pause(obedient(true), 1, TOLD, 0.9), Some(3 * SECOND));
+        assert_eq!(pause(obedient(true), 1, told(1), 0.9), Some(SECOND));
     }
 
     #[test]
     fn retry_layer_is_never_early_and_spreads_over_a_second_or_a_tenth() {
         let ours = Retry::Ours { attempts: 3 };
-        assert_eq!(pause(ours, 1, Some(TOLD), 0.0), Some(3 * SECOND));
-        assert_eq!(pause(ours, 1, Some(TOLD), 0.5), Some(3 * SECOND + SECOND / 2));
-        let long = Some(Duration::from_secs(40));
-        assert_eq!(pause(ours, 1, long, 0.5), Some(42 * SECOND));
-        assert_eq!(pause(ours, 1, Some(Duration::from_secs(61)), 0.5), None);
+        assert_eq!(pause(ours, 1, TOLD, 0.0), Some(3 * SECOND));
+        assert_eq!(pause(ours, 1, TOLD, 0.5), Some(3 * SECOND + SECOND / 2));
+        assert_eq!(pause(ours, 1, told(40_000), 0.5), Some(42 * SECOND));
+        assert_eq!(pause(ours, 1, told(61_000), 0.5), None);
+    }
+
+    #[test]
+    fn retry_layer_pauses_for_a_second_at_least_after_a_rejection_without_a_time() {
+        let pause =
+            |made| pause(Retry::Ours { attempts: 9 }, made, AttemptEnd::Rejected(None), 0.5);
+        let longest: Vec<_> = (1..=4).map(|made| pause(made).unwrap() / (SECOND / 2)).collect();
+        assert_eq!(longest, [3, 6, 12, 15], "halves of a second");
     }
 
     #[test]
     fn jitter_fills_a_span_that_doubles_up_to_its_cap() {
         let jittered = Retry::Jittered { attempts: 9, base: 0.1, cap: 0.5 };
         let longest: Vec<_> =
-            (1..=4).map(|made| pause(jittered, made, Some(TOLD), 1.0).unwrap()).collect();
+            (1..=4).map(|made| pause(jittered, made, TOLD, 1.0).unwrap()).collect();
         assert_eq!(longest, [100_000_000, 200_000_000, 400_000_000, 500_000_000]);
-        assert_eq!(pause(jittered, 1, None, 0.0), Some(0));
+        assert_eq!(pause(jittered, 1, AttemptEnd::TimedOut, 0.0), Some(0));
     }
 
     #[test]
-    fn a_client_that_was_told_nothing_pauses_longer_each_time() {
+    fn a_client_that_got_no_response_pauses_longer_each_time() {
         for retry in [obedient(true), Retry::Ours { attempts: 3 }] {
-            assert_eq!(pause(retry, 1, None, 1.0), Some(50_000_000));
-            assert_eq!(pause(retry, 30, None, 1.0), Some(5 * SECOND));
+            assert_eq!(pause(retry, 1, AttemptEnd::TimedOut, 1.0), Some(50_000_000));
+            assert_eq!(pause(retry, 30, AttemptEnd::TimedOut, 1.0), Some(5 * SECOND));
         }
-        assert_eq!(pause(Retry::None, 1, Some(TOLD), 0.5), None);
-        assert_eq!(
-            pause(Retry::Naive { attempts: 3, after: 0.2 }, 2, None, 0.5),
-            Some(200_000_000)
-        );
+        assert_eq!(pause(Retry::None, 1, TOLD, 0.5), None);
+        let naive = Retry::Naive { attempts: 3, after: 0.2 };
+        assert_eq!(pause(naive, 2, AttemptEnd::TimedOut, 0.5), Some(200_000_000));
     }
 }

@@ -40,9 +40,14 @@ mod origins;
 /// for them is charged.
 ///
 /// Clones share one balance. A budget belongs to one process: `n` processes add the same share of load,
-/// and their reserves add up to `n` × `reserve`. [`per_origin`](Self::per_origin) gives each origin a balance of its
-/// own; otherwise one failing origin spends the retries of the others. The budget of a
-/// [`RetryLayer`](crate::RetryLayer) without this option is one per origin.
+/// and their reserves add up to `n` × `reserve`.
+///
+/// # Several origins
+///
+/// A budget that you make has one balance for all origins, so that one failing origin spends the retries of the others.
+/// [`per_origin`](Self::per_origin) gives each origin a balance of its own; the budget that a
+/// [`RetryLayer`](crate::RetryLayer) has by default is such a one. A layer that calls more than one origin wants
+/// `.budget(RetryBudget::new(0.2).per_origin())`; one balance is for origins that are replicas or parts of one service.
 ///
 /// | option | default | why |
 /// |---|---|---|
