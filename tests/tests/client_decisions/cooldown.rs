@@ -8,7 +8,8 @@ use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceBuilder, ServiceExt};
 use tower_backpressure::client::{CooldownPhase, CooldownSnapshot};
 use tower_backpressure::{
-    AdmissionLayer, CooldownLayer, Deadline, RetryBudget, RetryLayer, SHED_REASON, Shed,
+    AdmissionLayer, ClientStack, CooldownLayer, Deadline, RetryBudget, RetryLayer, SHED_REASON,
+    Shed,
 };
 
 use super::{Arrivals, MS, ORIGIN, SECOND, get, is_local, load, ok, reply, retry_after, server};
@@ -31,6 +32,17 @@ async fn an_origin_that_tells_all_callers_to_come_back_later_is_asked_once_a_coo
     assert!(responses.iter().all(|response| response.status() == 429 || is_local(response)));
     // Each cool-down is two to three seconds.
     assert!((6..=10).contains(&arrivals.count()), "{}", arrivals.count());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_in_a_response_that_is_no_rejection_holds_no_other_request_back() {
+    for status in [200, 201, 202, 206, 301, 303, 304, 307, 400, 404, 409, 413] {
+        let arrivals = Arrivals::new();
+        let client = ClientStack::new("jobs").layer(server(&arrivals, move |_| told(status, "30")));
+        let responses = load(&client, SECOND / 20, 2 * SECOND).await;
+        assert!(responses.iter().all(|response| response.status() == status), "{status}");
+        assert_eq!(arrivals.count(), responses.len(), "{status}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

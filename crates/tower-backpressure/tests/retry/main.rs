@@ -9,6 +9,7 @@ mod combinations;
 mod conformance;
 mod deadline;
 mod drained_responses;
+mod early_rejections;
 mod gave_up;
 mod grpc;
 mod herd;
