@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap, StatusCode};
 use tokio::time::Instant;
 
-use super::PolicySet;
+use super::file::File;
+use super::format::amounts::Share;
 use super::version::Version;
 use crate::request_info::RequestInfo;
 
@@ -40,7 +41,7 @@ pub(super) struct CanaryOptions {
     pub(super) min_requests: u64,
 }
 
-/// How a canary stands: see [`PolicySet::canary`].
+/// How a canary stands: see [`PolicySet::canary`](super::PolicySet::canary).
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CanaryStatus {
@@ -58,29 +59,35 @@ pub struct CanaryStatus {
     pub other_requests: u64,
 }
 
-/// What a canary has come to.
-enum Verdict {
-    Undecided,
-    Worse(String),
-    Good,
-}
-
-/// One request while a canary runs. Dropped without a response, it counts as one that took that long.
-pub(super) struct Sample {
-    set: PolicySet,
+/// The part of one request in the comparison of a canary with the file in force.
+#[derive(Debug)]
+pub(super) struct Part {
     canary: Arc<Canary>,
     is_canary: bool,
-    /// Whether the canary was live when it began.
-    is_live: bool,
+    /// The number by which the part was chosen.
     key: u64,
-    since: Instant,
-    is_recorded: bool,
+    /// Whether the canary was live when the request began.
+    is_live: bool,
 }
 
+/// How long a canary runs unless the file says otherwise: long enough for a few cycles of callers that retry.
+const CANARY_FOR: Duration = Duration::from_secs(10 * 60);
+/// Requests of a canary before it is judged, unless the file says otherwise: a rate of 5 % shows in them.
+const CANARY_MIN_REQUESTS: u64 = 100;
 /// How long a canary with too few requests runs, in times of what it should last.
 const PATIENCE: u32 = 4;
 /// With fewer failures than this share, a canary that cannot be compared is good.
 const HARMLESS_SHARE: f64 = 0.01;
+
+impl CanaryOptions {
+    /// `None`: the file has no canary.
+    pub(super) fn of(file: &File) -> Option<Self> {
+        let Share(share) = file.canary.get()?;
+        let lasts = file.canary_for.get().unwrap_or(CANARY_FOR);
+        let min_requests = file.canary_min_requests.get().unwrap_or(CANARY_MIN_REQUESTS);
+        Some(Self { share, lasts, min_requests })
+    }
+}
 
 impl Canary {
     pub(super) fn new(version: Version, options: CanaryOptions) -> Self {
@@ -105,7 +112,7 @@ impl Canary {
 
     /// Whether a request is in the canary, and the number by which that was decided: always the same for one tenant,
     /// or else for one task, in all processes with this file.
-    pub(super) fn selects(&self, extensions: &Extensions) -> (bool, u64) {
+    fn selects(&self, extensions: &Extensions) -> (bool, u64) {
         let info = RequestInfo::of(extensions);
         let identity = info.tenant.map(crate::Tenant::number);
         let identity = identity.or_else(|| info.task.map(crate::Task::number));
@@ -116,7 +123,7 @@ impl Canary {
         (position < self.options.share, key)
     }
 
-    pub(super) fn is_live(&self) -> bool {
+    fn is_live(&self) -> bool {
         self.is_live.load(Ordering::Relaxed)
     }
 
@@ -128,25 +135,26 @@ impl Canary {
         }
     }
 
-    fn verdict(&self) -> Verdict {
+    /// Whether it is good, or why it is worse; `None`: that is not known yet.
+    fn verdict(&self) -> Option<Result<(), String>> {
         let [others, ours] = self.counts.requests();
         if let Some(signal) = self.counts.worse() {
-            return Verdict::Worse(self.counts.describe(signal));
+            return Some(Err(self.counts.describe(signal)));
         }
         let (elapsed, CanaryOptions { lasts, min_requests, .. }) =
             (self.since.elapsed(), self.options);
         if elapsed < lasts {
-            return Verdict::Undecided;
+            return None;
         }
         if ours >= min_requests && others >= min_requests {
-            return Verdict::Good;
+            return Some(Ok(()));
         }
         if elapsed < lasts.saturating_mul(PATIENCE) {
-            return Verdict::Undecided;
+            return None;
         }
         match self.counts.failing_shares() {
-            [others, ours] if ours <= others.max(HARMLESS_SHARE) => Verdict::Good,
-            _ => Verdict::Worse("it fails more often, in too few requests to be sure".to_owned()),
+            [others, ours] if ours <= others.max(HARMLESS_SHARE) => Some(Ok(())),
+            _ => Some(Err("it fails more often, in too few requests to be sure".to_owned())),
         }
     }
 
@@ -180,46 +188,50 @@ impl Canary {
     }
 }
 
-impl Sample {
-    pub(super) fn new(
-        set: &PolicySet,
-        canary: &Arc<Canary>,
-        (is_canary, key): (bool, u64),
-        is_live: bool,
-    ) -> Self {
-        let (set, canary, since) = (set.clone(), Arc::clone(canary), Instant::now());
-        Self { set, canary, is_canary, is_live, key, since, is_recorded: false }
+impl Part {
+    /// The part of a request with these extensions.
+    pub(super) fn of(canary: &Arc<Canary>, extensions: &Extensions) -> Self {
+        let (is_canary, key) = canary.selects(extensions);
+        Self { canary: Arc::clone(canary), is_canary, key, is_live: canary.is_live() }
     }
 
-    /// The request has ended with this response, or with an error.
-    pub(super) fn record(mut self, response: Option<(StatusCode, &HeaderMap)>) {
-        self.count(Some(response.map_or(Some(Signal::Errors), failure)));
+    pub(super) const fn canary(&self) -> &Arc<Canary> {
+        &self.canary
     }
 
-    fn count(&mut self, failed: Option<Option<Signal>>) {
-        self.is_recorded = true;
-        let (counts, latency) = (&self.canary.counts, self.since.elapsed());
+    /// Whether the request meets the file of the canary.
+    pub(super) const fn meets_canary(&self) -> bool {
+        self.is_canary && self.is_live
+    }
+
+    /// Counts a request that has ended with this response, or with an error. Returns the verdict on the canary, if there
+    /// is one now: whether it is good, or why it is worse.
+    pub(super) fn ended(
+        &self,
+        latency: Duration,
+        response: Option<(StatusCode, &HeaderMap)>,
+    ) -> Option<Result<(), String>> {
+        self.count(latency, Some(response.map_or(Some(Signal::Errors), failure)))
+    }
+
+    /// The same for a request that was dropped without a response.
+    pub(super) fn abandoned(&self, latency: Duration) -> Option<Result<(), String>> {
+        self.count(latency, None)
+    }
+
+    fn count(
+        &self,
+        latency: Duration,
+        failed: Option<Option<Signal>>,
+    ) -> Option<Result<(), String>> {
+        let counts = &self.canary.counts;
         if !self.is_live {
             counts.calibrate(self.is_canary, latency, failed);
-            return self.canary.check_live();
+            self.canary.check_live();
+            return None;
         }
         counts.add(self.is_canary, self.key, latency, failed);
-        if !self.canary.is_look_due(self.is_canary) {
-            return;
-        }
-        match self.canary.verdict() {
-            Verdict::Undecided => {}
-            Verdict::Worse(reason) => self.set.end_canary(&self.canary, Err(reason)),
-            Verdict::Good => self.set.end_canary(&self.canary, Ok(())),
-        }
-    }
-}
-
-impl Drop for Sample {
-    fn drop(&mut self) {
-        if !self.is_recorded {
-            self.count(None);
-        }
+        if self.canary.is_look_due(self.is_canary) { self.canary.verdict() } else { None }
     }
 }
 

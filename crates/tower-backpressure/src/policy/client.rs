@@ -10,8 +10,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::set::PolicySet;
-use crate::ClientStack;
 use crate::client::BackpressureClient;
+use crate::{ClientStack, ThrottleLayer};
 
 /// The layers around a client that a file names, which follow the file.
 ///
@@ -46,6 +46,21 @@ pub struct WithPolicyClient<S> {
     layer: PolicyClientLayer,
     /// The layers that the last request has met, and the number of the file that they come from.
     current: (u64, BackpressureClient<S>),
+}
+
+impl PolicySet {
+    /// The layers of the client with this name, which follow the file; `None`: the file has no such client.
+    #[must_use]
+    pub fn client(&self, name: &str) -> Option<PolicyClientLayer> {
+        PolicyClientLayer::new(self, name)
+    }
+
+    /// The throttle of the client with this name in force now, where the file has one. It belongs between retries and
+    /// the client. It does not follow the file.
+    #[must_use]
+    pub fn throttle(&self, name: &str) -> Option<ThrottleLayer> {
+        self.shared.current.load().stable.layers.client.get(name)?.throttle.clone()
+    }
 }
 
 impl PolicyClientLayer {

@@ -109,3 +109,21 @@ impl PolicyLoader {
         PolicySet::start(self.hooks, None, text)
     }
 }
+
+impl PolicySet {
+    /// The policies of a file, which [`reload`](Self::reload) and [`watch`](Self::watch) read again.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with all that is wrong, or when the file cannot be read.
+    pub fn load(path: impl Into<PathBuf>) -> Result<Self, PolicyError> {
+        PolicyLoader::new().load(path)
+    }
+
+    /// The policies of a text.
+    ///
+    /// # Errors
+    /// [`PolicyError`] with all that is wrong.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        PolicyLoader::new().parse(text)
+    }
+}

@@ -9,8 +9,9 @@ use super::file::File;
 use super::listing::changes;
 use super::scale::Scale;
 use super::set::{PolicySet, lock};
+use super::snapshot::Snapshot;
 use super::source;
-use super::version::{Snapshot, Version, digest};
+use super::version::{Version, digest};
 
 /// Proof that nothing else takes the place of policies meanwhile.
 type Replacing<'a> = MutexGuard<'a, ()>;

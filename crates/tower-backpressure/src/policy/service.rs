@@ -14,8 +14,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::PolicySet;
-use super::canary::Sample;
 use super::choose::{Bulkhead, Chosen};
+use super::sample::Sample;
 use super::stage::Stage;
 use crate::admission::Policy;
 use crate::admission::body::ResponseBody;
@@ -115,7 +115,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (request, sample) = {
             let snapshot = self.set.shared.current.load();
-            let (chooser, sample) = snapshot.version_for(&self.set, &request);
+            let (chooser, part) = snapshot.version_for(&request);
+            let sample = part.map(|part| Sample::new(&self.set, part));
             (prepare(&mut self.stack, chooser.choose(&request), request), sample)
         };
         PolicyFuture { inner: self.stack.call(request), sample }

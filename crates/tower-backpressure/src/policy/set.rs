@@ -7,19 +7,17 @@ use arc_swap::ArcSwap;
 use http::Request;
 
 use super::canary::CanaryStatus;
-use super::client::PolicyClientLayer;
 use super::error::PolicyError;
 use super::event::PolicyEvent;
 use super::explain::Explanation;
 use super::file::File;
 use super::hooks::Hooks;
 use super::listing::changes;
-use super::loader::PolicyLoader;
 use super::outbox::Outbox;
 use super::scale::Scale;
-use super::version::{Snapshot, Version, digest};
+use super::snapshot::Snapshot;
+use super::version::{Version, digest};
 use super::{schema, source};
-use crate::ThrottleLayer;
 
 /// The policies of one file: a layer that gives each request the layers of its policy.
 ///
@@ -64,22 +62,6 @@ pub(super) struct Shared {
 }
 
 impl PolicySet {
-    /// The policies of a file, which [`reload`](Self::reload) and [`watch`](Self::watch) read again.
-    ///
-    /// # Errors
-    /// [`PolicyError`] with all that is wrong, or when the file cannot be read.
-    pub fn load(path: impl Into<PathBuf>) -> Result<Self, PolicyError> {
-        PolicyLoader::new().load(path)
-    }
-
-    /// The policies of a text.
-    ///
-    /// # Errors
-    /// [`PolicyError`] with all that is wrong.
-    pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        PolicyLoader::new().parse(text)
-    }
-
     pub(super) fn start(
         hooks: Hooks,
         path: Option<PathBuf>,
@@ -107,19 +89,6 @@ impl PolicySet {
     #[must_use]
     pub fn last_error(&self) -> Option<Arc<PolicyError>> {
         lock(&self.shared.last_error).clone()
-    }
-
-    /// The layers of the client with this name, which follow the file; `None`: the file has no such client.
-    #[must_use]
-    pub fn client(&self, name: &str) -> Option<PolicyClientLayer> {
-        PolicyClientLayer::new(self, name)
-    }
-
-    /// The throttle of the client with this name in force now, where the file has one. It belongs between retries and
-    /// the client. It does not follow the file.
-    #[must_use]
-    pub fn throttle(&self, name: &str) -> Option<ThrottleLayer> {
-        self.shared.current.load().stable.layers.client.get(name)?.throttle.clone()
     }
 
     /// What a request would meet, and why: for a tool that checks a file. It admits and counts nothing.
