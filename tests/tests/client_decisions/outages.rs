@@ -24,7 +24,7 @@ enum Down {
 const UP: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What became of the calls, 50 a second, that began while the origin was down.
+/// What became of the calls that began while the origin was down.
 #[derive(Debug)]
 struct Ends {
     served: usize,
@@ -32,6 +32,7 @@ struct Ends {
     attempts: usize,
 }
 
+/// With 50 calls a second.
 async fn outage<S, B>(client: S, length: Duration, arrivals: &Arrivals) -> Ends
 where
     S: Service<Request<()>, Response = Response<B>, Error = io::Error, Future: Send>
@@ -39,9 +40,19 @@ where
         + Send
         + 'static,
 {
+    outage_at(50, client, length, arrivals).await
+}
+
+async fn outage_at<S, B>(rate: u32, client: S, length: Duration, arrivals: &Arrivals) -> Ends
+where
+    S: Service<Request<()>, Response = Response<B>, Error = io::Error, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+{
     let (start, mut calls) = (Instant::now(), JoinSet::new());
-    for index in 0..50 * (UP + length + UP).as_secs() as u32 {
-        sleep_until(start + index * SECOND / 50).await;
+    for index in 0..rate * (UP + length + UP).as_secs() as u32 {
+        sleep_until(start + index * SECOND / rate).await;
         let client = client.clone();
         calls.spawn(async move {
             let began = Instant::now();
@@ -154,6 +165,16 @@ async fn calls_that_begin_while_an_origin_restarts_are_served_and_few_reach_it()
             assert!(ends.served + unpaid >= (millis / 20) as usize, "{context}");
             assert!(ends.attempts <= 16, "{context}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_client_of_an_origin_that_restarts_loses_the_calls_of_a_tenth_of_a_second() {
+    for down in [Down::Status(502, None), Down::Status(503, None), Down::Breaks] {
+        let arrivals = Arrivals::new();
+        let client = stack(1).layer(origin(down, SECOND, &arrivals));
+        let ends = outage_at(1_000, client, SECOND, &arrivals).await;
+        assert!(ends.served >= 850 && ends.attempts <= 160, "{down:?}: {ends:?}");
     }
 }
 

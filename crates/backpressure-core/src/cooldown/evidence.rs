@@ -26,9 +26,10 @@ pub(super) struct Evidence {
 /// Attempts without a server to answer them.
 #[derive(Debug)]
 struct Outage {
-    /// How many there were since the last answer.
+    /// How many there were since the last answer, and the moment of the first of them.
     unanswered: u32,
-    /// The first of them before which there was none for a while, and the last one.
+    unanswered_since: Timestamp,
+    /// The first one before which there was none for a while, and the last one.
     began: Timestamp,
     last: Option<Timestamp>,
 }
@@ -67,7 +68,12 @@ impl Evidence {
         pauses: 0,
         is_selective: false,
         released: 0,
-        outage: Outage { unanswered: 0, began: Timestamp::ZERO, last: None },
+        outage: Outage {
+            unanswered: 0,
+            unanswered_since: Timestamp::ZERO,
+            began: Timestamp::ZERO,
+            last: None,
+        },
     };
 
     pub(super) fn add(&mut self, ending: Ending, now: Timestamp) {
@@ -108,7 +114,7 @@ impl Evidence {
 
     /// Whether an origin that has answered before may be restarting.
     pub(super) fn begins_outage(&self, now: Timestamp) -> bool {
-        let lasts = now.since(self.outage.began) >= MIN_REJECTED;
+        let lasts = now.since(self.outage.unanswered_since) >= MIN_REJECTED;
         let is_enough = self.has_answered && self.outage.unanswered >= BELIEVED_UNANSWERED;
         lasts && is_enough && self.may_restart(now)
     }
@@ -126,6 +132,9 @@ impl Evidence {
 
 impl Outage {
     fn unanswered(&mut self, now: Timestamp) {
+        if self.unanswered == 0 {
+            self.unanswered_since = now;
+        }
         self.unanswered = self.unanswered.saturating_add(1);
         if self.last.is_none_or(|last| now.since(last) >= MIN_TIME_BETWEEN_RESTARTS) {
             self.began = now;

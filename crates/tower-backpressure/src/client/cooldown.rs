@@ -57,7 +57,7 @@ use self::state::{Options, OriginCooldown, ToldRule};
 /// | 503 or 529 with a time, gRPC pushback | the same once 16 in a row have come, or 4 from an origin that never answered: a single one may come from one replica of many |
 /// | a 503 of a server of this crate | none: the time is that of this request alone |
 /// | HTTP/2 `ENHANCE_YOUR_CALM`, for a stream or a connection, of which a [`RetryLayer::cooldown`](crate::RetryLayer::cooldown) tells | as a 429 that names a second |
-/// | 502, or 503 without a time, as a proxy answers while the server behind it restarts, or an error of the client inside | a cool-down of a quarter of a second and more, once 8 in a row have come over a tenth of a second from an origin that has answered before; it is repeated while a probe ends so as well, for 3 s in all, and then not before 10 s without such a response |
+/// | 502, or 503 without a time, as a proxy answers while the server behind it restarts, or an error of the client inside | a cool-down of a quarter of a second and more, once 8 or more in a row have come over a tenth of a second from an origin that has answered before; it is repeated while a probe ends so as well, for 3 s in all, and then not before 10 s without such a response |
 /// | any other response, or that of another origin after a redirection | none |
 ///
 /// [`RetryAfter::from_headers`] says which fields and forms are understood. [`told`](Self::told) takes a rule
