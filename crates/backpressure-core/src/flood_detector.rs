@@ -4,15 +4,42 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// Counts the requests that find the limit reached against the throughput of the service.
+/// Counts the requests that find the limit reached against the throughput of the service. More than
+/// [`FLOOD_TIMES`] it are a sign of a flood, and rejections are delayed.
+///
+/// Callers that retry at once then come no more often than their rejections are answered. Requests that come in groups
+/// give the same sign, from a process that is paused now and then or in batches, but no fewer come. So delays end
+/// after a while: only if then many more come than before was it a flood.
 #[derive(Debug, Default)]
 pub(crate) struct FloodDetector {
     /// Requests that found the limit reached, each weighing less the longer ago it came.
     recent: f64,
+    /// The same, over a second.
+    in_a_second: f64,
     updated: Timestamp,
-    is_flood: bool,
+    phase: Phase,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+enum Phase {
+    #[default]
+    Calm,
+    /// Rejections are delayed; `most`: of what came in a second meanwhile.
+    Delaying { until: Timestamp, most: f64 },
+    /// They are delayed no longer.
+    Watching { until: Timestamp, most: f64 },
+}
+
+/// How long rejections are delayed at the first sign: twice as long as one of them, so that callers have come back.
+const FIRST_DELAYS: Duration = Duration::from_secs(2);
+/// How long they are delayed in a flood, until the detector looks again. A look costs as many rejections as callers
+/// retry at once.
+const FLOOD_DELAYS: Duration = Duration::from_secs(30);
+/// More than this many times what comes with delays is a flood. Callers that retry at once come at least twice as often
+/// without, unless they are further away than the delay is long.
+const TIMES_WITH_DELAYS: f64 = 2.0;
+/// How long what came with delays is remembered after the last sign of a flood.
+const MEMORY: Duration = Duration::from_secs(60);
 /// Time constant of that count, in the mean time between two responses. Shorter, and a handful of
 /// requests in one packet would be a flood; longer, and it would be noticed after more requests.
 const TIME_CONSTANT_RESPONSES: f64 = 2.0;
@@ -33,18 +60,46 @@ impl FloodDetector {
         busy: Duration,
         now: Timestamp,
     ) {
-        let Some(per_second) = per_second else { return };
+        let Some(per_second) = per_second else { return self.phase = Phase::Calm };
         let responses =
             TIME_CONSTANT_RESPONSES + TIME_CONSTANT_BUSY_TIMES * busy.as_secs_f64() * per_second;
-        let passed = now.since(self.updated).as_secs_f64() * per_second;
-        self.recent = self.recent * (-passed / responses).exp() + 1.0;
+        let passed = now.since(self.updated).as_secs_f64();
+        self.recent = self.recent * (-passed * per_second / responses).exp() + 1.0;
+        self.in_a_second = self.in_a_second * (-passed).exp() + 1.0;
         self.updated = now;
-        self.is_flood = self.recent >= FLOOD_TIMES * responses;
+        self.advance(self.recent >= FLOOD_TIMES * responses, now);
     }
 
-    /// Whether there was a flood at the last request that found the limit reached.
+    fn advance(&mut self, is_sign: bool, now: Timestamp) {
+        match self.phase {
+            Phase::Calm if is_sign => self.delay_for(FIRST_DELAYS, now),
+            Phase::Calm => {}
+            Phase::Delaying { until, most } if now < until => {
+                self.phase = Phase::Delaying { until, most: most.max(self.in_a_second) };
+            }
+            Phase::Delaying { most, .. } => {
+                self.phase = Phase::Watching { until: now + MEMORY, most };
+            }
+            Phase::Watching { most, .. } if is_sign => {
+                if self.in_a_second > TIMES_WITH_DELAYS * most {
+                    return self.delay_for(FLOOD_DELAYS, now);
+                }
+                self.phase = Phase::Watching { until: now + MEMORY, most };
+            }
+            Phase::Watching { until, .. } if now >= until => self.phase = Phase::Calm,
+            Phase::Watching { .. } => {}
+        }
+    }
+
+    /// Only what comes from now on is delayed, and counts.
+    fn delay_for(&mut self, span: Duration, now: Timestamp) {
+        self.in_a_second = 0.0;
+        self.phase = Phase::Delaying { until: now + span, most: 0.0 };
+    }
+
+    /// Whether there was a flood at the last request that found the limit reached, as far as is known.
     pub(crate) const fn is_flood(&self) -> bool {
-        self.is_flood
+        matches!(self.phase, Phase::Delaying { .. })
     }
 }
 
@@ -77,5 +132,27 @@ mod tests {
         // Ten times the capacity, all that arrives in 40 ms at once.
         assert!(!floods(10.0, 200.0, 80, Duration::from_millis(5)));
         assert!(floods(10.0, 200.0, 80, Duration::ZERO));
+    }
+
+    /// Whether there is a flood at the end of this many seconds in which groups come every tenth of a second.
+    fn is_flood_after(flood: &mut FloodDetector, group: u32, from: u64, seconds: u64) -> bool {
+        for n in 0..10 * seconds {
+            let at = Timestamp::ZERO + Duration::from_secs(from) + Duration::from_millis(100 * n);
+            (0..group).for_each(|_| flood.limit_reached(Some(1_000.0), Duration::ZERO, at));
+        }
+        flood.is_flood()
+    }
+
+    #[test]
+    fn what_comes_as_often_without_delays_is_no_flood_until_twice_as_many_come() {
+        let mut flood = FloodDetector::default();
+        assert!(is_flood_after(&mut flood, 200, 0, 1));
+        assert!(!is_flood_after(&mut flood, 200, 1, 600));
+        assert!(!is_flood_after(&mut flood, 340, 601, 60));
+        assert!(is_flood_after(&mut flood, 450, 661, 20), "more than with delays");
+        assert!(!is_flood_after(&mut flood, 450, 681, 60), "as many");
+        // A minute without a sign, and what came before is forgotten.
+        assert!(!is_flood_after(&mut flood, 10, 741, 62));
+        assert!(is_flood_after(&mut flood, 200, 803, 1));
     }
 }

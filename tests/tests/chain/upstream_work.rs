@@ -129,20 +129,28 @@ async fn served(chain: &Remote, rate: f64, priority: Priority) -> f64 {
     judged.iter().filter(|&&served| served).count() as f64 / judged.len() as f64
 }
 
+/// Served of the capacity, and the share of the work of each service that was in vain.
+async fn served_and_in_vain(load: f64, pause: Duration, seed: u64) -> (f64, [f64; 3]) {
+    fastrand::seed(seed);
+    let (chain, workers) = chain(pause);
+    let served = served(&chain, load * CAPACITY, Priority::Normal).await * load;
+    (served, [0, 1, 2].map(|service: usize| workers[service].share_in_vain()))
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_services_before_an_overloaded_one_do_not_work_in_vain() {
+    const SEEDS: u64 = 4;
     for (load, pause) in [(1.2, 5), (3.0, 5), (10.0, 5), (3.0, 50), (3.0, 200)] {
-        // With other seeds, one in 24, up to .08 of the work is in vain.
-        fastrand::seed(1);
-        let (chain, workers) = chain(pause * MS);
-        let served = served(&chain, load * CAPACITY, Priority::Normal).await * load;
-        let in_vain: Vec<_> = workers.iter().map(Workers::share_in_vain).collect();
-        println!("{load} times, {pause} ms: served {served:.3}, in vain {in_vain:.4?}");
-        assert!(
-            in_vain.iter().all(|&share| share <= 0.01),
-            "{load} times, {pause} ms: {in_vain:?}"
-        );
-        assert!(served >= 0.88, "{load} times, {pause} ms: {served}");
+        let mut in_vain = [0.0; 3];
+        for seed in 1..=SEEDS {
+            let (served, shares) = served_and_in_vain(load, pause * MS, seed).await;
+            println!("{load} times, {pause} ms: served {served:.3}, in vain {shares:.4?}");
+            assert!(served >= 0.88, "{load} times, {pause} ms: {served}");
+            in_vain.iter_mut().zip(shares).for_each(|(mean, share)| *mean += share / SEEDS as f64);
+        }
+        // By chance a queue overflows: in 20 s alone up to .015, with three of 48 seeds.
+        let is_little = in_vain.iter().all(|&share| share <= 0.01);
+        assert!(is_little, "{load} times, {pause} ms: {in_vain:?}");
     }
 }
 

@@ -28,14 +28,11 @@ enum When {
     InFlood,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct DelayState {
     delayed: AtomicUsize,
     /// Advances by the golden ratio with each rejection that is rounded.
     draw: AtomicU64,
-    epoch: Instant,
-    /// Milliseconds from `epoch` to the end of the flood.
-    flood_ends: AtomicU64,
 }
 
 /// The default bound on delayed rejections: some megabytes of sleeping connections.
@@ -43,22 +40,10 @@ const DEFAULT_MAX_DELAYED: usize = 1_024;
 /// Delay of a rejection in a flood. It slows a client that retries immediately from thousands of
 /// attempts a second down to one; a longer delay would outlast the time-outs of clients that obey.
 const FLOOD_DELAY: Duration = Duration::from_secs(1);
-/// How long a flood is assumed to last after its last sign. Delayed rejections hide a flood; without
-/// this, delays would end and begin again every few seconds.
-const FLOOD_MEMORY: Duration = Duration::from_secs(30);
-/// This many delayed rejections at once are a sign of a flood.
-const FLOOD_SIGN: usize = 32;
 
 impl Default for DelayedRejection {
     fn default() -> Self {
         Self::new(DEFAULT_MAX_DELAYED, When::InFlood)
-    }
-}
-
-impl Default for DelayState {
-    fn default() -> Self {
-        let (draw, flood_ends) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { delayed: AtomicUsize::new(0), draw, epoch: Instant::now(), flood_ends }
     }
 }
 
@@ -119,7 +104,7 @@ impl DelayedRejection {
     ) -> (Shed, Option<Delay>) {
         let until = now + FLOOD_DELAY;
         let in_vain = deadline.is_some_and(|deadline| deadline <= until);
-        if !self.state.is_flooded(is_flooded, now) || in_vain {
+        if !is_flooded || in_vain {
             return (shed, None);
         }
         let Some(slot) = self.slot() else { return (shed, None) };
@@ -152,20 +137,6 @@ impl DelayedRejection {
         let slot = Slot(Arc::clone(&self.state));
         let before = self.state.delayed.fetch_add(1, Ordering::Relaxed);
         (before < self.max).then_some(slot)
-    }
-}
-
-impl DelayState {
-    /// Whether there is a flood, or was one within [`FLOOD_MEMORY`].
-    fn is_flooded(&self, sign: bool, now: Instant) -> bool {
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        let now = now.saturating_duration_since(self.epoch);
-        if sign || self.delayed.load(Ordering::Relaxed) >= FLOOD_SIGN {
-            self.flood_ends.store(millis(now + FLOOD_MEMORY), Ordering::Relaxed);
-            return true;
-        }
-        let ends = self.flood_ends.load(Ordering::Relaxed);
-        ends > 0 && millis(now) < ends
     }
 }
 
@@ -256,12 +227,6 @@ mod tests {
         assert!(told.retry_after.as_millis() == 2_250 && delay.is_some());
         let soon = now + Duration::from_millis(900);
         assert!(delayed.delay(shed(3_250), caller(), Some(soon), || true, now).1.is_none());
-        // The flood is remembered for half a minute.
-        for (seconds, is_delayed) in [(29, true), (31, false)] {
-            let later = now + Duration::from_secs(seconds);
-            let (_, delay) = delayed.delay(shed(3_250), caller(), None, || false, later);
-            assert_eq!(delay.is_some(), is_delayed, "after {seconds} s");
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -107,7 +107,11 @@ impl Handlers {
 
     /// Begins a generation when all before the present one together are as old as a handler that hangs.
     fn turn(&self, window: &mut Window, now: Timestamp) {
-        let Some(hangs_after) = window.handlers.hangs_after() else { return };
+        let Some(hangs_after) = window.handlers.hangs_after() else {
+            // Those that run now are not older than what is to be known.
+            window.turned = now;
+            return;
+        };
         let length = hangs_after / (GENERATIONS - 1) as u32;
         for _ in 0..GENERATIONS {
             if now.since(window.turned) < length {
