@@ -244,6 +244,7 @@ impl Limit for Adaptive {
         if matches!(sample.outcome, Outcome::Success | Outcome::Cancelled) {
             self.all.add(sample);
             if ran_at(sample, self.limit() as f64) {
+                self.all.ran_at_limit();
                 self.full.add(sample);
             }
         }

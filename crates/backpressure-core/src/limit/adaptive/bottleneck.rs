@@ -43,7 +43,7 @@ impl Adaptive {
     /// hardly any is served in time. No rejection can tell, so that fewer have to be tried.
     pub(super) fn look_for_less(&mut self, all: &Window, now: Timestamp) {
         let (next, pause) = self.lowering;
-        if now < next || 2.0 * self.full.count() > all.count() {
+        if now < next || all.is_at_limit() {
             return;
         }
         self.lowering = (now + pause, (2 * pause).min(MAX_TIME_BETWEEN_LOWERINGS));

@@ -19,6 +19,8 @@ pub(super) struct Window {
     busy: f64,
     in_flight: f64,
     most_in_flight: f64,
+    /// Attempts that ran while the limit was reached.
+    at_limit: f64,
 }
 
 /// Room above the useful concurrency, in standard deviations of the number of requests away from the worker. With 1.5
@@ -46,6 +48,16 @@ impl Window {
         self.busy += sample.busy.as_secs_f64();
         self.in_flight += sample.in_flight as f64;
         self.most_in_flight = self.most_in_flight.max(sample.in_flight as f64);
+    }
+
+    /// The attempt that was added last ran while the limit was reached.
+    pub(super) fn ran_at_limit(&mut self) {
+        self.at_limit += 1.0;
+    }
+
+    /// Whether most attempts ran while the limit was reached.
+    pub(super) fn is_at_limit(&self) -> bool {
+        2.0 * self.at_limit > self.count
     }
 
     pub(super) fn is_empty(&self) -> bool {
