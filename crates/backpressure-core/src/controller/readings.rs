@@ -58,8 +58,9 @@ impl Controller {
         self.overload.is_overloaded() && !self.overload.is_quiet(self.latency.mean(), now)
     }
 
-    /// Whether demand was more than some twenty times the capacity at the last request that could not run
-    /// at once: clients retry as soon as they are rejected, or very many arrived in one moment.
+    /// Whether rejections should be delayed, as of the last request that could not run at once: demand was more than some
+    /// twenty times the capacity, as clients retry as soon as they are rejected. It is true for two seconds where very
+    /// many arrived in one moment.
     #[must_use]
     pub fn is_flooded(&self) -> bool {
         self.flood.is_flood()

@@ -97,9 +97,10 @@ impl Backoff {
         Wait { span: jitter.up_to(self.ceiling(attempts)), source: Source::Backoff }
     }
 
-    /// The wait after a connection could not be made, or after the second attempt that no server answered. The server may be restarting, which takes a second
-    /// or two, or a lost packet was in the way: at least [`MIN_WAIT_AFTER_FAILED_CONNECTION`], four times
-    /// as long with each attempt, and up to as much again. Three attempts span more than a second.
+    /// The wait after a connection could not be made, or after the second attempt that no server answered. The
+    /// server may be restarting, which takes a second or two, or a lost packet was in the way: at least
+    /// [`MIN_WAIT_AFTER_FAILED_CONNECTION`], four times as long with each attempt, and up to as much again. Three
+    /// attempts span more than a second.
     pub(super) fn after_failed_connection(
         self,
         attempts: u32,
