@@ -6,6 +6,7 @@
 pub mod client;
 pub mod load;
 pub mod memory_store;
+pub mod own_process;
 pub mod raw_http1;
 pub mod reasons;
 pub mod recorded_metrics;

@@ -4,14 +4,13 @@
 //! The client is this program, started again by itself: a process cannot look at itself while it is suspended.
 #![cfg(unix)]
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use backpressure_tests::own_process::OwnProcess;
 use backpressure_tests::server::serve;
 use http::{StatusCode, Uri};
 use reqwest::{Client, Method, Request, Url};
@@ -25,44 +24,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const CALLS: usize = 4_000;
 /// The address of the server, in the environment of the client process.
 const ORIGIN: &str = "ORIGIN";
-
-/// The client in a process of its own, which is killed when this is dropped.
-struct Process {
-    process: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Process {
-    fn start(origin: &str) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
-        command.args(["--exact", "calls_until_all_have_ended", "--ignored", "--nocapture"]);
-        let command = command.env(ORIGIN, origin).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().expect("this program can be started");
-        let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
-        Self { process, lines }
-    }
-
-    fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        let status = kill.args([name, &self.process.id().to_string()]).status();
-        assert!(status.expect("kill is installed").success());
-    }
-
-    /// The numbers of the next line that begins with this word.
-    fn wait_for(&mut self, word: &str) -> Vec<usize> {
-        let mut lines = self.lines.by_ref().map(|line| line.expect("text"));
-        let line = lines.find(|line| line.starts_with(word)).expect("the client says so");
-        line.split_whitespace().filter_map(|number| number.parse().ok()).collect()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It has ended unless a test failed.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_that_wait_while_their_process_is_suspended_are_served_and_those_that_leave_keep_nothing()
@@ -79,7 +40,8 @@ async fn calls_that_wait_while_their_process_is_suspended_are_served_and_those_t
         }
     };
     let address = serve(Router::new().route("/", get(answer))).await;
-    let mut client = Process::start(&format!("http://{address}/"));
+    let mut client =
+        OwnProcess::start("calls_until_all_have_ended", ORIGIN, &format!("http://{address}/"));
     client.wait_for("waiting");
     client.signal("-STOP");
     // Longer than callers wait, and than the client was told to.
@@ -88,6 +50,7 @@ async fn calls_that_wait_while_their_process_is_suspended_are_served_and_those_t
     client.signal("-CONT");
     let end =
         tokio::task::spawn_blocking(move || client.wait_for("ended")).await.expect("no panic");
+    let end: Vec<usize> = end.split_whitespace().flat_map(str::parse).collect();
     let [served, held, in_flight, queued] = end[..] else { panic!("four numbers: {end:?}") };
     assert!(served >= CALLS / 2 * 8 / 10, "{served} of {}", CALLS / 2);
     assert_eq!((held, in_flight, queued), (0, 0, 0));

@@ -3,15 +3,14 @@
 //! The server is this program, started again by itself: a process cannot look at itself while it is suspended.
 #![cfg(unix)]
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use backpressure_tests::own_process::OwnProcess;
 use backpressure_tests::server::listen;
 use reqwest::Client;
 use tokio::sync::Semaphore;
@@ -27,34 +26,22 @@ const KIND: &str = "KIND_OF_LIMIT";
 
 /// The server in a process of its own.
 struct Server {
-    process: Child,
+    process: OwnProcess,
     address: SocketAddr,
     client: Client,
 }
 
 impl Server {
     fn start(kind: &str) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
-        command.args(["--exact", "serves_until_it_is_killed", "--ignored", "--nocapture"]);
-        let command = command.env(KIND, kind).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().expect("this program can be started");
-        let output = BufReader::new(process.stdout.take().expect("it is piped"));
-        let mut lines = output.lines().map(|line| line.expect("text"));
-        let address = lines.find_map(|line| line.strip_prefix("address ")?.parse().ok());
-        let address = address.expect("the server says where it listens");
+        let mut process = OwnProcess::start("serves_until_it_is_killed", KIND, kind);
+        let address = process.wait_for("address ").parse().expect("where the server listens");
         Self { process, address, client: Client::new() }
     }
 
-    fn signal(&self, name: &str) {
-        let mut kill = Command::new("kill");
-        let status = kill.args([name, &self.process.id().to_string()]).status();
-        assert!(status.expect("kill is installed").success());
-    }
-
     async fn suspend_for(&self, span: Duration) {
-        self.signal("-STOP");
+        self.process.signal("-STOP");
         sleep(span).await;
-        self.signal("-CONT");
+        self.process.signal("-CONT");
     }
 
     async fn admin(&self, path: &str) -> String {
@@ -135,13 +122,6 @@ impl Server {
             sleep(SECOND / 50).await;
         }
         panic!("in flight and queued: {state}");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

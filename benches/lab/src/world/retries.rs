@@ -94,25 +94,26 @@ pub(crate) const fn returns_tickets(retry: Retry) -> bool {
 fn pause(retry: Retry, attempts: u32, end: AttemptEnd, draw: f64) -> Option<u64> {
     let doubled = |base: f64, cap: f64| (base * 2.0_f64.powi(attempts.min(60) as i32 - 1)).min(cap);
     let jittered = |base: f64, cap: f64| nanos(draw * doubled(base, cap));
-    let (told, is_rejected) = match end {
-        AttemptEnd::TimedOut => (None, false),
-        AttemptEnd::Rejected(told) => (told, true),
-    };
-    Some(match (retry, told) {
+    Some(match (retry, end) {
         (Retry::None, _) => return None,
         (Retry::Naive { after, .. }, _) => nanos(after),
         (Retry::Jittered { base, cap, .. } | Retry::Budget { base, cap, .. }, _) => {
             jittered(base, cap)
         }
         // As `client/retry/wait.rs` of the library, here and below.
-        (Retry::Ours { .. }, None) if is_rejected => {
+        (Retry::Ours { .. }, AttemptEnd::Rejected(None)) => {
             nanos((1.0 + draw) * doubled(FIRST_PAUSE_AFTER_REJECTION, LONGEST_PAUSE))
         }
-        (Retry::Obedient { .. } | Retry::Ours { .. }, None) => jittered(FIRST_PAUSE, LONGEST_PAUSE),
-        (Retry::Obedient { whole_seconds: true, .. }, Some(told)) => whole_seconds(told),
-        (Retry::Obedient { .. }, Some(told)) => told.as_nanos() as u64,
+        (
+            Retry::Obedient { .. } | Retry::Ours { .. },
+            AttemptEnd::TimedOut | AttemptEnd::Rejected(None),
+        ) => jittered(FIRST_PAUSE, LONGEST_PAUSE),
+        (Retry::Obedient { whole_seconds: true, .. }, AttemptEnd::Rejected(Some(told))) => {
+            whole_seconds(told)
+        }
+        (Retry::Obedient { .. }, AttemptEnd::Rejected(Some(told))) => told.as_nanos() as u64,
         // The wait it was told, and up to a second or a tenth more.
-        (Retry::Ours { .. }, Some(told)) => {
+        (Retry::Ours { .. }, AttemptEnd::Rejected(Some(told))) => {
             let floor = whole_seconds(told);
             if floor > nanos(LONGEST_TOLD) {
                 return None;

@@ -11,6 +11,9 @@ use crate::client::replay::{ByClone, KeepForRetry, ResponseHead};
 
 pub use self::future::ResponseFuture;
 pub use self::long_retry_after::LongRetryAfter;
+pub(in crate::client) use self::wait::{
+    MIN_WAIT_AFTER_FAILED_CONNECTION, MIN_WAIT_AFTER_REJECTION,
+};
 
 mod drain;
 mod future;

@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use super::{CooldownPhase, CooldownSnapshot};
 use crate::client::classify::is_of_proxy_without_server;
 use crate::client::jitter::Jitter;
+use crate::client::retry::{MIN_WAIT_AFTER_FAILED_CONNECTION, MIN_WAIT_AFTER_REJECTION};
 use crate::client::supervised::{
     Ended, Held, How, Supervision, Transition, Verdict, told_wait, transition,
 };
@@ -147,7 +148,7 @@ impl OriginCooldown {
         let mut cooldown = self.lock();
         let before = cooldown.state();
         self.has_answered.store(false, Ordering::Relaxed);
-        let told = Told::Quota(options.bounded(PAUSE_AFTER_ERROR));
+        let told = Told::Quota(options.bounded(MIN_WAIT_AFTER_REJECTION));
         cooldown.ended(Pass::UNTRACKED, Ending::Told(told), self.held.count(), now);
         self.settle(&cooldown, before)
     }
@@ -226,7 +227,8 @@ impl Options {
     }
 
     fn unanswered(&self) -> Ending {
-        Ending::Unanswered(PAUSE_IN_OUTAGE + self.jitter.up_to(PAUSE_IN_OUTAGE))
+        let pause = MIN_WAIT_AFTER_FAILED_CONNECTION;
+        Ending::Unanswered(pause + self.jitter.up_to(pause))
     }
 
     /// Bounded, with jitter.
@@ -247,10 +249,6 @@ impl fmt::Debug for Options {
 
 /// Not registered; used by several large APIs under overload.
 const SITE_IS_OVERLOADED: u16 = 529;
-/// As long as `RetryLayer` waits after a rejection that names no time.
-const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
-/// As long as `RetryLayer` waits after a connection that could not be made.
-const PAUSE_IN_OUTAGE: Duration = Duration::from_millis(250);
 /// Jitter of one part in this many, as in `RetryLayer`.
 const JITTER_DIVISOR: u32 = 10;
 /// A response frees a place and makes room for one more.

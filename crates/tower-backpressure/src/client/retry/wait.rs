@@ -138,11 +138,11 @@ impl Default for Backoff {
 
 /// The shortest delay that `Retry-After` in whole seconds can ask for. nginx and haproxy reject without
 /// naming a time; clients that returned within milliseconds would be rejected again.
-const MIN_WAIT_AFTER_REJECTION: Duration = Duration::from_secs(1);
+pub(in crate::client) const MIN_WAIT_AFTER_REJECTION: Duration = Duration::from_secs(1);
 
 /// A process that restarts does not listen for some hundred milliseconds. With three attempts, a shorter wait
 /// here would give up within a second; a longer one would delay all requests that meet a lost connection.
-const MIN_WAIT_AFTER_FAILED_CONNECTION: Duration = Duration::from_millis(250);
+pub(in crate::client) const MIN_WAIT_AFTER_FAILED_CONNECTION: Duration = Duration::from_millis(250);
 
 /// The least spread of delays that are not whole seconds. Such a delay was computed for one client, or is
 /// a constant of the server's that many clients got.
