@@ -185,8 +185,13 @@ impl QuotaStore for MemoryStore {
         Box::pin(async move {
             match behaviour {
                 Behaviour::Answers(time) => {
-                    sleep(time).await;
-                    Ok(self.apply(&exchange))
+                    let store = self.clone();
+                    // In a task of its own, as that of a connection.
+                    let answer = tokio::spawn(async move {
+                        sleep(time).await;
+                        store.apply(&exchange)
+                    });
+                    Ok(answer.await?)
                 }
                 Behaviour::Fails => Err("the store fails".into()),
                 Behaviour::Hangs => std::future::pending().await,

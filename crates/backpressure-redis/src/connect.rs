@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use redis::aio::ConnectionLike;
-use redis::{Client, Cmd, RedisResult, Value};
+use redis::{AsyncConnectionConfig, Client, Cmd, RedisResult, Value};
 
 /// Boxed: none of it is on the path of a request.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -39,10 +39,15 @@ pub(crate) struct Server(pub(crate) Client);
 impl Connect for Server {
     fn connect(&self) -> Boxed<'_, RedisResult<Box<dyn Connection>>> {
         Box::pin(async {
-            let connection = self.0.get_multiplexed_async_connection().await?;
+            let connection = self.0.get_multiplexed_async_connection_with_config(&config()).await?;
             Ok(Box::new(connection) as Box<dyn Connection>)
         })
     }
+}
+
+/// The layer of the quota bounds the time of an answer, and allows for a pause of the process.
+fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_response_timeout(None)
 }
 
 /// Without a provider, rustls would panic at each connection where another crate has turned on a second one.
@@ -83,7 +88,8 @@ pub(crate) struct Sentinel(pub(crate) tokio::sync::Mutex<redis::sentinel::Sentin
 impl Connect for Sentinel {
     fn connect(&self) -> Boxed<'_, RedisResult<Box<dyn Connection>>> {
         Box::pin(async {
-            let connection = self.0.lock().await.get_async_connection().await?;
+            let mut client = self.0.lock().await;
+            let connection = client.get_async_connection_with_config(&config()).await?;
             Ok(Box::new(connection) as Box<dyn Connection>)
         })
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backpressure_tests::memory_store::{Behaviour, MemoryStore};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt};
 use tower_backpressure::Quota;
 use tower_backpressure::server::{OnStoreFailure, QuotaLayer, SharedQuota};
@@ -211,6 +211,28 @@ async fn a_process_that_was_suspended_goes_on_within_the_quota() {
     sleep(Duration::from_secs(3_600)).await;
     let admitted = sum(&replicas.admitted(200, Duration::from_secs(5)).await);
     assert!((500..=500 + 100 + 20).contains(&admitted), "{admitted}");
+}
+
+/// As when it is stopped by a signal, or by a hypervisor: the store has answered meanwhile, and all requests come at once.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_suspended_while_the_store_answers_takes_nothing_beyond_the_quota() {
+    let replicas = Replicas::new(2, hundred_a_second(), |it| it.lease(LEASE));
+    let (began, mut admitted) = (Instant::now(), 0);
+    for _ in 0..20 {
+        admitted += sum(&replicas.admitted(200, Duration::from_secs(1)).await);
+        let exchanges = replicas.store.exchanges();
+        while replicas.store.exchanges() == exchanges {
+            advance(Duration::from_millis(1)).await;
+            admitted += u32::from(send(&replicas.layers[0], request("a")).await.status() == 200);
+        }
+        advance(Duration::from_secs(1)).await;
+        for _ in 0..200 {
+            admitted += u32::from(send(&replicas.layers[0], request("a")).await.status() == 200);
+        }
+    }
+    let quota = 100.0 * began.elapsed().as_secs_f64() + 100.0;
+    assert!(f64::from(admitted) <= quota + 20.0, "{admitted} of {quota}");
+    assert!(f64::from(admitted) >= quota * 0.8, "{admitted} of {quota}");
 }
 
 #[tokio::test(start_paused = true)]

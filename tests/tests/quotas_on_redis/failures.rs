@@ -243,8 +243,11 @@ async fn after_a_failover_the_connection_to_the_old_master_is_given_up() {
 #[ignore = "needs redis-server"]
 async fn a_replica_that_was_suspended_and_makes_up_for_it_stays_within_the_quota() {
     let server = Server::start(&[]).await;
-    let address = server.address();
-    let mut replicas = start([&address; 3], "local-share");
+    let proxy = Proxy::to(server.port).await;
+    // So that it waits for an answer when it is suspended.
+    proxy.set(Mode::Delays(Duration::from_millis(10)));
+    let (direct, behind) = (server.address(), proxy.redis());
+    let mut replicas = start([&behind, &direct, &direct], "local-share");
     for _ in 0..3 {
         sleep(Duration::from_secs(1)).await;
         replicas[0].signal("STOP");

@@ -41,8 +41,8 @@ pub struct Lease {
     excess: i64,
     /// The most that was ever asked for: a store that says more is wrong.
     asked: u64,
-    /// Since when a claim is on its way.
-    pending: Option<Timestamp>,
+    /// Whether a claim is on its way.
+    is_pending: bool,
     /// Whether a claim was sent that may have been heard, and was not answered.
     is_uncertain: bool,
     /// Whether the store had less than was asked for.
@@ -220,7 +220,7 @@ impl Lease {
 
     /// The claim to send now, if one is due. Until it is answered or has failed, there is no other.
     pub fn claim(&mut self, settings: &LeaseSettings, now: Timestamp) -> Option<Claim> {
-        if self.pending.is_some() || now < self.blocked_until || now < self.heard + self.pause() {
+        if self.is_pending || now < self.blocked_until || now < self.heard + self.pause() {
             return None;
         }
         let size = self.next_size(settings, now);
@@ -234,33 +234,33 @@ impl Lease {
         self.claimed = self.claimed.min(self.spent.saturating_add(size.max(self.needed)));
         let least = std::mem::take(&mut self.needed).max(1);
         let demand = std::mem::take(&mut self.demand);
-        Some(self.send(self.spent.saturating_add(size.max(least).max(demand)), least, now))
+        Some(self.send(self.spent.saturating_add(size.max(least).max(demand)), least))
     }
 
     /// The claim that gives back what is held, or debits what is owed, when no request has asked since the last time
     /// this was called.
-    pub fn settle_idle(&mut self, now: Timestamp) -> Option<Claim> {
+    pub fn settle_idle(&mut self) -> Option<Claim> {
         let is_used = std::mem::take(&mut self.is_used);
-        if is_used || self.pending.is_some() || self.is_settled() {
+        if is_used || self.is_pending || self.is_settled() {
             return None;
         }
         self.size = 0;
         // What is given back is not used any more, whether or not the store hears of it.
         self.claimed = self.claimed.min(self.spent);
-        Some(self.send(self.spent, 0, now))
+        Some(self.send(self.spent, 0))
     }
 
     /// The last claim of a lease that is forgotten: gives back what is held, or debits what is owed.
-    pub fn close(&mut self, now: Timestamp) -> Option<Claim> {
+    pub fn close(&mut self) -> Option<Claim> {
         let is_settled = self.is_settled();
         self.claimed = self.claimed.min(self.spent);
-        (!is_settled).then(|| self.send(self.spent, 0, now))
+        (!is_settled).then(|| self.send(self.spent, 0))
     }
 
     /// Whether nothing is held, owed or on its way.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
-        !self.is_used && self.pending.is_none() && self.is_settled()
+        !self.is_used && !self.is_pending && self.is_settled()
     }
 
     const fn is_settled(&self) -> bool {
@@ -277,7 +277,7 @@ impl Lease {
         self.was_short = !grant.retry_after.is_zero();
         self.failures = 0;
         (self.heard, self.spent_when_heard) = (now, self.spent);
-        (self.pending, self.is_uncertain) = (None, false);
+        (self.is_pending, self.is_uncertain) = (false, false);
         // What was asked for has been answered; later answers to it are ignored by the store.
         self.asked = self.claimed.max(1);
     }
@@ -286,7 +286,7 @@ impl Lease {
     pub fn failed(&mut self, now: Timestamp) {
         (self.heard, self.spent_when_heard) = (now, self.spent);
         self.failures = self.failures.saturating_add(1);
-        self.pending = None;
+        self.is_pending = false;
     }
 
     /// Whether the store cannot be asked for this key, although it may answer for others: a cluster has lost the node
@@ -304,21 +304,15 @@ impl Lease {
         }
     }
 
-    /// For how long a claim has been on its way.
-    #[must_use]
-    pub fn pending_for(&self, now: Timestamp) -> Option<Duration> {
-        self.pending.map(|since| now.since(since))
-    }
-
     /// What is left of the lease; below zero it is overdrawn.
     #[must_use]
     pub fn balance(&self) -> i128 {
         i128::from(self.claimed) - i128::from(self.spent)
     }
 
-    fn send(&mut self, wanted: u64, least: u64, now: Timestamp) -> Claim {
+    fn send(&mut self, wanted: u64, least: u64) -> Claim {
         self.asked = self.asked.max(wanted).max(1);
-        (self.pending, self.is_uncertain) = (Some(now), true);
+        (self.is_pending, self.is_uncertain) = (true, true);
         Claim { base: self.claimed, spent: self.spent, excess: self.excess, wanted, least }
     }
 

@@ -114,7 +114,7 @@ proptest! {
                 }
                 Step::Exchange { replica, copies, is_answered, is_idle } => {
                     let lease = &mut leases[replica];
-                    let claim = if is_idle { lease.settle_idle(now) } else { lease.claim(&settings, now) };
+                    let claim = if is_idle { lease.settle_idle() } else { lease.claim(&settings, now) };
                     let Some(claim) = claim else { continue };
                     sequence += 1;
                     sent.push((replica, sequence, claim));
@@ -142,7 +142,7 @@ proptest! {
         for (replica, lease) in leases.iter_mut().enumerate() {
             now = now + Duration::from_secs(1);
             for _ in 0..4 {
-                if let Some(claim) = lease.settle_idle(now) {
+                if let Some(claim) = lease.settle_idle() {
                     sequence += 1;
                     let grant = store.exchange(replica, sequence, &claim, now);
                     lease.granted(&claim, grant, now);

@@ -17,6 +17,7 @@ use super::subject::Subject;
 use super::table::{Decided, Slot, TakenFrom};
 use super::telemetry::QuotaTelemetry;
 
+mod book;
 mod exchange;
 mod health;
 mod options;
@@ -24,9 +25,11 @@ mod shard;
 
 pub use self::options::{OnStoreFailure, SharedQuota};
 
+use self::book::{Due, Terms};
 use self::exchange::{Sent, Sweeper};
 use self::health::Health;
-use self::shard::{LeaseShard, Terms};
+
+use self::shard::LeaseShard;
 
 /// The leases of one replica.
 #[derive(Debug)]
@@ -91,7 +94,6 @@ impl Leases {
         let terms = Terms {
             is_failing: self.health.is_failing(),
             retry_after: self.health.retry_after(now),
-            patience: self.options.patience,
             on_failure: self.options.on_failure,
             max: self.max.load(Ordering::Relaxed),
         };
@@ -161,7 +163,7 @@ impl Leases {
     }
 
     /// Sends a claim in a task of its own.
-    fn send(self: &Arc<Self>, slot: Slot, due: shard::Due) {
+    fn send(self: &Arc<Self>, slot: Slot, due: Due) {
         let sequence = self.next();
         let sent = Sent::new(Arc::clone(self), slot, due, sequence);
         // Outside a runtime there is no way to ask the store: the claim has failed.
@@ -181,6 +183,10 @@ impl Leases {
         for shard in &self.shards {
             lock(shard).set_replicas(replicas, now);
         }
+    }
+
+    fn overdue(&self, slot: Slot, book: u64) {
+        self.shard(slot).overdue(slot, book);
     }
 
     fn answered(

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use backpressure_core::Grant;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::shard::Due;
+use super::book::Due;
 use super::{Leases, SWEEP_INTERVAL, lock};
 use crate::server::quota::store::Exchange;
 use crate::server::quota::table::Slot;
@@ -33,25 +34,44 @@ impl Sent {
         let exchange =
             Exchange { policy, key, quota, replica: leases.replica, book, sequence, claim };
         let since = Instant::now();
-        let answer = timeout(leases.options.timeout, leases.store.exchange(exchange)).await;
+        let mut exchange = leases.store.exchange(exchange);
+        let (patience, timeout) = (leases.options.patience, leases.options.timeout);
+        let mut answer = within(patience, &mut exchange).await;
+        if answer.is_none() {
+            leases.overdue(self.slot, book);
+            answer = within(timeout - patience, &mut exchange).await;
+        }
         let result = match &answer {
-            Ok(Ok(_)) => "ok",
-            Ok(Err(_)) => "error",
-            Err(_) => "timeout",
+            Some(Ok(_)) => "ok",
+            Some(Err(_)) => "error",
+            None => "timeout",
         };
         leases.telemetry.exchanged(result, since.elapsed());
         match answer {
-            Ok(Ok(grant)) => {
+            Some(Ok(grant)) => {
                 if leases.health.answered() {
                     leases.telemetry.store_is_back(&leases.policy);
                 }
                 leases.set_replicas(grant.replicas);
                 self.grant = Some(grant);
             }
-            Ok(Err(error)) => leases.store_failed(&error.to_string(), is_failing),
-            Err(_) => leases.store_failed("no answer in time", is_failing),
+            Some(Err(error)) => leases.store_failed(&error.to_string(), is_failing),
+            None => leases.store_failed("no answer in time", is_failing),
         }
     }
+}
+
+const STEPS: u32 = 5;
+
+/// The answer, if it comes within this time. A pause of the process counts for one step at most, so that an answer that came
+/// meanwhile is read.
+async fn within<T>(time: Duration, mut answer: impl Future<Output = T> + Unpin) -> Option<T> {
+    for _ in 0..STEPS {
+        if let Ok(answer) = timeout(time / STEPS, &mut answer).await {
+            return Some(answer);
+        }
+    }
+    None
 }
 
 impl Drop for Sent {

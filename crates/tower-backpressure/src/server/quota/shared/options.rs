@@ -81,7 +81,8 @@ impl SharedQuota {
         self
     }
 
-    /// After how long an exchange with the store has failed.
+    /// After how long an exchange with the store has failed. A pause of the process does not count: the store has answered
+    /// meanwhile.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
