@@ -34,7 +34,6 @@ impl SocketServer {
     }
 
     /// Starts a server that rejects nothing on this socket.
-    #[cfg(feature = "hyper")]
     pub(crate) fn on(listener: TcpListener) -> Self {
         let server = Self::default();
         server.clone().serve(listener);

@@ -28,7 +28,6 @@ pub use self::options::{OnStoreFailure, SharedQuota};
 use self::book::{Due, Terms};
 use self::exchange::{Sent, Sweeper};
 use self::health::Health;
-
 use self::shard::LeaseShard;
 
 /// The leases of one replica.
