@@ -73,9 +73,9 @@ const CALM_LIMIT_FACTOR: f64 = 1.2;
 const SETTLING_TURNOVERS_DOWN: f64 = 1.4;
 /// More upwards: of requests admitted together, the first to end are the short ones.
 const SETTLING_TURNOVERS_UP: f64 = 2.8;
-/// For a client no fewer than these. A full line at a server makes all attempts take as long, and connections that are
-/// being opened make some take longer: the last of the past takes more than all of one turnover.
-const MIN_CLIENT_TURNOVERS: f64 = 1.2;
+/// No fewer than these, as what was admitted at once may leave at once: before the last of the past has left the queue of a pool,
+/// all of one turnover has ended, and more while connections are opened.
+const MIN_TURNOVERS: f64 = 1.2;
 /// Spread counts for no more: where one request in thousands takes thousands of times as long, a step would need hours.
 const MAX_SPREAD: f64 = 9.0;
 /// A limit that was not reached in so many turnovers of it binds nothing: there is no need to go on.
@@ -319,9 +319,8 @@ impl Experiment {
         self.impression = Cohort::default();
         let turnovers =
             if limit > self.limit { SETTLING_TURNOVERS_UP } else { SETTLING_TURNOVERS_DOWN };
-        let least = if self.guarding { MIN_CLIENT_TURNOVERS } else { 0.0 };
         let turnovers = turnovers * (1.0 + self.usual.spread().min(MAX_SPREAD)) / 2.0;
-        let settling = turnovers.max(least) * limit;
+        let settling = turnovers.max(MIN_TURNOVERS) * limit;
         self.settling = (self.limit - limit).max(0.0) + settling;
         self.limit = limit;
         self.cell = Cohort::default();

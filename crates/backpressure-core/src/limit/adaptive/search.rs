@@ -149,8 +149,10 @@ impl Search {
         }
         let (low, high) = if self.down { (cell, &self.base) } else { (&self.base, cell) };
         let seen = low.compare(high);
-        if !seen.is_between(width) && cell.count() < MAX_SAMPLES_PER_STEP {
-            return None;
+        if !seen.is_between(width) {
+            // What is compared with was measured under an older limit.
+            let again = || (Step::On(Self::start(limit, *cell)), seen);
+            return (cell.count() >= MAX_SAMPLES_PER_STEP).then(again);
         }
         let open = !is_hopeless && (USED_ELASTICITY..WAITED_ELASTICITY).contains(&seen.elasticity);
         if open
@@ -316,5 +318,13 @@ mod tests {
         assert!(search.next(384.0, &old, &old).is_none());
         let new = cell(300, 400, 384);
         assert!(search.next(384.0, &new, &new).is_some());
+    }
+
+    #[test]
+    fn a_limit_that_was_measured_under_a_higher_one_is_measured_again() {
+        let (old, new) = (cell(300, 800, 384), cell(1_500, 400, 148));
+        let (step, _) = Search::start(74.0, old).next(148.0, &new, &new).expect("enough attempts");
+        let Step::On(next) = step else { panic!("{step:?}") };
+        assert_eq!((next.from(), next.candidate()), (148.0, 296.0));
     }
 }
