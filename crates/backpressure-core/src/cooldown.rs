@@ -18,7 +18,8 @@ use self::evidence::Evidence;
 /// Inactive → Quiet      several attempts in a row meet no server, as while it restarts
 /// Quiet    → Inactive   an early attempt was answered: the time does not hold for all of them
 /// Quiet    → Probing    the time has passed: one attempt is sent
-/// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response
+/// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response; or, after a
+///                       restart, it was neither answered nor refused for a second
 /// Resuming → Inactive   no attempt is held any more
 /// Probing  → Quiet      the response says again when to come back, or there is still no server
 /// Resuming → Quiet      several responses in a row do
@@ -145,14 +146,23 @@ impl Cooldown {
             Phase::Probing { since } if now < *since + PROBE_PATIENCE => {
                 wait_until(*since + PROBE_PATIENCE)
             }
+            // A server has taken the probe: the origin is back, and the response may be that of a long poll.
+            Phase::Probing { .. } if self.evidence.pauses == 0 => {
+                self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED, now) });
+                self.decide(now)
+            }
             Phase::Probing { since } => {
                 *since = now;
                 CooldownDecision::Send(Pass(self.number))
             }
-            Phase::Resuming { ramp } => match ramp.admits(now) {
-                true => CooldownDecision::Send(Pass(self.number)),
-                false => wait_until(now + RESUME_PATIENCE),
-            },
+            Phase::Resuming { ramp } => {
+                // The origin has answered since, and does not reject them: they may be long polls.
+                ramp.pass_by_hanging(now);
+                match ramp.admits(now) {
+                    true => CooldownDecision::Send(Pass(self.number)),
+                    false => wait_until(now + RESUME_PATIENCE),
+                }
+            }
         }
     }
 
@@ -527,6 +537,21 @@ mod tests {
         end(&mut cooldown, Ending::Answered, 0, START + 20 * SECOND);
         let later = unanswered(&mut cooldown, START + 30 * SECOND, SECOND);
         assert_eq!(later.len(), 8 + 3);
+    }
+
+    #[test]
+    fn a_probe_that_a_server_takes_after_a_restart_and_others_that_hang_make_room_for_as_many_more()
+    {
+        let mut cooldown = Cooldown::new();
+        end(&mut cooldown, Ending::Answered, 0, START);
+        unanswered(&mut cooldown, START, SECOND / 4);
+        let back = START + SECOND;
+        assert!(send(&mut cooldown, back).is_some() && send(&mut cooldown, back).is_none());
+        let sent = (1..=4).map(|n| back + n * SECOND);
+        let sent: Vec<_> = sent
+            .map(|now| (0..100).take_while(|_| send(&mut cooldown, now).is_some()).count())
+            .collect();
+        assert_eq!(sent, [2, 2, 4, 8]);
     }
 
     #[test]

@@ -58,6 +58,13 @@ impl Ramp {
         admits
     }
 
+    /// Makes room for as many as are in flight if all of them hang.
+    pub(crate) fn pass_by_hanging(&mut self, now: Timestamp) {
+        if now.since(self.moved) >= PATIENCE {
+            self.allowed = self.allowed.max(self.in_flight.saturating_mul(2));
+        }
+    }
+
     /// An attempt has ended.
     pub(crate) const fn ended(&mut self, now: Timestamp) {
         (self.in_flight, self.moved) = (self.in_flight.saturating_sub(1), now);

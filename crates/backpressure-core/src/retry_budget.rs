@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use self::recent::RecentEarnings;
 use crate::time::Timestamp;
+
+mod recent;
 
 /// The balance of a client's retries: earned by attempts and by time, spent by retries.
 ///
@@ -16,16 +19,20 @@ use crate::time::Timestamp;
 ///
 /// The rule of a ratio keeps to this bound for any number of callers, over any span of `t`:
 ///
-/// > retries ≤ `reserve` + `ratio` × first attempts + `t` / `refill`
+/// > retries ≤ saved + `ratio` × first attempts + `t` / `refill`
+///
+/// Saved is the reserve, or what the first attempts of about two seconds before the span have earned if that is more. A client
+/// that sends a thousand requests a second saves 200 retries: a reserve of ten would pay for ten of the hundred requests of
+/// a tenth of a second.
 ///
 /// ```
 /// use backpressure_core::{RetryBudget, Timestamp};
 ///
 /// let mut budget = RetryBudget::ratio(0.5).reserve(0);
 /// let now = Timestamp::ZERO;
-/// budget.first_attempts(1);
+/// budget.first_attempts(1, now);
 /// assert!(budget.withdraw(now, false).is_none());
-/// budget.first_attempts(1);
+/// budget.first_attempts(1, now);
 /// assert!(budget.withdraw(now, false).is_some());
 /// ```
 #[derive(Clone, Debug)]
@@ -35,6 +42,8 @@ pub struct RetryBudget {
     balance: u64,
     /// Since when the balance has been less than one token, if it is.
     short_since: Timestamp,
+    /// In parts of a token.
+    earned: RecentEarnings,
 }
 
 /// What a retry cost. [`refund`](RetryBudget::refund) it when the retry is not sent.
@@ -45,6 +54,7 @@ pub struct Charge(u64);
 /// Amounts in parts of a token.
 #[derive(Clone, Copy, Debug)]
 struct Rule {
+    /// Unless more was earned of late.
     largest_balance: u64,
     for_first_attempt: u64,
     for_success: u64,
@@ -122,8 +132,8 @@ impl RetryBudget {
         Self::of(rule, full)
     }
 
-    /// The number of retries at the start, which is also the largest balance. The largest balance is at
-    /// least two, as fractions would be lost otherwise. It is for the rule of a ratio.
+    /// The number of retries at the start, which is also the largest balance of a client that sends few requests. The
+    /// largest balance is at least two, as fractions would be lost otherwise. It is for the rule of a ratio.
     ///
     /// # Panics
     /// When `reserve` is not in 0..=1 000 000.
@@ -144,9 +154,11 @@ impl RetryBudget {
         self
     }
 
-    /// Counts first attempts that were sent.
-    pub fn first_attempts(&mut self, count: u64) {
-        self.add(self.rule.for_first_attempt.saturating_mul(count));
+    /// Counts first attempts that were sent since the last call.
+    pub fn first_attempts(&mut self, count: u64, now: Timestamp) {
+        let earned = self.rule.for_first_attempt.saturating_mul(count);
+        self.earned.add(earned, now);
+        self.add(earned);
     }
 
     /// Counts requests that succeeded at their first attempt.
@@ -192,10 +204,10 @@ impl RetryBudget {
         self.balance as f64 / PARTS_PER_TOKEN as f64
     }
 
-    /// The largest balance, in tokens.
+    /// The largest balance at present, in tokens.
     #[must_use]
     pub fn largest_balance(&self) -> f64 {
-        self.rule.largest_balance as f64 / PARTS_PER_TOKEN as f64
+        self.most_saved() as f64 / PARTS_PER_TOKEN as f64
     }
 
     /// Whether first attempts earn something.
@@ -210,23 +222,28 @@ impl RetryBudget {
         self.rule.for_success > 0 || self.rule.lost_by_failure > 0
     }
 
-    /// The number of first attempts, or of successes at a first attempt, that fill an empty balance.
-    /// More of them may be forgotten.
+    /// The number of successes at a first attempt that fill an empty balance. More of them may be forgotten. Of
+    /// first attempts none may be, where they earn something: `u64::MAX`.
     #[must_use]
     pub const fn events_that_fill(&self) -> u64 {
         let Rule { for_first_attempt, for_success, largest_balance, .. } = self.rule;
-        match for_first_attempt + for_success {
+        match for_success {
+            _ if for_first_attempt > 0 => u64::MAX,
             0 => 0,
             each => largest_balance.div_ceil(each),
         }
     }
 
     const fn of(rule: Rule, balance: u64) -> Self {
-        Self { rule, balance, short_since: Timestamp::ZERO }
+        Self { rule, balance, short_since: Timestamp::ZERO, earned: RecentEarnings::NONE }
     }
 
     fn add(&mut self, parts: u64) {
-        self.balance = self.balance.saturating_add(parts).min(self.rule.largest_balance);
+        self.balance = self.balance.saturating_add(parts).min(self.most_saved());
+    }
+
+    fn most_saved(&self) -> u64 {
+        self.rule.largest_balance.max(self.earned.sum())
     }
 
     /// Fills a balance that has been short of one token for the time of a refill.
@@ -265,15 +282,15 @@ const fn tokens(count: u32) -> u64 {
 }
 
 /// A ratio is rounded to one part in a billion, which is too little to measure. A million tokens are a
-/// ten-thousandth of the counter's range, so that additions cannot overflow.
+/// ten-thousandth of the counter's range.
 const PARTS_PER_TOKEN: u64 = 1_000_000_000;
 
 /// Retries for each first attempt. A tenth more load is bearable under overload: Google's SRE book,
 /// chapter 21.
 const DEFAULT_RATIO: f64 = 0.1;
 
-/// Retries at the start. Fewer would fail the first requests after a start; more would be added at once
-/// by every process of a fleet.
+/// Retries at the start, before any are earned. Fewer would fail the first requests after a start; more would be added
+/// at once by every process of a fleet.
 const DEFAULT_RESERVE: u32 = 10;
 
 /// Time after which a client with an empty balance has one retry. A client that sends a request every five

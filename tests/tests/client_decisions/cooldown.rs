@@ -200,12 +200,15 @@ async fn a_rule_of_the_users_begins_a_cooldown() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_sends_every_request_and_keeps_the_state() {
-    let arrivals = Arrivals::new();
-    let layer = CooldownLayer::new("search").dry_run(true);
-    let client = layer.layer(server(&arrivals, |_| told(429, "9")));
-    let responses = load(&client, SECOND / 10, 3 * SECOND).await;
-    assert_eq!(arrivals.count(), responses.len());
-    assert_eq!(snapshot(&layer).phase, CooldownPhase::Quiet);
+    // Longer than the layer holds requests, and shorter.
+    for seconds in ["9", "2"] {
+        let arrivals = Arrivals::new();
+        let layer = CooldownLayer::new("search").dry_run(true);
+        let client = layer.layer(server(&arrivals, move |_| told(429, seconds)));
+        let responses = load(&client, SECOND / 10, 3 * SECOND).await;
+        assert_eq!(arrivals.between(Duration::ZERO, 3 * SECOND), responses.len());
+        assert_eq!(snapshot(&layer).phase, CooldownPhase::Quiet);
+    }
 }
 
 #[tokio::test(start_paused = true)]

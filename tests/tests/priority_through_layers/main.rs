@@ -3,6 +3,8 @@
 //! Higher priorities ask for six tenths of the capacity, the lowest one for three times all of it. Whatever the shape
 //! of the requests and the nesting of the layers, the higher ones are served.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, Version};
 use tower::Layer;
 use tower::layer::layer_fn;
@@ -16,6 +18,7 @@ mod world;
 
 use self::world::{Service, Slots, Stack, Tally, Traffic, Weight, send_all};
 
+const SECOND: Duration = Duration::from_secs(1);
 /// Seconds until the layers know the service, and until the end.
 const SPAN: [f64; 2] = [8.0, 24.0];
 
@@ -58,6 +61,23 @@ async fn in_all_shapes(
             let traffic = change(traffic(slots), slots);
             let tallies = send_all(&name, &stack(slots, layer), traffic, SPAN).await;
             assert_higher_are_served(&name, tallies);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_queue_is_enough_for_priorities_and_without_one_they_count_for_little() {
+    let slots = Slots::new(16, 100);
+    for max_len in [0, 16] {
+        let queue = QueueBounds::new(max_len, SECOND);
+        let layer = AdmissionLayer::fixed("api", slots.count).queue(queue).delay_rejections(0);
+        let name = format!("a queue of {max_len}");
+        let tallies = send_all(&name, &slots.behind(layer), traffic(slots), SPAN).await;
+        if max_len > 0 {
+            assert_higher_are_served(&name, tallies);
+        } else {
+            let [critical, normal, sheddable] = tallies.map(|tally| tally.share());
+            assert!(critical >= normal && normal > sheddable, "{critical} {normal} {sheddable}");
         }
     }
 }

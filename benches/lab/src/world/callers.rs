@@ -52,7 +52,7 @@ impl World<'_> {
         let source = &mut self.sources[request.spec.stream as usize];
         let stream = &self.plan.streams[request.spec.stream as usize].stream;
         if request.attempts == 0 {
-            source.fleets.count_first_attempt(request.spec.user);
+            source.fleets.count_first_attempt(request.spec.user, self.now);
         }
         request.attempts += 1;
         request.sent = self.now;

@@ -23,10 +23,10 @@ impl Fleets {
         Self((0..stream.fleets).filter_map(|_| budget()).collect())
     }
 
-    /// A client sends a first attempt.
-    pub(crate) fn count_first_attempt(&mut self, user: u32) {
+    /// A client sends a first attempt at `now`, in nanoseconds.
+    pub(crate) fn count_first_attempt(&mut self, user: u32, now: u64) {
         if let Some(budget) = self.of_user(user) {
-            budget.first_attempts(1);
+            budget.first_attempts(1, Timestamp::from_nanos(now));
         }
     }
 

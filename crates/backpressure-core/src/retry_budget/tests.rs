@@ -19,7 +19,7 @@ fn every_ratio_is_exact() {
         let mut budget = RetryBudget::ratio(f64::from(percent) / 100.0).reserve(0);
         let mut spent = 0;
         for _ in 0..10_000 {
-            budget.first_attempts(1);
+            budget.first_attempts(1, Timestamp::ZERO);
             spent += spend_all(&mut budget, Timestamp::ZERO);
         }
         assert_eq!(spent, u64::from(percent) * 100, "{percent} %");
@@ -57,7 +57,7 @@ fn a_ratio_of_zero_earns_nothing_unless_a_refill_is_set() {
 fn a_client_with_a_request_every_five_seconds_always_has_a_retry() {
     let mut budget = RetryBudget::default();
     for turn in 0..1_000 {
-        budget.first_attempts(1);
+        budget.first_attempts(1, at(5.0 * f64::from(turn)));
         assert!(budget.withdraw(at(5.0 * f64::from(turn)), false).is_some(), "request {turn}");
     }
 }
@@ -72,11 +72,11 @@ fn a_clock_that_goes_back_earns_nothing() {
 
 #[test]
 fn a_charge_that_is_refunded_leaves_the_balance_as_it_was() {
-    let mut budget = RetryBudget::ratio(1.0).reserve(5);
+    let mut budget = RetryBudget::ratio(1.0).reserve(20);
     let charge = budget.withdraw(Timestamp::ZERO, false).expect("a full reserve");
-    budget.first_attempts(9);
+    budget.first_attempts(9, Timestamp::ZERO);
     budget.refund(charge);
-    assert_eq!(budget.balance(Timestamp::ZERO), 5.0);
+    assert_eq!(budget.balance(Timestamp::ZERO), 20.0);
 }
 
 /// gRPC proposal A6: `maxTokens` 10 and `tokenRatio` 0.1. The fifth failure leaves 5 tokens, which is not
@@ -138,17 +138,60 @@ fn the_published_arithmetic_of_the_aws_token_bucket_is_reproduced() {
 
 #[test]
 fn forgetting_events_beyond_those_that_fill_changes_nothing() {
-    for mut budget in [RetryBudget::ratio(0.3), RetryBudget::grpc(7, 0.3), RetryBudget::aws()] {
+    for mut budget in [RetryBudget::grpc(7, 0.3), RetryBudget::aws()] {
         let mut all = budget.clone();
         for each in [&mut budget, &mut all] {
             each.balance = 0;
         }
         let enough = budget.events_that_fill();
-        budget.first_attempts(enough);
         budget.first_successes(enough);
-        all.first_attempts(1_000_000);
         all.first_successes(1_000_000);
         assert_eq!(budget.balance(Timestamp::ZERO), all.balance(Timestamp::ZERO));
     }
     assert_eq!(RetryBudget::ratio(0.0).events_that_fill(), 0);
+    assert_eq!(RetryBudget::ratio(0.3).events_that_fill(), u64::MAX, "all of them count");
+}
+
+/// First attempts at this rate from one moment to the other, told in steps of this length.
+fn send(budget: &mut RetryBudget, rate: f64, from: f64, to: f64, step: f64) {
+    let count = ((to - from) / step).round() as u32;
+    for n in 1..=count {
+        budget.first_attempts((rate * step) as u64, at(from + f64::from(n) * step));
+    }
+}
+
+#[test]
+fn a_busy_client_saves_what_two_seconds_have_earned_however_often_it_is_told() {
+    for step in [0.01, 0.1, 1.0, 10.0, 1_000.0] {
+        let mut budget = RetryBudget::ratio(0.1);
+        send(&mut budget, 1_000.0, 0.0, 1_000.0, step);
+        let saved = budget.balance(at(1_000.0));
+        assert!((195.0..=201.0).contains(&saved), "{saved} in steps of {step} s");
+        assert_eq!(spend_all(&mut budget, at(1_000.0)), saved as u64);
+    }
+}
+
+#[test]
+fn a_client_that_was_busy_long_ago_has_its_reserve() {
+    let mut budget = RetryBudget::ratio(0.1);
+    send(&mut budget, 1_000.0, 0.0, 10.0, 0.1);
+    budget.first_attempts(1, at(30.0));
+    assert_eq!(budget.balance(at(30.0)), 10.0);
+    assert_eq!(budget.largest_balance(), 10.0);
+}
+
+#[test]
+fn retries_of_any_span_are_bounded_by_what_was_saved_before_and_earned_in_it() {
+    for rate in [1.0, 50.0, 1_000.0] {
+        let mut budget = RetryBudget::ratio(0.1);
+        let mut spent = 0;
+        send(&mut budget, rate, 0.0, 60.0, 1.0);
+        for n in 60..120 {
+            send(&mut budget, rate, f64::from(n), f64::from(n + 1), 1.0);
+            spent += spend_all(&mut budget, at(f64::from(n + 1)));
+        }
+        let saved = (0.1 * rate * 2.0).max(10.0);
+        let allowed = saved + 0.1 * rate * 60.0 + 60.0 / 5.0;
+        assert!(spent as f64 <= allowed + 1.0, "{spent} of {allowed} at {rate}/s");
+    }
 }

@@ -86,11 +86,18 @@ fn a_pool_without_a_layer_collapses_and_behind_the_layer_it_stays_up() {
 fn a_service_that_dies_in_the_middle_is_called_dead() {
     let mut demo = Demo::start(&["--stack", "backpressure"]);
     let arguments = [&[demo.url.as_str()], &SHORT[..]].concat();
-    let storm =
-        command("died", &arguments).stdout(Stdio::piped()).spawn().expect("the storm starts");
-    thread::sleep(Duration::from_secs(8));
+    let mut storm = command("died", &arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the storm starts");
+    let stderr = storm.stderr.take().expect("its progress is piped");
+    // Kept to the end, so that the storm can write on.
+    let mut progress = BufReader::new(stderr).lines().map(|line| line.expect("text"));
+    assert!(progress.any(|line| line.contains("/s good of")), "a step has ended");
     demo.process.kill().expect("the demo runs");
     let output = storm.wait_with_output().expect("the storm ends");
+    drop(progress);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(verdict("died").0, "died", "{}", String::from_utf8_lossy(&output.stdout));
 }

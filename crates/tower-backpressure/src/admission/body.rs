@@ -152,17 +152,18 @@ where
                     && guard.as_mut().and_then(Guard::permit).is_some_and(|it| it.is_watched());
                 let started = is_timed.then(Instant::now);
                 let polled = body.as_mut().poll_frame(cx);
-                let permit = guard.as_mut().and_then(Guard::permit);
+                let busy = started.map_or(Duration::ZERO, |started| started.elapsed());
+                let mut permit = guard.as_mut().and_then(Guard::permit);
+                if let Some(permit) = permit.as_mut().filter(|_| is_timed) {
+                    permit.worked_on_body(busy);
+                }
                 match (&polled, permit) {
                     (Poll::Ready(frame), _)
                         if body.is_end_stream() || is_last(frame, &mut size.left) =>
                     {
                         *guard = None;
                     }
-                    (Poll::Ready(_), Some(permit)) => {
-                        let busy = started.map_or(Duration::ZERO, |started| started.elapsed());
-                        permit.waits_for_reader(busy);
-                    }
+                    (Poll::Ready(_), Some(permit)) => permit.waits_for_reader(busy),
                     (Poll::Pending, Some(permit)) => permit.waits_for_service(),
                     (_, None) => {}
                 }

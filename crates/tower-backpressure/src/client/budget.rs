@@ -22,10 +22,13 @@ mod origins;
 /// gets the response at hand.
 ///
 /// A client that sends few requests earns little that way. A balance of less than one token becomes one
-/// token by time (`refill`), so that a quiet client always has a retry. For any number of callers, over any
-/// span `t`:
+/// token by time (`refill`), so that a quiet client always has a retry. A client that sends many saves what it has earned in
+/// about two seconds: a thousand requests a second save 200 retries, for a tenth of a second in which all of them fail. For
+/// any number of callers, over any span `t`:
 ///
-/// > retries ≤ `reserve` + `ratio` × first attempts + `t` / `refill`
+/// > retries ≤ saved + `ratio` × first attempts + `t` / `refill`
+///
+/// where saved is `reserve`, or the earnings of the two seconds before if they are more.
 ///
 /// A retry is charged before its wait, and refunded if it is cancelled. The first retry of a request that brings
 /// back a [ticket](crate::RETURN_TICKET) is not charged: the server has scheduled it, so such retries arrive no
@@ -92,7 +95,7 @@ pub struct RetryBudget {
 pub struct BudgetSnapshot {
     /// Tokens, fractions included. A token is a retry, except with the rules of gRPC and AWS.
     pub balance: f64,
-    /// The most that the balance can be, in tokens.
+    /// The most that the balance can be at present, in tokens: the reserve, or what was earned in the last two seconds.
     pub largest_balance: f64,
     /// Retries that were withdrawn and not refunded.
     pub granted: u64,
@@ -132,7 +135,7 @@ impl RetryBudget {
         Self::of(Rule::aws())
     }
 
-    /// The number of retries at the start, which is also the largest balance. The largest balance is at
+    /// The number of retries at the start, and the least that the largest balance is, which is at
     /// least two, as fractions would be lost otherwise. The result is a new budget: set the reserve before
     /// cloning.
     ///

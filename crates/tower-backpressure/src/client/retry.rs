@@ -141,7 +141,7 @@ mod wait;
 /// | option | default | why |
 /// |---|---|---|
 /// | [`max_attempts`](Self::max_attempts) | 3, the first included | a third attempt repairs most failures that a repetition can repair; a fourth is mostly load |
-/// | [`budget`](Self::budget) | 10 % of the requests, reserve 10, for each origin | see [`RetryBudget`](crate::RetryBudget); the first retry with a ticket is free, as the server issues no more tickets than it can serve; so is that of a request which was not sent, as a cool-down or a limit inside has rejected it for up to 5 s, or as the origin has refused connections for up to 3 s |
+/// | [`budget`](Self::budget) | 10 % of the requests, a reserve of 10 or what two seconds earn, for each origin | see [`RetryBudget`](crate::RetryBudget); the first retry with a ticket is free, as the server issues no more tickets than it can serve; so is that of a request which was not sent, as a cool-down or a limit inside has rejected it for up to 5 s, or as the origin has refused connections for up to 3 s |
 /// | [`deadline`](Self::deadline) | 30 s, for retries only | about when callers and proxies give up; a batch job has more time and should say so |
 /// | [`policy`](Self::policy) | none | the rows above fit most servers |
 /// | [`error_type`](Self::error_type) | `io::Error`, boxed errors | other types belong to the client inside |

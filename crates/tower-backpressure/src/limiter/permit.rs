@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, ready};
+use std::time::Duration;
 
 use backpressure_core::{Metering, Outcome, Sample};
 use tokio::time::Instant;
@@ -161,10 +162,14 @@ impl Permit {
     fn teach(&self, stopwatch: &Stopwatch, outcome: Outcome) {
         let now = Instant::now();
         let (reading, subject) = (stopwatch.read(now), stopwatch.subject());
-        let sample = Sample::new(reading.latency, outcome)
+        let of_bodies = match outcome {
+            Outcome::Success => self.shared.take_body_time() / subject.weight,
+            _ => Duration::ZERO,
+        };
+        let sample = Sample::new(reading.latency + of_bodies, outcome)
             .run_queue(reading.run_queue)
             .marked(reading.marked)
-            .busy(reading.busy)
+            .busy(reading.busy + of_bodies)
             .in_flight(subject.in_flight)
             .in_flight_elsewhere(subject.in_flight_elsewhere)
             .in_flight_at_end(self.shared.counted(self.shared.in_flight()))

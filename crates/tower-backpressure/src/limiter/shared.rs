@@ -20,11 +20,11 @@ use super::published::Published;
 use super::state::{Answer, State};
 use super::sync::atomic::{AtomicU64, Ordering};
 use super::sync::{Mutex, MutexGuard};
-use crate::nanos::nanos;
 use crate::shared_ref::Spare;
 
 mod clock;
 mod lending;
+mod work;
 
 /// The counter serves requests while no decision is needed; everything else goes through [`State`]
 /// behind the lock. Time is an argument wherever the lock is taken, so that loom can check every
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     activity: Activity,
     /// Nanoseconds that workers have spent on requests.
     busy: AtomicU64,
+    /// The part of it spent on the bodies of responses that is not charged to a response yet.
+    body_time: AtomicU64,
     /// The instant that is [`Timestamp::ZERO`].
     epoch: Instant,
     /// Nanoseconds from `epoch` to the last time the I/O driver is known to have been polled.
@@ -54,6 +56,7 @@ impl Shared {
             published: Published::new(&controller),
             activity: Activity::default(),
             busy: AtomicU64::new(0),
+            body_time: AtomicU64::new(0),
             state: Mutex::new(State::new(controller)),
             epoch: Instant::now(),
             io_polled: AtomicU64::new(0),
@@ -300,11 +303,6 @@ impl Shared {
 
 /// Signs of work: see [`Ages`].
 impl Shared {
-    /// A worker has spent this long on a request.
-    pub(crate) fn add_busy(&self, span: Duration) {
-        self.busy.fetch_add(nanos(span), Ordering::Relaxed);
-    }
-
     /// Starts to watch a permit for signs of work; returns its stamp.
     pub(crate) fn stamp(&self) -> u32 {
         self.activity.enter()

@@ -20,8 +20,7 @@ pub(super) struct Balance {
     opened: Instant,
     /// First attempts, or first successes, that the rule has not been told of.
     untold: AtomicU64,
-    /// More of them could not raise the balance further. A number at its maximum is only read, so that cores
-    /// do not contend for its cache line while no request fails.
+    /// More of them could not raise the balance further. A number at its maximum is only read.
     max_untold: u64,
     counts_first_attempts: bool,
     counts_results: bool,
@@ -133,7 +132,7 @@ impl Balance {
         if self.untold.load(Relaxed) > 0 {
             let untold = self.untold.swap(0, Relaxed);
             match self.counts_first_attempts {
-                true => ledger.rule.first_attempts(untold),
+                true => ledger.rule.first_attempts(untold, self.now()),
                 false => ledger.rule.first_successes(untold),
             }
         }

@@ -70,11 +70,10 @@ impl OriginBalances {
     /// first request.
     pub(super) fn snapshot(&self) -> Option<BudgetSnapshot> {
         let used = self.slots.iter().filter_map(OnceLock::get);
-        used.map(|(_, balance)| balance.snapshot()).reduce(|one, other| BudgetSnapshot {
-            balance: one.balance.min(other.balance),
-            largest_balance: one.largest_balance,
-            granted: one.granted + other.granted,
-            denied: one.denied + other.denied,
+        used.map(|(_, balance)| balance.snapshot()).reduce(|one, other| {
+            let lowest = if other.balance < one.balance { other } else { one };
+            let (granted, denied) = (one.granted + other.granted, one.denied + other.denied);
+            BudgetSnapshot { granted, denied, ..lowest }
         })
     }
 

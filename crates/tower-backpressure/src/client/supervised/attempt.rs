@@ -107,7 +107,7 @@ impl<T: Supervision> Attempt<T> {
             }
             Verdict::Wait { until, ask_at, is_fixed } => {
                 let earliest = if is_fixed { self.shared.instant(until) } else { now };
-                if self.may_wait(earliest, now) {
+                if !self.shared.common.dry_run && self.may_wait(earliest, now) {
                     return Ok(Some(ask_at));
                 }
                 Shed::new(T::REASON, until.since(moment))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backpressure_core::{Outcome, Sample, Timestamp};
+use backpressure_core::{Metering, Outcome, Sample, Timestamp};
 
 use super::Permit;
 use super::start::Stage;
@@ -63,12 +63,20 @@ impl Permit {
         self.stamp.is_some() && !self.shared.counts_waiting()
     }
 
+    /// A poll of the body kept a worker busy for this long, which is charged to a response that is measured.
+    pub(crate) fn worked_on_body(&self, busy: Duration) {
+        if self.shared.metering() == Metering::RunQueue {
+            self.shared.add_busy(busy);
+            self.shared.add_body_time(busy);
+        }
+    }
+
     /// A part of the body is handed over, which kept a worker busy for this long. If the reader does
     /// not ask for more for a while, the permit counts apart until it does.
     pub(crate) fn waits_for_reader(&mut self, busy: Duration) {
         if let Stage::Producing { since } = self.stage {
             self.stage = Stage::Ended;
-            self.teach_part(since);
+            self.teach_part(since, busy);
         }
         match self.stamp {
             None => self.stamp = Some(self.shared.stamp()),
@@ -90,8 +98,8 @@ impl Permit {
     }
 
     /// A part of a body that the reader waited for is an attempt like any other: a limit that saw
-    /// heads alone would admit any number of streams.
-    fn teach_part(&self, since: Timestamp) {
+    /// heads alone would admit any number of streams. Its time on a worker is charged elsewhere.
+    fn teach_part(&self, since: Timestamp, busy: Duration) {
         let shared = &*self.shared;
         let is_silent = self.stamp.is_some_and(|stamp| shared.is_silent(stamp));
         if is_silent || shared.counts_waiting() {
@@ -99,7 +107,8 @@ impl Permit {
         }
         let now = shared.now();
         let in_flight = shared.counted(shared.in_flight());
-        let sample = Sample::new(now.since(since), Outcome::Success).in_flight(in_flight);
+        let sample = Sample::new(now.since(since).saturating_sub(busy), Outcome::Success)
+            .in_flight(in_flight);
         shared.learn(&sample, self.stamp, self.hold, now);
     }
 }

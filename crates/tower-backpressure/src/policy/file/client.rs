@@ -176,7 +176,7 @@ impl Section for BudgetSection {
         );
         to.field(
             "reserve",
-            "Retries at the start, and the most that are saved. Default: 10.",
+            "Retries at the start, and the least that can be saved. Default: 10.",
             &mut self.reserve,
         );
         to.field(
