@@ -233,7 +233,7 @@ impl Adaptive {
 
 impl Limit for Adaptive {
     fn limit(&self) -> usize {
-        (self.limit.round() as usize).clamp(1, MAX)
+        ((self.limit + 0.5) as usize).clamp(1, MAX)
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {
