@@ -25,6 +25,11 @@ pub(crate) fn ran_at(sample: &Sample, limit: f64) -> bool {
     sample.in_flight as f64 >= NEARLY_FULL * limit
 }
 
+/// A limit as a number of requests. `f64::round` is a function call on many processors.
+pub(crate) fn rounded(limit: f64) -> usize {
+    (limit + 0.5) as usize
+}
+
 /// Sets how many attempts may run at once.
 ///
 /// An algorithm is a plain state machine: it is told what each finished attempt measured and says what the

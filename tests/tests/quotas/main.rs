@@ -10,3 +10,4 @@ mod operation;
 mod reported_elsewhere;
 mod shared;
 mod support;
+mod suspended;

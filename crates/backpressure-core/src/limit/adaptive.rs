@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limit::{Limit, MAX, Metering, ran_at};
+use crate::limit::{Limit, MAX, Metering, ran_at, rounded};
 use crate::limit_change::{Cause, LimitChange};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
@@ -233,7 +233,7 @@ impl Adaptive {
 
 impl Limit for Adaptive {
     fn limit(&self) -> usize {
-        ((self.limit + 0.5) as usize).clamp(1, MAX)
+        rounded(self.limit).clamp(1, MAX)
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {

@@ -69,9 +69,9 @@ use self::state::{Options, OriginCooldown, ToldRule};
 ///
 /// After the time one request is sent. The others wait for its response; if there is none within a second,
 /// one more is sent. Once it is answered, two may be in flight, and one more after each response, until none
-/// waits any more. While all of them hang, as many again are sent each second: they may be long polls. After a restart a
-/// probe that was neither answered nor refused for a second counts as answered. A probe that is told again when to come back begins a new cool-down, and so do three responses in a
-/// row after it.
+/// waits any more. While all of them hang, as many again are sent each second: they may be long polls. After a
+/// restart a probe that was neither answered nor refused for a second counts as answered. A probe that is told
+/// again when to come back begins a new cool-down, and so do three responses in a row after it.
 ///
 /// To an origin that has answered before, one or two requests are sent early: after a quarter of a second at
 /// most, and after four times as long. If one is answered, the time does not hold for all requests, as with a

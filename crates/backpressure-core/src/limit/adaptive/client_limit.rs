@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::experiment::Experiment;
 use super::profile::LatencyProfile;
-use crate::limit::{Limit, MAX, ran_at};
+use crate::limit::{Limit, MAX, ran_at, rounded};
 use crate::limit_change::{Cause, LimitChange};
 use crate::outcome::Outcome;
 use crate::sample::Sample;
@@ -288,7 +288,7 @@ impl Limit for ClientLimit {
     }
 
     fn limit(&self) -> usize {
-        self.exact().round() as usize
+        rounded(self.exact())
     }
 
     fn observe(&mut self, sample: &Sample, now: Timestamp) {

@@ -73,8 +73,8 @@ const CALM_LIMIT_FACTOR: f64 = 1.2;
 const SETTLING_TURNOVERS_DOWN: f64 = 1.4;
 /// More upwards: of requests admitted together, the first to end are the short ones.
 const SETTLING_TURNOVERS_UP: f64 = 2.8;
-/// No fewer than these, as what was admitted at once may leave at once: before the last of the past has left the queue of a pool,
-/// all of one turnover has ended, and more while connections are opened.
+/// No fewer than these: where all attempts take nearly as long, the last one that was admitted under the old limit leaves
+/// the queue of a pool after a whole turnover, and later where connections are being opened.
 const MIN_TURNOVERS: f64 = 1.2;
 /// Spread counts for no more: where one request in thousands takes thousands of times as long, a step would need hours.
 const MAX_SPREAD: f64 = 9.0;

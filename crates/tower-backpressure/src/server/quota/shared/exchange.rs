@@ -12,6 +12,12 @@ use super::{Leases, SWEEP_INTERVAL, lock};
 use crate::server::quota::store::Exchange;
 use crate::server::quota::table::Slot;
 
+/// How long a key waits for an answer until it counts as one whose store cannot be asked: a fifth of the default
+/// time-out, as a request that is rejected meanwhile may be rejected for nothing.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Steps in which such a time passes.
+const STEPS: u32 = 5;
+
 /// A claim on its way. Dropped without an answer, it has failed.
 pub(super) struct Sent {
     leases: Arc<Leases>,
@@ -35,7 +41,8 @@ impl Sent {
             Exchange { policy, key, quota, replica: leases.replica, book, sequence, claim };
         let since = Instant::now();
         let mut exchange = leases.store.exchange(exchange);
-        let (patience, timeout) = (leases.options.patience, leases.options.timeout);
+        let timeout = leases.options.timeout;
+        let patience = PATIENCE.min(timeout);
         let mut answer = within(patience, &mut exchange).await;
         if answer.is_none() {
             leases.overdue(self.slot, book);
@@ -61,10 +68,8 @@ impl Sent {
     }
 }
 
-const STEPS: u32 = 5;
-
-/// The answer, if it comes within this time. A pause of the process counts for one step at most, so that an answer that came
-/// meanwhile is read.
+/// The answer, if it comes within this time. A pause of the process counts for one step at most, so that an answer that
+/// came meanwhile is read.
 async fn within<T>(time: Duration, mut answer: impl Future<Output = T> + Unpin) -> Option<T> {
     for _ in 0..STEPS {
         if let Ok(answer) = timeout(time / STEPS, &mut answer).await {

@@ -20,7 +20,6 @@ pub struct SharedQuota {
     pub(super) max_lease: Option<u64>,
     pub(super) max_wait: Duration,
     pub(super) timeout: Duration,
-    pub(super) patience: Duration,
     pub(super) on_failure: OnStoreFailure,
     pub(super) replicas: u32,
 }
@@ -40,10 +39,6 @@ pub enum OnStoreFailure {
 
 /// How long a store may take for an answer.
 const TIMEOUT: Duration = Duration::from_millis(250);
-/// How long a key waits for an answer until it counts as one whose store cannot be asked: a fifth of the time-out,
-/// as a request that is rejected meanwhile may be rejected for nothing.
-const PATIENCE: Duration = Duration::from_millis(50);
-
 impl SharedQuota {
     /// Shares a quota through this store.
     #[must_use]
@@ -53,7 +48,6 @@ impl SharedQuota {
             max_lease: None,
             max_wait: Duration::ZERO,
             timeout: TIMEOUT,
-            patience: PATIENCE,
             on_failure: OnStoreFailure::default(),
             replicas: 1,
         }
@@ -86,7 +80,6 @@ impl SharedQuota {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
-        self.patience = PATIENCE.min(timeout);
         self
     }
 
