@@ -172,8 +172,14 @@ impl Search {
             return Step::On(Self::start(limit, *cell));
         }
         let pays = if self.down { seen.elasticity > self.waited } else { used };
-        if self.down && pays && !self.is_in_vain() && seen.elasticity - seen.error < MOSTLY_WAITED {
-            // The higher limit was looked at too briefly to leave it for good.
+        let is_first = self.steps == 0 && self.above.is_none();
+        let is_doubtful = if pays {
+            !self.is_in_vain() && seen.elasticity - seen.error < MOSTLY_WAITED
+        } else {
+            is_first && self.is_start && !used && seen.elasticity + seen.error > self.waited
+        };
+        if self.down && is_doubtful {
+            // The higher limit was looked at too briefly, or while its latency was still rising.
             return Step::On(Self { reach: self.from / limit, ..Self::start(limit, *cell) });
         }
         if pays {
@@ -186,7 +192,7 @@ impl Search {
                 self.leapt.map_or((self.from, self.base), |leapt| (leapt.in_flight(), leapt));
             return Step::On(Self { from, base, down: true, above: Some(*cell), ..*self });
         }
-        if self.steps == 0 && self.above.is_none() {
+        if is_first {
             if self.down && used {
                 return Step::On(Self { down: false, ..*self });
             }
@@ -273,6 +279,15 @@ mod tests {
     #[test]
     fn a_limit_that_was_measured_in_a_few_attempts_is_measured_again_before_it_is_left() {
         assert_eq!(down_after(2).candidate(), 44.0);
+    }
+
+    #[test]
+    fn a_limit_that_was_measured_while_its_latency_rose_is_measured_again_before_the_search_ends() {
+        let search = Search::down(44.0, cell(40, 160, 44), 2.0);
+        let low = cell(200, 100, 22);
+        let (step, _) = search.next(22.0, &low, &low).expect("enough attempts");
+        let Step::On(next) = step else { panic!("{step:?}") };
+        assert_eq!((next.from(), next.candidate()), (22.0, 44.0));
     }
 
     #[test]
