@@ -18,11 +18,11 @@ use self::evidence::Evidence;
 /// Inactive → Quiet      several attempts in a row meet no server, as while it restarts
 /// Quiet    → Inactive   an early attempt was answered: the time does not hold for all of them
 /// Quiet    → Probing    the time has passed: one attempt is sent
-/// Probing  → Resuming   the attempt was answered: two may be in flight, and one more after each response; or, after a
-///                       restart, it was neither answered nor refused for a second
+/// Probing  → Resuming   the attempt was answered, or hangs: two may be in flight, and one more after each response
+/// Resuming → Resuming   all attempts in flight hang: twice as many others may be sent
 /// Resuming → Inactive   no attempt is held any more
 /// Probing  → Quiet      the response says again when to come back, or there is still no server
-/// Resuming → Quiet      several responses in a row do
+/// Resuming → Quiet      several responses in a row do, or there is still no server
 /// ```
 ///
 /// ```
@@ -98,11 +98,10 @@ pub enum CooldownState {
     Resuming,
 }
 
-/// How long the others wait for the response to a probe before one more is sent. A lost probe would hold
-/// all attempts; more than one a second would be no pause.
-const PROBE_PATIENCE: Duration = Duration::from_secs(1);
-/// When an attempt that is held while others resume asks again, if no response makes room before.
-const RESUME_PATIENCE: Duration = Duration::from_secs(1);
+/// How long all attempts in flight may be without a response before the others stop waiting for it. An origin that still
+/// rejects does so within a round trip, and the response may be that of a long poll: with a second here, a client of which
+/// nine of ten calls are long polls serves fewer of the others than without a pause.
+const PATIENCE: Duration = Duration::from_millis(250);
 /// When an attempt finds out whether the pause holds for all attempts: after an eighth of it, and after a
 /// quarter of a second at most; and once more after four times as long. Otherwise a server that counts by
 /// rate, and rounds the time up to a second, would be used for a tenth of what it allows and less. More such
@@ -143,27 +142,26 @@ impl Cooldown {
                 self.enter(Phase::Probing { since: now });
                 CooldownDecision::Send(Pass(self.number))
             }
-            Phase::Probing { since } if now < *since + PROBE_PATIENCE => {
-                wait_until(*since + PROBE_PATIENCE)
-            }
-            // A server has taken the probe: the origin is back, and the response may be that of a long poll.
-            Phase::Probing { .. } if self.evidence.pauses == 0 => {
-                self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED, now) });
-                self.decide(now)
-            }
-            Phase::Probing { since } => {
-                *since = now;
-                CooldownDecision::Send(Pass(self.number))
-            }
-            Phase::Resuming { ramp } => {
-                // The origin has answered since, and does not reject them: they may be long polls.
-                ramp.pass_by_hanging(now);
-                match ramp.admits(now) {
-                    true => CooldownDecision::Send(Pass(self.number)),
-                    false => wait_until(now + RESUME_PATIENCE),
+            Phase::Probing { since } if now < *since + PATIENCE => wait_until(*since + PATIENCE),
+            Phase::Probing { .. } => self.pass_by(Ramp::starting_at(FIRST_RESUMED, now), now),
+            Phase::Resuming { ramp } => match ramp.full_since() {
+                Some(since) if now < since + PATIENCE => wait_until(since + PATIENCE),
+                Some(_) => {
+                    let ramp = ramp.doubled(now);
+                    self.pass_by(ramp, now)
                 }
-            }
+                None => {
+                    ramp.sent(now);
+                    CooldownDecision::Send(Pass(self.number))
+                }
+            },
         }
+    }
+
+    /// Goes on without the responses of the attempts in flight, which become those of an earlier phase.
+    fn pass_by(&mut self, ramp: Ramp, now: Timestamp) -> CooldownDecision {
+        self.enter(Phase::Resuming { ramp });
+        self.decide(now)
     }
 
     /// What is left of the pause, where an attempt that came now would be held for it; changes nothing.
@@ -251,9 +249,9 @@ impl Cooldown {
     /// Whether the origin restarts, so that an attempt that was not answered begins a pause, or another one.
     fn is_away(&self, is_current: bool, now: Timestamp) -> bool {
         match self.phase {
-            Phase::Inactive => self.evidence.begins_outage(now),
+            Phase::Inactive | Phase::Resuming { .. } => self.evidence.begins_outage(now),
             Phase::Probing { .. } => is_current && self.evidence.may_restart(now),
-            Phase::Quiet { .. } | Phase::Resuming { .. } => false,
+            Phase::Quiet { .. } => false,
         }
     }
 
@@ -410,12 +408,32 @@ mod tests {
         assert_eq!(send(&mut cooldown, START + SECOND), None);
     }
 
+    /// From now on, how many of a crowd are sent in each quarter of a second, if none is answered.
+    fn sent_while_all_hang(cooldown: &mut Cooldown, now: Timestamp) -> [usize; 5] {
+        [0, 1, 2, 3, 4]
+            .map(|n| (0..100).take_while(|_| send(cooldown, now + n * PATIENCE).is_some()).count())
+    }
+
     #[test]
-    fn a_probe_without_a_response_is_followed_by_another_each_second() {
-        let mut cooldown = quiet(SECOND);
-        let sent: Vec<u32> =
-            (0..40).filter(|n| send(&mut cooldown, START + *n * SECOND / 10).is_some()).collect();
-        assert_eq!(sent, [10, 20, 30]);
+    fn a_probe_that_hangs_and_others_that_do_are_passed_by_by_twice_as_many() {
+        let sent = sent_while_all_hang(&mut quiet(SECOND), START + SECOND);
+        assert_eq!(sent, [1, 2, 4, 8, 16]);
+        let mut restarting = Cooldown::new();
+        end(&mut restarting, Ending::Answered, 0, START);
+        unanswered(&mut restarting, START, SECOND / 4);
+        assert_eq!(sent_while_all_hang(&mut restarting, START + SECOND), sent);
+    }
+
+    #[test]
+    fn an_attempt_that_was_passed_by_and_meets_no_server_after_all_begins_another_pause() {
+        let mut cooldown = Cooldown::new();
+        end(&mut cooldown, Ending::Answered, 0, START);
+        unanswered(&mut cooldown, START, SECOND / 4);
+        let probe = send(&mut cooldown, START + SECOND).expect("a probe");
+        let now = START + SECOND + PATIENCE;
+        assert!(send(&mut cooldown, now).is_some());
+        cooldown.ended(probe, Ending::Unanswered(SECOND / 4), 3, now);
+        assert_eq!(cooldown.state(), CooldownState::Quiet(now + SECOND / 4));
     }
 
     #[test]
@@ -537,21 +555,6 @@ mod tests {
         end(&mut cooldown, Ending::Answered, 0, START + 20 * SECOND);
         let later = unanswered(&mut cooldown, START + 30 * SECOND, SECOND);
         assert_eq!(later.len(), 8 + 3);
-    }
-
-    #[test]
-    fn a_probe_that_a_server_takes_after_a_restart_and_others_that_hang_make_room_for_as_many_more()
-    {
-        let mut cooldown = Cooldown::new();
-        end(&mut cooldown, Ending::Answered, 0, START);
-        unanswered(&mut cooldown, START, SECOND / 4);
-        let back = START + SECOND;
-        assert!(send(&mut cooldown, back).is_some() && send(&mut cooldown, back).is_none());
-        let sent = (1..=4).map(|n| back + n * SECOND);
-        let sent: Vec<_> = sent
-            .map(|now| (0..100).take_while(|_| send(&mut cooldown, now).is_some()).count())
-            .collect();
-        assert_eq!(sent, [2, 2, 4, 8]);
     }
 
     #[test]

@@ -53,16 +53,24 @@ impl Ramp {
     pub(crate) fn admits(&mut self, now: Timestamp) -> bool {
         let admits = self.has_room(now);
         if admits {
-            (self.in_flight, self.moved) = (self.in_flight.saturating_add(1), now);
+            self.sent(now);
         }
         admits
     }
 
-    /// Makes room for as many as are in flight if all of them hang.
-    pub(crate) fn pass_by_hanging(&mut self, now: Timestamp) {
-        if now.since(self.moved) >= PATIENCE {
-            self.allowed = self.allowed.max(self.in_flight.saturating_mul(2));
-        }
+    /// One more is in flight.
+    pub(crate) const fn sent(&mut self, now: Timestamp) {
+        (self.in_flight, self.moved) = (self.in_flight.saturating_add(1), now);
+    }
+
+    /// Since when there is no room, if so.
+    pub(crate) fn full_since(&self) -> Option<Timestamp> {
+        (self.in_flight >= self.allowed).then_some(self.moved)
+    }
+
+    /// A ramp with room for twice as many, which counts none of those in flight.
+    pub(crate) const fn doubled(&self, now: Timestamp) -> Self {
+        Self::starting_at(self.allowed.saturating_mul(2), now)
     }
 
     /// An attempt has ended.

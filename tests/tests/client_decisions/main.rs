@@ -12,6 +12,7 @@ mod metrics;
 mod misbehaviour;
 mod outages;
 mod rates;
+mod restarts;
 mod resumption;
 mod stack;
 mod throttle;

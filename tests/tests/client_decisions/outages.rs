@@ -14,26 +14,37 @@ use super::{Arrivals, MS, ORIGIN, Reply, SECOND, get, ok, reply};
 
 /// How an origin fails.
 #[derive(Clone, Copy, Debug)]
-enum Down {
+pub(super) enum Down {
     Refuses,
     /// As behind a proxy that forwards connections.
     Breaks,
     Status(u16, Option<&'static str>),
 }
 
-const UP: Duration = Duration::from_secs(10);
+impl Down {
+    pub(super) fn answer(self) -> io::Result<Reply> {
+        match self {
+            Self::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
+            Self::Breaks => Err(io::ErrorKind::ConnectionReset.into()),
+            Self::Status(status, None) => Ok(reply(status, &[])),
+            Self::Status(status, Some(after)) => Ok(reply(status, &[("retry-after", after)])),
+        }
+    }
+}
+
+pub(super) const UP: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What became of the calls that began while the origin was down.
 #[derive(Debug)]
-struct Ends {
-    served: usize,
+pub(super) struct Ends {
+    pub(super) served: usize,
     mean_failure: Duration,
-    attempts: usize,
+    pub(super) attempts: usize,
 }
 
 /// With 50 calls a second.
-async fn outage<S, B>(client: S, length: Duration, arrivals: &Arrivals) -> Ends
+pub(super) async fn outage<S, B>(client: S, length: Duration, arrivals: &Arrivals) -> Ends
 where
     S: Service<Request<()>, Response = Response<B>, Error = io::Error, Future: Send>
         + Clone
@@ -43,7 +54,12 @@ where
     outage_at(50, client, length, arrivals).await
 }
 
-async fn outage_at<S, B>(rate: u32, client: S, length: Duration, arrivals: &Arrivals) -> Ends
+pub(super) async fn outage_at<S, B>(
+    rate: u32,
+    client: S,
+    length: Duration,
+    arrivals: &Arrivals,
+) -> Ends
 where
     S: Service<Request<()>, Response = Response<B>, Error = io::Error, Future: Send>
         + Clone
@@ -72,7 +88,7 @@ where
     }
 }
 
-fn origin(
+pub(super) fn origin(
     down: Down,
     length: Duration,
     arrivals: &Arrivals,
@@ -83,23 +99,17 @@ fn origin(
         let at = arrivals.record();
         async move {
             sleep(20 * MS).await;
-            match down {
-                _ if !(UP..UP + length).contains(&at) => Ok(ok()),
-                Down::Refuses => Err(io::ErrorKind::ConnectionRefused.into()),
-                Down::Breaks => Err(io::ErrorKind::ConnectionReset.into()),
-                Down::Status(status, None) => Ok(reply(status, &[])),
-                Down::Status(status, Some(after)) => Ok(reply(status, &[("retry-after", after)])),
-            }
+            if (UP..UP + length).contains(&at) { down.answer() } else { Ok(ok()) }
         }
     })
 }
 
 /// The stack, and the retry layer alone, with jitter that can be repeated.
-fn retries(seed: u64) -> RetryLayer {
+pub(super) fn retries(seed: u64) -> RetryLayer {
     RetryLayer::named("outage").seed(seed)
 }
 
-fn stack(seed: u64) -> ClientStack {
+pub(super) fn stack(seed: u64) -> ClientStack {
     ClientStack::new("outage")
         .retry(retries(seed))
         .cooldown(CooldownLayer::new("outage").seed(seed))
@@ -152,90 +162,11 @@ async fn the_stack_serves_as_many_calls_that_begin_in_an_outage_as_retries_alone
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_begin_while_an_origin_restarts_are_served_and_few_reach_it() {
-    let behind_a_proxy = [502, 503].map(|status| Down::Status(status, None));
-    for down in behind_a_proxy.into_iter().chain([Down::Refuses, Down::Breaks]) {
-        // All but one: the reserve of the budget pays for those that find out.
-        let unpaid = usize::from(matches!(down, Down::Status(502, _) | Down::Breaks));
-        for (millis, seed) in [100, 300, 1_000, 1_200].into_iter().zip(1..) {
-            let (length, arrivals) = (millis * MS, Arrivals::new());
-            let client = stack(seed).layer(origin(down, length, &arrivals));
-            let ends = outage(client, length, &arrivals).await;
-            let context = format!("{down:?} for {millis} ms: {ends:?}");
-            assert!(ends.served + unpaid >= (millis / 20) as usize, "{context}");
-            assert!(ends.attempts <= 16, "{context}");
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_busy_client_of_an_origin_that_restarts_loses_hardly_a_call() {
-    // A call after a 503 waits for a second, and after a 502 is first repeated at once.
-    let cases = [(Down::Status(502, None), 970, 210), (Down::Breaks, 970, 210)];
-    for (down, served, attempts) in cases.into_iter().chain([(Down::Status(503, None), 995, 130)]) {
-        let arrivals = Arrivals::new();
-        let client = stack(1).layer(origin(down, SECOND, &arrivals));
-        let ends = outage_at(1_000, client, SECOND, &arrivals).await;
-        assert!(ends.served >= served && ends.attempts <= attempts, "{down:?}: {ends:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_busy_client_repeats_all_calls_of_a_moment_in_which_all_fail() {
-    for rate in [200, 1_000] {
-        for down in [Down::Status(502, None), Down::Breaks] {
-            let (length, arrivals) = (50 * MS, Arrivals::new());
-            let client = retries(1).layer(origin(down, length, &arrivals));
-            let ends = outage_at(rate, client, length, &arrivals).await;
-            assert_eq!(ends.served, rate as usize / 20, "{rate}/s, {down:?}: {ends:?}");
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_a_busy_client_has_saved_adds_no_more_than_two_seconds_of_its_retries_to_an_outage() {
     let (length, arrivals) = (20 * SECOND, Arrivals::new());
     let client = retries(1).layer(origin(Down::Status(502, None), length, &arrivals));
     let ends = outage_at(300, client, length, &arrivals).await;
     assert!(ends.attempts <= 6_000 + 600 + 60, "{ends:?}");
-}
-
-/// Of a call each twenty milliseconds, of which all but one in `every` are long polls of 20 s, to an origin behind a proxy that
-/// restarts for a second: those that began in ten seconds from the restart on, and how many of them are served.
-async fn restart_beside_long_polls(every: u32, dry_run: bool) -> (usize, usize) {
-    let start = Instant::now();
-    let service = service_fn(move |request: Request<()>| async move {
-        sleep(20 * MS).await;
-        match request.uri().path() {
-            _ if (UP..UP + SECOND).contains(&start.elapsed()) => return Ok(reply(502, &[])),
-            "/poll" => sleep(20 * SECOND).await,
-            _ => {}
-        }
-        Ok::<_, io::Error>(ok())
-    });
-    let cooldown = CooldownLayer::new("outage").seed(1).dry_run(dry_run);
-    let stack = stack(1).cooldown(cooldown).deadline(60 * SECOND);
-    let (client, mut calls) = (stack.layer(service), JoinSet::new());
-    for index in 0..1_000 {
-        sleep_until(start + index * SECOND / 50).await;
-        let path = if index % every == 0 { "" } else { "poll" };
-        let request = get(&format!("{ORIGIN}{path}"));
-        let call = client.clone().oneshot(request);
-        calls.spawn(async move { (index, call.await.is_ok_and(|it| it.status() == 200)) });
-    }
-    let ends = calls.join_all().await;
-    let short = ends.iter().filter(|(index, _)| *index >= 500 && index % every == 0);
-    (short.clone().count(), short.filter(|(_, is_served)| *is_served).count())
-}
-
-#[tokio::test(start_paused = true)]
-async fn long_polls_do_not_keep_other_calls_from_an_origin_that_has_restarted() {
-    let (_, without) = restart_beside_long_polls(2, true).await;
-    let (begun, served) = restart_beside_long_polls(2, false).await;
-    assert!(served >= without && served * 100 >= begun * 97, "{served} of {begun}, {without}");
-    // Where nearly all calls are long polls, few responses tell that the origin is back.
-    let (begun, served) = restart_beside_long_polls(10, false).await;
-    assert!(served * 2 >= begun, "{served} of {begun}");
 }
 
 /// An origin that at times tells all callers to come back in a second, and hangs from one time to another.

@@ -67,11 +67,10 @@ use self::state::{Options, OriginCooldown, ToldRule};
 ///
 /// # The end of a cool-down
 ///
-/// After the time one request is sent. The others wait for its response; if there is none within a second,
-/// one more is sent. Once it is answered, two may be in flight, and one more after each response, until none
-/// waits any more. While all of them hang, as many again are sent each second: they may be long polls. After a
-/// restart a probe that was neither answered nor refused for a second counts as answered. A probe that is told
-/// again when to come back begins a new cool-down, and so do three responses in a row after it.
+/// After the time one request is sent, and the others wait for its response. Once it is answered, two may be in
+/// flight, and one more after each response, until none waits any more. All those in flight may be long polls: if
+/// none is answered for a quarter of a second, the others no longer wait for them, and twice as many are sent. A
+/// probe that is told again when to come back begins a new cool-down, and so do three responses in a row after it.
 ///
 /// To an origin that has answered before, one or two requests are sent early: after a quarter of a second at
 /// most, and after four times as long. If one is answered, the time does not hold for all requests, as with a
