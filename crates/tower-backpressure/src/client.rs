@@ -39,6 +39,7 @@ mod cooldown;
 mod cooldown_marks;
 mod deadline_exceeded;
 mod dependency;
+mod expiry;
 mod gave_up;
 #[cfg(feature = "reqwest")]
 mod http_types;

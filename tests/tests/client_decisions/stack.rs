@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::yield_now;
+use tokio::time::{Instant, advance, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_backpressure::client::{AttemptTimeoutLayer, TimedOut};
 use tower_backpressure::{
@@ -59,6 +60,45 @@ async fn a_deadline_ends_the_attempt_the_wait_and_the_retries() {
     let start = Instant::now();
     assert_eq!(client.oneshot(urgent).await.expect("a response").status(), 504);
     assert_eq!(start.elapsed(), SECOND);
+}
+
+/// A response that comes after half a second, and is read by the task of its connection, which others keep waiting.
+async fn response_read_by_a_task() -> Result<super::Reply, Infallible> {
+    let (sender, receiver) = oneshot::channel();
+    tokio::spawn(async move {
+        sleep(SECOND / 2).await;
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        sender.send(ok())
+    });
+    Ok(receiver.await.expect("it is sent"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_came_while_the_process_was_suspended_is_no_time_out() {
+    let stack = || ClientStack::new("search");
+    for stack in [stack().attempt_timeout(SECOND), stack().deadline(SECOND)] {
+        let client = stack.layer(service_fn(|_: Request<()>| response_read_by_a_task()));
+        let call = tokio::spawn(client.oneshot(get(ORIGIN)));
+        sleep(SECOND / 4).await;
+        advance(3 * SECOND).await;
+        assert_eq!(call.await.expect("no panic").expect("a response").status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_hangs_ends_a_second_after_a_suspension_at_most() {
+    let hangs = service_fn(|_: Request<()>| pending::<Result<super::Reply, Infallible>>());
+    for suspended in [2 * SECOND, 60 * SECOND] {
+        let client = ClientStack::new("search").deadline(SECOND).layer(hangs);
+        let call = tokio::spawn(client.oneshot(get(ORIGIN)));
+        sleep(SECOND / 4).await;
+        advance(suspended).await;
+        let resumed = Instant::now();
+        assert_eq!(call.await.expect("no panic").expect("a response").status(), 504);
+        assert!(resumed.elapsed() <= SECOND + MS, "{:?}", resumed.elapsed());
+    }
 }
 
 #[tokio::test(start_paused = true)]

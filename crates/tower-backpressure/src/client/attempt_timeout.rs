@@ -9,12 +9,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::admission::body::ResponseBody;
 use crate::client::classify::is_grpc_call;
+use crate::client::expiry::Expiry;
 use crate::client::valid::{self, require};
 use crate::client::{deadline_exceeded, timeout_field};
 use crate::request_info::RequestInfo;
@@ -56,6 +57,11 @@ pub use self::reqwest::AttemptTimeoutReqwestFuture;
 /// # let _ = client;
 /// ```
 ///
+/// # A pause of this process
+///
+/// A process that was suspended, or had no CPU time, finds the time over and the response unread in its socket. An attempt
+/// then has as much time again as the timer was late, and a second at most, so that the response counts.
+///
 /// # Position in the stack
 ///
 /// Innermost: it times attempts, and no wait in a queue. A response that it made has a [`TimedOut`] in its
@@ -94,7 +100,7 @@ pin_project! {
         #[pin]
         future: F,
         #[pin]
-        sleep: Sleep,
+        expiry: Expiry,
         started: Instant,
         speaks_grpc: bool,
     }
@@ -172,8 +178,8 @@ where
         let ends = RequestInfo::deadline_of(request.extensions()).map_or(ends, |at| at.min(ends));
         self.options.announce(request.headers_mut(), ends.saturating_duration_since(started));
         let speaks_grpc = is_grpc_call(request.headers());
-        let (future, sleep) = (self.inner.call(request), sleep_until(ends));
-        AttemptTimeoutFuture { future, sleep, started, speaks_grpc }
+        let (future, expiry) = (self.inner.call(request), Expiry::at(ends));
+        AttemptTimeoutFuture { future, expiry, started, speaks_grpc }
     }
 }
 
@@ -199,7 +205,7 @@ where
         if let Poll::Ready(result) = this.future.poll(cx) {
             return Poll::Ready(result.map(ResponseBody::unguarded));
         }
-        ready!(this.sleep.poll(cx));
+        ready!(this.expiry.poll_expired(cx));
         let response = timed_out(this.started.elapsed(), *this.speaks_grpc);
         Poll::Ready(Ok(response.map(ResponseBody::rejected)))
     }

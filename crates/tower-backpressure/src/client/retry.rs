@@ -128,7 +128,8 @@ mod wait;
 /// request's extensions, `grpc-timeout`, and the timeout of a `reqwest::Request`. A deadline that was set, by
 /// the option or in the request, also ends an attempt in flight. The response is then a 504 without a body,
 /// or gRPC status 4, with [`GaveUp`](crate::GaveUp) in its extensions; reqwest ends the attempt itself, with its own error,
-/// and its timeout includes the body. The services inside are told what is left: by a `Deadline`, by
+/// and its timeout includes the body. After a pause of this process the attempt has up to a second more, for a response that came
+/// meanwhile. The services inside are told what is left: by a `Deadline`, by
 /// `grpc-timeout` and by reqwest's timeout. The default deadline ends no attempt, as that may be a long poll.
 ///
 /// # The failed response

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
 use reqwest::Url;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::{AttemptTimeout, timed_out};
 use crate::client::classify::is_grpc_call;
+use crate::client::expiry::Expiry;
 use crate::client::http_types::with_url;
 
 pin_project! {
@@ -21,7 +22,7 @@ pin_project! {
         #[pin]
         future: F,
         #[pin]
-        sleep: Sleep,
+        expiry: Expiry,
         started: Instant,
         speaks_grpc: bool,
         // The URL of a response made here, which has no response of reqwest's to take it from.
@@ -48,9 +49,10 @@ where
         let speaks_grpc = is_grpc_call(request.headers());
         let url = request.url().clone();
         // At a timeout of its own reqwest ends the attempt, with its own error.
-        let (started, sleep) = (Instant::now(), sleep(timeout));
+        let started = Instant::now();
+        let expiry = Expiry::at(started + timeout);
         let future = self.inner.call(request);
-        AttemptTimeoutReqwestFuture { future, sleep, started, speaks_grpc, url }
+        AttemptTimeoutReqwestFuture { future, expiry, started, speaks_grpc, url }
     }
 }
 
@@ -65,7 +67,7 @@ where
         if let Poll::Ready(result) = this.future.poll(cx) {
             return Poll::Ready(result);
         }
-        ready!(this.sleep.poll(cx));
+        ready!(this.expiry.poll_expired(cx));
         let response = timed_out(this.started.elapsed(), *this.speaks_grpc);
         Poll::Ready(Ok(with_url(response, this.url.clone())))
     }

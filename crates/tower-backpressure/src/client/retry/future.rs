@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::drain::{Drain, MAX_DRAIN_TIME};
@@ -16,6 +16,7 @@ use super::policy::{Grant, Policy};
 use super::progress::Progress;
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::attempts::{AttemptInProgress, Attempts};
+use crate::client::expiry::Expiry;
 use crate::client::gave_up::{GaveUp, GiveUpReason};
 use crate::client::replay::{ByClone, KeepForRetry, RequestHead, ResponseHead};
 
@@ -38,7 +39,7 @@ pin_project! {
         payment: Option<Payment>,
         // The end of a wait. In the other steps the deadline, unless the client inside ends attempts.
         #[pin]
-        timer: Option<Sleep>,
+        timer: Option<Expiry>,
         #[pin]
         step: Step<S::Future, <S::Response as ResponseHead>::Body>,
     }
@@ -67,7 +68,7 @@ where
     pub(super) fn new(policy: Arc<Policy>, replay: R, inner: S, request: Req) -> Self {
         let mut request = replay.keep(request);
         let progress = Progress::of(&policy.request, &mut request);
-        let timer = progress.cut_by_layer::<S::Response>().map(sleep_until);
+        let timer = progress.cut_by_layer::<S::Response>().map(Expiry::at);
         Self {
             policy,
             progress,
@@ -145,7 +146,8 @@ where
     fn poll_cut(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         match (this.timer.as_pin_mut(), this.step.project()) {
-            (Some(timer), StepProjection::Ready | StepProjection::Attempt { .. }) => timer.poll(cx),
+            (Some(timer), StepProjection::Ready) => timer.timer().poll(cx),
+            (Some(timer), StepProjection::Attempt { .. }) => timer.poll_expired(cx),
             _ => Poll::Pending,
         }
     }
@@ -199,14 +201,14 @@ where
         if drain.as_mut().as_pin_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
             drain.set(None);
         }
-        let mut timer = this.timer.as_mut().as_pin_mut().expect("a wait has a timer");
+        let mut timer = this.timer.as_mut().as_pin_mut().expect("a wait has a timer").timer();
         ready!(timer.as_mut().poll(cx));
         drain.set(None);
         if timer.deadline() < *at {
             timer.as_mut().reset(*at);
             return timer.poll(cx);
         }
-        this.timer.set(this.progress.cut_by_layer::<S::Response>().map(sleep_until));
+        this.timer.set(this.progress.cut_by_layer::<S::Response>().map(Expiry::at));
         this.step.set(Step::Ready);
         Poll::Ready(())
     }
@@ -280,7 +282,7 @@ where
         }
         let drain = outcome.ok().and_then(|response| Drain::of(response.into_body()));
         let drained_at = drain.as_ref().and_then(|_| Instant::now().checked_add(MAX_DRAIN_TIME));
-        this.timer.set(Some(sleep_until(drained_at.map_or(at, |drained_at| drained_at.min(at)))));
+        this.timer.set(Some(Expiry::at(drained_at.map_or(at, |drained_at| drained_at.min(at)))));
         this.step.set(Step::Wait { at, drain });
     }
 
