@@ -35,6 +35,7 @@ mod breaker;
 mod budget;
 mod carry;
 mod classify;
+mod connection;
 mod cooldown;
 mod cooldown_marks;
 mod deadline_exceeded;

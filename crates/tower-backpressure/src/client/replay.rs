@@ -8,6 +8,7 @@ use http_body::Body;
 use tokio::time::Instant;
 
 use crate::client::attempts::Attempts;
+use crate::client::connection::Connection;
 use crate::client::deadline_exceeded;
 use crate::client::gave_up::GaveUp;
 use crate::client::timeout_field;
@@ -54,6 +55,10 @@ pub trait RequestHead: sealed::Sealed {
 
     /// Tells the services inside the deadline, and the number of an attempt that is not the first.
     fn prepare(&mut self, attempt: Attempts, deadline: Option<Instant>);
+
+    /// The connection that it will be sent over, where the client inside tells.
+    #[doc(hidden)]
+    fn connection(&mut self) -> Option<Connection>;
 
     /// Tells the services inside what the request is sent for.
     fn carry(&mut self, info: RequestInfo);
@@ -167,6 +172,10 @@ impl<B> RequestHead for Request<B> {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         timeout_field::refresh(self.headers_mut(), left);
+    }
+
+    fn connection(&mut self) -> Option<Connection> {
+        Connection::of(self)
     }
 
     fn carry(&mut self, info: RequestInfo) {

@@ -154,6 +154,7 @@ mod wait;
 /// | [`trust_not_begun`](Self::trust_not_begun) | true | false behind a proxy that resends requests which a server has begun |
 /// | [`idempotency_keys`](Self::idempotency_keys) | false | a server that ignores them would carry out a `POST` twice |
 /// | [`attempt_header`](Self::attempt_header) | true | servers can tell retries from first attempts |
+/// | [`change_connection`](Self::change_connection) | false | true behind a balancer that forwards connections, over hyper-util's client |
 /// | [`buffer_bodies`](Self::buffer_bodies), [`rebuild`](Self::rebuild) | requests are cloned | nothing is buffered that can be copied |
 /// | [`seed`](Self::seed) | random | for tests only: clients must not draw the same jitter |
 ///

@@ -19,6 +19,7 @@ mod metrics;
 mod nested;
 mod never_early;
 #[cfg(feature = "hyper")]
+mod other_connections;
 mod over_http2;
 mod over_hyper;
 #[cfg(feature = "reqwest")]

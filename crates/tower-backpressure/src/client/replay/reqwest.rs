@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Replay, RequestHead, ResponseHead};
 use crate::client::attempts::Attempts;
+use crate::client::connection::Connection;
 use crate::client::gave_up::GaveUp;
 use crate::client::timeout_field;
 use crate::request_info::RequestInfo;
@@ -50,6 +51,11 @@ impl RequestHead for reqwest::Request {
             *self.timeout_mut() = Some(left);
             timeout_field::refresh(self.headers_mut(), left);
         }
+    }
+
+    /// reqwest does not tell.
+    fn connection(&mut self) -> Option<Connection> {
+        None
     }
 
     /// Its deadline becomes the timeout; there are no extensions for the rest.

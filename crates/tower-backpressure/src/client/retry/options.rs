@@ -291,6 +291,34 @@ impl<R> RetryLayer<R> {
         self
     }
 
+    /// Whether a retry goes over another connection than the attempt before, where that was rejected with a 421, or with a
+    /// 502 or 503 without a time, or was not answered in time (504). The connection takes no other requests then; those in
+    /// flight over it go on.
+    ///
+    /// A balancer that forwards connections, such as a Kubernetes service, binds each of them to one replica. A
+    /// client that uses its connections again sends the retries to the replica that has just failed.
+    ///
+    /// It is for hyper-util's `Client` (feature `hyper`), which tells what connection it has chosen; over another client it
+    /// does nothing. False by default: to be told takes some allocations for each attempt. Over reqwest fewer idle
+    /// connections, `pool_max_idle_per_host`, have a similar effect.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::Full;
+    /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    /// use tower::Layer;
+    /// use tower_backpressure::RetryLayer;
+    ///
+    /// let hyper = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    /// let client = RetryLayer::named("search").change_connection(true).layer(hyper);
+    /// # let _ = client;
+    /// ```
+    #[must_use]
+    pub fn change_connection(mut self, change: bool) -> Self {
+        self.edit().request.changes_connection = change;
+        self
+    }
+
     fn edit(&mut self) -> &mut Policy {
         Arc::make_mut(&mut self.policy)
     }

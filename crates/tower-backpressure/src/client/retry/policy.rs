@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backpressure_core::{Reason, Shed};
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
@@ -14,7 +15,9 @@ use super::progress::{Progress, RequestOptions};
 use super::wait::{Asked, Backoff, TimeLeft, word_of};
 use crate::admission::return_ticket::RETURN_TICKET;
 use crate::client::budget::RetryBudget;
-use crate::client::classify::{AttemptEnd, AttemptOutcome, ErrorTypes, RetryDecision, Retryable};
+use crate::client::classify::{
+    AttemptEnd, AttemptOutcome, ErrorTypes, RetryDecision, Retryable, is_of_proxy_without_server,
+};
 use crate::client::cooldown::CooldownLayer;
 use crate::client::gave_up::GiveUpReason;
 use crate::client::jitter::Jitter;
@@ -65,6 +68,7 @@ impl Policy {
             adds_idempotency_key: false,
             adds_attempt_header: true,
             announces_retries: false,
+            changes_connection: false,
             budget,
         };
         Self {
@@ -123,6 +127,10 @@ impl Policy {
         self.telemetry.budget(self.budget_of(progress));
         match granted {
             Ok(grant) => {
+                let connection = progress.connection.take();
+                if let Some(connection) = connection.filter(|_| is_of_connection(&outcome, asked)) {
+                    connection.retire();
+                }
                 self.telemetry.retrying(progress.attempts, grant.wait);
                 Some(grant)
             }
@@ -272,6 +280,16 @@ const fn may_wait_for(shed: &Shed) -> bool {
 fn is_rejected_by_the_second(outcome: &AttemptOutcome<'_>) -> bool {
     let names_seconds = |headers: &HeaderMap| headers.contains_key(RETRY_AFTER);
     outcome.is_rejection() && outcome.headers().is_some_and(names_seconds)
+}
+
+/// Whether an attempt over another connection may end otherwise, as it may lead to another server.
+fn is_of_connection(outcome: &AttemptOutcome<'_>, asked: Asked) -> bool {
+    outcome.status().is_some_and(|status| match status {
+        // RFC 9110, section 15.5.20.
+        StatusCode::MISDIRECTED_REQUEST => true,
+        StatusCode::GATEWAY_TIMEOUT => true,
+        _ => is_of_proxy_without_server(status) && asked == Asked::Nothing,
+    })
 }
 
 impl fmt::Debug for Rule {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::client::attempts::{AttemptInProgress, Attempts};
 use crate::client::budget::{RetryBudget, Spent};
 use crate::client::classify::{IDEMPOTENCY_KEY, is_grpc_call};
+use crate::client::connection::Connection;
 use crate::client::gave_up::{GaveUp, GiveUpReason};
 use crate::client::idempotency_key::new_idempotency_key;
 use crate::client::replay::{RequestHead, ResponseHead};
@@ -23,6 +24,7 @@ pub(super) struct RequestOptions {
     pub(super) adds_attempt_header: bool,
     /// Whether first attempts say as well that this layer will repeat them.
     pub(super) announces_retries: bool,
+    pub(super) changes_connection: bool,
     pub(super) budget: RetryBudget,
 }
 
@@ -57,6 +59,8 @@ pub(super) struct Progress {
     pub(super) budget: Option<RetryBudget>,
     /// Whether a retry has brought back a ticket.
     pub(super) has_returned: bool,
+    /// The connection of the attempt in flight, where a retry may have to go over another one.
+    pub(super) connection: Option<Connection>,
     /// What the last retry cost.
     pub(super) spent: Option<Spent>,
     pub(super) gave_up: Option<GiveUpReason>,
@@ -93,6 +97,7 @@ impl Progress {
             last_word: None,
             budget: options.budget.of_request(request),
             has_returned: false,
+            connection: None,
             spent: None,
             gave_up: None,
         }
@@ -114,7 +119,7 @@ impl Progress {
     }
 
     /// Tells the services inside the deadline, and which attempt this is.
-    pub(super) fn prepare(&self, options: &RequestOptions, request: &mut impl RequestHead) {
+    pub(super) fn prepare(&mut self, options: &RequestOptions, request: &mut impl RequestHead) {
         let is_retry = self.attempts > 1;
         if is_retry || self.is_cut_earlier {
             request.prepare(Attempts(self.attempts), self.cut_at);
@@ -122,6 +127,9 @@ impl Progress {
         if is_retry && options.adds_attempt_header || options.announces_retries && !self.stands_back
         {
             attempts::mark(request.headers_mut(), self.attempts - 1);
+        }
+        if options.changes_connection && !self.stands_back {
+            self.connection = request.connection();
         }
     }
 }

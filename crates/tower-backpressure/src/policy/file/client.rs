@@ -45,6 +45,7 @@ struct RetrySection {
     idempotency_keys: Setting<bool>,
     attempt_header: Setting<bool>,
     announce_retries: Setting<bool>,
+    change_connection: Setting<bool>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -163,6 +164,11 @@ impl Section for RetrySection {
             "announce_retries",
             "Whether the first attempt says that there may be retries. Default: false.",
             &mut self.announce_retries,
+        );
+        to.field(
+            "change_connection",
+            "Whether a retry after 421, 502, 503 or 504 goes over another connection. Default: false.",
+            &mut self.change_connection,
         );
     }
 }

@@ -115,7 +115,8 @@ impl RetrySection {
         let layer = set(layer, self.trust_not_begun.get(), RetryLayer::trust_not_begun);
         let layer = set(layer, self.idempotency_keys.get(), RetryLayer::idempotency_keys);
         let layer = set(layer, self.attempt_header.get(), RetryLayer::attempt_header);
-        set(layer, self.announce_retries.get(), RetryLayer::announce_retries)
+        let layer = set(layer, self.announce_retries.get(), RetryLayer::announce_retries);
+        set(layer, self.change_connection.get(), RetryLayer::change_connection)
     }
 }
 
