@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bounds::QueueBounds;
 use crate::decision::{Decision, Dequeued};
+use crate::early_leavers::EarlyLeavers;
 use crate::ewma::Ewma;
 use crate::fair_shares::FairShares;
 use crate::flood_detector::FloodDetector;
@@ -26,6 +27,7 @@ use crate::throughput::Throughput;
 use crate::time::Timestamp;
 
 mod allowance;
+mod demand;
 mod mode;
 mod progress;
 mod queueing;
@@ -36,7 +38,7 @@ mod sharing;
 
 pub use self::mode::Mode;
 
-use self::queueing::{LOWEST_RANK, MEAN_COST_REQUESTS};
+use self::queueing::MEAN_COST_REQUESTS;
 
 /// The admission controller: owns the limit, the queue and the schedule of Retry-After.
 ///
@@ -88,6 +90,7 @@ pub struct Controller {
     bounds: QueueBounds,
     queue: Queue,
     overload: OverloadDetector,
+    early_leavers: EarlyLeavers,
     schedule: RetryAfterSchedule,
     flood: FloodDetector,
     throughput: Throughput,
@@ -130,6 +133,7 @@ impl Controller {
             bounds,
             queue: Queue::default(),
             overload: OverloadDetector::new(),
+            early_leavers: EarlyLeavers::default(),
             schedule: RetryAfterSchedule::new(),
             flood: FloodDetector::default(),
             throughput: Throughput::new(),
@@ -183,16 +187,16 @@ impl Controller {
         if info.deadline.is_some_and(|deadline| deadline <= now) {
             return self.reject_expired(hold, in_flight, now);
         }
+        let is_demand = self.early_leavers.counts(1);
         let is_held = self.priority_hold.holds(self.rank_of(&info), now);
         let leaves_permits = self.must_leave_permits(hold, in_flight, now);
         if self.can_run(hold, in_flight) && !is_held && !leaves_permits {
-            self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now);
+            self.count_admitted(is_demand, now);
             self.record_start(now);
             return Decision::Run;
         }
         self.ask(hold, now);
-        self.overload.limit_reached(self.latency.mean(), now);
-        self.note_limit_reached(now);
+        self.count_limit_reached(is_demand, now);
         let decision = match leaves_permits {
             true => Decision::Reject(self.shed_of(hold, Reason::TenantShare, now)),
             false => self.queue_or_reject_by_share(info, hold, is_held, in_flight, now),
@@ -200,9 +204,9 @@ impl Controller {
         match decision {
             Decision::Reject(_) => {
                 self.rejects_before = false;
-                self.overload.rejected(now);
+                self.count_rejected(is_demand, now);
             }
-            _ => self.overload.admitted(self.limit(), self.queue_len_for(LOWEST_RANK), now),
+            _ => self.count_admitted(is_demand, now),
         }
         decision
     }
@@ -219,6 +223,7 @@ impl Controller {
         let info = RequestInfo::default();
         let (rank, hold) = (self.rank_of(&info), self.hold_for(&info, now));
         self.record_arrival(rank, &info, in_flight, now);
+        self.early_leavers.counts(1);
         if self.can_run(hold, in_flight) && !self.priority_hold.holds(rank, now) {
             self.admit(hold, now);
             return Ok(());
@@ -231,12 +236,16 @@ impl Controller {
     /// `count` requests were admitted without a decision since the last call; see [`open`](Self::open).
     pub fn admitted_undecided(&mut self, count: u32, now: Timestamp) {
         self.releases.admitted(count);
+        self.early_leavers.counts(count);
         self.schedule.arrived(count, now);
     }
 
     /// Learns from an attempt that finished. Attempts that were not measured are not reported.
     pub fn complete(&mut self, sample: &Sample, now: Timestamp) {
         self.latency.record_quantiles(sample);
+        if self.left_early(sample, now) {
+            return;
+        }
         if matches!(sample.outcome, Outcome::Success | Outcome::Cancelled) {
             self.stall.ended(sample, self.latency.percentile_98(), now);
         }
@@ -292,14 +301,16 @@ impl Controller {
         Some(Dequeued::Run(ticket))
     }
 
-    /// The caller of a queued request has left; false when the ticket was decided before.
-    pub fn abandon(&mut self, ticket: Ticket) -> bool {
-        let was_queued = self.take(ticket).is_some();
-        if was_queued {
+    /// The caller of a queued request has left; false when the ticket was decided before. One that left sooner than a
+    /// response takes is not counted as demand.
+    pub fn abandon(&mut self, ticket: Ticket, now: Timestamp) -> bool {
+        let entry = self.take(ticket);
+        if let Some(entry) = entry {
+            self.early_leavers.left_queue(now.since(entry.queued_at), self.latency.mean());
             // A longer queue would only make more callers leave.
             self.last_rise.1 = None;
         }
-        was_queued
+        entry.is_some()
     }
 
     /// Rejects a request that was queued until the moment given in [`Decision::Queue`]; `None` when the
@@ -313,22 +324,6 @@ impl Controller {
         if self.queue.is_empty() {
             self.overload.end_if_quiet(self.latency.mean(), now);
             self.overload.end_if_idle(in_flight, self.limit(), self.latency.mean(), now);
-        }
-    }
-
-    /// Counts a request that starts as served where nothing is measured of its end.
-    fn record_start(&mut self, now: Timestamp) {
-        if self.latency.mean().is_zero() {
-            self.overload.served(1, Duration::ZERO, now);
-        }
-    }
-
-    /// Tells the limit when overload has started or ended.
-    fn report_demand(&mut self, now: Timestamp) {
-        let overloaded = self.overload.is_overloaded();
-        if overloaded != self.reported_overload {
-            self.reported_overload = overloaded;
-            self.limit.demand(overloaded, now);
         }
     }
 

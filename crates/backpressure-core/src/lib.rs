@@ -24,6 +24,7 @@ mod breaker;
 mod controller;
 mod cooldown;
 mod decision;
+mod early_leavers;
 mod ewma;
 mod fair_shares;
 mod flood_detector;

@@ -23,7 +23,8 @@ pub enum Outcome {
     /// Not to be learnt from: neither its latency nor its permit counts.
     Ignore,
     /// The caller left before the response, or the work was cancelled: it took at least this long, and held a
-    /// permit in vain.
+    /// permit in vain. A [`Controller`](crate::Controller) tells its limit of [`Ignore`](Self::Ignore) instead where the
+    /// caller left sooner than a response takes.
     Cancelled,
 }
 

@@ -69,8 +69,11 @@ impl Driver {
             Event::Complete { latency_us, outcome } => self.complete(latency_us, outcome),
             Event::Abandon(n) => {
                 if let Some(ticket) = self.pick(n) {
-                    assert!(self.controller.abandon(ticket), "{ticket:?} was queued");
-                    assert!(!self.controller.abandon(ticket), "a request is abandoned once");
+                    assert!(self.controller.abandon(ticket, self.now), "{ticket:?} was queued");
+                    assert!(
+                        !self.controller.abandon(ticket, self.now),
+                        "a request is abandoned once"
+                    );
                 }
             }
             Event::Expire(n) => {

@@ -281,7 +281,7 @@ impl Controller for Ours {
     fn abandon(&mut self, attempt: AttemptInfo, now: Timestamp) {
         if let Some(&ticket) = self.tickets.get(&attempt.id) {
             self.forget(ticket);
-            self.visit(now, |core, _| core.abandon(ticket));
+            self.visit(now, |core, _| core.abandon(ticket, now));
             self.settle(now);
             return;
         }

@@ -31,10 +31,10 @@ impl Controller {
         self.end_overload_if_idle(in_flight, now);
         let hold = self.hold_for(info, now);
         self.record_arrival(self.rank_of(info), info, in_flight, now);
-        self.overload.limit_reached(self.latency.mean(), now);
-        self.note_limit_reached(now);
+        let is_demand = self.early_leavers.counts(1);
+        self.count_limit_reached(is_demand, now);
         self.rejects_before = true;
-        self.overload.rejected(now);
+        self.count_rejected(is_demand, now);
         self.shed_of(hold, Reason::QueueFull, now)
     }
 

@@ -1,5 +1,7 @@
 //! What a request holds, and whose share it is: tenants within a priority, and units of the limit.
 
+use std::time::Duration;
+
 use super::Controller;
 use crate::decision::Decision;
 use crate::fair_shares::{Room, Standing};
@@ -40,6 +42,7 @@ impl Controller {
 
     /// A request is admitted on arrival.
     pub(super) fn admit(&mut self, hold: Hold, now: Timestamp) {
+        self.early_leavers.admitted(Duration::ZERO);
         let mut hold = self.at_most_limit(hold, now);
         hold.share = hold.share.map(|share| self.tenants.admitted(share, &hold, now));
         self.releases.admitted(hold.units);
@@ -49,6 +52,7 @@ impl Controller {
     /// Removes a queued request that is admitted.
     pub(super) fn admit_queued(&mut self, ticket: Ticket, hold: Hold, now: Timestamp) {
         self.queue.remove(ticket);
+        self.early_leavers.admitted(now.since(hold.since));
         let mut hold = self.at_most_limit(hold, now);
         hold.share = hold.share.map(|own| match ticket.share() {
             Some(share) => self.tenants.dispatched(share, &hold, now),

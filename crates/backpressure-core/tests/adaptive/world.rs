@@ -201,7 +201,7 @@ impl World {
         match std::mem::replace(&mut self.requests[id].stage, Stage::Over) {
             Stage::Waiting(ticket) => {
                 self.waiting.remove(&ticket);
-                assert!(self.controller.abandon(ticket));
+                assert!(self.controller.abandon(ticket, self.clock()));
             }
             Stage::Inside => self.departs(id, Outcome::Cancelled),
             Stage::Arriving | Stage::Over => {}

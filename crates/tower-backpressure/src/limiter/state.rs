@@ -257,7 +257,7 @@ impl State {
         match self.queued.remove(&ticket) {
             Some(Waiter::Decided(Ok(entry))) => self.leave(entry.hold, counter, now),
             Some(Waiter::Waiting(_)) => {
-                self.controller.abandon(ticket);
+                self.controller.abandon(ticket, now);
             }
             Some(Waiter::Decided(Err(_))) | None => {}
         }
