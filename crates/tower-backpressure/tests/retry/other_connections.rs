@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::IntoResponse;
@@ -14,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer, ServiceExt};
+use tower_backpressure::client::AttemptTimeoutLayer;
 use tower_backpressure::{Attempts, RetryLayer};
 
 /// A replica that answers all requests with this status, and how many it has had.
@@ -28,6 +30,15 @@ async fn replica(status: StatusCode) -> (SocketAddr, Arc<AtomicUsize>) {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async { axum::serve(listener, Router::new().fallback(answer)).await });
     (address, hits)
+}
+
+/// A replica that takes requests and answers none, as one that is suspended.
+async fn replica_that_hangs() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let hangs = Router::new().fallback(std::future::pending::<StatusCode>);
+    tokio::spawn(async { axum::serve(listener, hangs).await });
+    address
 }
 
 /// Forwards each connection to the next of these in turn.
@@ -67,6 +78,22 @@ async fn a_retry_goes_to_another_replica_behind_a_balancer_of_connections() {
             let end = call(status, speaks_http2, true).await;
             assert_eq!(end, (200, Attempts(2), 1), "{status}, HTTP/2: {speaks_http2}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_retry_after_a_time_out_does_not_wait_for_the_replica_that_hangs() {
+    for speaks_http2 in [false, true] {
+        let healthy = replica(StatusCode::OK).await.0;
+        let url = format!("http://{}/", balancer([replica_that_hangs().await, healthy]).await);
+        let mut hyper = Client::builder(TokioExecutor::new());
+        let hyper = hyper.http2_only(speaks_http2).build_http::<Full<Bytes>>();
+        let retry = RetryLayer::new().change_connection(true);
+        let client = retry.layer(AttemptTimeoutLayer::new(Duration::from_secs(1)).layer(hyper));
+        let get = Request::get(url).body(Full::default()).unwrap();
+        let response = client.oneshot(get).await.unwrap();
+        let end = (response.status().as_u16(), Attempts::of(response.extensions()));
+        assert_eq!(end, (200, Attempts(2)), "HTTP/2: {speaks_http2}");
     }
 }
 
