@@ -19,21 +19,21 @@ use self::evidence::Evidence;
 /// Quiet    → Inactive   an early attempt was answered: the time does not hold for all of them
 /// Quiet    → Probing    the time has passed: one attempt is sent
 /// Probing  → Resuming   the attempt was answered, or hangs: two may be in flight, and one more after each response
-/// Resuming → Resuming   all attempts in flight hang: twice as many others may be sent
+/// Resuming → Resuming   all attempts in flight hang: twice as many others may be sent as before
 /// Resuming → Inactive   no attempt is held any more
 /// Probing  → Quiet      the response says again when to come back, or there is still no server
 /// Resuming → Quiet      several responses in a row do, or there is still no server
 /// ```
 ///
 /// ```
-/// use backpressure_core::{Cooldown, CooldownDecision, Ending, Timestamp, Told};
+/// use backpressure_core::{Cooldown, CooldownDecision, Ending, Others, Timestamp, Told};
 /// use std::time::Duration;
 ///
 /// let mut cooldown = Cooldown::new();
 /// let mut now = Timestamp::ZERO;
 /// let CooldownDecision::Send(pass) = cooldown.decide(now) else { panic!("no cool-down yet") };
 /// let wait = Duration::from_secs(2);
-/// cooldown.ended(pass, Ending::Told(Told::Quota(wait)), 0, now);
+/// cooldown.ended(pass, Ending::Told(Told::Quota(wait)), Others::default(), now);
 /// let left = CooldownDecision::Wait { until: now + wait, ask_at: now + wait };
 /// assert_eq!(cooldown.decide(now), left);
 /// now = now + wait;
@@ -82,6 +82,15 @@ pub enum CooldownDecision {
         /// When it may be asked again, unless another attempt ends before.
         ask_at: Timestamp,
     },
+}
+
+/// The other attempts when one ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// How many wait to be sent.
+    pub held: usize,
+    /// How many are in flight that were sent before it.
+    pub older: usize,
 }
 
 /// The state of a [`Cooldown`].
@@ -143,38 +152,33 @@ impl Cooldown {
                 CooldownDecision::Send(Pass(self.number))
             }
             Phase::Probing { since } if now < *since + PATIENCE => wait_until(*since + PATIENCE),
-            Phase::Probing { .. } => self.pass_by(Ramp::starting_at(FIRST_RESUMED, now), now),
-            Phase::Resuming { ramp } => match ramp.full_since() {
-                Some(since) if now < since + PATIENCE => wait_until(since + PATIENCE),
-                Some(_) => {
-                    let ramp = ramp.doubled(now);
-                    self.pass_by(ramp, now)
+            Phase::Probing { .. } => {
+                self.enter(Phase::Resuming { ramp: Ramp::starting_at(FIRST_RESUMED, now) });
+                self.decide(now)
+            }
+            Phase::Resuming { ramp } => {
+                match ramp.full_since() {
+                    Some(since) if now < since + PATIENCE => return wait_until(since + PATIENCE),
+                    Some(_) => ramp.pass_by(),
+                    None => {}
                 }
-                None => {
-                    ramp.sent(now);
-                    CooldownDecision::Send(Pass(self.number))
-                }
-            },
+                ramp.sent(now);
+                CooldownDecision::Send(Pass(self.number))
+            }
         }
-    }
-
-    /// Goes on without the responses of the attempts in flight, which become those of an earlier phase.
-    fn pass_by(&mut self, ramp: Ramp, now: Timestamp) -> CooldownDecision {
-        self.enter(Phase::Resuming { ramp });
-        self.decide(now)
     }
 
     /// What is left of the pause, where an attempt that came now would be held for it; changes nothing.
     ///
     /// ```
-    /// use backpressure_core::{Cooldown, CooldownDecision, Ending, Timestamp, Told};
+    /// use backpressure_core::{Cooldown, CooldownDecision, Ending, Others, Timestamp, Told};
     /// use std::time::Duration;
     ///
     /// let (mut cooldown, now) = (Cooldown::new(), Timestamp::ZERO);
     /// assert_eq!(cooldown.pause(now), None);
     /// let CooldownDecision::Send(pass) = cooldown.decide(now) else { panic!("no cool-down yet") };
     /// let wait = Duration::from_secs(2);
-    /// cooldown.ended(pass, Ending::Told(Told::Quota(wait)), 0, now);
+    /// cooldown.ended(pass, Ending::Told(Told::Quota(wait)), Others::default(), now);
     /// assert_eq!(cooldown.pause(now), Some(wait));
     /// assert_eq!(cooldown.pause(now + wait), None, "it would be the probe");
     /// ```
@@ -185,10 +189,10 @@ impl Cooldown {
         (now < until && !is_early_due).then(|| until.since(now))
     }
 
-    /// An attempt has ended, while `held` others wait to be sent.
-    pub fn ended(&mut self, pass: Pass, ending: Ending, held: usize, now: Timestamp) {
+    /// An attempt has ended, while there are these others.
+    pub fn ended(&mut self, pass: Pass, ending: Ending, others: Others, now: Timestamp) {
         let is_current = pass == Pass(self.number);
-        self.evidence.add(ending, now);
+        self.evidence.add(ending, others.older, now);
         match ending {
             Ending::Told(told) if self.believes(told, now) => {
                 let (Told::Quota(wait) | Told::Load(wait)) = told;
@@ -200,7 +204,7 @@ impl Cooldown {
             _ => {}
         }
         if is_current {
-            self.end_in_phase(ending, held, now);
+            self.end_in_phase(ending, others.held, now);
         }
     }
 
@@ -208,14 +212,14 @@ impl Cooldown {
     /// nothing in between or since. It is rather down than busy for a moment.
     ///
     /// ```
-    /// use backpressure_core::{Cooldown, CooldownDecision, Ending, Timestamp, Told};
+    /// use backpressure_core::{Cooldown, CooldownDecision, Ending, Others, Timestamp, Told};
     /// use std::time::Duration;
     ///
     /// let (mut cooldown, mut now) = (Cooldown::new(), Timestamp::ZERO);
     /// let wait = Duration::from_secs(2);
     /// for has_told_again in [false, true] {
     ///     let CooldownDecision::Send(pass) = cooldown.decide(now) else { panic!("it may be asked") };
-    ///     cooldown.ended(pass, Ending::Told(Told::Quota(wait)), 0, now);
+    ///     cooldown.ended(pass, Ending::Told(Told::Quota(wait)), Others::default(), now);
     ///     assert_eq!(cooldown.has_told_again(), has_told_again);
     ///     now = now + wait;
     /// }
@@ -241,7 +245,7 @@ impl Cooldown {
     fn believes(&self, told: Told, now: Timestamp) -> bool {
         match self.phase {
             Phase::Inactive => self.evidence.begins(told, now),
-            Phase::Resuming { .. } => self.evidence.ends_resumption(),
+            Phase::Resuming { ramp } => self.evidence.ends_resumption(ramp.in_flight()),
             Phase::Quiet { .. } | Phase::Probing { .. } => true,
         }
     }
@@ -350,6 +354,10 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const START: Timestamp = Timestamp::ZERO;
 
+    const fn held(held: usize) -> Others {
+        Others { held, older: 0 }
+    }
+
     fn send(cooldown: &mut Cooldown, now: Timestamp) -> Option<Pass> {
         match cooldown.decide(now) {
             CooldownDecision::Send(pass) => Some(pass),
@@ -359,7 +367,7 @@ mod tests {
 
     fn end(cooldown: &mut Cooldown, ending: Ending, held: usize, now: Timestamp) {
         let pass = send(cooldown, now).expect("it is sent");
-        cooldown.ended(pass, ending, held, now);
+        cooldown.ended(pass, ending, Others { held, older: 0 }, now);
     }
 
     /// Rejects attempts, one each hundred milliseconds, until there is a pause; how many, and the time then.
@@ -390,7 +398,7 @@ mod tests {
             let sent: Vec<Pass> = std::iter::from_fn(|| send(&mut cooldown, now)).collect();
             rounds.push(sent.len());
             for pass in sent {
-                cooldown.ended(pass, Ending::Answered, 100, now);
+                cooldown.ended(pass, Ending::Answered, held(100), now);
             }
         }
         assert_eq!(rounds, [1, 2, 4, 8]);
@@ -432,7 +440,7 @@ mod tests {
         let probe = send(&mut cooldown, START + SECOND).expect("a probe");
         let now = START + SECOND + PATIENCE;
         assert!(send(&mut cooldown, now).is_some());
-        cooldown.ended(probe, Ending::Unanswered(SECOND / 4), 3, now);
+        cooldown.ended(probe, Ending::Unanswered(SECOND / 4), held(3), now);
         assert_eq!(cooldown.state(), CooldownState::Quiet(now + SECOND / 4));
     }
 
@@ -495,7 +503,7 @@ mod tests {
             for wait in [MAX_EARLY_WAIT, 6 * MAX_EARLY_WAIT, 7 * SECOND] {
                 if let Some(pass) = send(&mut cooldown, now + wait) {
                     early.push(pause);
-                    cooldown.ended(pass, told, 0, now + wait);
+                    cooldown.ended(pass, told, held(0), now + wait);
                 }
             }
             // The early attempts have moved the end of the pause.
@@ -511,20 +519,20 @@ mod tests {
         let mut cooldown = Cooldown::new();
         let early: Vec<Pass> = (0..3).map(|_| send(&mut cooldown, START).unwrap()).collect();
         end(&mut cooldown, Ending::Told(Told::Quota(SECOND)), 0, START);
-        cooldown.ended(early[0], Ending::Answered, 0, START);
+        cooldown.ended(early[0], Ending::Answered, held(0), START);
         assert_eq!(send(&mut cooldown, START), None);
         let probe = send(&mut cooldown, START + SECOND).expect("a probe");
-        cooldown.ended(early[1], Ending::Answered, 5, START + SECOND);
-        cooldown.ended(Pass::UNTRACKED, Ending::Answered, 5, START + SECOND);
+        cooldown.ended(early[1], Ending::Answered, held(5), START + SECOND);
+        cooldown.ended(Pass::UNTRACKED, Ending::Answered, held(5), START + SECOND);
         assert_eq!(send(&mut cooldown, START + SECOND), None, "the probe is not answered yet");
-        cooldown.ended(probe, Ending::Answered, 5, START + SECOND);
+        cooldown.ended(probe, Ending::Answered, held(5), START + SECOND);
         assert!(send(&mut cooldown, START + SECOND).is_some());
         let told = Ending::Told(Told::Quota(SECOND));
         for state in [CooldownState::Resuming, CooldownState::Resuming] {
-            cooldown.ended(early[2], told, 5, START + SECOND);
+            cooldown.ended(early[2], told, held(5), START + SECOND);
             assert_eq!(cooldown.state(), state, "one of several may be about one route");
         }
-        cooldown.ended(early[2], told, 5, START + SECOND);
+        cooldown.ended(early[2], told, held(5), START + SECOND);
         assert_eq!(cooldown.state(), CooldownState::Quiet(START + 2 * SECOND));
     }
 
@@ -533,7 +541,7 @@ mod tests {
         let mut sent = Vec::new();
         for now in (0..length.as_millis() as u32 / 20).map(|n| from + n * SECOND / 50) {
             if let Some(pass) = send(cooldown, now) {
-                cooldown.ended(pass, Ending::Unanswered(SECOND / 4), 3, now);
+                cooldown.ended(pass, Ending::Unanswered(SECOND / 4), held(3), now);
                 sent.push(now);
             }
         }

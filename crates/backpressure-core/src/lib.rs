@@ -59,7 +59,7 @@ pub use crate::ages::Ages;
 pub use crate::bounds::QueueBounds;
 pub use crate::breaker::{Breaker, BreakerDecision, BreakerSettings, BreakerState, CallEnding};
 pub use crate::controller::{Controller, Mode};
-pub use crate::cooldown::{Cooldown, CooldownDecision, CooldownState, Ending, Told};
+pub use crate::cooldown::{Cooldown, CooldownDecision, CooldownState, Ending, Others, Told};
 pub use crate::decision::{Decision, Dequeued};
 pub use crate::handler_window::{Backlog, HandlerWindow};
 pub use crate::hold::Hold;

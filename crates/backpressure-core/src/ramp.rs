@@ -31,6 +31,8 @@ pub(crate) const fn next_phase(phase: u32) -> u32 {
 pub(crate) struct Ramp {
     in_flight: u32,
     allowed: u32,
+    /// Those in flight that hung when others passed them by.
+    passed: u32,
     /// When an attempt was last sent or ended.
     moved: Timestamp,
 }
@@ -41,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Ramp {
     pub(crate) const fn starting_at(allowed: u32, now: Timestamp) -> Self {
-        Self { in_flight: 0, allowed, moved: now }
+        Self { in_flight: 0, allowed, passed: 0, moved: now }
     }
 
     /// Whether one more attempt may be sent now.
@@ -68,9 +70,14 @@ impl Ramp {
         (self.in_flight >= self.allowed).then_some(self.moved)
     }
 
-    /// A ramp with room for twice as many, which counts none of those in flight.
-    pub(crate) const fn doubled(&self, now: Timestamp) -> Self {
-        Self::starting_at(self.allowed.saturating_mul(2), now)
+    /// Makes room for twice as many as before, beside those in flight.
+    pub(crate) const fn pass_by(&mut self) {
+        let room = self.allowed.saturating_sub(self.passed).saturating_mul(2);
+        (self.passed, self.allowed) = (self.in_flight, self.in_flight.saturating_add(room));
+    }
+
+    pub(crate) const fn in_flight(&self) -> u32 {
+        self.in_flight
     }
 
     /// An attempt has ended.

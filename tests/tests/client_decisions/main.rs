@@ -14,6 +14,7 @@ mod outages;
 mod rates;
 mod restarts;
 mod resumption;
+mod slow_answers;
 mod stack;
 mod throttle;
 

@@ -11,6 +11,8 @@ pub(super) struct Evidence {
     /// Rejections that named a time since the last answer, and the moment of the first of them.
     rejections: u32,
     rejected_since: Timestamp,
+    /// Attempts in flight that were sent before the first of them was. None of them was answered since.
+    older: usize,
     /// Whether any attempt was ever answered.
     pub(super) has_answered: bool,
     /// Pauses that have begun since the last answer.
@@ -64,6 +66,7 @@ impl Evidence {
     pub(super) const NONE: Self = Self {
         rejections: 0,
         rejected_since: Timestamp::ZERO,
+        older: 0,
         has_answered: false,
         pauses: 0,
         is_selective: false,
@@ -76,7 +79,8 @@ impl Evidence {
         },
     };
 
-    pub(super) fn add(&mut self, ending: Ending, now: Timestamp) {
+    /// `older`: attempts in flight that were sent before this one.
+    pub(super) fn add(&mut self, ending: Ending, older: usize, now: Timestamp) {
         match ending {
             Ending::Answered => {
                 (self.rejections, self.has_answered, self.pauses) = (0, true, 0);
@@ -85,7 +89,7 @@ impl Evidence {
             Ending::Told(_) if self.released > 0 => self.released -= 1,
             Ending::Told(_) => {
                 if self.rejections == 0 {
-                    self.rejected_since = now;
+                    (self.rejected_since, self.older) = (now, older);
                 }
                 self.rejections = self.rejections.saturating_add(1);
             }
@@ -109,7 +113,7 @@ impl Evidence {
             (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
         };
         let lasts = !self.has_answered || now.since(self.rejected_since) >= MIN_REJECTED;
-        lasts && self.rejections >= needed
+        lasts && self.rejections >= needed && self.outnumber(self.older)
     }
 
     /// Whether an origin that has answered before may be restarting.
@@ -124,9 +128,17 @@ impl Evidence {
         now.since(self.outage.began) <= LONGEST_RESTART
     }
 
-    /// Whether it is enough for another pause while attempts resume after one.
-    pub(super) const fn ends_resumption(&self) -> bool {
-        self.rejections >= BELIEVED_WHILE_RESUMING
+    /// Whether it is enough for another pause while attempts resume after one, of which this many were neither
+    /// rejected nor answered yet.
+    pub(super) const fn ends_resumption(&self, in_flight: u32) -> bool {
+        self.rejections >= BELIEVED_WHILE_RESUMING && self.outnumber(in_flight as usize)
+    }
+
+    /// Whether the rejections are twice as many as the attempts that the origin may be working on: a rejection comes at once,
+    /// and an answer may take long. With fewer, an origin that serves as many as it can and rejects the others would be
+    /// sent next to nothing.
+    const fn outnumber(&self, in_flight: usize) -> bool {
+        self.rejections as usize / 2 >= in_flight
     }
 }
 

@@ -1,12 +1,13 @@
 //! The cool-down of one origin, and what its responses say about when to come back.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backpressure_core::{
-    CooldownDecision, CooldownState, Ending, Outcome, Pass, Priority, Reason, Timestamp, Told,
+    CooldownDecision, CooldownState, Ending, Others, Outcome, Pass, Priority, Reason, Timestamp,
+    Told,
 };
 use http::{HeaderMap, StatusCode};
 
@@ -41,6 +42,9 @@ pub struct OriginCooldown {
     /// Whether an answer has come since the last rejection.
     has_answered: AtomicBool,
     held: Arc<Held>,
+    /// How many attempts were sent, and how many have ended.
+    sent: AtomicUsize,
+    ended: AtomicUsize,
 }
 
 impl Supervision for OriginCooldown {
@@ -56,6 +60,8 @@ impl Supervision for OriginCooldown {
             is_open: AtomicBool::new(true),
             has_answered: AtomicBool::new(false),
             held: Arc::default(),
+            sent: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
         }
     }
 
@@ -78,6 +84,10 @@ impl Supervision for OriginCooldown {
         (verdict, self.settle(&cooldown, before))
     }
 
+    fn sent(&self) -> usize {
+        self.sent.fetch_add(1, Ordering::Relaxed)
+    }
+
     fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
     }
@@ -88,6 +98,7 @@ impl Supervision for OriginCooldown {
         ended: &Ended<'_>,
         now: impl FnOnce() -> Timestamp,
     ) -> Transition {
+        let ended_before = self.ended.fetch_add(1, Ordering::Relaxed);
         let ending = options.ending(&ended.how);
         let is_answered = ending == Ending::Answered;
         let is_untracked = ended.pass == Pass::UNTRACKED;
@@ -100,7 +111,9 @@ impl Supervision for OriginCooldown {
         let (now, mut cooldown) = (now(), self.lock());
         let before = cooldown.state();
         self.has_answered.store(is_answered, Ordering::Relaxed);
-        cooldown.ended(ended.pass, ending, self.held.count(), now);
+        let older = ended.number.saturating_sub(ended_before);
+        let others = Others { held: self.held.count(), older };
+        cooldown.ended(ended.pass, ending, others, now);
         let transition = self.settle(&cooldown, before);
         match cooldown.state() {
             CooldownState::Inactive => self.held.wake_all(),
@@ -149,7 +162,8 @@ impl OriginCooldown {
         let before = cooldown.state();
         self.has_answered.store(false, Ordering::Relaxed);
         let told = Told::Quota(options.bounded(MIN_WAIT_AFTER_REJECTION));
-        cooldown.ended(Pass::UNTRACKED, Ending::Told(told), self.held.count(), now);
+        let others = Others { held: self.held.count(), ..Others::default() };
+        cooldown.ended(Pass::UNTRACKED, Ending::Told(told), others, now);
         self.settle(&cooldown, before)
     }
 

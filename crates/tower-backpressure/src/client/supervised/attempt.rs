@@ -36,6 +36,7 @@ pub(super) struct Attempt<T: Supervision> {
 #[derive(Clone, Copy)]
 struct Sent {
     pass: Pass,
+    number: usize,
     /// `None`: it does not matter how long it takes.
     at: Option<Instant>,
 }
@@ -144,10 +145,10 @@ impl<T: Supervision> Attempt<T> {
         }
     }
 
-    fn learn(&self, Sent { pass, at }: Sent, how: How<'_>) {
+    fn learn(&self, Sent { pass, number, at }: Sent, how: How<'_>) {
         let Self { shared, origin, priority, .. } = self;
         let latency = at.map(|at| at.elapsed()).unwrap_or_default();
-        let ended = Ended { pass, priority: *priority, latency, how };
+        let ended = Ended { pass, number, priority: *priority, latency, how };
         let transition = origin.state.ended(&shared.options, &ended, || shared.now());
         shared.report(origin, transition);
     }
@@ -155,7 +156,8 @@ impl<T: Supervision> Attempt<T> {
     fn send(&mut self, pass: Pass) {
         self.hold = None;
         let at = T::is_timed(&self.shared.options).then(Instant::now);
-        self.sent = Some(Sent { pass, at });
+        let number = self.origin.state.sent();
+        self.sent = Some(Sent { pass, number, at });
         self.shared.common.telemetry.sent();
     }
 

@@ -43,6 +43,11 @@ pub trait Supervision: Idle + fmt::Debug + Send + Sync + Sized + 'static {
         now: Timestamp,
     ) -> (Verdict, Transition);
 
+    /// An attempt is sent, and will end: its number among those sent, where it matters.
+    fn sent(&self) -> usize {
+        0
+    }
+
     /// Learns from an attempt that has ended. The clock is read only if the time matters.
     fn ended(
         &self,
@@ -103,6 +108,7 @@ pub(in crate::client) fn transition<S>(before: &S, after: &S, name: &'static str
 #[derive(Debug)]
 pub struct Ended<'a> {
     pub(in crate::client) pass: Pass,
+    pub(in crate::client) number: usize,
     pub(in crate::client) priority: Priority,
     /// From the sending to the head of the response; zero where it does not matter.
     pub(in crate::client) latency: Duration,
