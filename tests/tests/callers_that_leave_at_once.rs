@@ -10,12 +10,12 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
-use tower_backpressure::AdmissionLayer;
+use tower_backpressure::{AdmissionLayer, RequestInfo, Tenant};
 
 const SLOTS: usize = 40;
 const WORK: Duration = Duration::from_millis(40);
 const PATIENCE: Duration = Duration::from_secs(1);
-const RUN: Duration = Duration::from_secs(20);
+const RUN: Duration = Duration::from_secs(8);
 /// Callers that leave, a second, and after how many milliseconds.
 const RESETS: [(f64, u32); 9] = [
     (300.0, 0),
@@ -45,14 +45,28 @@ fn pool()
     })
 }
 
+/// Marks a request as one of this tenant.
+fn mark(mut request: Request<()>, tenant: Option<u8>) -> Request<()> {
+    let info = tenant.map(|it| RequestInfo::default().tenant(Tenant::new(it)));
+    request.extensions_mut().insert(info.unwrap_or_default());
+    request
+}
+
 /// The share of patient requests that were served, at half of what the pool can serve, beside `resets` a second whose
-/// callers leave `after` they came.
-async fn served_beside(layer: AdmissionLayer, resets: f64, after: Duration) -> f64 {
+/// callers leave `after` they came. Each of the two is of a tenant, or of none.
+async fn served_beside(
+    layer: AdmissionLayer,
+    resets: f64,
+    after: Duration,
+    tenants: [Option<u8>; 2],
+) -> f64 {
     let service = ServiceBuilder::new().layer(layer).service(pool());
+    let [patient, impatient] =
+        tenants.map(|it| service.clone().map_request(move |request| mark(request, it)));
     let run = async {
-        let impatient = spawn_local(send(service.clone(), resets, after));
+        let impatient = spawn_local(send(impatient, resets, after));
         let per_second = 0.5 * SLOTS as f64 / WORK.as_secs_f64();
-        let served = send(service, per_second, PATIENCE).await;
+        let served = send(patient, per_second, PATIENCE).await;
         impatient.abort();
         served
     };
@@ -85,7 +99,7 @@ where
 async fn others_are_served_beside_callers_that_leave_before_a_response_could_come() {
     for (resets, after) in RESETS {
         for layer in [AdmissionLayer::adaptive("adaptive"), AdmissionLayer::fixed("fixed", SLOTS)] {
-            let served = served_beside(layer.clone(), resets, after * MILLI).await;
+            let served = served_beside(layer.clone(), resets, after * MILLI, [None; 2]).await;
             assert!(
                 served > 0.98,
                 "{served:.3} beside {resets}/s, {after} ms: {:?}",
@@ -106,5 +120,17 @@ async fn demand_that_comes_after_callers_that_left_at_once_is_seen() {
         let served = LocalSet::new().run_until(run).await;
         // Twice what the pool can serve: a queue of a second would have half of this served too late.
         assert!((0.45..0.55).contains(&served), "{served:.3}: {:?}", layer.snapshot());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_that_leave_later_take_no_more_than_the_share_of_their_tenant() {
+    for after in [60, 300] {
+        for layer in [AdmissionLayer::adaptive("adaptive"), AdmissionLayer::fixed("fixed", SLOTS)] {
+            let served =
+                served_beside(layer.clone(), 3_000.0, after * MILLI, [Some(1), Some(2)]).await;
+            // Its share is all that it asks for, so that chance exceeds it now and then.
+            assert!(served > 0.88, "{served:.3} beside {after} ms: {:?}", layer.snapshot());
+        }
     }
 }
