@@ -216,6 +216,24 @@ fn a_cold_cache_for_20_s_costs_nothing_afterwards() {
 }
 
 #[test]
+#[ignore = "known miss: the limit is doubled while nothing is answered, and once or twice after; 0 to .68 of the capacity \
+            is served after 20 s"]
+fn a_pool_that_hangs_as_demand_rises_beyond_its_capacity_is_used_soon_after() {
+    let (hangs, back, length) = (10 * SECOND, 13 * SECOND, 60 * SECOND);
+    for pool in [Pool::varied(73, 73), Pool::varied(20, 30), Pool::varied(200, 100)] {
+        let capacity = pool.capacity();
+        verify(SEEDS.map(|seed| {
+            pool.load(&format!("{pool:?} hangs as demand rises to 2x"), seed)
+                .class(Class::poisson("before", 0.1 * capacity).work().between(MILLI, hangs))
+                .class(Class::poisson("after", 2.0 * capacity).work().between(hangs, length))
+                .slower(f64::INFINITY, hangs, back)
+                .run(length, adaptive)
+                .expect_rate("after", 0.95 * capacity, back + 17 * SECOND, length)
+        }));
+    }
+}
+
+#[test]
 #[ignore = "known miss: 1 % rejected"]
 fn a_dependency_that_is_ten_times_slower_for_half_a_minute_and_not_scarce_costs_nothing() {
     verify(SEEDS.map(|seed| {

@@ -132,7 +132,7 @@ fn a_wide_pool_of_slow_work_at_half_load_has_no_rejection() {
 }
 
 #[test]
-#[ignore = "known miss: 294 of 1 000 worlds serve less than 0.99 of the others, 134 less than 0.8; takes minutes"]
+#[ignore = "known miss: 285 of 1 000 worlds serve less than 0.99 of the others, 118 less than 0.8; takes minutes"]
 fn no_world_is_worse_off_than_with_a_limit_tuned_by_hand() {
     if let Some(seed) = number("WORLD") {
         return table::print_timeline(World::random(seed));

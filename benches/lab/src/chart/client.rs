@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use backpressure_core::{
     Breaker, BreakerDecision, BreakerSettings, CallEnding, Cooldown, CooldownDecision, Ending,
-    Pass, Priority, Quota, QuotaDecision, QuotaUsage, Throttle, ThrottleSettings, Timestamp, Told,
+    Others, Pass, Priority, Quota, QuotaDecision, QuotaUsage, Throttle, ThrottleSettings,
+    Timestamp, Told,
 };
 
 use super::figure::{Band, Class, Figure, Line};
@@ -47,7 +48,13 @@ impl Decides for Cooldown {
 
     fn ended(&mut self, pass: Pass, is_served: bool, now: Timestamp) {
         let told = Ending::Told(Told::Quota(Duration::from_secs(2)));
-        Self::ended(self, pass, if is_served { Ending::Answered } else { told }, 0, now);
+        Self::ended(
+            self,
+            pass,
+            if is_served { Ending::Answered } else { told },
+            Others::default(),
+            now,
+        );
     }
 }
 

@@ -301,7 +301,7 @@ impl Limit for Adaptive {
         let higher = (2.0 * self.limit).min(self.bounds.1);
         match &mut self.bottleneck {
             Bottleneck::Here(step) => (*step, self.seen) = (None, false),
-            Bottleneck::Elsewhere(experiment) => experiment.start_at(higher),
+            Bottleneck::Elsewhere(experiment) => experiment.stalled(higher),
         }
         (self.all, self.full) = (Window::default(), Window::default());
         (self.worked, self.since) = (0.0, now);

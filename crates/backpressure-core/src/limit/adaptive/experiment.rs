@@ -12,9 +12,11 @@ use crate::time::Timestamp;
 mod bottom;
 mod demand;
 mod promise;
+mod settling;
 
 use bottom::Bottom;
 use promise::Promise;
+use settling::Settling;
 
 /// Latency alone cannot tell slower from fuller. An experiment can: run at two limits and compare.
 ///
@@ -32,12 +34,14 @@ pub(super) struct Experiment {
     short: Cohort,
     /// Those that ended since then and ran at the limit, settled or not: a first impression.
     impression: Cohort,
-    /// So many more have to end until those that follow have seen no other limit.
-    settling: f64,
+    /// What has to end until those that follow have seen no other limit.
+    settling: Settling,
     /// Those that ended since then.
     cell: Cohort,
     /// Those that ended of late.
     usual: Cohort,
+    /// Those of late when the limit was first raised because it had stalled.
+    before_stall: Option<Cohort>,
     /// Seconds that a place was held for an answer when the limit was last found right.
     cost: Option<f64>,
     /// What the limit rests on.
@@ -68,16 +72,6 @@ enum Mode {
 
 /// Factor on the knee that was found, while no request would be refused for a limit that is too high.
 const CALM_LIMIT_FACTOR: f64 = 1.2;
-/// The past has passed after so many turnovers of what is in flight; more where a few attempts
-/// take long.
-const SETTLING_TURNOVERS_DOWN: f64 = 1.4;
-/// More upwards: of requests admitted together, the first to end are the short ones.
-const SETTLING_TURNOVERS_UP: f64 = 2.8;
-/// No fewer than these: where all attempts take nearly as long, the last one that was admitted under the old limit leaves
-/// the queue of a pool after a whole turnover, and later where connections are being opened.
-const MIN_TURNOVERS: f64 = 1.2;
-/// Spread counts for no more: where one request in thousands takes thousands of times as long, a step would need hours.
-const MAX_SPREAD: f64 = 9.0;
 /// A limit that was not reached in so many turnovers of it binds nothing: there is no need to go on.
 const UNREACHED_TURNOVERS: f64 = 2.0;
 /// `usual` stands for so many attempts at most.
@@ -97,9 +91,10 @@ impl Experiment {
             reached: false,
             short: Cohort::default(),
             impression: Cohort::default(),
-            settling: limit,
+            settling: Settling::first(limit),
             cell: Cohort::default(),
             usual: Cohort::default(),
+            before_stall: None,
             cost: None,
             cause: Cause::Demand { overloaded },
             overloaded,
@@ -129,7 +124,7 @@ impl Experiment {
         Self {
             is_near_knee: true,
             promise: Some(Promise { seconds: queue.free, most: in_flight }),
-            settling: SETTLING_TURNOVERS_UP * queue.knee,
+            settling: Settling::up(queue.knee),
             ..Self::guarding(queue.knee)
         }
     }
@@ -143,6 +138,13 @@ impl Experiment {
 
     pub(super) const fn is_known(&self) -> bool {
         self.known
+    }
+
+    /// Goes to a higher limit, as the present one protects nothing.
+    pub(super) fn stalled(&mut self, higher: f64) {
+        let is_measured = self.usual.count() >= MIN_SAMPLES;
+        self.before_stall = self.before_stall.or_else(|| is_measured.then_some(self.usual));
+        self.start_at(higher);
     }
 
     /// Goes to another limit, and looks whether latency there is what it was.
@@ -182,8 +184,8 @@ impl Experiment {
         if at_limit {
             self.impression.add(sample, usual);
         }
-        if self.reached && self.settling > 0.0 {
-            self.settling -= f64::from(sample.weight) * turnover(sample, usual);
+        if self.reached && self.settling.goes_on(self.usual.spread()) {
+            self.settling.ended(f64::from(sample.weight) * turnover(sample, usual));
         } else if at_limit {
             self.cell.add(sample, usual);
         } else if !self.reached {
@@ -193,7 +195,8 @@ impl Experiment {
 
     fn begin(&mut self) {
         let Mode::Base(before) = self.mode else { return };
-        let enough = (self.cell.spread().min(MAX_SPREAD) / BASE_RELATIVE_VARIANCE).max(MIN_SAMPLES);
+        let enough = (self.cell.spread().min(settling::MAX_SPREAD) / BASE_RELATIVE_VARIANCE)
+            .max(MIN_SAMPLES);
         let promise = self.promise;
         if let Some(limit) = promise.and_then(|it| it.broken(self.limit, &self.impression)) {
             self.promise = None;
@@ -211,10 +214,14 @@ impl Experiment {
         if self.cell.is_in_vain() {
             self.cause = Cause::Abandoned { share: self.cell.abandoned_share() };
         }
+        let rise = self.before_stall.take().map(|before| before.compare(&self.cell));
         self.step(match before {
             Some(before) if self.overloaded => {
                 let grown = self.cell.cost() / before.usual().cost();
                 Search::down(self.limit, self.cell, grown)
+            }
+            _ if rise.is_some_and(|rise| rise.elasticity >= MOSTLY_WAITED) => {
+                Search::down(self.limit, self.cell, 2.0)
             }
             _ if self.cell.is_in_vain() => Search::down(self.limit, self.cell, 2.0),
             _ if (self.guarding || !self.is_near_knee) && (self.overloaded || !self.known) => {
@@ -317,12 +324,38 @@ impl Experiment {
         self.reached = false;
         self.short = Cohort::default();
         self.impression = Cohort::default();
-        let turnovers =
-            if limit > self.limit { SETTLING_TURNOVERS_UP } else { SETTLING_TURNOVERS_DOWN };
-        let turnovers = turnovers * (1.0 + self.usual.spread().min(MAX_SPREAD)) / 2.0;
-        let settling = turnovers.max(MIN_TURNOVERS) * limit;
-        self.settling = (self.limit - limit).max(0.0) + settling;
+        self.settling = Settling::between(self.limit, limit, self.usual.spread());
         self.limit = limit;
         self.cell = Cohort::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::outcome::Outcome;
+
+    /// Where a search goes first from a limit that was raised from 12 to 48 as it had stalled.
+    fn after_a_stall(millis_before: u64, millis_at_48: u64) -> f64 {
+        let mut experiment = Experiment::new(12.0, true);
+        let attempts = |experiment: &mut Experiment, in_flight, millis| {
+            let sample = Sample::new(Duration::from_millis(millis), Outcome::Success);
+            experiment.observe(&Sample { in_flight, ..sample }, Timestamp::ZERO);
+        };
+        (0..16).for_each(|_| attempts(&mut experiment, 12, millis_before));
+        experiment.stalled(24.0);
+        experiment.stalled(48.0);
+        while experiment.limit() == 48.0 {
+            attempts(&mut experiment, 48, millis_at_48);
+        }
+        experiment.limit()
+    }
+
+    #[test]
+    fn a_limit_that_was_raised_in_vain_is_left_downwards() {
+        assert_eq!(after_a_stall(100, 400), 24.0);
+        assert_eq!(after_a_stall(100, 120), 96.0);
     }
 }
