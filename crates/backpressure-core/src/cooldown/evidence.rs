@@ -62,6 +62,11 @@ pub(super) const BELIEVED_LOAD_AT_START: u32 = 4;
 /// The same while attempts resume. With one, an origin that rejects a share would be sent next to nothing.
 const BELIEVED_WHILE_RESUMING: u32 = 3;
 
+/// Rejections for each attempt that was sent earlier and has not ended. At 2 and 3 a chain of services that is slow for ten
+/// seconds stays slow in one case of twenty, as limits of clients learn from the rejections; at 1 an origin that rejects half
+/// of the attempts is sent a twentieth.
+const REJECTIONS_OVER_OLDER: usize = 4;
+
 impl Evidence {
     pub(super) const NONE: Self = Self {
         rejections: 0,
@@ -134,11 +139,11 @@ impl Evidence {
         self.rejections >= BELIEVED_WHILE_RESUMING && self.outnumber(in_flight as usize)
     }
 
-    /// Whether the rejections are twice as many as the attempts that the origin may be working on: a rejection comes at once,
-    /// and an answer may take long. With fewer, an origin that serves as many as it can and rejects the others would be
-    /// sent next to nothing.
+    /// Whether the rejections are several times as many as the attempts that the origin may be working on: a rejection comes
+    /// at once, and an answer may take long. With as many, an origin that serves every other attempt would be sent next to
+    /// nothing.
     const fn outnumber(&self, in_flight: usize) -> bool {
-        self.rejections as usize / 2 >= in_flight
+        self.rejections as usize >= REJECTIONS_OVER_OLDER * in_flight
     }
 }
 

@@ -60,7 +60,7 @@ use self::state::{Options, OriginCooldown, ToldRule};
 /// | 502, or 503 without a time, as a proxy answers while the server behind it restarts, or an error of the client inside | a cool-down of a quarter of a second and more, once 8 or more in a row have come over a tenth of a second from an origin that has answered before; it is repeated while a probe ends so as well, for 3 s in all, and then not before 10 s without such a response |
 /// | any other response, or that of another origin after a redirection | none |
 ///
-/// Rejections also have to be twice as many as the requests in flight that were sent before the first of them: a
+/// Rejections also have to be four times as many as the requests in flight that were sent before the first of them: a
 /// rejection comes at once, and an answer may take long.
 ///
 /// [`RetryAfter::from_headers`] says which fields and forms are understood. [`told`](Self::told) takes a rule
