@@ -59,12 +59,13 @@ pub(super) const BELIEVED_LOAD: u32 = 16;
 /// The same of an origin that has answered nothing yet: there is no sign that it serves anything.
 const BELIEVED_QUOTA_AT_START: u32 = 1;
 pub(super) const BELIEVED_LOAD_AT_START: u32 = 4;
-/// The same while attempts resume. With one, an origin that rejects a share would be sent next to nothing.
+/// The same while attempts resume, and two for each attempt in flight. With one, an origin that rejects a share would be
+/// sent next to nothing.
 const BELIEVED_WHILE_RESUMING: u32 = 3;
 
-/// Rejections for each attempt that was sent earlier and has not ended. At 2 and 3 a chain of services that is slow for ten
-/// seconds stays slow in one case of twenty, as limits of clients learn from the rejections; at 1 an origin that rejects half
-/// of the attempts is sent a twentieth.
+/// Rejections for each attempt that was sent earlier and has not ended: a rejection comes at once, and an answer may take
+/// long. At 1 an origin that rejects half of the attempts is sent a twentieth; at 2 and 3 more chains stay slow after ten slow
+/// seconds, as the limits of clients learn from what is not believed here.
 const REJECTIONS_OVER_OLDER: usize = 4;
 
 impl Evidence {
@@ -118,7 +119,8 @@ impl Evidence {
             (Told::Load(_), false) => BELIEVED_LOAD_AT_START,
         };
         let lasts = !self.has_answered || now.since(self.rejected_since) >= MIN_REJECTED;
-        lasts && self.rejections >= needed && self.outnumber(self.older)
+        let outnumber = self.rejections as usize / REJECTIONS_OVER_OLDER >= self.older;
+        lasts && self.rejections >= needed && outnumber
     }
 
     /// Whether an origin that has answered before may be restarting.
@@ -136,14 +138,7 @@ impl Evidence {
     /// Whether it is enough for another pause while attempts resume after one, of which this many were neither
     /// rejected nor answered yet.
     pub(super) const fn ends_resumption(&self, in_flight: u32) -> bool {
-        self.rejections >= BELIEVED_WHILE_RESUMING && self.outnumber(in_flight as usize)
-    }
-
-    /// Whether the rejections are several times as many as the attempts that the origin may be working on: a rejection comes
-    /// at once, and an answer may take long. With as many, an origin that serves every other attempt would be sent next to
-    /// nothing.
-    const fn outnumber(&self, in_flight: usize) -> bool {
-        self.rejections as usize >= REJECTIONS_OVER_OLDER * in_flight
+        self.rejections >= BELIEVED_WHILE_RESUMING && self.rejections / 2 >= in_flight
     }
 }
 
