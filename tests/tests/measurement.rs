@@ -72,17 +72,29 @@ async fn latency_includes_neither_time_in_the_queue_nor_transfer_of_the_body() {
     assert!(samples.iter().all(|sample| sample.in_flight == 1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_cancelled_request_is_recorded_with_the_time_it_ran() {
+/// What is recorded of a request that hangs, whose caller leaves after this time; no response was measured before.
+async fn recorded_of_caller_that_leaves_after(patience: Duration) -> Sample {
     let (layer, recording) = recording_layer(4);
     let hanging =
         layer.layer(service_fn(|_: Request<()>| pending::<Result<Response<String>, ()>>()));
-    assert!(timeout(WORK, hanging.oneshot(Request::new(()))).await.is_err());
+    assert!(timeout(patience, hanging.oneshot(Request::new(()))).await.is_err());
     let samples = recording.take_samples();
     assert_eq!(samples.len(), 1);
-    assert_eq!(samples[0].outcome, Outcome::Cancelled);
-    assert!(has_latency(&samples[0], WORK), "{samples:?}");
+    assert!(has_latency(&samples[0], patience), "{samples:?}");
     assert_eq!(layer.snapshot().in_flight, 0);
+    samples[0]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_request_is_recorded_with_the_time_it_ran() {
+    let sample = recorded_of_caller_that_leaves_after(Duration::from_secs(1)).await;
+    assert_eq!(sample.outcome, Outcome::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_caller_leaves_sooner_than_a_response_takes_is_no_evidence() {
+    let sample = recorded_of_caller_that_leaves_after(WORK).await;
+    assert_eq!(sample.outcome, Outcome::Ignore);
 }
 
 #[tokio::test(start_paused = true)]
