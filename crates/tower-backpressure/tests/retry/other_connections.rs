@@ -18,6 +18,14 @@ use tower::{Layer, ServiceExt};
 use tower_backpressure::client::AttemptTimeoutLayer;
 use tower_backpressure::{Attempts, RetryLayer};
 
+/// Serves on an address of its own.
+async fn serve(router: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async { axum::serve(listener, router).await });
+    address
+}
+
 /// A replica that answers all requests with this status, and how many it has had.
 async fn replica(status: StatusCode) -> (SocketAddr, Arc<AtomicUsize>) {
     let hits = Arc::new(AtomicUsize::new(0));
@@ -26,19 +34,12 @@ async fn replica(status: StatusCode) -> (SocketAddr, Arc<AtomicUsize>) {
         seen.fetch_add(1, SeqCst);
         (status, "said by a replica").into_response()
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async { axum::serve(listener, Router::new().fallback(answer)).await });
-    (address, hits)
+    (serve(Router::new().fallback(answer)).await, hits)
 }
 
 /// A replica that takes requests and answers none, as one that is suspended.
 async fn replica_that_hangs() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let hangs = Router::new().fallback(std::future::pending::<StatusCode>);
-    tokio::spawn(async { axum::serve(listener, hangs).await });
-    address
+    serve(Router::new().fallback(std::future::pending::<StatusCode>)).await
 }
 
 /// Forwards each connection to the next of these in turn.

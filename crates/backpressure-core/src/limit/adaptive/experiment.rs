@@ -215,15 +215,13 @@ impl Experiment {
             self.cause = Cause::Abandoned { share: self.cell.abandoned_share() };
         }
         let rise = self.before_stall.take().map(|before| before.compare(&self.cell));
+        let was_in_vain = rise.is_some_and(|rise| rise.elasticity >= MOSTLY_WAITED);
         self.step(match before {
             Some(before) if self.overloaded => {
                 let grown = self.cell.cost() / before.usual().cost();
                 Search::down(self.limit, self.cell, grown)
             }
-            _ if rise.is_some_and(|rise| rise.elasticity >= MOSTLY_WAITED) => {
-                Search::down(self.limit, self.cell, 2.0)
-            }
-            _ if self.cell.is_in_vain() => Search::down(self.limit, self.cell, 2.0),
+            _ if was_in_vain || self.cell.is_in_vain() => Search::down(self.limit, self.cell, 2.0),
             _ if (self.guarding || !self.is_near_knee) && (self.overloaded || !self.known) => {
                 Search::start(self.limit, self.cell)
             }

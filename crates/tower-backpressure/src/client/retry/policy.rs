@@ -285,9 +285,8 @@ fn is_rejected_by_the_second(outcome: &AttemptOutcome<'_>) -> bool {
 /// Whether an attempt over another connection may end otherwise, as it may lead to another server.
 fn is_of_connection(outcome: &AttemptOutcome<'_>, asked: Asked) -> bool {
     outcome.status().is_some_and(|status| match status {
-        // RFC 9110, section 15.5.20.
-        StatusCode::MISDIRECTED_REQUEST => true,
-        StatusCode::GATEWAY_TIMEOUT => true,
+        // RFC 9110, section 15.5.20, asks for another connection.
+        StatusCode::MISDIRECTED_REQUEST | StatusCode::GATEWAY_TIMEOUT => true,
         _ => is_of_proxy_without_server(status) && asked == Asked::Nothing,
     })
 }

@@ -15,17 +15,21 @@ pub(super) struct Settling {
     is_over: bool,
 }
 
-/// Turnovers of the limit: at least, and for each unit of `1 + spread`, as a few attempts may take long.
+/// How many turnovers of the limit have to end.
 #[derive(Clone, Copy, Debug)]
-struct Turnovers(f64, f64);
+struct Turnovers {
+    least: f64,
+    /// For each unit of `1 + spread`: more where a few attempts take long.
+    by_spread: f64,
+}
 
 /// Nothing has been measured yet.
-const FIRST: Turnovers = Turnovers(1.0, 0.0);
+const FIRST: Turnovers = Turnovers { least: 1.0, by_spread: 0.0 };
 /// Where all attempts take nearly as long, the last one that was admitted under the old limit leaves the queue of a pool
 /// after a whole turnover, and later where connections are being opened.
-const DOWN: Turnovers = Turnovers(1.2, 0.7);
+const DOWN: Turnovers = Turnovers { least: 1.2, by_spread: 0.7 };
 /// More upwards: of requests admitted together, the first to end are the short ones.
-const UP: Turnovers = Turnovers(1.4, 1.4);
+const UP: Turnovers = Turnovers { least: 1.4, by_spread: 1.4 };
 /// Spread counts for no more: where one request in thousands takes thousands of times as long, a step would need hours.
 pub(super) const MAX_SPREAD: f64 = 9.0;
 
@@ -55,8 +59,8 @@ impl Settling {
             true => spread.min(self.spread),
             false => self.spread,
         };
-        let Turnovers(least, each) = self.turnovers;
-        let turnovers = (each * (1.0 + spread.min(MAX_SPREAD))).max(least);
+        let Turnovers { least, by_spread } = self.turnovers;
+        let turnovers = (by_spread * (1.0 + spread.min(MAX_SPREAD))).max(least);
         self.is_over |= self.ended >= self.beyond + turnovers * self.limit;
         !self.is_over
     }
